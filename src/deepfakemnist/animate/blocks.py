@@ -1,0 +1,154 @@
+"""Building blocks of the First Order Motion Model (Siarohin et al., NeurIPS 2019, arXiv 2003.00196).
+
+Attribute names are those of the official checkpoints' state_dict. Batch norm is synchronised in name only there: in
+evaluation, and on one device, it is plain ``BatchNorm2d``.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deepfakemnist.errors import ConfigError
+
+
+class SameBlock(nn.Module):
+    """Convolution, batch norm, ReLU; keeps height and width."""
+
+    def __init__(self, in_channels: int, out_channels: int, kernel: int = 3) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2)
+        self.norm = nn.BatchNorm2d(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in, H, W) → (B, out, H, W)."""
+        return F.relu(self.norm(self.conv(x)))
+
+
+class DownBlock(SameBlock):
+    """A ``SameBlock`` followed by 2×2 average pooling."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in, H, W) → (B, out, H/2, W/2)."""
+        return F.avg_pool2d(super().forward(x), 2)
+
+
+class UpBlock(SameBlock):
+    """Nearest-neighbour doubling followed by a ``SameBlock``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in, H, W) → (B, out, 2H, 2W)."""
+        return super().forward(F.interpolate(x, scale_factor=2, mode="nearest"))
+
+
+class ResidualBlock(nn.Module):
+    """Pre-activation residual block of two 3×3 convolutions."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.norm1 = nn.BatchNorm2d(channels)
+        self.norm2 = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, H, W) → the same shape."""
+        out = self.conv1(F.relu(self.norm1(x)))
+        return x + self.conv2(F.relu(self.norm2(out)))
+
+
+class HourglassEncoder(nn.Module):
+    """Halves the resolution ``num_blocks`` times and keeps every level."""
+
+    def __init__(self, in_channels: int, block_expansion: int, max_features: int, num_blocks: int) -> None:
+        super().__init__()
+        widths = [in_channels, *(min(max_features, block_expansion * 2 ** (i + 1)) for i in range(num_blocks))]
+        self.down_blocks = nn.ModuleList(DownBlock(*pair) for pair in pairwise(widths))
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Return the input and the output of every block, finest first."""
+        levels = [x]
+        for block in self.down_blocks:
+            levels.append(block(levels[-1]))
+        return levels
+
+
+class HourglassDecoder(nn.Module):
+    """Climbs back up; after each step the encoder's level of that resolution is joined on."""
+
+    def __init__(self, block_expansion: int, max_features: int, num_blocks: int) -> None:
+        super().__init__()
+        blocks = []
+        for i in reversed(range(num_blocks)):
+            joined = 1 if i == num_blocks - 1 else 2  # the deepest level has nothing joined to it
+            in_channels = joined * min(max_features, block_expansion * 2 ** (i + 1))
+            blocks.append(UpBlock(in_channels, min(max_features, block_expansion * 2**i)))
+        self.up_blocks = nn.ModuleList(blocks)
+
+    def forward(self, levels: list[Tensor]) -> Tensor:
+        """Levels of the encoder, finest first → features at the finest resolution."""
+        out = levels[-1]
+        for block, skip in zip(self.up_blocks, reversed(levels[:-1]), strict=True):
+            out = torch.cat([block(out), skip], dim=1)
+        return out
+
+
+class Hourglass(nn.Module):
+    """U-Net whose last join is the input itself, hence ``block_expansion + in_channels`` output channels."""
+
+    def __init__(self, in_channels: int, block_expansion: int, max_features: int, num_blocks: int) -> None:
+        super().__init__()
+        self.encoder = HourglassEncoder(in_channels, block_expansion, max_features, num_blocks)
+        self.decoder = HourglassDecoder(block_expansion, max_features, num_blocks)
+        self.out_channels = min(max_features, block_expansion) + in_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in, H, W) → (B, out_channels, H, W); H and W must be multiples of 2**num_blocks."""
+        out: Tensor = self.decoder(self.encoder(x))
+        return out
+
+
+class AntiAliasDownsample(nn.Module):
+    """Gaussian blur and decimation in one strided depthwise convolution.
+
+    The kernel is a buffer of the official checkpoints. Zero padding darkens the borders; the weights expect that.
+    """
+
+    weight: Tensor
+
+    def __init__(self, channels: int, scale: float) -> None:
+        super().__init__()
+        self.stride = stride_of(scale)
+        sigma = (1 / scale - 1) / 2
+        size = 2 * round(4 * sigma) + 1
+        position = torch.arange(size, dtype=torch.float32) - (size - 1) / 2
+        line = torch.exp(-(position**2) / (2 * sigma**2))
+        kernel = torch.outer(line, line)
+        self.register_buffer("weight", (kernel / kernel.sum()).expand(channels, 1, size, size).clone())
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, channels, H, W) → (B, channels, H·scale, W·scale)."""
+        return F.conv2d(x, self.weight, stride=self.stride, padding=self.weight.shape[-1] // 2, groups=x.shape[1])
+
+
+def downsample(channels: int, scale: float) -> AntiAliasDownsample | nn.Identity:
+    """Return what shrinks a picture by ``scale``; at scale 1 it has no state, as in the official model."""
+    return nn.Identity() if scale == 1 else AntiAliasDownsample(channels, scale)
+
+
+def stride_of(scale: float) -> int:
+    """Return 1/scale, e.g. 4 for 0.25. Raises ConfigError when that is no whole number."""
+    stride = round(1 / scale)
+    if stride < 1 or abs(stride * scale - 1) > 1e-6:
+        raise ConfigError(f"scale_factor {scale} is not allowed: it must be 1, 0.5, 0.25 or another 1/n")
+    return stride
+
+
+def coordinate_grid(height: int, width: int, like: Tensor) -> Tensor:
+    """Return (height, width, 2) coordinates in (x, y) order; -1 and 1 are the centres of the outermost pixels."""
+    x = torch.arange(width, dtype=like.dtype, device=like.device) * (2 / (width - 1)) - 1
+    y = torch.arange(height, dtype=like.dtype, device=like.device) * (2 / (height - 1)) - 1
+    return torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=-1)

@@ -1,0 +1,61 @@
+"""A digest of the library code behind a stage, so that an edit re-runs what it touches and only that.
+
+Snakemake watches the script of a rule, not what it imports; rules therefore carry this digest as a parameter.
+"""
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+_PACKAGE = "deepfakemnist"
+_ROOT = Path(__file__).parent
+#: Values of settings reach jobs as parameters already; a new description must not re-run a dataset.
+_NOT_CODE = {f"{_PACKAGE}.settings", f"{_PACKAGE}.config", _PACKAGE}
+
+
+@cache
+def code_digest(module: str) -> str:
+    """Return 16 hex digits over ``deepfakemnist.<module>`` and every module of the package that it imports.
+
+    Comments, docstrings and formatting do not count: the digest is taken over the syntax tree.
+    """
+    wanted, seen = [f"{_PACKAGE}.{module}"], set[str]()
+    while wanted:
+        name = wanted.pop()
+        if name not in seen and name not in _NOT_CODE:
+            seen.add(name)
+            wanted.extend(_imports(name))
+    digest = hashlib.sha256()
+    for name in sorted(seen):
+        digest.update(f"{name}\0{ast.dump(_tree(name))}\0".encode())
+    return digest.hexdigest()[:16]
+
+
+def _file(module: str) -> Path | None:
+    base = _ROOT.joinpath(*module.split(".")[1:])
+    return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
+
+
+@cache
+def _tree(module: str) -> ast.Module:
+    path = _file(module)
+    if path is None:
+        raise ValueError(f"there is no module {module}")
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(
+            node
+        ):
+            node.body[0] = ast.Pass()
+    return tree
+
+
+def _imports(module: str) -> set[str]:
+    names = set()
+    for node in ast.walk(_tree(module)):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in names if name.split(".")[0] == _PACKAGE and _file(name) is not None}

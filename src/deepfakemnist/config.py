@@ -1,0 +1,122 @@
+"""The whole config: validated before any job, with errors that name the key, the value and what is allowed."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, PositiveInt, ValidationError, model_validator
+
+from deepfakemnist.errors import ConfigError
+from deepfakemnist.settings import (
+    AnimatorSettings,
+    CompressSettings,
+    CropSettings,
+    DriverSettings,
+    EvaluationSettings,
+    Fraction,
+    FrameSettings,
+    LivenessSettings,
+    PlanSettings,
+    Settings,
+    SourceSettings,
+    TrainingSettings,
+)
+
+
+class Config(Settings):
+    """config/config.yaml. Every key is explained there; config/README.md describes the sheets."""
+
+    seed: int = Field(ge=0, description="decides splits, assignment, training; same seed, same dataset")
+    shard_size: Literal["auto"] | PositiveInt = Field(
+        "auto", description="videos per job; auto: one up to 200 videos, about 400 shards per stage beyond"
+    )
+    max_failed_fraction: Fraction = Field(
+        0.1, description="share of a stage's videos that may fail before the run stops"
+    )
+    device: Literal["auto", "cuda", "cpu"] = Field(
+        "auto",
+        description="where networks run. auto: on a GPU where the job finds one; cuda also asks the scheduler for one, "
+        "as auto does on a machine that has one; cpu: never",
+    )
+    ffmpeg: Path | None = Field(
+        None, description="ffmpeg to use; null: $IMAGEIO_FFMPEG_EXE, then PATH, then the one in imageio-ffmpeg"
+    )
+    sources: SourceSettings
+    drivers: DriverSettings
+    crop: CropSettings
+    plan: PlanSettings
+    animator: AnimatorSettings
+    liveness: LivenessSettings
+    compress: CompressSettings
+    frames: FrameSettings
+    training: TrainingSettings
+    evaluation: EvaluationSettings
+    pathvars: dict[str, str] = Field(
+        default_factory=dict, description="Snakemake's path variables, e.g. results: another folder for the outputs"
+    )
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Config:
+        unknown = [name for name in self.training.trained_on if name not in self.compress.qualities]
+        if unknown:
+            raise ValueError(
+                f"training.trained_on names {unknown}, but compress.qualities has {list(self.compress.qualities)}"
+            )
+        return self
+
+
+def load_config(raw: dict[str, Any]) -> Config:
+    """Validate a config as Snakemake merged it. Raises ConfigError that lists every problem at once."""
+    try:
+        config = Config.model_validate(raw)
+    except ValidationError as error:
+        lines = [_explain(problem) for problem in error.errors()]
+        raise ConfigError("the config is not usable:\n  " + "\n  ".join(lines)) from None
+    problems = [f"{key}: {str(path)!r} is not a file" for key, path in _named_files(config) if not path.is_file()]
+    if problems:
+        raise ConfigError("the config names files that do not exist:\n  " + "\n  ".join(problems))
+    return config
+
+
+def _named_files(config: Config) -> list[tuple[str, Path]]:
+    named: list[tuple[str, Path | None]] = [
+        ("ffmpeg", config.ffmpeg),
+        ("sources.sheet", config.sources.sheet),
+        ("drivers.sheet", config.drivers.sheet),
+        ("animator.weights", config.animator.weights),
+    ]
+    for index, provider in enumerate(config.liveness.providers):
+        if provider.provider == "local-silent":
+            for name in ("minifasnet_v2", "minifasnet_v1se"):
+                named.append((f"liveness.providers.{index}.{name}.path", getattr(provider, name).path))
+    return [(key, path) for key, path in named if path is not None]
+
+
+def _explain(problem: Any) -> str:
+    # Tags of discriminated unions stand in the location, but not in the user's file.
+    loc = [part for part in problem["loc"] if part not in ("local-silent", "local-motion", "constrained-int")]
+    key = ".".join(str(part) for part in loc) or "config"
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "missing":
+        return f"{key}: is missing"
+    if problem["type"] == "extra_forbidden":
+        allowed = _keys_at(loc[:-1])
+        near = difflib.get_close_matches(str(loc[-1]), allowed, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"{key}: there is no such key{hint} Allowed here: {', '.join(allowed) or 'see config/README.md'}"
+    if isinstance(problem["input"], (dict, BaseModel)):
+        return f"{key}: {message}"
+    return f"{key}: {problem['input']!r} is not allowed: {message}"
+
+
+def _keys_at(loc: list[Any]) -> list[str]:
+    """Return the keys of the settings model at a location of the config."""
+    model: Any = Config
+    for part in loc:
+        if not (isinstance(model, type) and issubclass(model, BaseModel)) or part not in model.model_fields:
+            return []
+        annotation = model.model_fields[part].annotation
+        model = annotation
+    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []

@@ -1,0 +1,137 @@
+"""Passive liveness without an API: the MiniFASNet ensemble of Silent-Face-Anti-Spoofing.
+
+It tells live faces from prints and screens. It does not, and is not meant to, recognise generated faces, which is
+why a deepfake can pass it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+
+import cv2
+import numpy as np
+import torch
+
+from deepfakemnist.errors import ConfigError
+from deepfakemnist.faces.detect import FaceDetector
+from deepfakemnist.liveness.minifasnet import INPUT_SIZE, LIVE, V1SE, V2, MiniFASNet, Widths, load_state
+from deepfakemnist.liveness.protocol import SILENT, Verdict
+from deepfakemnist.settings import LocalSilentSettings, WeightFile
+
+#: How much the face box is enlarged for each net; the numbers stand in the names of the weight files.
+SCALE_V2, SCALE_V1SE = 2.7, 4.0
+
+Box = tuple[float, float, float, float]
+
+
+class LocalSilent:
+    """Mean P(live) of both nets over evenly spaced frames; a frame without a face counts as 0."""
+
+    name = "local-silent"
+
+    def __init__(self, settings: LocalSilentSettings) -> None:
+        """Load both nets. Raises ConfigError when a file is missing or is not the one its sha256 names."""
+        self.settings = settings
+        self.nets = [
+            (SCALE_V2, load_net(settings.minifasnet_v2, V2, "minifasnet_v2")),
+            (SCALE_V1SE, load_net(settings.minifasnet_v1se, V1SE, "minifasnet_v1se")),
+        ]
+        self.version = f"{settings.minifasnet_v2.sha256}+{settings.minifasnet_v1se.sha256}"
+        self._detector = FaceDetector()
+
+    def asks(self, action: str) -> str:
+        """Nothing: the nets look at single frames, whatever the action."""
+        return SILENT
+
+    def check(self, clip: np.ndarray, fps: float, action: str) -> Verdict:
+        """Judge a clip (T, H, W, 3) uint8 RGB by ``settings.frames`` of its frames; all of them when it has fewer."""
+        indices = evenly_spaced(len(clip), self.settings.frames)
+        scores = [self._score(clip[index]) for index in indices]
+        missing = [index for index, score in zip(indices, scores, strict=True) if score is None]
+        mean = float(np.mean([score or 0.0 for score in scores]))
+        evidence = {
+            "frames": indices,
+            "p_live": [None if score is None else round(score, 6) for score in scores],
+            "frames_without_face": missing,
+        }
+        if len(missing) == len(indices):
+            evidence["reason"] = "no_face"
+        return Verdict(mean >= self.settings.threshold and mean > 0, mean, self.settings.threshold, evidence)
+
+    def _score(self, frame: np.ndarray) -> float | None:
+        """Mean P(live) of both nets for the best face of a frame; None without a face."""
+        faces = self._detector(frame)
+        if not faces:
+            return None
+        with torch.inference_mode():
+            probabilities = [
+                net(as_input(enlarged_crop(frame, faces[0].box, scale))).softmax(1)[0, LIVE] for scale, net in self.nets
+            ]
+        return float(torch.stack(probabilities).mean())
+
+
+def evenly_spaced(total: int, wanted: int) -> list[int]:
+    """Return up to ``wanted`` indices below ``total``, the middles of equal parts."""
+    count = min(total, wanted)
+    return [int((index + 0.5) * total / count) for index in range(count)]
+
+
+def enlarged_crop(image: np.ndarray, box: Box, scale: float) -> np.ndarray:
+    """Cut a face with its surroundings the way the nets were trained.
+
+    The box (x, y, width, height) grows by ``scale`` about its centre, by less where that would exceed the picture, and
+    is then shifted inside. Nothing is padded: an invented border looks like the edge of a print.
+
+    Args:
+        image: (H, W, 3).
+        box: face box in pixels of ``image``; may reach beyond it.
+        scale: wanted enlargement.
+
+    Returns: a view of ``image``, at least one pixel on a side.
+    """
+    height, width = image.shape[:2]
+    x, y, box_width, box_height = box
+    scale = min(scale, (width - 1) / box_width, (height - 1) / box_height)
+    left, right = _place(x + box_width / 2, box_width * scale, width)
+    top, bottom = _place(y + box_height / 2, box_height * scale, height)
+    return image[top : bottom + 1, left : right + 1]
+
+
+def _place(centre: float, length: float, limit: int) -> tuple[int, int]:
+    """First and last pixel of a span about ``centre``, shifted into 0..limit-1."""
+    start = min(max(centre - length / 2, 0.0), limit - 1 - length)
+    return max(int(start), 0), min(int(start + length), limit - 1)
+
+
+def as_input(crop: np.ndarray) -> torch.Tensor:
+    """Turn an RGB crop into the nets' input: (1, 3, 80, 80) float32, BGR, 0–255."""
+    resized = cv2.resize(crop, (INPUT_SIZE, INPUT_SIZE), interpolation=cv2.INTER_LINEAR)
+    return torch.from_numpy(np.ascontiguousarray(resized[:, :, ::-1])).permute(2, 0, 1)[None].float()
+
+
+def load_net(file: WeightFile, widths: Widths, key: str) -> MiniFASNet:
+    """Load one net from weights whose sha256 is the one configured.
+
+    Raises:
+        ConfigError: the file is missing, has another sha256, or holds another network.
+    """
+    help_text = (
+        "Take it from the repository minivision-ai/Silent-Face-Anti-Spoofing, folder resources/anti_spoof_models "
+        "(Apache-2.0), or leave the provider local-silent out of liveness.providers."
+    )
+    try:
+        data = file.path.read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{key}.path: cannot read {file.path} ({error.strerror}). {help_text}") from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != file.sha256:
+        raise ConfigError(f"{key}.sha256: {file.path} has sha256 {found}, wanted is {file.sha256}. {help_text}")
+    try:
+        return load_state(MiniFASNet(widths), torch.load(io.BytesIO(data), map_location="cpu", weights_only=True))
+    except (RuntimeError, AttributeError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ConfigError(
+            f"{key}.path: {file.path} does not hold this network's weights: {first}. {help_text}"
+        ) from error

@@ -1,0 +1,78 @@
+"""From verdicts to accepted animations: a fake is kept when every liveness detector takes it for live."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from deepfakemnist.tables import OK, REJECTED, SELECTED, Row, read_rows, write_table
+
+
+def select(animations: Iterable[Row], verdicts: Mapping[str, Sequence[Row]]) -> list[Row]:
+    """Decide about every animation with status ok.
+
+    Args:
+        animations: rows of ``tables.ANIMATED``; rows with another status are left out.
+        verdicts: per provider, the rows of its ``tables.VERDICTS``.
+
+    Returns: rows of ``tables.SELECTED`` in the order of the animations: ``ok``; ``rejected`` with reason ``liveness``
+        when a provider said no; with ``liveness_unanswered`` when none said no but not all answered. Both name who.
+    """
+    answers = {provider: {row["video_id"]: row for row in rows} for provider, rows in verdicts.items()}
+    return [
+        _decide(row, {provider: by_id.get(row["video_id"]) for provider, by_id in answers.items()})
+        for row in animations
+        if row["status"] == OK
+    ]
+
+
+def select_shard(animations: Path, verdicts: Sequence[Path], table: Path) -> None:
+    """Write ``table`` (SELECTED) from a shard's animations and one verdict table of each provider.
+
+    Raises:
+        ValueError: no verdict tables, a verdict table with several providers, or two tables of one provider.
+    """
+    if not verdicts:
+        raise ValueError("select needs at least one verdict table; a fake is accepted by what liveness detectors say")
+    by_provider: dict[str, list[Row]] = {}
+    for path in verdicts:
+        rows = read_rows(path)
+        # A shard without animations has an empty verdict table, which names no provider; its path does.
+        names = sorted({row["provider"] for row in rows if row["provider"]}) or [str(path)]
+        if len(names) > 1:
+            raise ValueError(
+                f"{path} holds verdicts of several providers ({', '.join(names)}); one table each is wanted"
+            )
+        if names[0] in by_provider:
+            raise ValueError(f"{path} is a second verdict table of provider {names[0]}")
+        by_provider[names[0]] = rows
+    write_table(select(read_rows(animations), by_provider), table, SELECTED)
+
+
+def _decide(animation: Row, answers: Mapping[str, Row | None]) -> Row:
+    row = {name: animation[name] for name in SELECTED.names if name in animation}
+    given = {provider: answer for provider, answer in answers.items() if answer and answer["status"] == OK}
+    row["liveness"] = json.dumps(
+        {name: {key: answer[key] for key in ("live", "score", "threshold")} for name, answer in given.items()},
+        sort_keys=True,
+    )
+    refused = [_describe(name, answer) for name, answer in given.items() if not answer["live"]]
+    if refused:
+        return {**row, "status": REJECTED, "reason": "liveness", "detail": "; ".join(refused)}
+    silent = [
+        f"{name}: {answer['reason']}: {answer['detail']}" if answer else f"{name}: no verdict"
+        for name, answer in answers.items()
+        if name not in given
+    ]
+    if silent:
+        return {**row, "status": REJECTED, "reason": "liveness_unanswered", "detail": "; ".join(silent)}
+    return {**row, "status": OK, "reason": "", "detail": ""}
+
+
+def _describe(provider: str, verdict: Row) -> str:
+    if verdict["score"] is None:
+        return f"{provider}: not live"
+    limit = "" if verdict["threshold"] is None else f", threshold {verdict['threshold']:.3g}"
+    reason = json.loads(verdict["evidence"] or "{}").get("reason")
+    return f"{provider}: score {verdict['score']:.3g}{limit}" + (f" ({reason})" if reason else "")

@@ -1,0 +1,287 @@
+"""Manifest: every table of the run joined into the ones that others load, and checked against the files on disk."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deepfakemnist.errors import Rejected, TooManyFailures
+from deepfakemnist.tables import (
+    FAILED,
+    FRAME_INDEX,
+    FRAMES,
+    LEDGER,
+    OK,
+    REJECTED,
+    VIDEOS,
+    Row,
+    atomic_path,
+    read_rows,
+    write_table,
+)
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class StageTables:
+    """Paths of the shard tables of every stage."""
+
+    ingest: dict[str, list[Path]]
+    crop: dict[str, list[Path]]
+    drive: list[Path]
+    plan: list[Path]
+    animate: list[Path]
+    select: list[Path]
+    compress: dict[str, list[Path]]
+    frames: dict[str, list[Path]]
+
+
+@dataclass
+class Manifest:
+    """The manifest's tables in memory."""
+
+    videos: list[Row] = field(default_factory=list)
+    frames: list[Row] = field(default_factory=list)
+    ledger: list[Row] = field(default_factory=list)
+    summary: dict[str, Any] = field(default_factory=dict)
+
+
+class ManifestError(RuntimeError):
+    """The tables disagree with each other or with the disk."""
+
+
+def write_manifest(
+    tables: StageTables,
+    out: Path,
+    *,
+    split_of: dict[str, str],
+    refused: Sequence[Row],
+    qualities: Sequence[str],
+    quota: int | None,
+    max_failed_fraction: float,
+) -> Manifest:
+    """Join the tables of a run and write videos.parquet, frames.parquet, ledger.parquet and summary.json to ``out``.
+
+    Args:
+        tables: the shard tables.
+        out: folder of the manifest.
+        split_of: split of every source video.
+        refused: ledger rows of sheet lines that were refused.
+        qualities: names of the qualities, in the config's order.
+        quota: fakes kept per action; those beyond it are accounted for as ``over_quota``.
+        max_failed_fraction: share of all items that may have failed.
+
+    Raises:
+        ManifestError: a file is missing or has another size than its row says, or a person is in two splits.
+        TooManyFailures: more than the allowed share failed.
+    """
+    outcome = _Outcomes(refused)
+    for role in ("source", "driver"):
+        outcome.follow(role, "ingest", read_rows(tables.ingest[role]))
+        outcome.follow(role, "crop", read_rows(tables.crop[role]))
+    outcome.follow("driver", "drive", read_rows(tables.drive))
+    outcome.follow("fake", "plan", read_rows(tables.plan))
+    animated = read_rows(tables.animate)
+    outcome.follow("fake", "animate", animated)
+    selected = _apply_quota(read_rows(tables.select), quota)
+    outcome.follow("fake", "select", selected)
+
+    manifest = Manifest()
+    crops = {row["video_id"]: row for row in read_rows(tables.crop["source"])}
+    facts = {row["video_id"]: row for row in animated}
+    chosen = {row["video_id"]: row for row in selected if row["status"] == OK}
+    for kind, role in (("real", "source"), ("fake", "fake")):
+        encoded = read_rows(tables.compress[kind])
+        if kind == "fake":
+            encoded = [row for row in encoded if row["video_id"] in chosen]
+        outcome.follow(role, "compress", encoded)
+        for row in encoded:
+            if row["status"] != OK:
+                continue
+            if kind == "real":
+                manifest.videos.append(_real_row(row, crops[row["video_id"]], split_of))
+            else:
+                manifest.videos.append(_fake_row(row, chosen[row["video_id"]], facts[row["video_id"]]))
+    order = {name: rank for rank, name in enumerate(qualities)}
+    manifest.videos.sort(key=lambda row: (row["label"], row["video_id"], order[row["quality"]]))
+
+    splits = {row["video_id"]: row["split"] for row in manifest.videos}
+    for kind, role in (("real", "source"), ("fake", "fake")):
+        rows = _index_frames(tables.frames[kind], splits)
+        outcome.follow(role, "frames", [row for row in rows if row["video_id"] in splits])
+        manifest.frames.extend(
+            {name: row[name] for name in FRAME_INDEX.names}
+            for row in rows
+            if row["video_id"] in splits and row["status"] == OK
+        )
+    manifest.ledger = outcome.rows()
+
+    problems = check_manifest(manifest.videos, manifest.frames)
+    if problems:
+        raise ManifestError("the manifest does not hold:\n  " + "\n  ".join(problems[:20]))
+    failed = sum(row["status"] == FAILED for row in manifest.ledger)
+    if failed > max_failed_fraction * max(len(manifest.ledger), 1):
+        listing = [
+            f"{r['video_id']} ({r['stage']}): {r['reason']}: {r['detail']}"
+            for r in manifest.ledger
+            if r["status"] == FAILED
+        ]
+        raise TooManyFailures(
+            f"{failed} of {len(manifest.ledger)} items failed, more than max_failed_fraction = {max_failed_fraction} "
+            "allows:\n  " + "\n  ".join(listing[:20])
+        )
+    manifest.summary = summarise(manifest, qualities)
+    write_table(manifest.frames, out / "frames.parquet", FRAME_INDEX)
+    write_table(manifest.ledger, out / "ledger.parquet", LEDGER)
+    with atomic_path(out / "summary.json") as part:
+        part.write_text(json.dumps(manifest.summary, indent=2) + "\n", encoding="utf-8")
+    write_table(manifest.videos, out / "videos.parquet", VIDEOS)
+    return manifest
+
+
+def check_manifest(videos: Sequence[Row], frames: Sequence[Row]) -> list[str]:
+    """Return what is wrong: files missing or of another size, people in two splits, pairs apart, repeated rows."""
+    problems = []
+    people: dict[str, set[str]] = defaultdict(set)
+    split_of = {row["video_id"]: row["split"] for row in videos}
+    for row in videos:
+        path = Path(row["path"])
+        if not path.is_file():
+            problems.append(f"{path}: is missing (row {row['video_id']}, {row['quality']})")
+        elif path.stat().st_size != row["bytes"]:
+            problems.append(f"{path}: has {path.stat().st_size} bytes, its row says {row['bytes']}")
+        people[row["person_id"]].add(row["split"])
+        if row["label"] == 1 and split_of.get(row["source_id"], row["split"]) != row["split"]:
+            problems.append(f"{row['video_id']} is in {row['split']}, its source in {split_of[row['source_id']]}")
+    problems += [f"person {name} is in {sorted(splits)}" for name, splits in people.items() if len(splits) > 1]
+    for what, rows, key in (
+        ("video", videos, ("video_id", "quality")),
+        ("frame", frames, ("video_id", "quality", "frame_index")),
+    ):
+        counts = Counter(tuple(row[name] for name in key) for row in rows)
+        problems += [f"{what} {name} occurs {count} times" for name, count in counts.items() if count > 1]
+    problems += [
+        f"{path}: is missing" for path in sorted({r["shard_path"] for r in frames}) if not Path(path).is_file()
+    ]
+    return problems
+
+
+def summarise(manifest: Manifest, qualities: Sequence[str]) -> dict[str, Any]:
+    """Return the counts the report shows: by outcome, by action, by split and quality."""
+    first = qualities[0]
+    videos = [row for row in manifest.videos if row["quality"] == first]
+    actions: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in manifest.ledger:
+        if row["kind"] == "fake":
+            actions[row["action"]][row["status"]] += 1
+    return {
+        "outcomes": {
+            kind: dict(Counter(row["status"] for row in manifest.ledger if row["kind"] == kind))
+            for kind in ("source", "driver", "fake")
+        },
+        "reasons": {
+            f"{kind} · {stage} · {reason}": count
+            for (kind, stage, reason), count in sorted(
+                Counter((r["kind"], r["stage"], r["reason"]) for r in manifest.ledger if r["status"] != OK).items()
+            )
+        },
+        "actions": {action: dict(counts) for action, counts in sorted(actions.items())},
+        "splits": {
+            split: {
+                "real": sum(row["label"] == 0 and row["split"] == split for row in videos),
+                "fake": sum(row["label"] == 1 and row["split"] == split for row in videos),
+                "people": len({row["person_id"] for row in videos if row["split"] == split}),
+            }
+            for split in ("train", "val", "test")
+        },
+        "bytes": {q: sum(row["bytes"] for row in manifest.videos if row["quality"] == q) for q in qualities},
+        "frames": len(manifest.frames),
+    }
+
+
+class _Outcomes:
+    """Follows every item down the road and remembers where it ended."""
+
+    def __init__(self, refused: Sequence[Row]) -> None:
+        self._rows: dict[tuple[str, str], Row] = {(row["kind"], row["video_id"]): dict(row) for row in refused}
+
+    def follow(self, kind: str, stage: str, rows: Sequence[Row]) -> None:
+        for row in rows:
+            key = (kind, row["video_id"])
+            known = self._rows.get(key)
+            if known and known["stage"] == stage and known["status"] != OK:
+                continue  # several rows an item (qualities, frames): the first trouble is its outcome
+            self._rows[key] = {
+                "kind": kind,
+                "video_id": row["video_id"],
+                "person_id": row.get("person_id") or (known or {}).get("person_id", ""),
+                "action": row.get("action") or (known or {}).get("action", ""),
+                "stage": stage,
+                **{name: row[name] for name in ("status", "reason", "detail")},
+            }
+
+    def rows(self) -> list[Row]:
+        return sorted(self._rows.values(), key=lambda row: (row["kind"], row["video_id"]))
+
+
+def _apply_quota(selected: Sequence[Row], quota: int | None) -> list[Row]:
+    """Keep the first ``quota`` accepted fakes of each action, taking from the splits in proportion to their size."""
+    if quota is None:
+        return list(selected)
+    size = Counter((row["action"], row["split"]) for row in selected)
+    accepted = sorted(
+        (row for row in selected if row["status"] == OK),
+        key=lambda row: (row["plan_order"] / size[row["action"], row["split"]], row["split"]),
+    )
+    kept: Counter[str] = Counter()
+    over = set()
+    for row in accepted:
+        if kept[row["action"]] >= quota:
+            over.add(row["video_id"])
+        kept[row["action"]] += 1
+    reason = Rejected("over_quota", f"passed, but {quota} of its action came before it")
+    status = {"status": REJECTED, "reason": reason.reason, "detail": reason.detail}
+    return [{**row, **status} if row["video_id"] in over else row for row in selected]
+
+
+def _real_row(encoded: Row, crop: Row, split_of: dict[str, str]) -> Row:
+    empty = dict.fromkeys(
+        ("action", "driver_id", "driver_person_id", "animator", "motion_mode", "checkpoint_sha256", "liveness"), ""
+    )
+    return {
+        **_common(encoded),
+        **empty,
+        "split": split_of[encoded["video_id"]],
+        "person_id": crop["person_id"],
+        "source_id": encoded["video_id"],
+        "synthetic": False,
+    }
+
+
+def _fake_row(encoded: Row, selected: Row, animated: Row) -> Row:
+    names = ("split", "action", "person_id", "source_id", "driver_id", "driver_person_id", "animator", "motion_mode")
+    return {
+        **_common(encoded),
+        **{name: animated[name] for name in (*names, "checkpoint_sha256")},
+        "liveness": selected["liveness"],
+        "synthetic": True,
+    }
+
+
+def _common(encoded: Row) -> Row:
+    return {name: encoded[name] for name in VIDEOS.names if name in encoded}
+
+
+def _index_frames(paths: Sequence[Path], splits: dict[str, str]) -> list[Row]:
+    columns = [name for name in FRAMES.names if name != "image"]
+    rows = []
+    for path in paths:
+        for number, row in enumerate(read_rows(path, columns)):
+            rows.append({**row, "shard_path": str(path), "shard_row": number, "split": splits.get(row["video_id"], "")})
+    return rows

@@ -1,0 +1,79 @@
+"""Working clips: what the stages hand to each other, without loss."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepfakemnist.errors import Failed
+from deepfakemnist.media.decode import read_frames
+from deepfakemnist.media.ffmpeg import absolute, find_ffmpeg, frames_input, run_graph
+from deepfakemnist.media.pixels import PixelHash, pixels_sha256
+from deepfakemnist.tables import atomic_path
+
+#: What every encode has in common. One thread: x264's pictures depend on the number of threads. No sound, and nothing
+#: of the writer's name, time or version.
+COMMON_OUTPUT: dict[str, Any] = {
+    "an": None,
+    "threads": 1,
+    "map_metadata": -1,
+    "fflags": "+bitexact",
+    "flags:v": "+bitexact",
+    "movflags": "+faststart",
+    "format": "mp4",
+}
+
+
+@dataclass(frozen=True)
+class WorkingClip:
+    """A clip that was written, read back and found equal."""
+
+    path: Path
+    frames: int
+    pixels_sha256: str
+
+
+def write_working_clip(
+    path: Path | str, frames: Iterable[np.ndarray], fps: float, *, ffmpeg: str | None = None
+) -> WorkingClip:
+    """Write frames as a lossless RGB MP4 (libx264rgb, qp 0), whole or not at all.
+
+    Args:
+        path: file to write, ending in .mp4.
+        frames: (H,W,3) uint8 RGB, all of one size; taken one at a time.
+        fps: constant frame rate.
+        ffmpeg: program to use; None searches, see :func:`.ffmpeg.find_ffmpeg`.
+
+    Raises:
+        Failed: no_frames, encode_failed, or encode_differs when the file does not decode to the frames given.
+        ValueError: frames of different sizes.
+    """
+    path = Path(path)
+    stream = iter(frames)
+    first = next(stream, None)
+    if first is None:
+        raise Failed("no_frames", f"{path}: nothing to write")
+    height, width = first.shape[:2]
+    seen = PixelHash()
+
+    def hashed() -> Iterator[np.ndarray]:
+        for frame in chain([first], stream):
+            if frame.shape != first.shape:
+                raise ValueError(f"{path}: frames of one size are wanted, not {first.shape} and {frame.shape}")
+            seen.update(frame)
+            yield frame
+
+    with atomic_path(path) as part:
+        # veryfast: 9 MB and 0.95 CPU s per 10 s of 256x256, against 8.5 MB and 2.2 s of medium (measured)
+        graph = frames_input(width, height, fps).output(
+            absolute(part), vcodec="libx264rgb", qp=0, preset="veryfast", pix_fmt="rgb24", **COMMON_OUTPUT
+        )
+        run_graph(graph, find_ffmpeg(ffmpeg), hashed())
+        if pixels_sha256(read_frames(part)) != seen.hexdigest():
+            raise Failed("encode_differs", f"{path}: decodes to other pixels than were encoded")
+    return WorkingClip(path, seen.frames, seen.hexdigest())

@@ -1,0 +1,126 @@
+"""The ffmpeg program: finding one that has what is needed, and running a graph of ffmpeg-python on frames.
+
+Arguments go to the process as a list, never through a shell. A path is always absolute, so that a leading dash is no
+option and a colon no protocol. Success is never taken from the exit status alone: callers read back what was written.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import ffmpeg as graphs
+import imageio_ffmpeg
+import numpy as np
+
+from deepfakemnist.errors import ConfigError, Failed
+
+_NEEDED_ENCODERS = ("libx264", "libx264rgb")
+#: ffmpeg names the cause first and then everything that stopped because of it.
+_SHOWN_LINES = 12
+
+
+@dataclass(frozen=True)
+class FFmpeg:
+    """An ffmpeg program that was run once and has the encoders."""
+
+    path: str
+    version: str  # first line of ``ffmpeg -version``
+
+
+def find_ffmpeg(explicit: str | None = None) -> FFmpeg:
+    """Return a usable ffmpeg: the one named, else $IMAGEIO_FFMPEG_EXE, else PATH's, else imageio-ffmpeg's own.
+
+    Raises: ConfigError when the first of these that exists cannot be run or lacks libx264 or libx264rgb.
+    """
+    if explicit:
+        found = shutil.which(explicit)
+        if not found:
+            raise ConfigError(f"ffmpeg: {explicit!r} is no program that can be run. Name one, or null to search for it")
+        return _checked(found)
+    named = os.environ.get("IMAGEIO_FFMPEG_EXE")
+    found = named or shutil.which("ffmpeg")
+    if not found:
+        try:
+            found = imageio_ffmpeg.get_ffmpeg_exe()
+        except RuntimeError as error:
+            raise ConfigError("no ffmpeg found: install one, or name it by `ffmpeg` in the config") from error
+    return _checked(found)
+
+
+def ffmpeg_version(explicit: str | None = None) -> str:
+    """Return the first line of ``ffmpeg -version`` of the program that :func:`find_ffmpeg` gives."""
+    return find_ffmpeg(explicit).version
+
+
+@cache
+def _checked(path: str) -> FFmpeg:
+    def ask(*words: str) -> str:
+        try:
+            done = subprocess.run(
+                [path, "-hide_banner", *words], capture_output=True, text=True, timeout=60, check=True
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            raise ConfigError(f"ffmpeg: {path} cannot be run ({error}). Name another one in the config") from error
+        return done.stdout
+
+    version = ask("-version").partition("\n")[0].strip()
+    encoders = {words[1] for line in ask("-encoders").splitlines() if len(words := line.split()) > 1}
+    missing = [name for name in _NEEDED_ENCODERS if name not in encoders]
+    if missing:
+        raise ConfigError(
+            f"ffmpeg: {path} ({version}) lacks the encoder {' and '.join(missing)}. Use a build with x264 (conda-forge "
+            "`ffmpeg=*=gpl*`, Debian's ffmpeg, or the one in the Python package imageio-ffmpeg)"
+        )
+    return FFmpeg(path, version)
+
+
+def frames_input(width: int, height: int, fps: float) -> Any:
+    """Return the input node of a graph: rgb24 frames on standard input."""
+    return graphs.input("pipe:", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", framerate=f"{fps:.6g}")
+
+
+def arguments(graph: Any) -> list[str]:
+    """Return ffmpeg's arguments for a graph, without the program's name."""
+    head = ["-hide_banner", "-nostdin", "-loglevel", "error", "-xerror", "-filter_threads", "1"]
+    return [*head, *graphs.get_args(graph, overwrite_output=True)]
+
+
+def run_graph(graph: Any, program: FFmpeg, frames: Iterable[np.ndarray]) -> None:
+    """Run a graph and feed it ``frames``, each (H,W,3) uint8 RGB.
+
+    Raises: Failed with reason encode_failed and the last lines that ffmpeg printed; whatever ``frames`` raises.
+    """
+    with tempfile.TemporaryFile() as log:  # a file: a full pipe of messages would block both sides
+        process = subprocess.Popen(
+            [program.path, *arguments(graph)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log
+        )
+        assert process.stdin is not None
+        try:
+            with suppress(BrokenPipeError), process.stdin:  # ffmpeg gave up; its status and messages say why
+                for frame in frames:
+                    process.stdin.write(np.ascontiguousarray(frame).data)
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            status = process.wait()
+        if status:
+            log.seek(0)
+            text = re.sub(r" @ 0x[0-9a-f]+", "", log.read().decode(errors="replace"))  # addresses differ per run
+            lines = text.splitlines()[-_SHOWN_LINES:]
+            raise Failed("encode_failed", f"ffmpeg ended with {status}: " + " | ".join(lines))
+
+
+def absolute(path: Path | str) -> str:
+    """Return a path as ffmpeg takes it safely, whatever characters are in it."""
+    return str(Path(path).absolute())

@@ -1,0 +1,1 @@
+"""What ``snakemake --report`` shows: self-contained pages, figures and a contact sheet."""

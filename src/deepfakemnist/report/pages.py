@@ -1,0 +1,154 @@
+"""Self-contained HTML pages: sortable tables that open from the report or from disk, with no request to anywhere."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from deepfakemnist.report.paper import paper_accuracy
+from deepfakemnist.settings import SPLITS
+from deepfakemnist.tables import OK, atomic_path, read_rows
+
+_ENVIRONMENT = Environment(
+    loader=PackageLoader("deepfakemnist.report", "templates"), autoescape=True, undefined=StrictUndefined
+)
+#: The ledger page lists what did not make it; the whole ledger is the Parquet file.
+_MAX_LEDGER_ROWS = 2000
+
+
+@dataclass(frozen=True)
+class Table:
+    """A titled table; cells are shown as they are, numbers right-aligned."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+
+def write_page(path: Path, title: str, intro: str, tables: Sequence[Table]) -> None:
+    """Write one HTML page with sortable tables."""
+    text = _ENVIRONMENT.get_template("page.html.j2").render(title=title, intro=intro, tables=tables)
+    with atomic_path(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_dataset_page(summary: Path, path: Path) -> None:
+    """Write the dataset's counts: outcomes, actions, splits, sizes, and why things were left out."""
+    data = json.loads(summary.read_text(encoding="utf-8"))
+    states = ("ok", "rejected", "failed")
+    tables = [
+        Table(
+            "What became of everything",
+            ("", *states, "in all"),
+            [
+                (kind, *(counts.get(state, 0) for state in states), sum(counts.values()))
+                for kind, counts in data["outcomes"].items()
+            ],
+        ),
+        Table(
+            "Fakes by action",
+            ("action", *states),
+            [(action, *(counts.get(state, 0) for state in states)) for action, counts in data["actions"].items()],
+        ),
+        Table(
+            "Splits",
+            ("split", "real videos", "fake videos", "people"),
+            [(split, *(data["splits"][split][name] for name in ("real", "fake", "people"))) for split in SPLITS],
+        ),
+        Table(
+            "Size on disk",
+            ("quality", "MB"),
+            [(quality, f"{size / 1e6:.2f}") for quality, size in data["bytes"].items()],
+        ),
+        Table("Why things were left out", ("what · stage · reason", "count"), list(data["reasons"].items())),
+    ]
+    intro = f"{data['frames']} still frames in all. Every fake is a synthetic video of an event that never happened."
+    write_page(path, "Dataset", intro, tables)
+
+
+def write_ledger_page(ledger: Path, path: Path) -> None:
+    """List every source, driver and fake that did not make it, with stage, reason and detail."""
+    columns = ("kind", "video_id", "action", "stage", "status", "reason", "detail")
+    everything = read_rows(ledger)
+    out = [row for row in everything if row["status"] != OK]
+    shown = [[row[name] for name in columns] for row in out[:_MAX_LEDGER_ROWS]]
+    intro = f"{len(everything)} sources, drivers and fakes in all; {len(everything) - len(out)} reached the end of the road."
+    if len(out) > len(shown):
+        intro += f" The first {len(shown)} of the {len(out)} others are listed; ledger.parquet holds all."
+    write_page(path, "Ledger", intro, [Table("What did not make it, and why", columns, shown)])
+
+
+def write_metrics_page(metrics: Path, path: Path) -> None:
+    """Show accuracy and AUC of every detector, training set and test quality, with the paper's figure beside it."""
+    rows = []
+    for row in _read_tsv(metrics):
+        paper = (
+            paper_accuracy(row["detector"], row["trained_on"], row["tested_on"]) if row["level"] == "frame" else None
+        )
+        rows.append(
+            [
+                *(row[name] for name in ("detector", "trained_on", "tested_on", "split", "level", "seed")),
+                _percent(row["accuracy"]),
+                _interval(row, "accuracy"),
+                "" if paper is None else f"{paper:.2f}",
+                _percent(row["auc"]),
+                _interval(row, "auc"),
+                *(_percent(row[name]) for name in ("balanced_accuracy", "eer", "ap")),
+                *(row[name] for name in ("n_videos", "n_frames", "n_people")),
+            ]
+        )
+    columns = (
+        *("detector", "trained on", "tested on", "split", "level", "seed"),
+        *("accuracy %", "95 %", "paper %", "AUC %", "95 %"),
+        *("balanced accuracy %", "EER %", "AP %", "videos", "frames", "people"),
+    )
+    intro = (
+        "Intervals come from resampling people. The paper's figures (arXiv 2108.07949) are frame-level accuracies on its "
+        "own 20,000 videos; they are comparable only with a run of that size on those sources."
+    )
+    write_page(path, "Detectors", intro, [Table("Every detector, training set and test quality", columns, rows)])
+
+
+def write_actions_page(actions: Path, path: Path) -> None:
+    """Show how well fakes of each action are told from all reals."""
+    rows = [
+        [
+            *(row[name] for name in ("detector", "trained_on", "tested_on", "split", "level", "seed", "action")),
+            *(_percent(row[name]) for name in ("accuracy", "auc")),
+            row["n_videos"],
+        ]
+        for row in _read_tsv(actions)
+    ]
+    columns = (
+        "detector",
+        "trained on",
+        "tested on",
+        "split",
+        "level",
+        "seed",
+        "action",
+        "accuracy %",
+        "AUC %",
+        "videos",
+    )
+    write_page(path, "Per action", "Fakes of one action against all reals.", [Table("Actions", columns, rows)])
+
+
+def _read_tsv(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def _percent(value: str) -> str:
+    return f"{100 * float(value):.2f}" if value else "–"
+
+
+def _interval(row: dict[str, str], name: str) -> str:
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return f"{100 * float(low):.1f}–{100 * float(high):.1f}" if low and high else "–"

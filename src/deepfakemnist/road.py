@@ -1,0 +1,138 @@
+"""What the Snakefile asks: which shards there are, what is in them, and what a shard's job depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+
+from deepfakemnist.config import Config
+from deepfakemnist.errors import ConfigError
+from deepfakemnist.ids import seed_from
+from deepfakemnist.plan import Assignment, assign, split_people
+from deepfakemnist.sheets import Sheet, missing_files, read_drivers, read_sources
+from deepfakemnist.tables import Row
+
+#: Up to this many videos every job is one video; beyond, planning and scheduling jobs would cost more than they give.
+_ONE_JOB_PER_VIDEO_UP_TO = 200
+_AUTO_SHARDS = 400
+
+ROLES = ("source", "driver")
+
+
+class Road:
+    """The videos of a run, cut into shards. Cheap to make: it reads two sheets and no video."""
+
+    def __init__(self, config: Config, check_files: bool = True) -> None:
+        """Read the sheets.
+
+        Args:
+            config: the validated config.
+            check_files: also look whether every file exists. Only the main process needs to; at VoxCeleb's size on a
+                network file system it takes seconds, and every job parses the workflow again.
+        """
+        self.config = config
+        self._sheets: dict[str, Sheet] = {
+            "source": read_sources(config.sources),
+            "driver": read_drivers(config.drivers.sheet),
+        }
+        self._check_actions()
+        if check_files:
+            self._check_files()
+
+    def shards(self, role: str) -> list[str]:
+        """Return the names of a role's shards."""
+        return sorted(self._shards[role])
+
+    def rows(self, role: str, shard: str) -> list[Row]:
+        """Return the sheet rows of a shard."""
+        return self._shards[role][shard]
+
+    def files(self, role: str, shard: str) -> list[str]:
+        """Return the video files of a shard that exist; the others become rows of the ingest table."""
+        return [row["path"] for row in self.rows(role, shard) if Path(row["path"]).is_file()]
+
+    def refused(self) -> list[Row]:
+        """Return ledger rows for sheet lines that were refused."""
+        return self._sheets["source"].refused
+
+    def assignments(self, shard: str) -> list[Assignment]:
+        """Return the candidates whose source is in a source shard."""
+        return self._assignments.get(shard, [])
+
+    def people(self, splits: Sequence[str]) -> set[str]:
+        """Return the people of some splits."""
+        sources = self._sheets["source"].rows
+        of = split_people([row["person_id"] for row in sources], self.config.plan, self.config.seed)
+        return {person for person, split in of.items() if split in splits}
+
+    def split_of(self) -> dict[str, str]:
+        """Return the split of every source video."""
+        sources = self._sheets["source"].rows
+        of = split_people([row["person_id"] for row in sources], self.config.plan, self.config.seed)
+        return {row["video_id"]: of[row["person_id"]] for row in sources}
+
+    @cached_property
+    def _shards(self) -> dict[str, dict[str, list[Row]]]:
+        return {role: cut(self._sheets[role].rows, self.config.shard_size) for role in ROLES}
+
+    @cached_property
+    def _assignments(self) -> dict[str, list[Assignment]]:
+        shard_of = {row["video_id"]: shard for shard, rows in self._shards["source"].items() for row in rows}
+        by_shard: dict[str, list[Assignment]] = defaultdict(list)
+        for assignment in assign(self._sheets["source"].rows, self.config.plan, self.config.seed):
+            by_shard[shard_of[assignment.source_id]].append(assignment)
+        return by_shard
+
+    def _check_actions(self) -> None:
+        have = {row["action"] for row in self._sheets["driver"].rows}
+        lacking = [action for action in self.config.plan.actions if action not in have]
+        if lacking:
+            raise ConfigError(
+                f"plan.actions asks for {lacking}, but {self.config.drivers.sheet} has no driver for them; "
+                f"it has {sorted(have)}"
+            )
+
+    def _check_files(self) -> None:
+        problems = {"drivers.sheet": missing_files(self._sheets["driver"].rows)}
+        if self.config.sources.on_bad_row == "stop":
+            problems["sources"] = missing_files(self._sheets["source"].rows)
+        for key, paths in problems.items():
+            if paths:
+                listing = "\n  ".join(paths[:20]) + (f"\n  … and {len(paths) - 20} more" if len(paths) > 20 else "")
+                hint = " Set sources.on_bad_row: row to go on without them." if key == "sources" else ""
+                raise ConfigError(
+                    f"{key}: {len(paths)} videos do not exist:\n  {listing}\nPaths start at the sheet's folder.{hint}"
+                )
+
+
+def cut(rows: Sequence[Row], shard_size: int | str) -> dict[str, list[Row]]:
+    """Cut rows into shards by name.
+
+    Membership follows from a hash of the id, so a new video changes one shard. With one video per shard the shard has
+    the video's name.
+    """
+    if shard_size == 1 or (shard_size == "auto" and len(rows) <= _ONE_JOB_PER_VIDEO_UP_TO):
+        return {row["video_id"]: [row] for row in rows}
+    count = _AUTO_SHARDS if shard_size == "auto" else math.ceil(len(rows) / int(shard_size))
+    shards: dict[str, list[Row]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: row["video_id"]):
+        shards[f"shard-{seed_from('shard', row['video_id']) % count:04d}"].append(row)
+    return dict(shards)
+
+
+def digest(value: object) -> str:
+    """Return 16 hex digits over something small, for ``params`` that should re-run a job when it changes."""
+    text = json.dumps(
+        value,
+        sort_keys=True,
+        default=lambda one: (
+            asdict(one) if hasattr(one, "__dataclass_fields__") else sorted(one) if isinstance(one, set) else str(one)
+        ),
+    )
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

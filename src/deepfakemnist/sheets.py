@@ -1,0 +1,217 @@
+"""Sample sheets: tab-separated tables of sources and drivers, read with the line number of whatever is wrong."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from deepfakemnist.errors import ConfigError
+from deepfakemnist.ids import ID_MAX_LENGTH, check_id
+from deepfakemnist.settings import Action, SourceSettings
+from deepfakemnist.tables import Row
+
+VideoId = Annotated[str, AfterValidator(check_id)]
+#: What a folder is searched for; anything else there is not meant as a video.
+VIDEO_SUFFIXES = {*(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".flv", ".wmv", ".ts", ".gif")}
+_MAX_LISTED = 20
+
+
+class _SheetRow(BaseModel):
+    model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
+
+    path: str = Field(min_length=1, description="video file; a relative path starts at the sheet's folder")
+    start_s: float | None = Field(None, ge=0, description="start of the wanted segment, seconds")
+    end_s: float | None = Field(None, gt=0, description="end of the wanted segment, seconds")
+
+    @model_validator(mode="after")
+    def _forwards(self) -> _SheetRow:
+        if self.end_s is not None and self.end_s <= (self.start_s or 0.0):
+            raise ValueError(f"end_s {self.end_s} is not after start_s {self.start_s or 0.0}")
+        return self
+
+
+class SourceRow(_SheetRow):
+    """One line of the source sheet: a real video."""
+
+    video_id: VideoId = Field(description="unique; becomes a file name")
+    person_id: VideoId | None = Field(None, description="who is seen; by default the video_id up to the first '#'")
+    licence: str | None = Field(None, description="licence of the video, carried into the manifest")
+
+    def to_row(self) -> Row:
+        """Return the columns the ingest stage works on."""
+        row = self.model_dump()
+        row["person_id"] = self.person_id or self.video_id.split("#")[0] or self.video_id
+        return {**row, "role": "source", "action": ""}
+
+
+class DriverRow(_SheetRow):
+    """One line of the driver sheet: a clip of a person performing an action."""
+
+    driver_id: VideoId = Field(description="unique; becomes a file name")
+    action: Action = Field(description="facial action performed")
+    person_id: VideoId | None = Field(None, description="who performs; by default the driver_id")
+    licence: str | None = Field(None, description="licence of the video")
+
+    def to_row(self) -> Row:
+        """Return the columns the ingest stage works on."""
+        row = self.model_dump(exclude={"driver_id"})
+        return {**row, "video_id": self.driver_id, "person_id": self.person_id or self.driver_id, "role": "driver"}
+
+
+@dataclass
+class Sheet:
+    """What was read: rows to work on, and rows refused with a reason (only where the settings allow that)."""
+
+    rows: list[Row] = field(default_factory=list)
+    refused: list[Row] = field(default_factory=list)
+
+
+def read_sources(settings: SourceSettings) -> Sheet:
+    """Read the source sheet or search the source folder. Raises ConfigError naming file, line, value and rule."""
+    if settings.folder is not None:
+        return _search(settings.folder, settings.pattern, settings.person_from)
+    assert settings.sheet is not None
+    return read_sheet(settings.sheet, SourceRow, keep_going=settings.on_bad_row == "row")
+
+
+def read_drivers(path: Path) -> Sheet:
+    """Read the driver sheet; every row must be right, because each stands for a thousand fakes."""
+    return read_sheet(path, DriverRow, keep_going=False)
+
+
+def read_sheet(path: Path, model: type[SourceRow] | type[DriverRow], keep_going: bool) -> Sheet:
+    """Read a tab-separated sheet with a header line.
+
+    Args:
+        path: the sheet, UTF-8.
+        model: what a line must be.
+        keep_going: a line that is wrong in itself becomes a refused row instead of an error.
+
+    Raises: ConfigError for an unreadable sheet, wrong columns, repeated ids and, unless ``keep_going``, any bad line.
+    """
+    key = "video_id" if model is SourceRow else "driver_id"
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the sheet {path}: {error}") from error
+    reader = csv.DictReader(text.splitlines(), delimiter="\t", strict=True)
+    _check_columns(path, reader.fieldnames or [], model)
+
+    sheet, problems, lines = Sheet(), list[str](), dict[str, int]()
+    for raw in reader:
+        line = reader.line_num
+        values: dict[str, Any] = {name: value for name, value in raw.items() if value not in (None, "")}
+        name = str(raw.get(key) or "").strip()
+        try:
+            row = model.model_validate(values).to_row()
+        except ValidationError as error:
+            message = f"{path} line {line}: {_explain(error, key)}"
+            if keep_going:
+                sheet.refused.append(_refusal(name or f"line {line}", message))
+            else:
+                problems.append(message)
+            continue
+        if row["video_id"] in lines:
+            problems.append(
+                f"{path} line {line}: {key} {name!r} is already on line {lines[row['video_id']]}; ids are unique"
+            )
+        lines[row["video_id"]] = line
+        row["path"] = str(path.parent / row["path"])
+        sheet.rows.append(row)
+    if problems:
+        more = f"\n… and {len(problems) - _MAX_LISTED} more" if len(problems) > _MAX_LISTED else ""
+        raise ConfigError("\n".join(problems[:_MAX_LISTED]) + more)
+    if not sheet.rows:
+        raise ConfigError(f"{path} has no usable line below its header")
+    return sheet
+
+
+def missing_files(rows: list[Row]) -> list[str]:
+    """Return the paths among the rows that are no files."""
+    return [row["path"] for row in rows if not Path(row["path"]).is_file()]
+
+
+def _check_columns(path: Path, columns: Any, model: type[BaseModel]) -> None:
+    known = list(model.model_fields)
+    required = [name for name, info in model.model_fields.items() if info.is_required()]
+    wrong = [name for name in columns if name not in known]
+    lacking = [name for name in required if name not in columns]
+    if wrong or lacking or len(set(columns)) != len(columns):
+        raise ConfigError(
+            f"{path} line 1: the header has {list(columns)}; required are {required}, "
+            f"also known {sorted(set(known) - set(required))}"
+            + (f"; not known: {wrong}" if wrong else "")
+            + (f"; missing: {lacking}" if lacking else "")
+            + ". Columns are separated by tabs."
+        )
+
+
+def _explain(error: ValidationError, key: str) -> str:
+    parts = []
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"]) or key
+        value = (
+            ""
+            if problem["type"] == "missing"
+            else f" {problem['input']!r}:"
+            if not isinstance(problem["input"], dict)
+            else ""
+        )
+        parts.append(f"{where}:{value} {problem['msg'].removeprefix('Value error, ')}")
+    return "; ".join(parts)
+
+
+def _refusal(name: str, message: str) -> Row:
+    return {
+        "kind": "source", "video_id": name, "person_id": "", "action": "", "stage": "sheet",
+        "status": "rejected", "reason": "bad_sheet_row", "detail": message,
+    }  # fmt: skip
+
+
+def _search(folder: Path, pattern: str, person_from: str) -> Sheet:
+    if not folder.is_dir():
+        raise ConfigError(f"sources.folder: {str(folder)!r} is not a folder")
+    try:
+        person = re.compile(person_from)
+    except re.error as error:
+        raise ConfigError(f"sources.person_from: {person_from!r} is no regular expression: {error}") from error
+    if "person" not in person.groupindex:
+        raise ConfigError(f"sources.person_from: {person_from!r} has no group named person, written (?P<person>…)")
+    sheet = Sheet()
+    for path in sorted(folder.glob(pattern)):
+        relative = path.relative_to(folder)
+        if (
+            path.suffix.lower() not in VIDEO_SUFFIXES
+            or not path.is_file()
+            or any(p.startswith(".") for p in relative.parts)
+        ):
+            continue
+        found = person.search(relative.as_posix())
+        if found is None:
+            sheet.refused.append(
+                _refusal(relative.as_posix(), f"sources.person_from {person_from!r} finds no person in this path")
+            )
+            continue
+        row = SourceRow(
+            video_id=_id_from(relative.with_suffix("").as_posix()), path=str(path), person_id=_id_from(found["person"])
+        )
+        sheet.rows.append(row.to_row())
+    if not sheet.rows:
+        raise ConfigError(
+            f"sources.folder: no video below {str(folder)!r} matches {pattern!r}; looked for {sorted(VIDEO_SUFFIXES)}"
+        )
+    return sheet
+
+
+def _id_from(name: str) -> str:
+    """Make an id of a file name. Where characters had to go, a short hash keeps different names different."""
+    clean = re.sub(r"\.{2,}", "_", re.sub(r"[^A-Za-z0-9._#-]", "_", name)).lstrip(".-") or "_"
+    if clean == name and len(clean) <= ID_MAX_LENGTH:
+        return check_id(clean)
+    return check_id(f"{clean[:80]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}")

@@ -1,0 +1,111 @@
+"""Scores of a trained detector for every frame it was not trained on."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import torch
+from numpy.typing import NDArray
+
+from deepfakemnist.detectors.base import Detector
+from deepfakemnist.errors import ConfigError
+from deepfakemnist.tables import PREDICTIONS, write_table
+from deepfakemnist.training.checkpoint import load_checkpoint
+from deepfakemnist.training.data import FrameDataset, load, read_index
+
+log = logging.getLogger(__name__)
+
+_BATCH_SIZE = 64
+_PROGRESS_EVERY_S = 30.0
+
+
+def choose_device(device: str) -> torch.device:
+    """Return the device for ``auto``, ``cpu`` or ``cuda``. Raises: ConfigError for others, or without a GPU."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"device {device!r} is not allowed; use auto, cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "device cuda was asked for, but torch sees no GPU; use auto or cpu, or install its CUDA build"
+        )
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def predict(
+    index: Path | str,
+    videos: Path | str,
+    checkpoint: Path | str,
+    table: Path | str,
+    device: str = "auto",
+    workers: int = 0,
+) -> None:
+    """Write tables.PREDICTIONS for every val and test frame at every quality, whatever the detector was trained on.
+
+    Args:
+        index: table with tables.FRAME_INDEX.
+        videos: table with tables.VIDEOS.
+        checkpoint: written by training.loop.train_detector.
+        table: file to write, sorted by split, quality, video and frame.
+        device: auto, cpu or cuda.
+        workers: processes that decode frames; 0 decodes in this one.
+
+    Raises: ConfigError for tables that do not fit together or have no val or test frames, and for a file that is no
+    checkpoint; BadFrame, naming it, for a frame that cannot be read.
+    """
+    target = choose_device(device)
+    trained = load_checkpoint(checkpoint, target)
+    frames = read_index(index, videos)
+    frames = frames.filter(pc.is_in(frames["split"], pa.array(["val", "test"])))
+    if not frames.num_rows:
+        raise ConfigError(f"{index} has no frames in val or test; give people to them (plan.test_fraction)")
+    logits = logits_of(trained.detector, frames, target, workers)
+    scores = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
+    constant = {
+        "detector": trained.settings.name,
+        "trained_on": trained.trained_on,
+        "seed": trained.seed,
+        "checkpoint_sha256": trained.sha256,
+    }
+    columns = {"logit": logits, "score": scores.astype(np.float32)}
+    columns |= {
+        name: pa.array([value] * frames.num_rows, PREDICTIONS.field(name).type) for name, value in constant.items()
+    }
+    made = [columns[name] if name in columns else frames[name] for name in PREDICTIONS.names]
+    predictions = pa.table(made, names=PREDICTIONS.names).cast(PREDICTIONS)
+    order = [(name, "ascending") for name in ("split", "quality", "video_id", "frame_index")]
+    write_table(predictions.sort_by(order), table, PREDICTIONS)
+
+
+def logits_of(detector: Detector, frames: pa.Table, device: torch.device, workers: int) -> NDArray[np.float32]:
+    """Return the logits (N,) of frames, in their order, with the detector in eval mode.
+
+    In float32 on every device: bfloat16 has 8 bits of mantissa, which would tie scores that differ.
+
+    Raises: ConfigError when a logit is no finite number.
+    """
+    detector.eval()
+    dataset = FrameDataset(frames, detector.image_size)
+    parts: list[NDArray[np.float32]] = []
+    started = last_report = time.monotonic()
+    with torch.inference_mode():
+        for pixels, _ in load(dataset, _BATCH_SIZE, workers):
+            parts.append(detector(pixels.to(device, non_blocking=True)).float().cpu().numpy())
+            if time.monotonic() - last_report > _PROGRESS_EVERY_S:
+                last_report = time.monotonic()
+                done = sum(map(len, parts))
+                rate = done / (last_report - started)
+                log.info(
+                    "scored %d/%d frames, %.0f/s, about %.0f s left",
+                    *(done, len(dataset), rate, (len(dataset) - done) / rate),
+                )
+    logits = np.concatenate(parts) if parts else np.empty(0, np.float32)
+    if not np.isfinite(logits).all():
+        raise ConfigError(
+            f"{detector.config.name} gives logits that are no numbers for {int((~np.isfinite(logits)).sum())} of "
+            f"{len(logits)} frames: its training diverged; lower its learning_rate"
+        )
+    return logits

@@ -1,0 +1,91 @@
+"""What every script of the workflow does first: log file, thread counts, a readable end when something is wrong."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from deepfakemnist.config import load_config
+from deepfakemnist.errors import ConfigError, TooManyFailures
+from deepfakemnist.road import Road
+
+
+@contextmanager
+def stage_script(snakemake: Any) -> Iterator[None]:
+    """Run the body of a workflow script with its log, its threads and its errors in order.
+
+    Log lines go to the rule's log file, and warnings to the terminal too. Numeric libraries get as many threads as
+    Snakemake gave the job: many single-threaded jobs beat one many-threaded job. An error the user can mend ends with
+    its message, anything else with its traceback in the log.
+    """
+    handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
+    handlers[0].setLevel(logging.WARNING)
+    if snakemake.log:
+        log_file = Path(snakemake.log[0])
+        log_file.parent.mkdir(parents=True, exist_ok=True)
+        handlers.append(logging.FileHandler(log_file, mode="w", encoding="utf-8"))
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", handlers=handlers, force=True
+    )
+    _set_threads(int(snakemake.threads))
+    try:
+        yield
+    except (ConfigError, TooManyFailures) as error:
+        logging.getLogger(snakemake.rule).error("%s", error)
+        sys.exit(1)
+    except Exception:
+        logging.getLogger(snakemake.rule).exception("rule %s ended with an error", snakemake.rule)
+        sys.exit(1)
+
+
+def gpus_wanted(device: str) -> int:
+    """Return how many GPUs a job that can use one asks the scheduler for: 1 or 0.
+
+    ``auto`` asks for one where the NVIDIA driver is loaded. Asking on a machine without would run such jobs one at a
+    time under ``--resources gpu=1``, with nothing gained.
+    """
+    if device == "auto":
+        return int(Path("/proc/driver/nvidia/version").exists())
+    return int(device == "cuda")
+
+
+def road_of(snakemake: Any) -> Road:
+    """Return the videos and the config of the run a script belongs to."""
+    return Road(load_config(snakemake.config), check_files=False)
+
+
+def device_of(snakemake: Any) -> str:
+    """Return auto, cuda or cpu."""
+    return str(snakemake.config.get("device", "auto"))
+
+
+def max_failed_fraction(snakemake: Any) -> float:
+    """Return the share of a stage's videos that may fail."""
+    return load_config(snakemake.config).max_failed_fraction
+
+
+def shard_arguments(snakemake: Any) -> dict[str, Any]:
+    """Return what every stage that makes files is told: its table, the folder beside it, code digest, failure limit."""
+    table = Path(snakemake.output.table)
+    return {
+        "table": table,
+        "folder": table.with_suffix(""),
+        "code": snakemake.params.code,
+        "max_failed_fraction": max_failed_fraction(snakemake),
+    }
+
+
+def _set_threads(threads: int) -> None:
+    # Snakemake has set OMP_NUM_THREADS and its kin already; these two libraries want to be told.
+    if "torch" in sys.modules:
+        import torch
+
+        torch.set_num_threads(threads)
+    if "cv2" in sys.modules:
+        import cv2
+
+        cv2.setNumThreads(threads)

@@ -1,0 +1,266 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepfakemnist.animate.fomm import FommAnimator
+from deepfakemnist.animate.protocol import Motion
+from deepfakemnist.animate.stages import animate_shard, drive_shard, train_animator_stage
+from deepfakemnist.errors import ConfigError, TooManyFailures
+from deepfakemnist.ids import pair_id
+from deepfakemnist.media.decode import read_clip
+from deepfakemnist.media.encode import write_working_clip
+from deepfakemnist.media.pixels import pixels_sha256
+from deepfakemnist.settings import AnimatorSettings, TrainAnimatorSettings
+from deepfakemnist.tables import ANIMATED, CROPPED, MOTIONS, PLANNED, read_rows, read_table, write_table
+
+STATUS_OK = {"status": "ok", "reason": "", "detail": ""}
+
+
+@pytest.fixture
+def settings(tiny_model):
+    return AnimatorSettings(model=tiny_model, source_frame=1, batch_size=4)
+
+
+@pytest.fixture
+def clips(tmp_path, expected) -> dict[str, Path]:
+    """A source of three different frames, a source of one, a driver of six."""
+    source = np.rint(expected["source"] * 255).astype(np.uint8)
+    frames = {
+        "anna#v1": [source, source[:, ::-1].copy(), source // 2],
+        "short": [source],
+        "blink-1": list(np.rint(expected["driving"] * 255).astype(np.uint8)),
+    }
+    paths = {name: tmp_path / "crops" / f"{name}.mp4" for name in frames}
+    for name, path in paths.items():
+        write_working_clip(path, frames[name], 25.0)
+    return paths
+
+
+def crop_row(name: str, path: Path, **more) -> dict:
+    row = {"video_id": name, "role": "driver", "person_id": name, "action": "blink", "path": str(path)}
+    return {**row, **STATUS_OK, **more}
+
+
+def plan_row(source: str, source_path: Path, motion_path: Path, frames: int = 6, **more) -> dict:
+    return {
+        "video_id": pair_id(source, "blink-1"),
+        "source_id": source,
+        "driver_id": "blink-1",
+        "person_id": source.split("#")[0],
+        "driver_person_id": "d",
+        "action": "blink",
+        "split": "train",
+        "round": 1,
+        "plan_order": 0,
+        "source_path": str(source_path),
+        "source_pixels_sha256": "0" * 64,
+        "motion_path": str(motion_path),
+        "motion_frames": frames,
+        **STATUS_OK,
+        **more,
+    }
+
+
+def drive(tmp_path, checkpoint, settings, rows) -> list[dict]:
+    write_table(rows, tmp_path / "driver_crops.parquet", CROPPED)
+    table = tmp_path / "motions" / "0.parquet"
+    drive_shard(
+        *(tmp_path / "driver_crops.parquet", checkpoint, table, tmp_path / "motions" / "files", settings),
+        code="c0de",
+        max_failed_fraction=1.0,
+        device="cpu",
+    )
+    assert read_table(table).schema.names == MOTIONS.names
+    return read_rows(table)
+
+
+def animate(tmp_path, checkpoint, settings, rows, max_failed_fraction=1.0) -> list[dict]:
+    write_table(rows, tmp_path / "plan.parquet", PLANNED)
+    table = tmp_path / "animations" / "0.parquet"
+    animate_shard(
+        *(tmp_path / "plan.parquet", checkpoint, table, tmp_path / "animations" / "clips", settings),
+        fps=25.0,
+        code="c0de",
+        max_failed_fraction=max_failed_fraction,
+        device="cpu",
+    )
+    assert read_table(table).schema.names == ANIMATED.names
+    return read_rows(table)
+
+
+def test_drivers_become_motions(tmp_path, tiny_checkpoint, settings, clips):
+    broken = tmp_path / "crops" / "broken.mp4"
+    broken.write_bytes(b"no video")
+    rows = [
+        crop_row("blink-1", clips["blink-1"]),
+        crop_row("broken", broken),
+        crop_row("no-face", clips["short"], status="rejected", reason="no_face", detail="seen in 0 of 3 frames"),
+    ]
+    made, failed = drive(tmp_path, tiny_checkpoint, settings, rows)
+    assert (made["video_id"], made["status"], made["frames"]) == ("blink-1", "ok", 6)
+    assert (made["action"], made["animator"], made["code"]) == ("blink", "fomm", "c0de")
+    assert made["checkpoint_sha256"] == hashlib.sha256(tiny_checkpoint.read_bytes()).hexdigest()
+    animator = FommAnimator.from_checkpoint(tiny_checkpoint, settings, device="cpu")
+    wanted = animator.prepare_driving(read_clip(clips["blink-1"]))
+    np.testing.assert_array_equal(Motion.load(made["path"]).value, wanted.value)
+    np.testing.assert_array_equal(Motion.load(made["path"]).jacobian, wanted.jacobian)
+    assert (failed["video_id"], failed["status"]) == ("broken", "failed")
+    assert failed["reason"] != "error"
+    assert [path.name for path in Path(made["path"]).parent.iterdir()] == ["blink-1.npz"]
+
+
+def test_the_plan_becomes_clips(tmp_path, tiny_checkpoint, settings, clips):
+    (motion,) = drive(tmp_path, tiny_checkpoint, settings, [crop_row("blink-1", clips["blink-1"])])
+    rows = [
+        plan_row("anna#v1", clips["anna#v1"], motion["path"]),
+        plan_row("short", clips["short"], motion["path"]),
+        plan_row("gone", tmp_path / "gone.mp4", motion["path"]),
+        plan_row("unmoved", clips["anna#v1"], tmp_path / "gone.npz"),
+        plan_row("stale", clips["anna#v1"], motion["path"], frames=9),
+        plan_row("unplanned", clips["anna#v1"], "", status="rejected", reason="no_driver"),
+    ]
+    made, short, gone, unmoved, stale = animate(tmp_path, tiny_checkpoint, settings, rows)
+
+    animator = FommAnimator.from_checkpoint(tiny_checkpoint, settings, device="cpu")
+    state = animator.prepare_source(read_clip(clips["anna#v1"])[1])
+    wanted = np.stack(list(animator.render(state, Motion.load(motion["path"]))))
+    np.testing.assert_array_equal(read_clip(made["path"]), wanted)
+    facts = {
+        "video_id": "anna#v1@blink-1",
+        "person_id": "anna",
+        "status": "ok",
+        "frames": 6,
+        "source_frame": 1,
+        "animator": "fomm",
+        "motion_mode": "relative-adapt",
+        "align_corners": True,
+        "precision": "float32",
+        "code": "c0de",
+        "pixels_sha256": pixels_sha256(wanted),
+        "checkpoint_sha256": hashlib.sha256(tiny_checkpoint.read_bytes()).hexdigest(),
+    }
+    assert {name: made[name] for name in facts} == facts
+
+    assert (short["status"], short["reason"]) == ("rejected", "source_frame_missing")
+    assert "ends before frame 1" in short["detail"]
+    assert gone["status"] == "failed"
+    assert "gone.mp4" in gone["detail"]
+    assert (unmoved["status"], unmoved["reason"]) == ("failed", "motion_unreadable")
+    assert (stale["status"], stale["reason"]) == ("failed", "motion_changed")
+    assert [path.name for path in Path(made["path"]).parent.iterdir()] == ["anna#v1@blink-1.mp4"]
+
+
+def test_settings_decide_the_pixels(tmp_path, tiny_checkpoint, settings, clips):
+    (motion,) = drive(tmp_path, tiny_checkpoint, settings, [crop_row("blink-1", clips["blink-1"])])
+    rows = [plan_row("anna#v1", clips["anna#v1"], motion["path"])]
+    changes = [{}, {"motion": "absolute"}, {"align_corners": False}, {"source_frame": 0}]
+    hashes = set()
+    for change in changes:
+        (made,) = animate(tmp_path, tiny_checkpoint, settings.model_copy(update=change), rows)
+        hashes.add(made["pixels_sha256"])
+    assert len(hashes) == len(changes)
+
+
+def test_an_interrupted_shard_goes_on_unless_a_motion_changed(tmp_path, tiny_checkpoint, settings, clips, caplog):
+    """The journal holds what was finished, and a driver that was cropped anew makes it void."""
+    (motion,) = drive(tmp_path, tiny_checkpoint, settings, [crop_row("blink-1", clips["blink-1"])])
+    bad = [plan_row(f"gone{i}", tmp_path / "gone.mp4", motion["path"]) for i in range(19)]
+    rows = [plan_row("anna#v1", clips["anna#v1"], motion["path"]), *bad]
+
+    def attempt() -> int:
+        """Time, in ns, at which the one good clip was written."""
+        with pytest.raises(TooManyFailures, match="19 of the 20 rows"):
+            animate(tmp_path, tiny_checkpoint, settings, rows, max_failed_fraction=0.5)
+        return (tmp_path / "animations" / "clips" / "anna#v1@blink-1.mp4").stat().st_mtime_ns
+
+    written = attempt()
+    assert attempt() == written
+    before = Motion.load(motion["path"])
+    Motion(before.value[::-1].copy(), before.jacobian[::-1].copy()).save(motion["path"])
+    assert attempt() > written
+
+
+def test_wrong_weights_stop_the_stage_instead_of_failing_every_row(tmp_path, tiny_checkpoint, settings, clips):
+    rows = [crop_row("blink-1", clips["blink-1"])]
+    with pytest.raises(ConfigError, match="do not exist"):
+        drive(tmp_path, tmp_path / "vox-cpk.pth.tar", settings, rows)
+    pinned = settings.model_copy(update={"weights": tiny_checkpoint, "weights_sha256": "0" * 64})
+    with pytest.raises(ConfigError, match="but the config asks for"):
+        drive(tmp_path, tiny_checkpoint, pinned, rows)
+
+
+@pytest.fixture
+def training_tables(tmp_path, moving_discs) -> tuple[list[Path], list[Path]]:
+    """Three sources in two tables, two drivers in one; one crop of each kind was rejected."""
+    rows = []
+    for i, frames in enumerate(moving_discs[:5]):
+        path = tmp_path / "crops" / f"{i}.mp4"
+        write_working_clip(path, frames, 25.0)
+        rows.append(crop_row(f"clip{i}", path, person_id=f"person{i}"))
+    rejected = crop_row("bad", tmp_path / "nothing.mp4", person_id="person0", status="rejected", reason="no_face")
+    tables = {"sources0": [rows[2], rejected], "sources1": rows[:2], "drivers": [*rows[3:], rejected]}
+    for name, content in tables.items():
+        write_table(content, tmp_path / f"{name}.parquet", CROPPED)
+    return [tmp_path / "sources0.parquet", tmp_path / "sources1.parquet"], [tmp_path / "drivers.parquet"]
+
+
+@pytest.mark.parametrize(("people", "clips"), [(None, 5), ({"person0", "person1"}, 4), (set(), 2)])
+def test_training_takes_the_chosen_people_and_every_driver(tmp_path, small_model, training_tables, people, clips):
+    training = TrainAnimatorSettings(steps=2, batch_size=2, size=32)
+    settings = AnimatorSettings(model=small_model, train=training)
+    checkpoint, report = tmp_path / "animator.pth", tmp_path / "report.json"
+    train_animator_stage(*training_tables, people, checkpoint, report, settings, seed=0, device="cpu")
+    content = json.loads(report.read_text())
+    assert content["clips"] + content["held_out_clips"] == clips
+    animator = FommAnimator.from_checkpoint(checkpoint, settings, device="cpu")
+    assert animator.prepare_driving(np.zeros((1, 32, 32, 3), np.uint8)).value.shape == (1, 4, 2)
+
+
+def test_the_order_of_shards_does_not_matter_to_training(tmp_path, small_model, training_tables):
+    training = TrainAnimatorSettings(steps=2, batch_size=2, size=32)
+    settings = AnimatorSettings(model=small_model, train=training)
+    sources, drivers = training_tables
+    for name, tables in (("a", sources), ("b", sources[::-1])):
+        train_animator_stage(tables, drivers, None, tmp_path / name, tmp_path / f"{name}.json", settings, 0, "cpu")
+    frame = np.random.default_rng(0).integers(0, 255, (1, 32, 32, 3), np.uint8)
+    one, other = (FommAnimator.from_checkpoint(tmp_path / name, settings).prepare_driving(frame) for name in "ab")
+    np.testing.assert_array_equal(one.value, other.value)
+
+
+def test_training_on_nothing_says_what_to_do(tmp_path, small_model, training_tables):
+    sources, _ = training_tables
+    settings = AnimatorSettings(model=small_model)
+    with pytest.raises(ConfigError, match=r"1 of the 1 chosen people and 0 drivers.*animator\.weights"):
+        train_animator_stage(
+            sources, [], {"person0"}, tmp_path / "a.pth", tmp_path / "a.json", settings, seed=0, device="cpu"
+        )
+
+
+@pytest.mark.real
+def test_a_real_face_is_moved_as_it_moved(tmp_path, real_data, small_model):
+    """Train on one real clip at 64×64, then animate its first frame with its own motion.
+
+    The animation must come clearly nearer to the clip than its first frame, standing still, is.
+    """
+    import cv2
+
+    frames = read_clip(real_data / "real" / "videos" / "lp-d14.mp4")[:90:3]
+    frames = np.stack([cv2.resize(frame, (64, 64), interpolation=cv2.INTER_AREA) for frame in frames])
+    crop, crops = tmp_path / "crop.mp4", tmp_path / "crops.parquet"
+    write_working_clip(crop, frames, 25.0)
+    write_table([crop_row("blink-1", crop)], crops, CROPPED)
+
+    training = TrainAnimatorSettings(steps=60, batch_size=4, size=64, learning_rate=1e-3)
+    settings = AnimatorSettings(model=small_model, train=training, motion="absolute")
+    checkpoint = tmp_path / "animator.pth"
+    train_animator_stage([crops], [crops], None, checkpoint, tmp_path / "report.json", settings, seed=0, device="cpu")
+    (motion,) = drive(tmp_path, checkpoint, settings, [crop_row("blink-1", crop)])
+    (made,) = animate(tmp_path, checkpoint, settings, [plan_row("blink-1", crop, motion["path"], frames=30)])
+
+    animation, clip = read_clip(made["path"]).astype(float), frames.astype(float)
+    assert np.abs(animation - clip).mean() < 0.8 * np.abs(clip[:1] - clip).mean()

@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from deepfakemnist.animate.checkpoint import load_checkpoint
+from deepfakemnist.animate.network import FirstOrderMotionModel, Keypoints, minimum_size, size_multiple
+from deepfakemnist.errors import ConfigError
+from deepfakemnist.settings import FommModel, GeneratorModel, KeypointModel
+
+
+def nchw(pictures: np.ndarray) -> Tensor:
+    return torch.from_numpy(pictures).permute(0, 3, 1, 2)
+
+
+def keypoints(expected: dict[str, np.ndarray], of: str, which: slice = slice(None)) -> Keypoints:
+    return Keypoints(*(torch.from_numpy(expected[f"kp_{of}_{part}"][which]) for part in ("value", "jacobian")))
+
+
+def test_vox256_has_the_official_tensors(fixtures):
+    wanted = json.loads((fixtures / "vox256_shapes.json").read_text())["state_dict_shapes"]
+    with torch.device("meta"):
+        networks = FirstOrderMotionModel(FommModel())
+    for part, parameters in (("kp_detector", 14_215_368), ("generator", 45_575_391)):
+        network = getattr(networks, part)
+        assert {name: list(tensor.shape) for name, tensor in network.state_dict().items()} == wanted[part]
+        assert sum(parameter.numel() for parameter in network.parameters()) == parameters
+
+
+def test_keypoints_are_the_original_programs(tiny_checkpoint, tiny_model, expected):
+    detector = load_checkpoint(tiny_checkpoint, tiny_model).kp_detector
+    with torch.inference_mode():
+        for name in ("source", "driving"):
+            found = detector(nchw(expected[name].reshape(-1, 64, 64, 3)))
+            wanted = keypoints(expected, name)
+            np.testing.assert_allclose(found.value, wanted.value, atol=2e-6)
+            np.testing.assert_allclose(found.jacobian, wanted.jacobian, atol=2e-6)
+
+
+def test_motion_and_picture_are_the_original_programs(tiny_checkpoint, tiny_model, expected):
+    generator = load_checkpoint(tiny_checkpoint, tiny_model, align_corners=False).generator
+    source, driving = keypoints(expected, "source"), keypoints(expected, "driving", slice(2, 3))
+    with torch.inference_mode():
+        encoded = generator.encode(nchw(expected["source"][None]))
+        motion = generator.motion(encoded, source, driving)
+        np.testing.assert_allclose(motion.mask, expected["frame2_mask"], atol=5e-6)
+        np.testing.assert_allclose(motion.occlusion, expected["frame2_occlusion_map"], atol=5e-6)
+        np.testing.assert_allclose(generator.decode(encoded, motion), expected["frame2_prediction"], atol=1e-5)
+
+
+def test_a_new_models_antialias_kernel_is_the_checkpoints(tiny_checkpoint, tiny_model):
+    trained, new = load_checkpoint(tiny_checkpoint, tiny_model), FirstOrderMotionModel(tiny_model)
+    np.testing.assert_allclose(new.kp_detector.down.weight, trained.kp_detector.down.weight, rtol=1e-6)
+
+
+def test_a_new_models_jacobians_are_the_identity(tiny_model):
+    found = FirstOrderMotionModel(tiny_model).eval().kp_detector(torch.rand(2, 3, 64, 64))
+    np.testing.assert_allclose(found.jacobian.detach(), np.broadcast_to(np.eye(2), (2, 5, 2, 2)), atol=1e-6)
+
+
+def test_full_resolution_skip_returns_a_visible_unmoved_source_exactly(small_model):
+    generator = FirstOrderMotionModel(small_model, align_corners=True).eval().generator
+    torch.nn.init.zeros_(generator.dense_motion_network.occlusion.weight)
+    torch.nn.init.constant_(generator.dense_motion_network.occlusion.bias, 50.0)  # everything is visible
+    picture = torch.rand(1, 3, 32, 32)
+    still = Keypoints(torch.rand(1, 4, 2) - 0.5, torch.eye(2).expand(1, 4, 2, 2))
+    with torch.inference_mode():
+        np.testing.assert_allclose(generator(picture, still, still), picture, atol=2e-5)
+
+
+def test_geometry_stays_float32_under_autocast(tiny_checkpoint, tiny_model, expected):
+    generator = load_checkpoint(tiny_checkpoint, tiny_model, align_corners=False).generator
+    source, driving = keypoints(expected, "source"), keypoints(expected, "driving", slice(2, 3))
+    with torch.inference_mode(), torch.autocast("cpu", dtype=torch.bfloat16):
+        encoded = generator.encode(nchw(expected["source"][None]))
+        assert encoded.features.dtype == torch.bfloat16
+        motion = generator.motion(encoded, source, driving)
+        np.testing.assert_allclose(motion.mask, expected["frame2_mask"], atol=5e-6)
+        assert generator.decode(encoded, motion).dtype == torch.float32
+
+
+def test_sizes_a_network_takes(tiny_model, small_model):
+    assert size_multiple(FommModel()) == 128
+    assert (size_multiple(tiny_model), minimum_size(tiny_model)) == (32, 32)
+    smallest = minimum_size(small_model)
+    assert (size_multiple(small_model), smallest) == (8, 16)
+    detector = FirstOrderMotionModel(small_model).eval().kp_detector
+    assert torch.isfinite(detector(torch.rand(1, 3, smallest, smallest)).value).all()
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (FommModel(keypoints=KeypointModel(scale_factor=0.3)), "scale_factor 0.3 is not allowed"),
+        (
+            FommModel(generator=GeneratorModel(estimate_occlusion_map=False, full_resolution_skip=True)),
+            "full_resolution_skip: true needs",
+        ),
+    ],
+)
+def test_impossible_architectures_are_refused(model, message):
+    with torch.device("meta"), pytest.raises(ConfigError, match=message):
+        FirstOrderMotionModel(model)

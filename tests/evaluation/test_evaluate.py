@@ -1,0 +1,246 @@
+"""The evaluation stage: what is one video, what is in the tables, and that they never change by themselves."""
+
+import csv
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from deepfakemnist.errors import ConfigError
+from deepfakemnist.evaluation import metrics
+from deepfakemnist.evaluation.levels import frame_level, read_predictions, video_level
+from deepfakemnist.evaluation.stage import ACTIONS_COLUMNS, METRICS_COLUMNS, evaluate
+from deepfakemnist.settings import EvaluationSettings
+from deepfakemnist.tables import PREDICTIONS, write_table
+
+SETTINGS = EvaluationSettings(bootstrap=100)
+
+
+def frame(video, label, number, score, **other):
+    row = {"video_id": video, "label": label, "quality": "raw", "frame_index": number, "action": "nod" if label else ""}
+    row |= {"person_id": video.split("#")[0], "split": "test", "logit": 0.0, "score": score}
+    return {**row, "detector": "meso4", "trained_on": "raw", "seed": 0, "checkpoint_sha256": "0" * 64, **other}
+
+
+def predictions(seed=0, people=12, **other):
+    """Two frames of one real and two fakes (nod, blink) per person, at two qualities, in test and val."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for person in range(people):
+        split = "val" if person % 3 == 0 else "test"
+        for quality in ("raw", "c40"):
+            for video, label, action in (("", 0, ""), ("@d1", 1, "nod"), ("@d2", 1, "blink")):
+                for number in range(2):
+                    score = float(np.float32(1 / (1 + np.exp(-(random.normal() + 2 * label - 1)))))
+                    facts = {"split": split, "quality": quality, "action": action, "seed": seed, **other}
+                    rows.append(frame(f"p{person}#a{video}", label, number, score, **facts))
+    return rows
+
+
+def table(rows):
+    return pa.Table.from_pylist(rows, schema=PREDICTIONS)
+
+
+def run(folder, *parts, settings=SETTINGS, seed=0):
+    """Evaluate and return the rows of both tables."""
+    folder.mkdir(exist_ok=True)
+    paths = []
+    for number, rows in enumerate(parts):
+        paths.append(folder / f"{number}.parquet")
+        write_table(rows, paths[-1], PREDICTIONS)
+    evaluate(paths, folder / "metrics.tsv", folder / "actions.tsv", settings, seed)
+    return [read_tsv(folder / name) for name in ("metrics.tsv", "actions.tsv")]
+
+
+def read_tsv(path):
+    with path.open() as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def one(rows, **wanted):
+    found = [row for row in rows if all(row[name] == value for name, value in wanted.items())]
+    assert len(found) == 1, f"{wanted}: {len(found)} rows"
+    return found[0]
+
+
+def test_two_fakes_of_one_source_stay_two_videos():
+    """The field's bug: frames grouped by the folder 000_003 melt the fakes of several methods into one video."""
+    rows = [frame("000#a@003", 1, number, 0.9) for number in range(3)]
+    rows += [frame("000#a@004", 1, number, 0.1) for number in range(2)]
+    rows += [frame("000#a", 0, 0, 0.4)]
+    videos = {row["video_id"]: row for row in video_level(table(rows)).to_pylist()}
+    assert {name: (row["score"], row["frames"]) for name, row in videos.items()} == {
+        "000#a@003": (pytest.approx(0.9), 3),
+        "000#a@004": (pytest.approx(0.1), 2),
+        "000#a": (pytest.approx(0.4), 1),
+    }
+    # Melted into one they would score 0.58, above the real: AUC 1 instead of a half.
+    scores = [videos[name]["score"] for name in ("000#a@003", "000#a@004", "000#a")]
+    assert metrics.auc([1, 1, 0], scores) == 0.5
+    assert metrics.auc([1, 0], [np.mean([0.9] * 3 + [0.1] * 2), 0.4]) == 1.0
+
+
+def test_qualities_and_runs_of_one_video_stay_apart():
+    rows = [
+        frame("a#1", 0, 0, 0.1),
+        frame("a#1", 0, 0, 0.3, quality="c40"),
+        frame("a#1", 0, 0, 0.5, seed=1),
+        frame("a#1", 0, 0, 0.7, detector="resnet50"),
+        frame("a#1", 0, 0, 0.9, trained_on="c40"),
+    ]
+    assert sorted(video_level(table(rows))["score"].to_pylist()) == pytest.approx([0.1, 0.3, 0.5, 0.7, 0.9])
+
+
+def test_frame_level_keeps_every_frame():
+    rows = predictions()
+    level = frame_level(table(rows))
+    assert level["score"].to_pylist() == pytest.approx([row["score"] for row in rows])
+    assert set(level["frames"].to_pylist()) == {1}
+
+
+def test_rows_and_values_of_the_tables(tmp_path):
+    rows = predictions()
+    whole, actions = run(tmp_path, rows)
+    assert list(whole[0]) == list(METRICS_COLUMNS)
+    assert list(actions[0]) == list(ACTIONS_COLUMNS)
+    assert len(whole) == 2 * 2 * 2  # qualities, splits, levels
+    assert len(actions) == 2 * len(whole)
+
+    wanted = [row for row in rows if row["quality"] == "c40" and row["split"] == "test"]
+    labels, scores = [row["label"] for row in wanted], [row["score"] for row in wanted]
+    found = one(whole, tested_on="c40", split="test", level="frame")
+    assert float(found["accuracy"]) == pytest.approx(metrics.accuracy(labels, scores), abs=1e-5)
+    assert float(found["auc"]) == pytest.approx(metrics.auc(labels, scores), abs=1e-5)
+    assert float(found["eer"]) == pytest.approx(metrics.eer(labels, scores), abs=1e-5)
+    assert (found["n_videos"], found["n_frames"], found["n_people"]) == ("24", "48", "8")
+    assert (found["detector"], found["trained_on"], found["seed"]) == ("meso4", "raw", "0")
+    assert float(found["auc_low"]) < float(found["auc"]) < float(found["auc_high"])
+    assert float(found["accuracy_low"]) < float(found["accuracy"]) < float(found["accuracy_high"])
+
+    means = {}
+    for row in wanted:
+        means.setdefault((row["video_id"], row["label"]), []).append(row["score"])
+    labels, scores = [key[1] for key in means], [np.mean(values) for values in means.values()]
+    found = one(whole, tested_on="c40", split="test", level="video")
+    assert float(found["auc"]) == pytest.approx(metrics.auc(labels, scores), abs=1e-5)
+    assert float(found["balanced_accuracy"]) == pytest.approx(metrics.balanced_accuracy(labels, scores), abs=1e-5)
+    assert (found["n_videos"], found["n_frames"], found["n_people"]) == ("24", "48", "8")
+
+
+def test_an_action_is_its_fakes_against_all_reals(tmp_path):
+    rows = predictions()
+    _, actions = run(tmp_path, rows)
+    wanted = [
+        row for row in rows
+        if row["quality"] == "raw" and row["split"] == "test" and row["action"] in ("", "blink")
+    ]  # fmt: skip
+    labels, scores = [row["label"] for row in wanted], [row["score"] for row in wanted]
+    found = one(actions, tested_on="raw", split="test", level="frame", action="blink")
+    assert float(found["auc"]) == pytest.approx(metrics.auc(labels, scores), abs=1e-5)
+    assert float(found["fake_accuracy"]) == pytest.approx(metrics.class_accuracy(labels, scores, 1), abs=1e-5)
+    assert float(found["real_accuracy"]) == pytest.approx(metrics.class_accuracy(labels, scores, 0), abs=1e-5)
+    assert (found["n_videos"], found["n_frames"]) == ("16", "32")
+
+
+def test_undefined_values_are_empty_cells(tmp_path):
+    rows = [row for row in predictions() if row["label"] == 1]
+    whole, actions = run(tmp_path, rows)
+    for row in (*whole, *actions):
+        for name in ("auc", "auc_low", "auc_high", "eer", "average_precision", "balanced_accuracy", "real_accuracy"):
+            assert row[name] == ""
+        assert 0 <= float(row["fake_accuracy"]) <= 1
+        assert row["accuracy"] == row["fake_accuracy"]
+        assert row["bootstrap_skipped"] == "100"
+
+
+def test_reals_only_have_no_actions(tmp_path):
+    whole, actions = run(tmp_path, [row for row in predictions() if row["label"] == 0])
+    assert actions == []
+    assert {row["fake_accuracy"] for row in whole} == {""}
+
+
+def test_seeds_have_a_mean_and_a_standard_deviation(tmp_path):
+    whole, actions = run(tmp_path, predictions(2), predictions(0), predictions(1))
+    rows = [row for row in whole if (row["tested_on"], row["split"], row["level"]) == ("raw", "test", "video")]
+    assert [row["seed"] for row in rows] == ["0", "1", "2", "mean", "sd"]
+    for name in ("accuracy", "auc", "eer", "fake_accuracy"):
+        values = [float(row[name]) for row in rows[:3]]
+        assert len(set(values)) > 1 or name != "auc"
+        assert float(rows[3][name]) == pytest.approx(np.mean(values), abs=1e-5)
+        assert float(rows[4][name]) == pytest.approx(np.std(values, ddof=1), abs=1e-5)
+    assert {rows[number][name] for number in (3, 4) for name in ("auc_low", "accuracy_high", "bootstrap_skipped")} == {
+        ""
+    }
+    assert rows[3]["n_videos"] == rows[0]["n_videos"]
+    assert {row["seed"] for row in actions} == {"0", "1", "2", "mean", "sd"}
+
+
+def test_one_seed_has_no_mean(tmp_path):
+    whole, _ = run(tmp_path, predictions())
+    assert {row["seed"] for row in whole} == {"0"}
+
+
+def test_an_undefined_value_of_one_seed_has_no_mean(tmp_path):
+    whole, _ = run(tmp_path, predictions(0), [row for row in predictions(1) if row["label"] == 1])
+    mean = one(whole, tested_on="raw", split="test", level="frame", seed="mean")
+    assert mean["auc"] == ""
+    assert mean["n_frames"] == ""  # 48 and 32: no single number is true
+    assert mean["fake_accuracy"] != ""
+
+
+def test_tables_are_stable_to_the_byte_whatever_the_order(tmp_path):
+    parts = [predictions(seed) for seed in range(3)]
+    run(tmp_path / "a", *parts)
+    shuffled = [row for rows in reversed(parts) for row in rows]
+    np.random.default_rng(0).shuffle(shuffled)
+    run(tmp_path / "b", shuffled)
+    for name in ("metrics.tsv", "actions.tsv"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_the_seed_draws_the_people(tmp_path):
+    rows = predictions()
+    first, _ = run(tmp_path / "a", rows, seed=0)
+    other, _ = run(tmp_path / "b", rows, seed=1)
+    assert [row["auc"] for row in first] == [row["auc"] for row in other]
+    assert [row["auc_low"] for row in first] != [row["auc_low"] for row in other]
+
+
+def test_rows_are_sorted(tmp_path):
+    whole, actions = run(tmp_path, predictions(detector="resnet50"), predictions())
+    key = ("detector", "trained_on", "tested_on", "split", "level")
+    for rows, names in ((whole, key), (actions, (*key, "action"))):
+        keys = [tuple(row[name] for name in names) for row in rows]
+        assert keys == sorted(keys)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: rows.append(rows[0]), "1 frames were predicted more than once by one run, e.g. detector meso4"),
+        (lambda rows: rows[0].update(score=float("nan")), "1 rows have a score that is no number from 0 to 1"),
+        (lambda rows: rows[0].update(score=None), "score that is no number from 0 to 1"),
+        (lambda rows: rows[0].update(score=1.5), "score that is no number from 0 to 1"),
+        (lambda rows: rows[0].update(label=2), "label beside 0 and 1, e.g. video p0#a, quality raw, frame 0: label 2"),
+        (lambda rows: rows[0].update(person_id=""), "empty person_id"),
+        (lambda rows: rows[0].update(label=1), "video p0#a has frames with more than one label"),
+        (lambda rows: rows[0].update(person_id="q"), "video p0#a has frames with more than one person_id"),
+        (lambda rows: rows[0].update(split="test"), "video p0#a has frames with more than one split"),
+        (lambda rows: rows.clear(), "no predictions to evaluate in 1 tables"),
+    ],
+)  # fmt: skip
+def test_predictions_that_cannot_be_evaluated(tmp_path, change, message):
+    rows = predictions()
+    change(rows)
+    with pytest.raises(ConfigError, match=message):
+        run(tmp_path, rows)
+    assert not list(tmp_path.glob("*.tsv"))
+
+
+def test_other_tables_are_refused(tmp_path):
+    pq.write_table(pa.table({"video_id": ["a"]}), tmp_path / "other.parquet")
+    with pytest.raises(ConfigError, match=r"other\.parquet is no table of predictions: it has no column label"):
+        read_predictions([tmp_path / "other.parquet"])
+    with pytest.raises(ConfigError, match="no predictions to evaluate in 0 tables"):
+        read_predictions([])

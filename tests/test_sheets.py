@@ -1,0 +1,82 @@
+import pytest
+
+from deepfakemnist.errors import ConfigError
+from deepfakemnist.settings import SourceSettings
+from deepfakemnist.sheets import DriverRow, SourceRow, read_sheet, read_sources
+
+
+def sheet(tmp_path, text, name="sources.tsv"):
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_sources_get_person_and_path_from_the_sheet(tmp_path):
+    path = sheet(tmp_path, "video_id\tpath\tstart_s\tend_s\nid10001#7w0#0012\tv/a b ü.mp4\t1.5\t2\n")
+    (row,) = read_sheet(path, SourceRow, keep_going=False).rows
+    assert row["video_id"] == "id10001#7w0#0012"
+    assert row["person_id"] == "id10001"
+    assert row["path"] == str(tmp_path / "v/a b ü.mp4")
+    assert (row["start_s"], row["end_s"], row["role"], row["action"]) == (1.5, 2.0, "source", "")
+
+
+@pytest.mark.parametrize(
+    "bad", ["a/b", "..", "a..b", "../x", "", "a b", "-x", ".hidden", "a;rm", "$(x)", "ü", "x" * 101]
+)
+def test_bad_ids_are_refused_with_their_line(tmp_path, bad):
+    path = sheet(tmp_path, f"video_id\tpath\ngood\ta.mp4\n{bad}\tb.mp4\n")
+    with pytest.raises(ConfigError, match="sources.tsv line 3: .*video_id") as error:
+        read_sheet(path, SourceRow, keep_going=False)
+    if bad:
+        assert repr(bad)[1:30] in str(error.value)
+    kept = read_sheet(path, SourceRow, keep_going=True)
+    assert [row["video_id"] for row in kept.rows] == ["good"]
+    (refused,) = kept.refused
+    assert (refused["status"], refused["reason"]) == ("rejected", "bad_sheet_row")
+    assert "line 3" in refused["detail"]
+
+
+def test_duplicate_ids_name_both_lines(tmp_path):
+    path = sheet(tmp_path, "video_id\tpath\na\t1.mp4\nb\t2.mp4\na\t3.mp4\n")
+    for keep_going in (False, True):
+        with pytest.raises(ConfigError, match="line 4: video_id 'a' is already on line 2"):
+            read_sheet(path, SourceRow, keep_going)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("video_id\tfile\na\tb\n", r"line 1: .*not known: \['file'\].*missing: \['path'\]"),
+        ("video_id,path\na,b\n", "separated by tabs"),
+        ("video_id\tpath\n", "no usable line"),
+        ("video_id\tpath\tstart_s\na\tb\tx\n", "line 2: start_s: 'x': .*number"),
+        ("video_id\tpath\tstart_s\tend_s\na\tb\t3\t2\n", "line 2: .*end_s 2.0 is not after start_s 3.0"),
+        ("video_id\tpath\na\n", "line 2: path: Field required"),
+    ],
+)
+def test_wrong_sheets_say_what_is_wrong(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message):
+        read_sheet(sheet(tmp_path, text), SourceRow, keep_going=False)
+
+
+def test_unknown_action_lists_the_known_ones(tmp_path):
+    path = sheet(tmp_path, "driver_id\taction\tpath\nd\twink\td.mp4\n", "drivers.tsv")
+    with pytest.raises(ConfigError, match=r"drivers.tsv line 2: action: 'wink': .*'blink'.*'embarrassment'"):
+        read_sheet(path, DriverRow, keep_going=False)
+
+
+def test_folder_names_videos_and_people(tmp_path):
+    for name in ("id1/a.mp4", "id1/café 1.MKV", "id2/a.mp4", "notes.txt", ".hidden/x.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    rows = read_sources(SourceSettings(folder=tmp_path)).rows
+    assert len({row["video_id"] for row in rows}) == 3
+    assert {row["person_id"] for row in rows} == {"id1", "id2"}
+    assert all(row["video_id"].startswith(("id1_a-", "id1_caf__1-", "id2_a-")) for row in rows)
+
+
+def test_folder_pattern_without_person_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="no group named person"):
+        read_sources(SourceSettings(folder=tmp_path, person_from="x"))
+    with pytest.raises(ConfigError, match="no video below"):
+        read_sources(SourceSettings(folder=tmp_path))

@@ -1,0 +1,188 @@
+"""Frames by index: the right pixels, loud errors, both classes equally often."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from deepfakemnist.errors import ConfigError
+from deepfakemnist.tables import FRAME_INDEX, FRAMES, VIDEOS, write_table
+from deepfakemnist.training import frame_reader
+from deepfakemnist.training.data import BalancedSampler, FrameDataset, choose_frames, load, read_index
+from deepfakemnist.training.frame_reader import BadFrame
+
+
+def shuffled_frames(data):
+    frames = read_index(data.index, data.videos)
+    return frames.take(np.random.default_rng(0).permutation(frames.num_rows))
+
+
+def stored_pictures(data, frames):
+    return [data.pictures[row["video_id"], row["quality"], row["frame_index"]] for row in frames.to_pylist()]
+
+
+def test_every_frame_has_its_own_pixels_and_label(data):
+    frames = shuffled_frames(data)
+    dataset = FrameDataset(frames, image_size=32)
+    assert len(dataset) == 24 * 2 * 2 * 4
+    for position, (row, wanted) in enumerate(zip(frames.to_pylist(), stored_pictures(data, frames), strict=True)):
+        pixels, label = dataset[position]
+        assert pixels.dtype == torch.uint8
+        assert np.array_equal(pixels.permute(1, 2, 0).numpy(), wanted)
+        assert label.item() == row["label"]
+
+
+def test_mirroring_and_resizing(data):
+    frames = shuffled_frames(data)
+    wanted = stored_pictures(data, frames.slice(3, 1))[0]
+    mirrored, _ = FrameDataset(frames, image_size=32)[3, True]
+    assert np.array_equal(mirrored.permute(1, 2, 0).numpy(), wanted[:, ::-1])
+    small, _ = FrameDataset(frames, image_size=16)[3]
+    assert small.shape == (3, 16, 16)
+    assert small.float().mean().item() == pytest.approx(wanted.mean(), abs=1.0)
+
+
+def test_a_cache_for_one_row_group_and_two_files_reads_the_same(data, monkeypatch):
+    monkeypatch.setattr(frame_reader, "_CACHE_BYTES", 1)
+    monkeypatch.setattr(frame_reader, "_OPEN_FILES", 2)
+    frames = shuffled_frames(data).slice(0, 60)
+    dataset = FrameDataset(frames, image_size=32)
+    for position, wanted in enumerate(stored_pictures(data, frames)):
+        assert np.array_equal(dataset[position][0].permute(1, 2, 0).numpy(), wanted)
+
+
+def test_workers_give_the_same_batches_as_this_process(data):
+    frames = choose_frames(read_index(data.index, data.videos), "val", "raw")
+    dataset = FrameDataset(frames, image_size=32)
+    sampler = BalancedSampler(dataset.labels, seed=3)
+    alone = list(load(dataset, 8, workers=0, sampler=sampler))
+    helped = list(load(FrameDataset(frames, image_size=32), 8, workers=2, sampler=sampler))
+    assert len(alone) == len(helped) == 48 // 8
+    for (pixels, labels), (same_pixels, same_labels) in zip(alone, helped, strict=True):
+        assert torch.equal(pixels, same_pixels)
+        assert torch.equal(labels, same_labels)
+
+
+def test_actions_and_people_come_from_the_videos(data):
+    frames = read_index(data.index, data.videos).to_pylist()
+    facts = {(row["video_id"], row["quality"]): row for row in data.video_rows}
+    assert len(frames) == len(data.index_rows)
+    for row in frames:
+        wanted = facts[row["video_id"], row["quality"]]
+        assert (row["action"], row["person_id"]) == (wanted["action"], wanted["person_id"])
+
+
+def test_choosing_by_split_and_quality(data):
+    frames = read_index(data.index, data.videos)
+    raw = choose_frames(frames, "test", "raw")
+    assert (set(raw["split"].to_pylist()), set(raw["quality"].to_pylist())) == ({"test"}, {"raw"})
+    assert choose_frames(frames, "test", "mixed").num_rows == 2 * raw.num_rows
+    with pytest.raises(ConfigError, match="trained_on: 'c23' has no frames; the index has c40, raw"):
+        choose_frames(frames, "train", "c23")
+
+
+def rewrite_frame(data, row, **changes):
+    path = Path(row["shard_path"])
+    rows = pq.read_table(path).to_pylist()
+    rows[row["shard_row"]].update(changes)
+    pq.write_table(pa.Table.from_pylist(rows, schema=FRAMES), path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"image": b"not a picture"}, "its 13 bytes are no picture"),
+        ({"image": None}, "no picture"),
+        ({"status": "failed"}, "the row has status 'failed'"),
+        ({"frame_index": 9}, r"the row holds p00#a, raw, frame 9\. The table was written anew"),
+        ({"video_id": "other"}, "the row holds other, raw, frame 1"),
+    ],
+)
+def test_a_bad_frame_is_named_and_never_replaced(own_data, changes, message):
+    row = own_data.index_rows[1]
+    rewrite_frame(own_data, row, **changes)
+    frames = read_index(own_data.index, own_data.videos)
+    with pytest.raises(BadFrame, match=rf"video p00#a, quality raw, frame 1 \(.*frames0.parquet, row 1\): .*{message}"):
+        list(load(FrameDataset(frames, image_size=32), 4, workers=0))
+
+
+def test_a_bad_frame_is_named_from_a_worker_too(own_data):
+    rewrite_frame(own_data, own_data.index_rows[1], image=b"not a picture")
+    frames = read_index(own_data.index, own_data.videos)
+    with pytest.raises(BadFrame, match="video p00#a, quality raw, frame 1 "):
+        list(load(FrameDataset(frames, image_size=32), 4, workers=1))
+
+
+def test_an_index_beyond_its_table_is_named(own_data):
+    frames = read_index(own_data.index, own_data.videos)
+    position = frames["shard_row"].to_pylist().index(23)
+    path = Path(frames["shard_path"][position].as_py())
+    pq.write_table(pq.read_table(path).slice(0, 20), path)
+    with pytest.raises(BadFrame, match="row 23.*the table has only 20 rows"):
+        FrameDataset(frames, image_size=32)[position]
+
+
+def test_a_table_that_is_not_parquet_is_named(own_data):
+    frames = read_index(own_data.index, own_data.videos)
+    Path(own_data.index_rows[0]["shard_path"]).write_bytes(b"torn")
+    with pytest.raises(BadFrame, match=r"video p00#a.*frames0\.parquet"):
+        FrameDataset(frames, image_size=32)[0]
+
+
+def test_a_missing_table_is_named(own_data):
+    Path(own_data.index_rows[0]["shard_path"]).unlink()
+    with pytest.raises(ConfigError, match=r"names 1 files of frames that do not exist, e\.g\. .*frames0\.parquet"):
+        read_index(own_data.index, own_data.videos)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: rows.pop(0), "frames of .* are of videos not in .*e.g. p00#a at raw"),
+        (lambda rows: rows.append(rows[0]), "1 videos have two rows at one quality, e.g. p00#a"),
+        (lambda rows: rows[0].update(label=1), "label of video p00#a differs"),
+        (lambda rows: rows[0].update(split="test"), r"1 people are in more than one split, e\.g\. p00"),
+        (lambda rows: [row.update(split="val") for row in rows if row["person_id"] == "p00"], "split of video p00#a"),
+    ],
+)
+def test_tables_that_disagree_are_refused(own_data, change, message):
+    change(own_data.video_rows)
+    write_table(own_data.video_rows, own_data.videos, VIDEOS)
+    with pytest.raises(ConfigError, match=message):
+        read_index(own_data.index, own_data.videos)
+
+
+def test_a_table_without_the_columns_is_refused(own_data):
+    pq.write_table(pa.table({"video_id": ["a"]}), own_data.index)
+    with pytest.raises(ConfigError, match=r"has no column label, .*it has video_id"):
+        read_index(own_data.index, own_data.videos)
+    assert "shard_row" in FRAME_INDEX.names
+
+
+def test_sampler_balances_unequal_classes():
+    labels = np.array([0] * 7 + [1] * 20, np.int8)
+    sampler = BalancedSampler(labels, seed=1)
+    draws = list(sampler)
+    rows = [row for row, _ in draws]
+    assert len(draws) == len(sampler) == 40
+    assert sorted(row for row in rows if labels[row] == 1) == list(range(7, 27))  # each once
+    times = np.bincount([row for row in rows if labels[row] == 0])
+    assert times.sum() == 20
+    assert set(times) == {2, 3}
+    assert 5 < sum(mirrored for _, mirrored in draws) < 35
+
+
+def test_sampler_draws_by_seed_and_epoch():
+    labels = np.array([0, 1] * 20, np.int8)
+
+    def draws(seed, epoch):
+        sampler = BalancedSampler(labels, seed)
+        sampler.epoch = epoch
+        return list(sampler)
+
+    assert draws(1, 1) == draws(1, 1)
+    assert draws(1, 1) != draws(1, 2)
+    assert draws(1, 1) != draws(2, 1)

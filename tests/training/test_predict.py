@@ -1,0 +1,122 @@
+"""Predictions: every val and test frame at every quality, once, with the right names and numbers."""
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+
+from deepfakemnist.detectors.registry import build
+from deepfakemnist.errors import ConfigError
+from deepfakemnist.settings import DetectorTraining
+from deepfakemnist.tables import FRAME_INDEX, PREDICTIONS, read_table, write_table
+from deepfakemnist.training.checkpoint import load_checkpoint, save_checkpoint
+from deepfakemnist.training.predict import predict
+
+torch.set_num_threads(1)
+SETTINGS = DetectorTraining(name="meso4", image_size=32)
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    torch.manual_seed(3)
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, build("meso4", image_size=32).state_dict(), SETTINGS, "raw", epoch=4, seed=11)
+    return path
+
+
+def test_every_frame_it_was_not_trained_on_at_every_quality(data, checkpoint, tmp_path):
+    predict(data.index, data.videos, checkpoint, tmp_path / "table.parquet", "cpu")
+    table = read_table(tmp_path / "table.parquet")
+    assert table.schema.names == PREDICTIONS.names
+    rows = table.to_pylist()
+    keys = [(row["split"], row["quality"], row["video_id"], row["frame_index"]) for row in rows]
+    wanted = sorted(
+        (row["split"], row["quality"], row["video_id"], row["frame_index"])
+        for row in data.index_rows
+        if row["split"] != "train"
+    )
+    assert keys == wanted
+    assert {key[:2] for key in keys} == {("val", "raw"), ("val", "c40"), ("test", "raw"), ("test", "c40")}
+    sha256 = hashlib.sha256(checkpoint.read_bytes()).hexdigest()
+    constant = {(row["detector"], row["trained_on"], row["seed"], row["checkpoint_sha256"]) for row in rows}
+    assert constant == {("meso4", "raw", 11, sha256)}
+
+
+def test_each_row_holds_the_logit_of_its_own_picture(data, checkpoint, tmp_path):
+    predict(data.index, data.videos, checkpoint, tmp_path / "table.parquet", "cpu", workers=1)
+    detector = load_checkpoint(checkpoint, torch.device("cpu")).detector
+    facts = {(row["video_id"], row["quality"]): row for row in data.video_rows}
+    for row in read_table(tmp_path / "table.parquet").to_pylist()[::7]:
+        picture = data.pictures[row["video_id"], row["quality"], row["frame_index"]]
+        with torch.inference_mode():
+            logit = detector(torch.from_numpy(picture).permute(2, 0, 1)[None]).item()
+        assert row["logit"] == pytest.approx(logit, abs=1e-4)
+        assert row["score"] == pytest.approx(1 / (1 + np.exp(-row["logit"])), abs=1e-6)
+        fact = facts[row["video_id"], row["quality"]]
+        assert {name: row[name] for name in ("label", "split", "action", "person_id")} == {
+            name: fact[name] for name in ("label", "split", "action", "person_id")
+        }
+
+
+def test_same_bytes_twice(data, checkpoint, tmp_path):
+    for name in ("a.parquet", "b.parquet"):
+        predict(data.index, data.videos, checkpoint, tmp_path / name, "cpu")
+    assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+
+
+def test_checkpoint_does_not_depend_on_its_name(checkpoint, tmp_path):
+    torch.manual_seed(3)
+    other = tmp_path / "of another name.pt"
+    save_checkpoint(other, build("meso4", image_size=32).state_dict(), SETTINGS, "raw", epoch=4, seed=11)
+    assert other.read_bytes() == checkpoint.read_bytes()
+
+
+def test_imagenet_is_not_fetched_for_a_trained_detector(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    recipe = DetectorTraining(name="resnet50", weights="imagenet", image_size=32)
+    save_checkpoint(tmp_path / "r.pt", build("resnet50", image_size=32).state_dict(), recipe, "c23", epoch=1, seed=0)
+    loaded = load_checkpoint(tmp_path / "r.pt", torch.device("cpu"))
+    assert (loaded.settings, loaded.trained_on, loaded.epoch, loaded.detector.training) == (recipe, "c23", 1, False)
+
+
+def test_no_frames_to_score(own_data, checkpoint, tmp_path):
+    write_table([row for row in own_data.index_rows if row["split"] == "train"], own_data.index, FRAME_INDEX)
+    with pytest.raises(ConfigError, match="has no frames in val or test"):
+        predict(own_data.index, own_data.videos, checkpoint, tmp_path / "table.parquet", "cpu")
+
+
+def test_files_that_are_no_checkpoint(data, checkpoint, tmp_path):
+    def refuse(path, message):
+        with pytest.raises(ConfigError, match=message):
+            predict(data.index, data.videos, path, tmp_path / "table.parquet", "cpu")
+        assert not (tmp_path / "table.parquet").exists()
+
+    refuse(tmp_path / "nothing.pt", "there is no checkpoint .*nothing.pt; train the detector first")
+    (tmp_path / "text.pt").write_text("not torch")
+    refuse(tmp_path / "text.pt", "text.pt is no readable checkpoint")
+    torch.save({"weights": {}}, tmp_path / "other.pt")
+    refuse(tmp_path / "other.pt", "other.pt is no detector checkpoint: it must be a dict with classes, detector")
+    content = torch.load(checkpoint, weights_only=True)
+    content["settings"]["image_size"] = 64
+    torch.save(content, tmp_path / "misfit.pt")
+    refuse(tmp_path / "misfit.pt", "misfit.pt does not fit detector 'meso4'")
+
+
+def test_a_checkpoint_cannot_run_code(tmp_path, data):
+    class Payload:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "touched"), "w"))
+
+    torch.save({"weights": Payload()}, tmp_path / "evil.pt")
+    with pytest.raises(ConfigError, match="no readable checkpoint"):
+        predict(data.index, data.videos, tmp_path / "evil.pt", tmp_path / "table.parquet", "cpu")
+    assert not (tmp_path / "touched").exists()
+
+
+def test_diverged_weights_are_said(data, tmp_path):
+    weights = {name: value * float("nan") for name, value in build("meso4", image_size=32).state_dict().items()}
+    save_checkpoint(tmp_path / "nan.pt", weights, SETTINGS, "raw", epoch=1, seed=0)
+    with pytest.raises(ConfigError, match="logits that are no numbers for 192 of 192 frames: its training diverged"):
+        predict(data.index, data.videos, tmp_path / "nan.pt", tmp_path / "table.parquet", "cpu")

@@ -1,0 +1,303 @@
+"""Training: it learns what is there and nothing that is not, gives the same twice, and survives a kill."""
+
+import csv
+import logging
+from itertools import pairwise
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pytest
+import torch
+
+from deepfakemnist.errors import ConfigError
+from deepfakemnist.evaluation import metrics
+from deepfakemnist.evaluation.levels import video_level
+from deepfakemnist.settings import DetectorTraining
+from deepfakemnist.tables import FRAME_INDEX, VIDEOS, read_table, write_table
+from deepfakemnist.training.loop import learning_rate_factor, train_detector
+from deepfakemnist.training.predict import predict
+
+torch.set_num_threads(1)
+
+MESO = {"name": "meso4", "image_size": 32}
+
+
+def settings(**changes):
+    return DetectorTraining(**{**MESO, "epochs": 2, "batch_size": 16, **changes})
+
+
+def train(data, folder, recipe, trained_on="raw", seed=0, workers=0):
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = (folder / "checkpoint.pt", folder / "history.tsv")
+    train_detector(data.index, data.videos, *paths, recipe, trained_on, seed, "cpu", workers)
+    return paths
+
+
+def history_of(path):
+    with path.open() as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
+def predictions_on_test(data, checkpoint, folder):
+    predict(data.index, data.videos, checkpoint, folder / "predictions.parquet", "cpu")
+    table = read_table(folder / "predictions.parquet")
+    return table.filter(pc.equal(table["split"], "test"))
+
+
+def auc_of(table):
+    return metrics.auc(table["label"].to_numpy(), table["score"].to_numpy())
+
+
+# Batch norm of Meso4 moves by 1 % a step, so its running statistics need some hundred steps.
+LEARNING = settings(epochs=25, batch_size=8, learning_rate=1e-2)
+
+
+def test_meso4_learns_a_pattern_it_was_shown(data, tmp_path):
+    checkpoint, history = train(data, tmp_path, LEARNING)
+    test = predictions_on_test(data, checkpoint, tmp_path)
+    raw = test.filter(pc.equal(test["quality"], "raw"))
+    assert auc_of(video_level(raw)) > 0.95
+    assert auc_of(raw) > 0.9
+    rows = history_of(history)
+    assert float(rows[-1]["train_loss"]) < 0.5 * float(rows[0]["train_loss"])
+    chosen = [row for row in rows if row["chosen"] == "1"]
+    assert len(chosen) == 1
+    assert float(chosen[0]["val_balanced_accuracy"]) == max(float(row["val_balanced_accuracy"]) for row in rows) > 0.9
+
+
+def test_meso4_stays_at_chance_when_labels_say_nothing(make, tmp_path):
+    """Half of each class shows each pattern: whatever is learnt from the pattern ranks reals and fakes alike."""
+    shuffled = make(tmp_path / "data", shuffled=True)
+    checkpoint, _ = train(shuffled, tmp_path, LEARNING)
+    test = predictions_on_test(shuffled, checkpoint, tmp_path)
+    assert test.num_rows == 96
+    assert 0.3 < auc_of(test) < 0.7  # chance has a standard deviation of 0.06
+
+
+def test_resnet50_learns_a_pattern_it_was_shown(data, tmp_path):
+    recipe = settings(name="resnet50", epochs=3, learning_rate=3e-3)
+    checkpoint, history = train(data, tmp_path, recipe)
+    assert max(float(row["val_auc"]) for row in history_of(history)) > 0.85
+    test = predictions_on_test(data, checkpoint, tmp_path)
+    assert auc_of(test.filter(pc.equal(test["quality"], "raw"))) > 0.85
+
+
+def test_same_seed_same_bytes_other_seed_other_weights(data, tmp_path):
+    first = [path.read_bytes() for path in train(data, tmp_path / "a", settings())]
+    again = [path.read_bytes() for path in train(data, tmp_path / "b", settings())]
+    helped = [path.read_bytes() for path in train(data, tmp_path / "c", settings(), workers=2)]
+    other = [path.read_bytes() for path in train(data, tmp_path / "d", settings(), seed=1)]
+    assert first == again == helped
+    assert first[0] != other[0]
+    assert first[1] != other[1]
+
+
+class Kill(logging.Handler):
+    """Interrupts the run as soon as it logs a text, as Ctrl-C would."""
+
+    def __init__(self, text):
+        super().__init__(logging.INFO)
+        self.text = text
+        self.seen = []
+
+    def emit(self, record):
+        self.seen.append(record.getMessage())
+        if self.text in self.seen[-1]:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def listen():
+    logger = logging.getLogger("deepfakemnist.training.loop")
+    level, handlers = logger.level, []
+    logger.setLevel(logging.INFO)
+
+    def attach(text):
+        handlers.append(Kill(text))
+        logger.addHandler(handlers[-1])
+        return handlers[-1]
+
+    yield attach
+    logger.setLevel(level)
+    for handler in handlers:
+        logger.removeHandler(handler)
+
+
+def test_two_epochs_and_two_more_are_four(data, tmp_path, listen):
+    recipe = settings(epochs=4)
+    whole = [path.read_bytes() for path in train(data, tmp_path / "whole", recipe)]
+
+    kill = listen("epoch 2/4")
+    with pytest.raises(KeyboardInterrupt):
+        train(data, tmp_path / "parts", recipe)
+    assert not (tmp_path / "parts/checkpoint.pt").exists()
+    assert (tmp_path / "parts/checkpoint.pt.resume").exists()
+    kill.text = "never logged"
+    parts = train(data, tmp_path / "parts", recipe)
+    assert "resuming after epoch 2 of 4" in kill.seen
+    assert [path.read_bytes() for path in parts] == whole
+    assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == ["checkpoint.pt", "history.tsv"]
+
+
+def test_a_state_of_another_recipe_is_not_resumed(data, tmp_path, listen, caplog):
+    kill = listen("epoch 1/2")
+    with pytest.raises(KeyboardInterrupt):
+        train(data, tmp_path / "run", settings(learning_rate=1e-2))
+    kill.text = "never logged"
+    found = [path.read_bytes() for path in train(data, tmp_path / "run", settings())]
+    assert "other settings, data or code; training starts anew" in caplog.text
+    assert found == [path.read_bytes() for path in train(data, tmp_path / "fresh", settings())]
+
+
+def test_a_torn_state_is_not_resumed(data, tmp_path, caplog):
+    (tmp_path / "checkpoint.pt.resume").write_bytes(b"PK torn")
+    train(data, tmp_path, settings(epochs=1))
+    assert "cannot resume" in caplog.text
+    assert (tmp_path / "checkpoint.pt").exists()
+
+
+def test_checkpoint_says_what_it_is(data, tmp_path):
+    checkpoint, history = train(data, tmp_path, settings(), trained_on="mixed", seed=7)
+    content = torch.load(checkpoint, weights_only=True)
+    chosen = next(int(row["epoch"]) for row in history_of(history) if row["chosen"] == "1")
+    assert {name: content[name] for name in content if name != "weights"} == {
+        "detector": "meso4",
+        "settings": settings().model_dump(mode="json"),
+        "trained_on": "mixed",
+        "epoch": chosen,
+        "seed": 7,
+        "classes": ["real", "fake"],
+    }
+    assert content["weights"]["network.features.0.0.weight"].shape == (8, 3, 3, 3)
+
+
+def test_the_chosen_epoch_is_the_best_on_val_and_its_weights_are_kept(data, tmp_path):
+    """The last epochs of a run with a wild learning rate need not be the best; the checkpoint scores as chosen."""
+    recipe = settings(epochs=6, batch_size=8, learning_rate=3e-2)
+    checkpoint, history = train(data, tmp_path, recipe)
+    rows = history_of(history)
+    best = max(rows, key=lambda row: (float(row["val_balanced_accuracy"]), -float(row["val_loss"])))
+    assert best["chosen"] == "1"
+    predict(data.index, data.videos, checkpoint, tmp_path / "table.parquet", "cpu")
+    table = read_table(tmp_path / "table.parquet")
+    val = table.filter(pc.and_(pc.equal(table["split"], "val"), pc.equal(table["quality"], "raw")))
+    assert auc_of(val) == pytest.approx(float(best["val_auc"]), abs=1e-5)
+
+
+def without(data, unwanted):
+    write_table([row for row in data.index_rows if not unwanted(row)], data.index, FRAME_INDEX)
+
+
+def test_val_without_frames_keeps_the_last_epoch(own_data, tmp_path, caplog):
+    without(own_data, lambda row: row["split"] == "val")
+    _, history = train(own_data, tmp_path / "run", settings(epochs=3))
+    rows = history_of(history)
+    assert [row["chosen"] for row in rows] == ["0", "0", "1"]
+    assert {row["val_loss"] for row in rows} == {""}
+    assert "val has no frames: the last epoch, 3, is kept" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("unwanted", "message"),
+    [
+        (lambda row: row["split"] == "train", "no train frames of quality raw: give people to train"),
+        (
+            lambda row: row["split"] == "train" and row["label"] == 1,
+            r"the train frames of quality raw \(8\) have no fake",
+        ),
+        (lambda row: row["split"] == "val" and row["label"] == 0, r"the val frames of quality raw \(4\) have no real"),
+    ],
+)
+def test_a_split_without_a_class_is_refused(own_data, tmp_path, unwanted, message):
+    without(own_data, unwanted)
+    with pytest.raises(ConfigError, match=message):
+        train(own_data, tmp_path / "run", settings())
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_test_frames_do_not_matter(own_data, tmp_path):
+    """Selection must not see the test split: training gives the same weights when its pictures are lost."""
+    recipe = settings(epochs=3, batch_size=4)
+    whole = [path.read_bytes() for path in train(own_data, tmp_path / "whole", recipe)]
+    without(own_data, lambda row: row["split"] == "test")
+    assert [path.read_bytes() for path in train(own_data, tmp_path / "without", recipe)] == whole
+
+
+def test_unequal_classes_do_not_teach_the_larger_one(make, tmp_path):
+    """With three fakes per real and nothing to see, an unbalanced loop would learn to say fake."""
+    data = make(tmp_path / "data", shuffled=True)
+    keep = {f"p{person:02d}#a" for person in (0, 4, 8, 12)}
+    without(data, lambda row: row["split"] == "train" and row["label"] == 0 and row["video_id"] not in keep)
+    checkpoint, _ = train(data, tmp_path, settings(epochs=12, batch_size=8))
+    scores = predictions_on_test(data, checkpoint, tmp_path)["score"].to_numpy()
+    assert 0.35 < scores.mean() < 0.65
+
+
+def test_divergence_is_said(data, tmp_path):
+    with pytest.raises(ConfigError, match=r"diverged.*lower its learning_rate, now 1e\+30"):
+        train(data, tmp_path, settings(learning_rate=1e30))
+
+
+def test_another_size_than_published_is_said(own_data, tmp_path, caplog):
+    train(own_data, tmp_path / "run", settings(epochs=1))
+    assert "meso4 was published for 256 pixels, not 32" in caplog.text
+
+
+def test_cuda_without_a_gpu(own_data, tmp_path):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(ConfigError, match="torch sees no GPU"):
+        train_detector(own_data.index, own_data.videos, tmp_path / "a", tmp_path / "b", settings(), "raw", 0, "cuda")
+    with pytest.raises(ConfigError, match="device 'tpu' is not allowed; use auto, cpu or cuda"):
+        train_detector(own_data.index, own_data.videos, tmp_path / "a", tmp_path / "b", settings(), "raw", 0, "tpu")
+
+
+def test_learning_rate_rises_then_falls():
+    factors = [learning_rate_factor(step, 100) for step in range(100)]
+    assert factors[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
+    assert factors[5] == 1.0
+    assert factors[5 + 95 // 2] == pytest.approx(0.5, abs=0.02)
+    assert factors[99] < 0.001
+    assert all(later <= earlier for earlier, later in pairwise(factors[5:]))
+    assert learning_rate_factor(0, 1) == 1.0
+
+
+@pytest.mark.real
+def test_meso4_tells_real_frames_from_softened_ones(real_data, tmp_path):
+    """On frames of the real clips, with people apart: fakes are the same frames shrunk and enlarged again."""
+    import cv2
+    import numpy as np
+
+    from deepfakemnist.media.decode import read_frames
+    from deepfakemnist.media.frames import encode_image
+    from deepfakemnist.tables import FRAMES
+
+    clips = sorted((real_data / "real/videos").glob("*.mp4"))
+    shard, index, videos = [], [], []
+    path = Path(tmp_path / "frames.parquet")
+    for number, clip in enumerate(clips):
+        split = ("train", "train", "val", "test")[number % 4]
+        for frame_index, frame in enumerate(read_frames(clip, fps=10, end_s=1.0)):
+            side = min(frame.shape[:2])
+            face = cv2.resize(frame[:side, :side], (64, 64), interpolation=cv2.INTER_AREA)
+            soft = cv2.resize(cv2.resize(face, (24, 24), interpolation=cv2.INTER_AREA), (64, 64))
+            for label, picture in enumerate((face, soft)):
+                row = {"video_id": f"{clip.stem}{label}", "label": label, "quality": "raw"}
+                row |= {"frame_index": frame_index, "time_s": frame_index / 10}
+                index.append({**row, "split": split, "shard_path": str(path), "shard_row": len(shard)})
+                shard.append({**row, "image": encode_image(np.ascontiguousarray(picture)), "status": "ok"})
+        for label in (0, 1):
+            video = {"video_id": f"{clip.stem}{label}", "label": label, "quality": "raw", "split": split}
+            videos.append({**video, "person_id": clip.stem, "action": "nod" if label else ""})
+    write_table(shard, path, FRAMES)
+    write_table(index, tmp_path / "index.parquet", FRAME_INDEX)
+    write_table(videos, tmp_path / "videos.parquet", VIDEOS)
+    recipe = settings(image_size=64, epochs=25, batch_size=8, learning_rate=1e-2)
+    checkpoint, history = tmp_path / "checkpoint.pt", tmp_path / "history.tsv"
+    train_detector(
+        tmp_path / "index.parquet", tmp_path / "videos.parquet", checkpoint, history, recipe, "raw", 0, "cpu"
+    )
+    predict(tmp_path / "index.parquet", tmp_path / "videos.parquet", checkpoint, tmp_path / "table.parquet", "cpu")
+    table = read_table(tmp_path / "table.parquet")
+    test = table.filter(pc.equal(table["split"], "test"))
+    assert auc_of(test) > 0.7  # chance is 0.5 with a standard deviation of 0.05

@@ -1,0 +1,49 @@
+"""What all other files here use: the validated config, the shards, and questions about them."""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(workflow.basedir)
+sys.path.insert(0, str(ROOT / "src"))
+
+from snakemake.exceptions import WorkflowError
+
+from deepfakemnist.code_digest import code_digest
+from deepfakemnist.config import load_config
+from deepfakemnist.errors import ConfigError
+from deepfakemnist.road import Road, digest
+from deepfakemnist.workflow import gpus_wanted
+
+try:
+    CONFIG = load_config(config)
+    ROAD = Road(CONFIG, check_files=workflow.is_main_process)
+except ConfigError as error:
+    raise WorkflowError(str(error)) from None
+
+LOGS = f"{CONFIG.pathvars.get('results', 'results')}/logs"
+SHARDS = ROAD.shards("source")
+DRIVER_SHARDS = ROAD.shards("driver")
+GPUS = gpus_wanted(CONFIG.device)
+PROVIDERS = {provider.provider: provider for provider in CONFIG.liveness.providers}
+
+
+def settings_of(part):
+    """Return a part of the config as plain values, for params: a change re-runs what uses it."""
+    return getattr(CONFIG, part).model_dump(mode="json")
+
+
+def tables(pattern, **wildcards):
+    """Return the tables of a stage, one per source shard unless shards are named."""
+    return expand(pattern, shard=wildcards.pop("shards", SHARDS), **wildcards)
+
+
+def animator_checkpoint(wildcards):
+    """Return the weights the config names, or those the workflow trains."""
+    return CONFIG.animator.weights or "<results>/animator/checkpoint.pth.tar"
+
+
+def clips_to_compress(wildcards):
+    """Return the table of clips to encode: real ones come from crop, fakes from select."""
+    if wildcards.kind == "real":
+        return f"<results>/crop/source/{wildcards.shard}.parquet"
+    return f"<results>/select/{wildcards.shard}.parquet"

@@ -1,0 +1,89 @@
+"""Pages for snakemake --report: what the dataset holds, what it looks like, what detectors make of it."""
+
+
+rule dataset_pages:
+    """Summary and ledger as pages, and a contact sheet of real next to fake."""
+    input:
+        videos="<results>/manifest/videos.parquet",
+        ledger="<results>/manifest/ledger.parquet",
+        summary="<results>/manifest/summary.json",
+        drivers=tables("<results>/crop/driver/{shard}.parquet", shards=DRIVER_SHARDS),
+    output:
+        summary=report(
+            "<results>/report/dataset.html",
+            category="Dataset",
+            labels={"what": "summary"},
+            caption="../report/dataset.rst",
+        ),
+        ledger=report(
+            "<results>/report/ledger.html",
+            category="Dataset",
+            labels={"what": "ledger"},
+            caption="../report/ledger.rst",
+        ),
+        contact_sheet=report(
+            "<results>/report/contact_sheet.png",
+            category="Dataset",
+            labels={"what": "contact sheet"},
+            caption="../report/contact_sheet.rst",
+        ),
+    log:
+        "<logs>/dataset_pages.log",
+    benchmark:
+        "<benchmarks>/dataset_pages.tsv"
+    conda:
+        "../../envs/media.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        code=code_digest("report.pages"),
+    script:
+        "../scripts/dataset_pages.py"
+
+
+rule metrics_pages:
+    """Metrics beside the paper's figures, as a table and a figure."""
+    input:
+        metrics="<results>/evaluation/metrics.tsv",
+        actions="<results>/evaluation/actions.tsv",
+    output:
+        table=report(
+            "<results>/report/metrics.html",
+            category="Detectors",
+            labels={"what": "metrics"},
+            caption="../report/metrics.rst",
+        ),
+        actions=report(
+            "<results>/report/actions.html",
+            category="Detectors",
+            labels={"what": "per action"},
+            caption="../report/actions.rst",
+        ),
+        figure=report(
+            "<results>/report/cross_quality.svg",
+            category="Detectors",
+            labels={"what": "across qualities"},
+            caption="../report/cross_quality.rst",
+        ),
+    log:
+        "<logs>/metrics_pages.log",
+    benchmark:
+        "<benchmarks>/metrics_pages.tsv"
+    conda:
+        "../../envs/media.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        code=code_digest("report.pages"),
+    script:
+        "../scripts/metrics_pages.py"
+
+
+rule report:
+    """The pages that snakemake --report puts together, and what they stand on."""
+    input:
+        rules.dataset.input,
+        rules.dataset_pages.output,
+        rules.metrics_pages.output,

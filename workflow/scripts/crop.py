@@ -1,0 +1,11 @@
+from deepfakemnist.faces.crop import crop_shard
+from deepfakemnist.settings import CropSettings
+from deepfakemnist.workflow import shard_arguments, stage_script
+
+with stage_script(snakemake):
+    crop_shard(
+        ingested=snakemake.input.ingested,
+        settings=CropSettings(**snakemake.params.settings),
+        ffmpeg=snakemake.config.get("ffmpeg"),
+        **shard_arguments(snakemake),
+    )

@@ -1,0 +1,17 @@
+from pathlib import Path
+
+from pydantic import TypeAdapter
+
+from deepfakemnist.liveness.stages import liveness_shard
+from deepfakemnist.settings import LivenessProvider
+from deepfakemnist.workflow import max_failed_fraction, stage_script
+
+with stage_script(snakemake):
+    liveness_shard(
+        animations=Path(snakemake.input.animations),
+        table=Path(snakemake.output.table),
+        settings=TypeAdapter(LivenessProvider).validate_python(snakemake.params.settings),
+        fps=snakemake.params.fps,
+        code=snakemake.params.code,
+        max_failed_fraction=max_failed_fraction(snakemake),
+    )

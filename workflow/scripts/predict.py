@@ -1,0 +1,13 @@
+from pathlib import Path
+
+from deepfakemnist.training.predict import predict
+from deepfakemnist.workflow import device_of, stage_script
+
+with stage_script(snakemake):
+    predict(
+        index=Path(snakemake.input.frames),
+        videos=Path(snakemake.input.videos),
+        checkpoint=Path(snakemake.input.checkpoint),
+        table=Path(snakemake.output.table),
+        device=device_of(snakemake),
+    )

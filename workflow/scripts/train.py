@@ -1,0 +1,17 @@
+from pathlib import Path
+
+from deepfakemnist.settings import DetectorTraining
+from deepfakemnist.training.loop import train_detector
+from deepfakemnist.workflow import device_of, stage_script
+
+with stage_script(snakemake):
+    train_detector(
+        index=Path(snakemake.input.frames),
+        videos=Path(snakemake.input.videos),
+        checkpoint=Path(snakemake.output.checkpoint),
+        history=Path(snakemake.output.history),
+        settings=DetectorTraining(**snakemake.params.settings),
+        trained_on=snakemake.wildcards.trained_on,
+        seed=int(snakemake.wildcards.seed),
+        device=device_of(snakemake),
+    )
