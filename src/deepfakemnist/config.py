@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field, PositiveInt, ValidationError, model_valid
 
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.settings import (
+    MIXED,
     AnimatorSettings,
     CompressSettings,
     CropSettings,
@@ -59,11 +60,13 @@ class Config(Settings):
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Config:
-        unknown = [name for name in self.training.trained_on if name not in self.compress.qualities]
-        if unknown:
+        if MIXED in self.compress.qualities:
             raise ValueError(
-                f"training.trained_on names {unknown}, but compress.qualities has {list(self.compress.qualities)}"
+                f"compress.qualities: {MIXED!r} is reserved; in training.trained_on it means all qualities"
             )
+        unknown = [name for name in self.training.trained_on if name not in (*self.compress.qualities, MIXED)]
+        if unknown:
+            raise ValueError(f"training.trained_on names {unknown}; allowed are {[*self.compress.qualities, MIXED]}")
         return self
 
 

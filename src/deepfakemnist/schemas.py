@@ -10,10 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from deepfakemnist.config import Config
 from deepfakemnist.sheets import DriverRow, SourceRow
 
-_MODELS = {"config": Config, "sources": SourceRow, "drivers": DriverRow}
+_MODELS: dict[str, type[BaseModel]] = {"config": Config, "sources": SourceRow, "drivers": DriverRow}
 
 
 def schema_text(name: str) -> str:

@@ -20,6 +20,8 @@ Action = Literal[
 ]
 ACTIONS: tuple[Action, ...] = get_args(Action)
 SPLITS = ("train", "val", "test")
+#: Name of the training set that holds every quality.
+MIXED = "mixed"
 
 
 class Settings(BaseModel):
@@ -256,11 +258,13 @@ class FrameSettings(Settings):
 class DetectorTraining(Settings):
     """Training recipe of one detector."""
 
-    name: Literal["resnet50", "meso4"]
+    name: Literal["resnet50", "resnet101", "resnet152", "meso4"]
     weights: Literal["none", "imagenet"] = Field(
         "none", description="start from scratch, or from torchvision's ImageNet weights"
     )
-    image_size: PositiveInt = Field(224, description="side of the input, pixels; frames are resized to it")
+    image_size: PositiveInt | None = Field(
+        None, description="side of the input, pixels; frames are resized to it. null: the one the detector is known for"
+    )
     epochs: PositiveInt = 10
     batch_size: PositiveInt = 32
     learning_rate: PositiveFloat = 1e-3
@@ -271,7 +275,9 @@ class TrainingSettings(Settings):
     """Detectors × training sets × seeds."""
 
     detectors: list[DetectorTraining] = Field(min_length=1)
-    trained_on: list[Name] = Field(min_length=1, description="qualities to train on, one detector each")
+    trained_on: list[Name] = Field(
+        min_length=1, description="qualities to train on, one detector each; mixed takes all of them together"
+    )
     seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
 
     @model_validator(mode="after")

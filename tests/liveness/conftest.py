@@ -9,6 +9,7 @@ import torch
 
 from deepfakemnist.demo.portraits import Portrait, person
 from deepfakemnist.demo.puppet import Pose, render
+from deepfakemnist.faces.detect import FaceDetector
 from deepfakemnist.liveness.minifasnet import V1SE, V2, MiniFASNet
 from deepfakemnist.settings import LocalSilentSettings, WeightFile
 
@@ -36,9 +37,25 @@ def nobody(face):
 
 @pytest.fixture(scope="session")
 def tilting(portrait):
-    """Head upright, then ten degrees towards the subject's left shoulder, then upright: 24 frames."""
-    degrees = 10 * np.sin(np.linspace(0, np.pi, 24))
+    """Head upright, then 14 degrees towards the subject's left shoulder, then upright: 24 frames."""
+    degrees = 14 * np.sin(np.linspace(0, np.pi, 24))
     return np.stack([render(portrait, Pose(roll=float(value))) for value in degrees])
+
+
+@pytest.fixture(scope="session")
+def as_cropped():
+    """A function that cuts the face of a clip to 256×256, one square for all frames, a margin of 0.3 around it."""
+
+    def cut(clip):
+        detector = FaceDetector()
+        boxes = np.array([detector(frame)[0].box for frame in clip[::10]])
+        near, far = boxes[:, :2].min(0), (boxes[:, :2] + boxes[:, 2:]).max(0)
+        side = 1.6 * (far - near).max()
+        matrix = np.column_stack([np.eye(2), side / 2 - (near + far) / 2]) * 256 / side
+        border = cv2.BORDER_REPLICATE
+        return np.stack([cv2.warpAffine(frame, matrix, (256, 256), borderMode=border) for frame in clip])
+
+    return cut
 
 
 @pytest.fixture

@@ -14,4 +14,6 @@ with stage_script(snakemake):
         trained_on=snakemake.wildcards.trained_on,
         seed=int(snakemake.wildcards.seed),
         device=device_of(snakemake),
+        # A GPU wants frames decoded beside it; on a CPU the decoding processes would take the network's cores.
+        workers=snakemake.threads - 1 if snakemake.resources.get("gpu") else 0,
     )

@@ -26,7 +26,7 @@ def perform(action: str, time: float) -> Pose:
         case "blink":
             return Pose(blink=max(_pulse(time, 0.28, 0.11), _pulse(time, 0.72, 0.11)))
         case "mouth":
-            return Pose(jaw=max(_pulse(time, 0.3, 0.17), _pulse(time, 0.72, 0.17)))
+            return Pose(jaw=1.3 * max(_pulse(time, 0.3, 0.17), _pulse(time, 0.72, 0.17)))
         case "yaw":
             return Pose(yaw=0.42 * swing, right=0.08 * swing)
         case "nod":

@@ -40,7 +40,7 @@ class Pose:
     #: Shift of the whole head, eye distances.
     right: float = 0.0
     down: float = 0.0
-    #: 0..1 each: lids closed, jaw dropped, mouth corners drawn out, brows raised.
+    #: About 0..1 each: lids closed, jaw dropped, mouth corners drawn out (in, when negative), brows raised.
     blink: float = 0.0
     jaw: float = 0.0
     smile: float = 0.0

@@ -128,6 +128,6 @@ def _change(motion: FaceMotion, name: str) -> float:
 
 
 def _excursion(signal: np.ndarray) -> float:
-    """Largest departure from where the clip starts, with its sign."""
-    away = signal - np.median(signal[:3])
+    """Largest departure from the first frame, with its sign."""
+    away = signal - signal[0]
     return float(away[np.argmax(np.abs(away))])

@@ -78,7 +78,7 @@ def write_ledger_page(ledger: Path, path: Path) -> None:
     everything = read_rows(ledger)
     out = [row for row in everything if row["status"] != OK]
     shown = [[row[name] for name in columns] for row in out[:_MAX_LEDGER_ROWS]]
-    intro = f"{len(everything)} sources, drivers and fakes in all; {len(everything) - len(out)} reached the end of the road."
+    intro = f"{len(everything)} sources, drivers and fakes; {len(everything) - len(out)} reached the end of the road."
     if len(out) > len(shown):
         intro += f" The first {len(shown)} of the {len(out)} others are listed; ledger.parquet holds all."
     write_page(path, "Ledger", intro, [Table("What did not make it, and why", columns, shown)])
@@ -109,8 +109,8 @@ def write_metrics_page(metrics: Path, path: Path) -> None:
         *("balanced accuracy %", "EER %", "AP %", "videos", "frames", "people"),
     )
     intro = (
-        "Intervals come from resampling people. The paper's figures (arXiv 2108.07949) are frame-level accuracies on its "
-        "own 20,000 videos; they are comparable only with a run of that size on those sources."
+        "Intervals come from resampling people. The paper's figures (arXiv 2108.07949) are frame-level accuracies on "
+        "its own 20,000 videos; they are comparable only with a run of that size on those sources."
     )
     write_page(path, "Detectors", intro, [Table("Every detector, training set and test quality", columns, rows)])
 

@@ -17,11 +17,9 @@ from torchvision.transforms.v2 import functional
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import seed_from
 from deepfakemnist.media.frames import decode_image
+from deepfakemnist.settings import MIXED
 from deepfakemnist.tables import FRAME_INDEX, read_table
 from deepfakemnist.training.frame_reader import BadFrame, FrameReader
-
-#: Value of ``trained_on`` that takes the frames of every quality (the paper's mixed training).
-MIXED = "mixed"
 
 #: Row of a dataset, and whether its picture is mirrored.
 Draw = tuple[int, bool]

@@ -82,7 +82,7 @@ def train_detector(
     torch.manual_seed(seed_from(seed, "start"))
     detector = build(settings.name, settings.weights, settings.image_size).to(target)
     optimizer = torch.optim.AdamW(detector.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    dataset = FrameDataset(train, settings.image_size)
+    dataset = FrameDataset(train, detector.image_size)
     sampler = BalancedSampler(dataset.labels, seed)
     batches = load(dataset, settings.batch_size, workers, sampler)
     log.info(
@@ -222,7 +222,7 @@ def _check_classes(train: pa.Table, val: pa.Table, trained_on: str) -> None:
 
 def _check_size(settings: DetectorTraining) -> None:
     published = detector_config(settings.name).input_size
-    if settings.image_size != published:
+    if settings.image_size not in (None, published):
         log.warning("%s was published for %d pixels, not %d", settings.name, published, settings.image_size)
 
 
