@@ -1,8 +1,8 @@
 """DeepFakeMnist+: from folders of talking-head videos to a facial-animation deepfake dataset, detectors and a report.
 
 snakemake --cores 8 --resources gpu=1            everything named by config/config.yaml
-snakemake --cores 8 --resources gpu=1 dataset    videos, frames and manifest
-snakemake --cores 8 --resources gpu=1 detectors  and the trained detectors with their predictions
+snakemake dataset --cores 8 --resources gpu=1    videos, frames and manifest
+snakemake detectors --cores 8 --resources gpu=1  and the trained detectors with their predictions
 snakemake --report report.html                   afterwards: the report, one file to open
 """
 

@@ -67,7 +67,7 @@ def test_driver_is_usable_fits_the_action_and_is_another_person():
 
 
 def test_plan_accounts_for_sources_that_cannot_be_used(tmp_path):
-    rows = [{"video_id": "good", "person_id": "a"}, {"video_id": "bad", "person_id": "b"}]
+    rows = [{"video_id": name, "person_id": name} for name in ("good", "bad", "broken")]
     write_table(
         [
             {"video_id": "good", "path": "good.mp4", "pixels_sha256": "12", "status": "ok"},
@@ -88,3 +88,4 @@ def test_plan_accounts_for_sources_that_cannot_be_used(tmp_path):
     )
     assert (found["bad"]["status"], found["bad"]["reason"]) == ("rejected", "source_unusable")
     assert "no_face" in found["bad"]["detail"]
+    assert (found["broken"]["status"], found["broken"]["detail"]) == ("rejected", "it did not come through ingest")

@@ -104,7 +104,9 @@ def plan_shard(
 
     def work(row: Row) -> Row:
         assignment: Assignment = row["assignment"]
-        source = sources[assignment.source_id]
+        source = sources.get(assignment.source_id)
+        if source is None:
+            raise Rejected("source_unusable", "it did not come through ingest")
         if source["status"] != OK:
             raise Rejected("source_unusable", f"crop: {source['reason']}: {source['detail']}")
         driver = choose_driver(assignment, drivers, seed)

@@ -4,8 +4,11 @@
 rule train_animator:
     """Train a First Order Motion Model on the run's own crops, for those who have no official weights."""
     input:
-        sources=tables("<results>/crop/source/{shard}.parquet"),
-        drivers=tables("<results>/crop/driver/{shard}.parquet", shards=DRIVER_SHARDS),
+        # Ancient: a crop made again does not train the animator again, which would render every fake again.
+        sources=ancient(tables("<results>/crop/source/{shard}.parquet")),
+        drivers=ancient(
+            tables("<results>/crop/driver/{shard}.parquet", shards=DRIVER_SHARDS)
+        ),
     output:
         checkpoint="<results>/animator/checkpoint.pth.tar",
         history=report(

@@ -40,7 +40,7 @@ def write_contact_sheet(videos: Path, driver_crops: Sequence[Path], path: Path) 
     font = ImageFont.load_default(size=14)
     draw.text((_LABEL, 7), "source (real)", _INK, font)
     draw.text(
-        (_LABEL + _THUMB + _GAP, 7), "above: driver (real) · below: fake — SYNTHETIC, MADE BY A MODEL", _MARK, font
+        (_LABEL + _THUMB + _GAP, 7), "above: driver (real) · below: fake, SYNTHETIC, made by a model", _MARK, font
     )
     for number, fake in enumerate(bands):
         top = _HEAD + number * band_height

@@ -22,9 +22,9 @@ def write_cross_quality_figure(metrics: Path, path: Path) -> None:
         path: SVG to write.
     """
     with metrics.open(encoding="utf-8", newline="") as file:
-        rows = [
-            row for row in csv.DictReader(file, delimiter="\t") if row["level"] == "video" and row["split"] == "test"
-        ]
+        table = list(csv.DictReader(file, delimiter="\t"))
+    # Rows of seeds only: where there are several, their mean and sd follow as rows of their own.
+    rows = [row for row in table if row["level"] == "video" and row["split"] == "test" and row["seed"].isdigit()]
     detectors = sorted({row["detector"] for row in rows}) or ["none"]
     trained = list(dict.fromkeys(row["trained_on"] for row in rows))
     tested = list(dict.fromkeys(row["tested_on"] for row in rows))

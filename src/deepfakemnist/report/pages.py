@@ -99,7 +99,7 @@ def write_metrics_page(metrics: Path, path: Path) -> None:
                 "" if paper is None else f"{paper:.2f}",
                 _percent(row["auc"]),
                 _interval(row, "auc"),
-                *(_percent(row[name]) for name in ("balanced_accuracy", "eer", "ap")),
+                *(_percent(row[name]) for name in ("balanced_accuracy", "eer", "average_precision")),
                 *(row[name] for name in ("n_videos", "n_frames", "n_people")),
             ]
         )

@@ -1,0 +1,130 @@
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deepfakemnist.evaluation.stage import evaluate
+from deepfakemnist.media.encode import write_working_clip
+from deepfakemnist.report.contact_sheet import write_contact_sheet
+from deepfakemnist.report.figures import write_cross_quality_figure
+from deepfakemnist.report.pages import write_actions_page, write_dataset_page, write_ledger_page, write_metrics_page
+from deepfakemnist.report.paper import paper_accuracy
+from deepfakemnist.settings import EvaluationSettings
+from deepfakemnist.tables import CROPPED, LEDGER, PREDICTIONS, VIDEOS, write_table
+
+
+@pytest.fixture
+def evaluated(tmp_path):
+    """Metrics of a ResNet50 with two seeds that is right on every raw clip and wrong on one c23 clip in four."""
+    rows = []
+    for seed in (0, 1):
+        for number in range(8):
+            for quality in ("raw", "c23"):
+                label = number % 2
+                right = quality == "raw" or number >= 2
+                score = 0.9 if bool(label) == right else 0.1
+                rows.append(
+                    {"video_id": f"v{number}", "label": label, "quality": quality, "frame_index": 0, "split": "test",
+                     "action": "nod" if label else "", "person_id": f"p{number}", "logit": 0.0, "score": score,
+                     "detector": "resnet50", "trained_on": "raw", "seed": seed, "checkpoint_sha256": f"{seed}"}
+                )  # fmt: skip
+    write_table(rows, tmp_path / "predictions.parquet", PREDICTIONS)
+    paths = tmp_path / "metrics.tsv", tmp_path / "actions.tsv"
+    evaluate([tmp_path / "predictions.parquet"], *paths, EvaluationSettings(bootstrap=50), seed=1)
+    return paths
+
+
+def cells(path):
+    """Return the rows of all tables of a page."""
+    rows = re.findall(r"<tr>(.*?)</tr>", path.read_text(encoding="utf-8"), flags=re.S)
+    return [re.findall(r"<td>(.*?)</td>", row, flags=re.S) for row in rows if "<td>" in row]
+
+
+def test_metrics_page_has_the_papers_figure_beside_frame_level_only(evaluated, tmp_path):
+    write_metrics_page(evaluated[0], tmp_path / "page.html")
+    rows = {(row[2], row[4], row[5]): row for row in cells(tmp_path / "page.html")}
+    assert rows["raw", "frame", "0"][6] == "100.00"
+    assert rows["c23", "frame", "0"][6] == "75.00"
+    assert rows["raw", "frame", "0"][8] == "96.58"
+    assert rows["c23", "frame", "0"][8] == "85.52"
+    assert rows["c23", "video", "0"][8] == ""
+    assert ("c23", "frame", "sd") in rows
+
+
+def test_actions_page(evaluated, tmp_path):
+    write_actions_page(evaluated[1], tmp_path / "page.html")
+    assert {row[6] for row in cells(tmp_path / "page.html")} == {"nod"}
+
+
+def test_cross_quality_figure_shows_the_auc_and_is_the_same_every_time(evaluated, tmp_path):
+    for name in ("a.svg", "b.svg"):
+        write_cross_quality_figure(evaluated[0], tmp_path / name)
+    text = (tmp_path / "a.svg").read_text()
+    assert text == (tmp_path / "b.svg").read_text()
+    assert ">1.000<" in text and ">0.750<" in text and ">resnet50<" in text
+
+
+def test_dataset_page_counts(tmp_path):
+    summary = {
+        "outcomes": {"source": {"ok": 20, "rejected": 3, "failed": 1}, "driver": {"ok": 20}, "fake": {"ok": 7}},
+        "reasons": {"source · crop · no_face": 3},
+        "actions": {"nod": {"ok": 7, "rejected": 2}},
+        "splits": {split: {"real": 1, "fake": 2, "people": 3} for split in ("train", "val", "test")},
+        "bytes": {"raw": 2_500_000},
+        "frames": 99,
+    }
+    (tmp_path / "summary.json").write_text(json.dumps(summary))
+    write_dataset_page(tmp_path / "summary.json", tmp_path / "page.html")
+    rows = cells(tmp_path / "page.html")
+    assert ["source", "20", "3", "1", "24"] in rows
+    assert ["nod", "7", "2", "0"] in rows
+    assert ["raw", "2.50"] in rows
+
+
+def test_ledger_page_lists_only_what_did_not_make_it_and_escapes_it(tmp_path):
+    ok = {"kind": "source", "video_id": "good", "stage": "frames", "status": "ok", "reason": "", "detail": ""}
+    bad = {**ok, "video_id": "bad", "status": "failed", "reason": "error", "detail": "<script>alert(1)</script>"}
+    write_table([ok, bad], tmp_path / "ledger.parquet", LEDGER)
+    write_ledger_page(tmp_path / "ledger.parquet", tmp_path / "page.html")
+    (row,) = cells(tmp_path / "page.html")
+    assert row[1] == "bad" and row[-1] == "&lt;script&gt;alert(1)&lt;/script&gt;"
+    assert "2 sources, drivers and fakes; 1 reached the end" in (tmp_path / "page.html").read_text()
+
+
+def test_contact_sheet_shows_source_driver_and_fake(tmp_path):
+    colours = {"s": (255, 0, 0), "d": (0, 255, 0), "s@d": (0, 0, 255)}
+    for name, colour in colours.items():
+        frames = [np.full((64, 64, 3), colour, np.uint8)] * 7
+        write_working_clip(tmp_path / f"{name}.mp4", frames, 25.0)
+    real = {
+        "video_id": "s",
+        "label": 0,
+        "quality": "raw",
+        "action": "",
+        "source_id": "s",
+        "path": str(tmp_path / "s.mp4"),
+    }
+    fake = {**real, "video_id": "s@d", "label": 1, "action": "yaw", "driver_id": "d", "path": str(tmp_path / "s@d.mp4")}
+    write_table([real, fake], tmp_path / "videos.parquet", VIDEOS)
+    crop = {"video_id": "d", "path": str(tmp_path / "d.mp4"), "status": "ok"}
+    write_table([crop], tmp_path / "crop.parquet", CROPPED)
+    write_contact_sheet(tmp_path / "videos.parquet", [tmp_path / "crop.parquet"], tmp_path / "sheet.png")
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png").convert("RGB"))
+    thumbs = {
+        name: int((np.abs(sheet.astype(int) - colour).max(-1) < 8).sum() / 128**2) for name, colour in colours.items()
+    }
+    assert thumbs == {"s": 1, "d": 6, "s@d": 6}
+
+
+def test_contact_sheet_without_a_fake_says_so(tmp_path):
+    write_table([], tmp_path / "videos.parquet", VIDEOS)
+    write_contact_sheet(tmp_path / "videos.parquet", [], tmp_path / "sheet.png")
+    assert np.asarray(Image.open(tmp_path / "sheet.png")).std() > 1
+
+
+def test_the_papers_figures():
+    assert paper_accuracy("resnet50", "raw", "c40") == 71.3
+    assert paper_accuracy("meso4", "c23", "c23") == 58.58
+    assert paper_accuracy("resnet50", "raw", "c30") is None

@@ -1,0 +1,164 @@
+"""The whole road, by Snakemake itself, on a tiny project full of bad input."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections import Counter
+
+import pytest
+import yaml
+from tiny_project import BAD, GOOD, ODD, ROOT, Project
+
+from deepfakemnist.media.decode import read_clip
+from deepfakemnist.media.pixels import pixels_sha256
+from deepfakemnist.tables import read_rows
+
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+
+
+def ledger(project):
+    return {row["video_id"]: row for row in read_rows(project.folder / "results/manifest/ledger.parquet")}
+
+
+def jobs(output):
+    """Return job counts by rule from the table of a dry run."""
+    table = output.split("Job stats:")[-1]
+    return {name: int(count) for name, count in re.findall(r"^([a-z_]+) +(\d+)$", table, flags=re.M)}
+
+
+def pixels(project):
+    """Return video and quality → hash of its decoded frames, read from the files."""
+    rows = read_rows(project.folder / "results/manifest/videos.parquet")
+    return {(row["video_id"], row["quality"]): pixels_sha256(read_clip(project.folder / row["path"])) for row in rows}
+
+
+def test_ledger_accounts_for_every_source_with_its_reason(finished):
+    rows = {name: row for name, row in ledger(finished).items() if row["kind"] == "source"}
+    assert set(rows) == {*GOOD, *ODD, *BAD}
+    found = {name: (rows[name]["stage"], rows[name]["status"], rows[name]["reason"]) for name in BAD}
+    assert found == BAD
+    for name in (*GOOD, *ODD):
+        assert (rows[name]["stage"], rows[name]["status"]) == ("frames", "ok"), rows[name]
+    for name in BAD:
+        assert rows[name]["detail"], name
+    assert re.search(r"sources\.tsv line \d+: video_id", rows["a/b"]["detail"])
+
+
+def test_every_usable_source_was_animated_and_every_fake_is_in_its_sources_split(finished):
+    videos = read_rows(finished.folder / "results/manifest/videos.parquet")
+    fakes = [row for row in videos if row["label"] == 1 and row["quality"] == "raw"]
+    assert {row["source_id"] for row in fakes} == {*GOOD, *ODD}
+    assert {row["action"] for row in fakes} == {"yaw", "mouth"}
+    split_of = {row["video_id"]: row["split"] for row in videos if row["label"] == 0}
+    people = {}
+    for row in videos:
+        assert row["split"] == split_of[row["source_id"]]
+        people.setdefault(row["person_id"], set()).add(row["split"])
+    assert all(len(splits) == 1 for splits in people.values())
+    assert {row["split"] for row in fakes} == {"train", "val", "test"}
+
+
+def test_manifest_tells_the_truth_about_the_files(finished):
+    videos = read_rows(finished.folder / "results/manifest/videos.parquet")
+    counts = Counter((row["label"], row["quality"]) for row in videos)
+    assert counts == {(label, quality): 8 for label in (0, 1) for quality in ("raw", "c23", "c40")}
+    hashes = pixels(finished)
+    for row in videos:
+        assert hashes[row["video_id"], row["quality"]] == row["pixels_sha256"]
+        assert (row["width"], row["height"], row["fps"]) == (64, 64, 25.0)
+        assert row["synthetic"] == (row["label"] == 1)
+
+
+def test_crop_turns_the_rotated_clip_upright(finished):
+    crops = {row["video_id"]: row for row in read_rows((finished.folder / "results/crop/source").glob("*.parquet"))}
+    upright, rotated = (read_clip(finished.folder / crops[name]["path"]) for name in ("odd_size", "rotated"))
+    assert abs(upright[0].astype(int) - rotated[0].astype(int)).mean() < 12
+
+
+def test_predictions_and_metrics_are_there(finished):
+    run = finished.folder / "results/detectors/meso4/c23/seed0"
+    predictions = read_rows(run / "predictions.parquet")
+    assert {row["split"] for row in predictions} == {"val", "test"}
+    assert {row["quality"] for row in predictions} == {"raw", "c23", "c40"}
+    metrics = (finished.folder / "results/evaluation/metrics.tsv").read_text().splitlines()
+    assert len(metrics) == 1 + 3 * 2 * 2  # qualities × splits × levels
+
+
+def test_second_run_has_nothing_to_do(finished):
+    assert "Nothing to be done" in finished.run("-n")
+
+
+@pytest.fixture
+def changed_source(finished):
+    """One source with other content for the time of a test. (A small file that is only touched re-runs nothing.)"""
+    path = finished.folder / "videos" / f"{GOOD[1]}.mp4"
+    content, times = path.read_bytes(), path.stat()
+    path.write_bytes((finished.folder / "videos" / f"{GOOD[2]}.mp4").read_bytes())
+    yield
+    path.write_bytes(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def test_a_changed_source_runs_only_its_shard(finished, changed_source):
+    planned = jobs(finished.run("-n"))
+    per_shard = {
+        "ingest": 1,
+        "crop": 1,
+        "plan": 1,
+        "animate": 1,
+        "liveness": 1,
+        "select": 1,
+        "compress": 2,
+        "frames": 2,
+    }
+    assert {rule: planned.get(rule) for rule in per_shard} == per_shard
+    assert "train_animator" not in planned and "drive" not in planned
+
+
+def test_report_is_one_file_without_warnings(finished, tmp_path):
+    output = finished.run("--report", str(tmp_path / "report.html"))
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Docutils System Messages" not in text and "WARNING" not in output
+    for label in ("contact sheet", "ledger", "metrics", "across qualities", "training record"):
+        assert label in text
+
+
+def test_wrong_config_stops_before_any_job(project):
+    config = yaml.safe_load((project.folder / "tiny.yaml").read_text())
+    config["crop"]["detect_evry"] = 3
+    (project.folder / "wrong.yaml").write_text(yaml.safe_dump(config))
+    output = Project(project.folder, "wrong.yaml").run("-n", expect=1)
+    assert "crop.detect_evry: there is no such key; did you mean 'detect_every'?" in output
+    assert "Traceback" not in output
+
+
+def test_slurm_profile_plans_gpu_jobs_on_the_gpu_partition(project):
+    output = project.run("-n", "--workflow-profile", str(ROOT / "profiles/slurm"), "-F")
+    block = re.search(r"rule animate:.*?resources: ([^\n]*)", output, flags=re.S).group(1)
+    assert "slurm_partition=gpu" in block and "gpu=1" in block
+    block = re.search(r"rule compress:.*?resources: ([^\n]*)", output, flags=re.S).group(1)
+    assert "slurm_partition=cpu" in block and "mem_mb=2000" in block
+
+
+def test_kill_9_and_the_same_command_again_give_the_same_dataset(finished, project):
+    config = yaml.safe_load((project.folder / "tiny.yaml").read_text())
+    config["pathvars"] = {"results": "again"}
+    (project.folder / "again.yaml").write_text(yaml.safe_dump(config))
+    again = Project(project.folder, "again.yaml")
+    process = again.start("dataset")
+    deadline = time.monotonic() + 300
+    while not list((project.folder / "again/animate").glob("*.parquet")):
+        assert process.poll() is None and time.monotonic() < deadline, process.stdout.read()
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+    subprocess.run(again.command("--unlock"), check=True, capture_output=True)
+    again.run("dataset")
+    rows = read_rows(project.folder / "again/manifest/videos.parquet")
+    hashes = {(row["video_id"], row["quality"]): row["pixels_sha256"] for row in rows}
+    assert hashes == pixels(finished)
+    assert not list((project.folder / "again").rglob("*.journal"))
+    assert not list((project.folder / "again").rglob("*.part*"))
