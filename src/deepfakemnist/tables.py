@@ -41,6 +41,13 @@ _PATH = _field("path", pa.string(), "file, relative to the working directory")
 _PIXELS = _field("pixels_sha256", pa.string(), "sha256 over the decoded RGB frames, independent of the container")
 _CODE = _field("code", pa.string(), "digest of the library code that made the row")
 _FRAMES = _field("frames", pa.int32(), "decoded frames")
+_SOURCE_ID = _field("source_id", pa.string(), "video whose face is animated")
+_DRIVER_ID = _field("driver_id", pa.string(), "driver whose motion moves it")
+_DRIVER_PERSON = _field("driver_person_id", pa.string(), "who performs the driver")
+_SPLIT = _field("split", pa.string(), "train, val or test; a person is in one only")
+_PLAN_ORDER = _field("plan_order", pa.int64(), "rank within action and split; selection takes the first that pass")
+_LABEL = _field("label", pa.int8(), "1 fake, 0 real")
+_ANIMATOR_WEIGHTS = _field("checkpoint_sha256", pa.string(), "sha256 of the animator's weights")
 
 INGESTED = _schema(
     _VIDEO_ID,
@@ -94,20 +101,20 @@ MOTIONS = _schema(
     _field("path", pa.string(), "npz with value (T,K,2) and jacobian (T,K,2,2), float32, of every driver frame"),
     _FRAMES,
     _field("animator", pa.string(), "animator the motion is for"),
-    _field("checkpoint_sha256", pa.string(), "sha256 of the animator's weights"),
+    _ANIMATOR_WEIGHTS,
     _CODE,
 )
 
 PLANNED = _schema(
     _VIDEO_ID,
-    _field("source_id", pa.string(), "video whose face is animated"),
-    _field("driver_id", pa.string(), "driver whose motion moves it"),
+    _SOURCE_ID,
+    _DRIVER_ID,
     _PERSON,
-    _field("driver_person_id", pa.string(), "who performs the driver"),
+    _DRIVER_PERSON,
     _ACTION,
-    _field("split", pa.string(), "train, val or test; a person is in one only"),
+    _SPLIT,
     _field("round", pa.int32(), "planning round, from 1"),
-    _field("plan_order", pa.int64(), "rank within action and split; selection takes the first that pass"),
+    _PLAN_ORDER,
     _field("source_path", pa.string(), "cropped source clip"),
     _field("source_pixels_sha256", pa.string(), "pixel hash of the cropped source clip"),
     _field("motion_path", pa.string(), "driver's keypoint file"),
@@ -116,13 +123,13 @@ PLANNED = _schema(
 
 ANIMATED = _schema(
     _VIDEO_ID,
-    _field("source_id", pa.string(), "video whose face is animated"),
-    _field("driver_id", pa.string(), "driver whose motion moves it"),
+    _SOURCE_ID,
+    _DRIVER_ID,
     _PERSON,
-    _field("driver_person_id", pa.string(), "who performs the driver"),
+    _DRIVER_PERSON,
     _ACTION,
-    _field("split", pa.string(), "train, val or test; a person is in one only"),
-    _field("plan_order", pa.int64(), "rank within action and split"),
+    _SPLIT,
+    _PLAN_ORDER,
     _PATH,
     _FRAMES,
     _field("source_frame", pa.int32(), "frame of the source clip that was animated, from 0"),
@@ -130,7 +137,7 @@ ANIMATED = _schema(
     _field("motion_mode", pa.string(), "absolute, relative or relative-adapt"),
     _field("align_corners", pa.bool_(), "grid_sample convention of the warp"),
     _field("precision", pa.string(), "arithmetic of the appearance path"),
-    _field("checkpoint_sha256", pa.string(), "sha256 of the animator's weights"),
+    _ANIMATOR_WEIGHTS,
     _PIXELS,
     _CODE,
 )
@@ -152,12 +159,12 @@ VERDICTS = _schema(
 
 SELECTED = _schema(
     _VIDEO_ID,
-    _field("source_id", pa.string(), "video whose face is animated"),
-    _field("driver_id", pa.string(), "driver whose motion moves it"),
+    _SOURCE_ID,
+    _DRIVER_ID,
     _PERSON,
     _ACTION,
-    _field("split", pa.string(), "train, val or test"),
-    _field("plan_order", pa.int64(), "rank within action and split"),
+    _SPLIT,
+    _PLAN_ORDER,
     _PATH,
     _FRAMES,
     _field("liveness", pa.string(), "JSON: provider → {live, score, threshold}"),
@@ -166,7 +173,7 @@ SELECTED = _schema(
 
 COMPRESSED = _schema(
     _VIDEO_ID,
-    _field("label", pa.int8(), "1 fake, 0 real"),
+    _LABEL,
     _field("quality", pa.string(), "raw, c23, c40 or a quality of the config"),
     _PATH,
     _FRAMES,
@@ -185,7 +192,7 @@ COMPRESSED = _schema(
 
 FRAMES = _schema(
     _VIDEO_ID,
-    _field("label", pa.int8(), "1 fake, 0 real"),
+    _LABEL,
     _field("quality", pa.string(), "quality of the clip the frame is from"),
     _field("frame_index", pa.int32(), "index in the clip, from 0; -1 on a row for a clip that gave none"),
     _field("time_s", pa.float64(), "time in the clip, seconds"),
@@ -197,7 +204,7 @@ FRAMES = _schema(
 FRAME_INDEX = pa.schema(
     [
         *(FRAMES.field(name) for name in ("video_id", "label", "quality", "frame_index", "time_s")),
-        _field("split", pa.string(), "train, val or test"),
+        _SPLIT,
         _field("shard_path", pa.string(), "Parquet file that holds the image"),
         _field("shard_row", pa.int64(), "row in that file, from 0"),
     ]
@@ -206,9 +213,9 @@ FRAME_INDEX = pa.schema(
 VIDEOS = pa.schema(
     [
         _VIDEO_ID,
-        _field("label", pa.int8(), "1 fake, 0 real"),
+        _LABEL,
         _field("quality", pa.string(), "quality of the clip"),
-        _field("split", pa.string(), "train, val or test; a person is in one only"),
+        _SPLIT,
         _ACTION,
         _PERSON,
         _field("source_id", pa.string(), "video the clip shows: itself when real, the animated source when fake"),
