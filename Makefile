@@ -31,7 +31,7 @@ demo: setup
 	@echo "Open $(CURDIR)/$(DEMO_RESULTS)/report.html"
 
 test: setup
-	$(BIN)/python -m pytest -n $(CORES) --dist worksteal $(TESTS)
+	$(BIN)/python -m pytest -n $(CORES) --dist loadgroup $(TESTS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -46,9 +46,13 @@ def test_the_shipped_config_states_the_defaults(raw):
         ("crop.min_score", 1.5, "crop.min_score: 1.5 is not allowed: .*less than or equal to 1"),
         ("plan.actions", ["wink"], "plan.actions.0: 'wink' is not allowed: .*'blink'"),
         ("plan.val_fraction", 0.9, "must leave people for train"),
-        ("animator.weights", "nowhere.pth.tar", "animator.weights: 'nowhere.pth.tar' is not a file"),
+        (
+            "animator.weights",
+            "nowhere.pth.tar",
+            "animator.weights: 'nowhere.pth.tar' is not a file; config/README.md says where",
+        ),
         ("animator.weights_sha256", "abc", "animator.weights_sha256: 'abc' is not allowed"),
-        ("sources.sheet", "nowhere.tsv", "sources.sheet: 'nowhere.tsv' is not a file"),
+        ("sources.sheet", "nowhere.tsv", "sources.sheet: 'nowhere.tsv' is not a file; .*make demo"),
         (
             "training.trained_on",
             ["c99"],

@@ -77,7 +77,9 @@ def load_config(raw: dict[str, Any]) -> Config:
     except ValidationError as error:
         lines = [_explain(problem) for problem in error.errors()]
         raise ConfigError("the config is not usable:\n  " + "\n  ".join(lines)) from None
-    problems = [f"{key}: {str(path)!r} is not a file" for key, path in _named_files(config) if not path.is_file()]
+    problems = [
+        f"{key}: {str(path)!r} is not a file{_hint(key)}" for key, path in _named_files(config) if not path.is_file()
+    ]
     if problems:
         raise ConfigError("the config names files that do not exist:\n  " + "\n  ".join(problems))
     return config
@@ -95,6 +97,14 @@ def _named_files(config: Config) -> list[tuple[str, Path]]:
             for name in ("minifasnet_v2", "minifasnet_v1se"):
                 named.append((f"liveness.providers.{index}.{name}.path", getattr(provider, name).path))
     return [(key, path) for key, path in named if path is not None]
+
+
+def _hint(key: str) -> str:
+    if key.endswith("sheet"):
+        return "; config/README.md describes the sheet, and make demo runs on embedded clips"
+    if key.startswith(("animator", "liveness")):
+        return "; config/README.md says where to get it, and its sha256"
+    return ""
 
 
 def _explain(problem: Any) -> str:
