@@ -221,6 +221,15 @@ def test_training_takes_the_chosen_people_and_every_driver(tmp_path, small_model
     assert animator.prepare_driving(np.zeros((1, 32, 32, 3), np.uint8)).value.shape == (1, 4, 2)
 
 
+def test_training_on_a_large_collection_draws_from_it(tmp_path, small_model, training_tables):
+    training = TrainAnimatorSettings(steps=1, batch_size=2, size=32, max_sources=1)
+    settings = AnimatorSettings(model=small_model, train=training)
+    report = tmp_path / "report.json"
+    train_animator_stage(*training_tables, None, tmp_path / "a.pth", report, settings, seed=0, device="cpu")
+    content = json.loads(report.read_text())
+    assert content["clips"] + content["held_out_clips"] == 1 + 2, "one source and both drivers"
+
+
 def test_the_order_of_shards_does_not_matter_to_training(tmp_path, small_model, training_tables):
     training = TrainAnimatorSettings(steps=2, batch_size=2, size=32)
     settings = AnimatorSettings(model=small_model, train=training)

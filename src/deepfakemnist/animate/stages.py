@@ -16,6 +16,7 @@ from deepfakemnist.animate.fomm import PRECISION, FommAnimator
 from deepfakemnist.animate.protocol import Motion
 from deepfakemnist.animate.training import train_animator
 from deepfakemnist.errors import ConfigError, Failed, Rejected
+from deepfakemnist.ids import seed_from
 from deepfakemnist.media.decode import read_clip, read_frames
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.settings import AnimatorSettings
@@ -49,7 +50,9 @@ def train_animator_stage(
 
     Raises: ConfigError when fewer than two crops are usable, and what ``train_animator`` raises.
     """
-    sources = [row for row in _ok_rows(crop_tables) if people is None or row["person_id"] in people]
+    usable = [row for row in _ok_rows(crop_tables) if people is None or row["person_id"] in people]
+    usable.sort(key=lambda row: seed_from(seed, "train animator", row["video_id"]))
+    sources = usable[: settings.train.max_sources]
     drivers = _ok_rows(driver_crop_tables)
     # In order of their names, so that the number of shards changes nothing.
     paths = [Path(row["path"]) for row in sorted(sources + drivers, key=lambda row: (row["video_id"], row["path"]))]
@@ -59,7 +62,7 @@ def train_animator_stage(
             f"training an animator needs at least 2 usable crops; there are {len(sources)} of {chosen} and "
             f"{len(drivers)} drivers. Add videos, or name official weights in animator.weights"
         )
-    log.info("training the animator on %d sources and %d drivers", len(sources), len(drivers))
+    log.info("training the animator on %d of %d sources and %d drivers", len(sources), len(usable), len(drivers))
     result = train_animator(
         paths, checkpoint, settings.model, settings.train, settings.align_corners, seed=seed, device=device
     )
