@@ -32,6 +32,7 @@ def test_bad_ids_are_refused_with_their_line(tmp_path, bad):
     kept = read_sheet(path, SourceRow, keep_going=True)
     assert [row["video_id"] for row in kept.rows] == ["good"]
     (refused,) = kept.refused
+    assert refused["video_id"] == f"{bad} (line 3)".strip()
     assert (refused["status"], refused["reason"]) == ("rejected", "bad_sheet_row")
     assert "line 3" in refused["detail"]
 
@@ -52,6 +53,7 @@ def test_duplicate_ids_name_both_lines(tmp_path):
         ("video_id\tpath\tstart_s\na\tb\tx\n", "line 2: start_s: 'x': .*number"),
         ("video_id\tpath\tstart_s\tend_s\na\tb\t3\t2\n", "line 2: .*end_s 2.0 is not after start_s 3.0"),
         ("video_id\tpath\na\n", "line 2: path: Field required"),
+        ("video_id\tpath\na\tb\tc\n", "line 2: has more than the 2 columns"),
     ],
 )
 def test_wrong_sheets_say_what_is_wrong(tmp_path, text, message):
@@ -80,3 +82,16 @@ def test_folder_pattern_without_person_is_refused(tmp_path):
         read_sources(SourceSettings(folder=tmp_path, person_from="x"))
     with pytest.raises(ConfigError, match="no video below"):
         read_sources(SourceSettings(folder=tmp_path))
+
+
+def test_quotes_crlf_bom_and_blank_lines_are_taken_as_they_are(tmp_path):
+    path = sheet(tmp_path, '\ufeffvideo_id\tpath\r\na\tsay "cheese.mp4\r\n\r\nb\tb\u2028.mp4\r\n')
+    rows = read_sheet(path, SourceRow, keep_going=False).rows
+    assert [row["path"] for row in rows] == [str(tmp_path / 'say "cheese.mp4'), str(tmp_path / "b\u2028.mp4")]
+
+
+def test_every_refused_line_has_a_name_of_its_own(tmp_path):
+    path = sheet(tmp_path, "video_id\tpath\ngood\ta.mp4\na/b\tb.mp4\na/b\tc.mp4\ngood2\t\ngood2\td.mp4\n")
+    kept = read_sheet(path, SourceRow, keep_going=True)
+    assert [row["video_id"] for row in kept.rows] == ["good", "good2"]
+    assert [row["video_id"] for row in kept.refused] == ["a/b (line 3)", "a/b (line 4)", "good2 (line 5)"]

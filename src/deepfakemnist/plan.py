@@ -1,8 +1,9 @@
 """Which source is animated with which action by which driver, and which split it is in.
 
 The assignment is a function of ids, people and the seed alone. It is known before any video is read, so a dry run
-tells the truth, and a source that changes re-plans nobody else. What a plan row needs from the videos (is the source
-usable, which drivers are) is filled in per shard.
+tells the truth, and a source whose video changes re-plans nobody else; one that is added or removed may, because
+actions are dealt in turn. What a plan row needs from the videos (is the source usable, which drivers are) is filled in
+per shard.
 """
 
 from __future__ import annotations

@@ -67,15 +67,16 @@ class Road:
 
     def people(self, splits: Sequence[str]) -> set[str]:
         """Return the people of some splits."""
-        sources = self._sheets["source"].rows
-        of = split_people([row["person_id"] for row in sources], self.config.plan, self.config.seed)
-        return {person for person, split in of.items() if split in splits}
+        return {person for person, split in self._split_of_person.items() if split in splits}
 
     def split_of(self) -> dict[str, str]:
         """Return the split of every source video."""
-        sources = self._sheets["source"].rows
-        of = split_people([row["person_id"] for row in sources], self.config.plan, self.config.seed)
-        return {row["video_id"]: of[row["person_id"]] for row in sources}
+        return {row["video_id"]: self._split_of_person[row["person_id"]] for row in self._sheets["source"].rows}
+
+    @cached_property
+    def _split_of_person(self) -> dict[str, str]:
+        people = [row["person_id"] for row in self._sheets["source"].rows]
+        return split_people(people, self.config.plan, self.config.seed)
 
     @cached_property
     def _shards(self) -> dict[str, dict[str, list[Row]]]:
@@ -128,11 +129,12 @@ def cut(rows: Sequence[Row], shard_size: int | str) -> dict[str, list[Row]]:
 
 def digest(value: object) -> str:
     """Return 16 hex digits over something small, for ``params`` that should re-run a job when it changes."""
-    text = json.dumps(
-        value,
-        sort_keys=True,
-        default=lambda one: (
-            asdict(one) if hasattr(one, "__dataclass_fields__") else sorted(one) if isinstance(one, set) else str(one)
-        ),
-    )
+    text = json.dumps(value, sort_keys=True, default=_plain)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _plain(value: object) -> object:
+    """Turn what JSON does not know into what it does; a set has no order of its own."""
+    if isinstance(value, Assignment):
+        return asdict(value)
+    return sorted(value) if isinstance(value, set) else str(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,20 +101,24 @@ def read_sheet(path: Path, model: type[SourceRow] | type[DriverRow], keep_going:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the sheet {path}: {error}") from error
-    reader = csv.DictReader(text.splitlines(), delimiter="\t", strict=True)
+    # Quotes are letters: a file name may hold one.
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
     _check_columns(path, reader.fieldnames or [], model)
 
     sheet, problems, lines = Sheet(), list[str](), dict[str, int]()
     for raw in reader:
         line = reader.line_num
-        values: dict[str, Any] = {name: value for name, value in raw.items() if value not in (None, "")}
-        name = str(raw.get(key) or "").strip()
+        values = {name: value for name, value in raw.items() if name is not None and value}
+        name = values.get(key, "").strip()
         try:
+            if None in raw:
+                raise ValueError(f"has more than the {len(reader.fieldnames or [])} columns of the header")
             row = model.model_validate(values).to_row()
-        except ValidationError as error:
+        except ValueError as error:
             message = f"{path} line {line}: {_explain(error, key)}"
             if keep_going:
-                sheet.refused.append(_refusal(name or f"line {line}", message))
+                # With its line the name cannot be taken for another row's.
+                sheet.refused.append(_refusal(f"{name} (line {line})".strip(), message))
             else:
                 problems.append(message)
             continue
@@ -152,7 +157,9 @@ def _check_columns(path: Path, columns: Any, model: type[BaseModel]) -> None:
         )
 
 
-def _explain(error: ValidationError, key: str) -> str:
+def _explain(error: ValueError, key: str) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
     parts = []
     for problem in error.errors():
         where = ".".join(str(part) for part in problem["loc"]) or key

@@ -19,7 +19,9 @@ pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
 
 
 def ledger(project):
-    return {row["video_id"]: row for row in read_rows(project.folder / "results/manifest/ledger.parquet")}
+    """Return ledger rows by id; a refused line of the sheet is named by its id and its line."""
+    rows = read_rows(project.folder / "results/manifest/ledger.parquet")
+    return {re.sub(r" \(line \d+\)$", "", row["video_id"]): row for row in rows}
 
 
 def jobs(output):
