@@ -49,7 +49,7 @@ class SourceSettings(Settings):
     @model_validator(mode="after")
     def _one_source(self) -> SourceSettings:
         if (self.sheet is None) == (self.folder is None):
-            raise ValueError("name either sheet or folder")
+            raise ValueError("name either sheet or folder (sheet: null where a folder is searched)")
         return self
 
 
