@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from deepfakemnist.errors import TooManyFailures
-from deepfakemnist.manifest import ManifestError, StageTables, _apply_quota, write_manifest
+from deepfakemnist.manifest import ManifestError, StageTables, apply_quota, write_manifest
 from deepfakemnist.tables import (
     ANIMATED,
     COMPRESSED,
@@ -149,11 +149,11 @@ def test_quota_keeps_the_first_of_each_action_in_proportion_to_the_splits():
         for split, count in (("train", 8), ("test", 2))
         for n in range(count)
     ]
-    kept = [row["video_id"] for row in _apply_quota(rows, 5) if row["status"] == "ok"]
+    kept = [row["video_id"] for row in apply_quota(rows, 5) if row["status"] == "ok"]
     assert sorted(kept) == ["test0", "train0", "train1", "train2", "train3"]
-    over = next(row for row in _apply_quota(rows, 5) if row["video_id"] == "test1")
+    over = next(row for row in apply_quota(rows, 5) if row["video_id"] == "test1")
     assert (over["status"], over["reason"]) == ("rejected", "over_quota")
-    assert _apply_quota(rows, None) == rows
+    assert apply_quota(rows, None) == rows
 
 
 def test_frames_of_a_failed_clip_end_in_the_ledger(run, tmp_path):

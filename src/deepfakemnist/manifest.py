@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deepfakemnist.errors import Rejected, TooManyFailures
+from deepfakemnist.errors import TooManyFailures
 from deepfakemnist.tables import (
     FAILED,
     FRAME_INDEX,
@@ -89,7 +89,7 @@ def write_manifest(
     outcome.follow("fake", "plan", read_rows(tables.plan))
     animated = read_rows(tables.animate)
     outcome.follow("fake", "animate", animated)
-    selected = _apply_quota(read_rows(tables.select), quota)
+    selected = apply_quota(read_rows(tables.select), quota)
     outcome.follow("fake", "select", selected)
 
     manifest = Manifest()
@@ -230,7 +230,7 @@ class _Outcomes:
         return sorted(self._rows.values(), key=lambda row: (row["kind"], row["video_id"]))
 
 
-def _apply_quota(selected: Sequence[Row], quota: int | None) -> list[Row]:
+def apply_quota(selected: Sequence[Row], quota: int | None) -> list[Row]:
     """Keep the first ``quota`` accepted fakes of each action, taking from the splits in proportion to their size."""
     if quota is None:
         return list(selected)
@@ -245,8 +245,8 @@ def _apply_quota(selected: Sequence[Row], quota: int | None) -> list[Row]:
         if kept[row["action"]] >= quota:
             over.add(row["video_id"])
         kept[row["action"]] += 1
-    reason = Rejected("over_quota", f"passed, but {quota} of its action came before it")
-    status = {"status": REJECTED, "reason": reason.reason, "detail": reason.detail}
+    detail = f"passed, but {quota} of its action came before it"
+    status = {"status": REJECTED, "reason": "over_quota", "detail": detail}
     return [{**row, **status} if row["video_id"] in over else row for row in selected]
 
 

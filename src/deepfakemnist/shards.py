@@ -14,7 +14,8 @@ import logging
 import os
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -224,21 +225,19 @@ def _check_failures(table: Path, results: list[Row], key: str, limit: float) -> 
         )
 
 
-class _exclusive:
+@contextmanager
+def _exclusive(table: Path) -> Iterator[None]:
     """Hold the lock of a table; say so when another job holds it, and wait."""
-
-    def __init__(self, table: Path) -> None:
-        self.lock = FileLock(table.with_name(f".{table.name}.lock"))
-
-    def __enter__(self) -> None:
-        try:
-            self.lock.acquire(timeout=1)
-        except Timeout:
-            log.warning("another job, perhaps left by a killed run, is still writing here; waiting for it")
-            self.lock.acquire()
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.lock.release()
+    lock = FileLock(table.with_name(f".{table.name}.lock"))
+    try:
+        lock.acquire(timeout=1)
+    except Timeout:
+        log.warning("another job, perhaps left by a killed run, is still writing here; waiting for it")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _report_progress(table: Path, tally: Tally, done: int, total: int, started: float) -> None:

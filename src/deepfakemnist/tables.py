@@ -299,7 +299,7 @@ def write_table(
             raise ValueError(f"columns {sorted(unknown)} are not in the schema of {path}: {schema.names}")
         rows = pa.Table.from_pylist(rows, schema=schema)
     with atomic_path(path) as part:
-        # Without the metadata of the schema a reader loses the column descriptions.
+        # This replaces what the file says of itself; the descriptions of the columns stay.
         pq.write_table(rows.replace_schema_metadata(dict(metadata or {})), part)
 
 

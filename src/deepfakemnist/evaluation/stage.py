@@ -14,10 +14,10 @@ import pyarrow.compute as pc
 
 from deepfakemnist.evaluation import metrics
 from deepfakemnist.evaluation.levels import RUN, frame_level, read_predictions, video_level
-from deepfakemnist.evaluation.tsv import write_tsv
 from deepfakemnist.ids import seed_from
 from deepfakemnist.settings import EvaluationSettings
 from deepfakemnist.tables import Row
+from deepfakemnist.tsv import write_tsv
 
 log = logging.getLogger(__name__)
 

@@ -23,13 +23,13 @@ from deepfakemnist.detectors.base import Detector
 from deepfakemnist.detectors.registry import build, detector_config
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.evaluation import metrics
-from deepfakemnist.evaluation.tsv import write_tsv
 from deepfakemnist.ids import seed_from
 from deepfakemnist.settings import DetectorTraining
 from deepfakemnist.tables import Row
 from deepfakemnist.training.checkpoint import CLASSES, ResumeFile, save_checkpoint
 from deepfakemnist.training.data import BalancedSampler, FrameDataset, choose_frames, load, read_index
 from deepfakemnist.training.predict import choose_device, logits_of
+from deepfakemnist.tsv import write_tsv
 
 log = logging.getLogger(__name__)
 
