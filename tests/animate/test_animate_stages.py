@@ -1,21 +1,23 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from skimage import data
+from skimage.transform import rotate
 
 from deepfakemnist.animate.fomm import FommAnimator
 from deepfakemnist.animate.protocol import Motion
-from deepfakemnist.animate.stages import animate_shard, drive_shard, train_animator_stage
+from deepfakemnist.animate.stages import animate_shard, drive_shard
+from deepfakemnist.animate.train_stage import train_animator_stage
+from deepfakemnist.animator_settings import AnimatorSettings, TrainAnimatorSettings
 from deepfakemnist.errors import ConfigError, TooManyFailures
 from deepfakemnist.ids import pair_id
 from deepfakemnist.media.decode import read_clip
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.media.pixels import pixels_sha256
-from deepfakemnist.settings import AnimatorSettings, TrainAnimatorSettings
 from deepfakemnist.tables import ANIMATED, CROPPED, MOTIONS, PLANNED, read_rows, read_table, write_table
 
 STATUS_OK = {"status": "ok", "reason": "", "detail": ""}
@@ -137,7 +139,10 @@ def test_the_plan_becomes_clips(tmp_path, tiny_checkpoint, settings, clips):
         "frames": 6,
         "source_frame": 1,
         "animator": "fomm",
-        "motion_mode": "relative-adapt",
+        "animator_licence": animator.info.licence,
+        "motion_mode": "relative",
+        "adapt_scale": True,
+        "start_frame": 0,
         "align_corners": True,
         "precision": "float32",
         "code": "c0de",
@@ -158,7 +163,7 @@ def test_the_plan_becomes_clips(tmp_path, tiny_checkpoint, settings, clips):
 def test_settings_decide_the_pixels(tmp_path, tiny_checkpoint, settings, clips):
     (motion,) = drive(tmp_path, tiny_checkpoint, settings, [crop_row("blink-1", clips["blink-1"])])
     rows = [plan_row("anna#v1", clips["anna#v1"], motion["path"])]
-    changes = [{}, {"motion": "absolute"}, {"align_corners": False}, {"source_frame": 0}]
+    changes = [{}, {"motion": "absolute"}, {"adapt_scale": False}, {"align_corners": False}, {"source_frame": 0}]
     hashes = set()
     for change in changes:
         (made,) = animate(tmp_path, tiny_checkpoint, settings.model_copy(update=change), rows)
@@ -194,60 +199,22 @@ def test_wrong_weights_stop_the_stage_instead_of_failing_every_row(tmp_path, tin
         drive(tmp_path, tiny_checkpoint, pinned, rows)
 
 
-@pytest.fixture
-def training_tables(tmp_path, moving_discs) -> tuple[list[Path], list[Path]]:
-    """Three sources in two tables, two drivers in one; one crop of each kind was rejected."""
-    rows = []
-    for i, frames in enumerate(moving_discs[:5]):
-        path = tmp_path / "crops" / f"{i}.mp4"
-        write_working_clip(path, frames, 25.0)
-        rows.append(crop_row(f"clip{i}", path, person_id=f"person{i}"))
-    rejected = crop_row("bad", tmp_path / "nothing.mp4", person_id="person0", status="rejected", reason="no_face")
-    tables = {"sources0": [rows[2], rejected], "sources1": rows[:2], "drivers": [*rows[3:], rejected]}
-    for name, content in tables.items():
-        write_table(content, tmp_path / f"{name}.parquet", CROPPED)
-    return [tmp_path / "sources0.parquet", tmp_path / "sources1.parquet"], [tmp_path / "drivers.parquet"]
-
-
-@pytest.mark.parametrize(("people", "clips"), [(None, 5), ({"person0", "person1"}, 4), (set(), 2)])
-def test_training_takes_the_chosen_people_and_every_driver(tmp_path, small_model, training_tables, people, clips):
-    training = TrainAnimatorSettings(steps=2, batch_size=2, size=32)
-    settings = AnimatorSettings(model=small_model, train=training)
-    checkpoint, report = tmp_path / "animator.pth", tmp_path / "report.json"
-    train_animator_stage(*training_tables, people, checkpoint, report, settings, seed=0, device="cpu")
-    content = json.loads(report.read_text())
-    assert content["clips"] + content["held_out_clips"] == clips
-    animator = FommAnimator.from_checkpoint(checkpoint, settings, device="cpu")
-    assert animator.prepare_driving(np.zeros((1, 32, 32, 3), np.uint8)).value.shape == (1, 4, 2)
-
-
-def test_training_on_a_large_collection_draws_from_it(tmp_path, small_model, training_tables):
-    training = TrainAnimatorSettings(steps=1, batch_size=2, size=32, max_sources=1)
-    settings = AnimatorSettings(model=small_model, train=training)
-    report = tmp_path / "report.json"
-    train_animator_stage(*training_tables, None, tmp_path / "a.pth", report, settings, seed=0, device="cpu")
-    content = json.loads(report.read_text())
-    assert content["clips"] + content["held_out_clips"] == 1 + 2, "one source and both drivers"
-
-
-def test_the_order_of_shards_does_not_matter_to_training(tmp_path, small_model, training_tables):
-    training = TrainAnimatorSettings(steps=2, batch_size=2, size=32)
-    settings = AnimatorSettings(model=small_model, train=training)
-    sources, drivers = training_tables
-    for name, tables in (("a", sources), ("b", sources[::-1])):
-        train_animator_stage(tables, drivers, None, tmp_path / name, tmp_path / f"{name}.json", settings, 0, "cpu")
-    frame = np.random.default_rng(0).integers(0, 255, (1, 32, 32, 3), np.uint8)
-    one, other = (FommAnimator.from_checkpoint(tmp_path / name, settings).prepare_driving(frame) for name in "ab")
-    np.testing.assert_array_equal(one.value, other.value)
-
-
-def test_training_on_nothing_says_what_to_do(tmp_path, small_model, training_tables):
-    sources, _ = training_tables
-    settings = AnimatorSettings(model=small_model)
-    with pytest.raises(ConfigError, match=r"1 of the 1 chosen people and 0 drivers.*animator\.weights"):
-        train_animator_stage(
-            sources, [], {"person0"}, tmp_path / "a.pth", tmp_path / "a.json", settings, seed=0, device="cpu"
-        )
+@pytest.mark.parametrize("start", ["first", "best"])
+def test_another_animator_takes_the_same_road(tmp_path, start):
+    """A driver who leans; the source leans as the driver does in frame 2."""
+    face = np.ascontiguousarray(data.astronaut()[0:256, 96:352])
+    leaning = [(rotate(face, degrees, mode="edge") * 255).astype(np.uint8) for degrees in (0, 6, 12, 6)]
+    for name, frames in (("source", [leaning[2]]), ("nod-1", leaning), ("wall", [np.full_like(face, 99)] * 4)):
+        write_working_clip(tmp_path / f"{name}.mp4", frames, 25.0)
+    settings = AnimatorSettings(name="warp", start_frame=start)
+    rows = [crop_row("nod-1", tmp_path / "nod-1.mp4"), crop_row("wall", tmp_path / "wall.mp4")]
+    motion, faceless = drive(tmp_path, None, settings, rows)
+    assert (motion["animator"], motion["checkpoint_sha256"]) == ("warp", "")
+    assert (faceless["status"], faceless["reason"]) == ("rejected", "no_face")
+    (made,) = animate(tmp_path, None, settings, [plan_row("source", tmp_path / "source.mp4", motion["path"], frames=4)])
+    assert (made["status"], made["animator"], made["align_corners"]) == ("ok", "warp", None)
+    assert made["start_frame"] == {"first": 0, "best": 2}[start]
+    np.testing.assert_array_equal(read_clip(made["path"])[made["start_frame"]], leaning[2])
 
 
 @pytest.mark.real
@@ -264,10 +231,11 @@ def test_a_real_face_is_moved_as_it_moved(tmp_path, real_data, small_model):
     write_working_clip(crop, frames, 25.0)
     write_table([crop_row("blink-1", crop)], crops, CROPPED)
 
-    training = TrainAnimatorSettings(steps=60, batch_size=4, size=64, learning_rate=1e-3)
+    training = TrainAnimatorSettings(steps=60, batch_size=4, size=64, learning_rate=1e-3, checkpoint_every=1000)
     settings = AnimatorSettings(model=small_model, train=training, motion="absolute")
     checkpoint = tmp_path / "animator.pth"
-    train_animator_stage([crops], [crops], None, checkpoint, tmp_path / "report.json", settings, seed=0, device="cpu")
+    report = tmp_path / "report.json"
+    train_animator_stage([crops], [crops], None, checkpoint, tmp_path, report, settings, seed=0, device="cpu")
     (motion,) = drive(tmp_path, checkpoint, settings, [crop_row("blink-1", crop)])
     (made,) = animate(tmp_path, checkpoint, settings, [plan_row("blink-1", crop, motion["path"], frames=30)])
 

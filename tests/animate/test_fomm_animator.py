@@ -1,17 +1,19 @@
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
-from skimage import img_as_ubyte
+from skimage import data, img_as_ubyte
 
 from deepfakemnist.animate.checkpoint import load_checkpoint
 from deepfakemnist.animate.fomm import FommAnimator
 from deepfakemnist.animate.protocol import Animator, Motion
+from deepfakemnist.animator_settings import AnimatorSettings
 from deepfakemnist.errors import ConfigError, Failed
-from deepfakemnist.settings import AnimatorSettings
 
 
 @pytest.fixture
@@ -27,16 +29,37 @@ def rendered(animator: Animator, source: np.ndarray, driving: np.ndarray) -> np.
     return np.stack(list(animator.render(animator.prepare_source(source), animator.prepare_driving(driving))))
 
 
+MODES = {
+    "absolute": {"motion": "absolute"},
+    "relative": {"motion": "relative", "adapt_scale": False},
+    "relative_adapt": {"motion": "relative", "adapt_scale": True},
+}
+
+
 @pytest.mark.parametrize("align_corners", [False, True])
-@pytest.mark.parametrize("mode", ["absolute", "relative", "relative-adapt"])
+@pytest.mark.parametrize("mode", MODES)
 def test_predictions_are_the_original_programs(tiny_checkpoint, tiny_model, expected, mode, align_corners):
-    settings = AnimatorSettings(model=tiny_model, motion=mode, align_corners=align_corners, batch_size=4)
+    settings = AnimatorSettings(model=tiny_model, align_corners=align_corners, batch_size=4, **MODES[mode])
     animator = FommAnimator.from_checkpoint(tiny_checkpoint, settings, device="cpu")
     state, motion = animator.prepare_source(expected["source"]), animator.prepare_driving(expected["driving"])
     batches = list(animator.predict(state, motion))
     assert [len(batch) for batch in batches] == [4, 2]
-    wanted = expected[f"prediction__{mode.replace('-', '_')}__align_corners_{str(align_corners).lower()}"]
+    wanted = expected[f"prediction__{mode}__align_corners_{str(align_corners).lower()}"]
     np.testing.assert_allclose(np.concatenate(batches), wanted, atol=1e-5, rtol=0)
+
+
+def test_fast_predictions_are_close_to_the_original_programs(tiny_checkpoint, tiny_model, expected):
+    settings = AnimatorSettings(model=tiny_model, align_corners=True, precision="fast")
+    animator = FommAnimator.from_checkpoint(tiny_checkpoint, settings, device="cpu")
+    state, motion = animator.prepare_source(expected["source"]), animator.prepare_driving(expected["driving"])
+    difference = np.abs(
+        np.concatenate(list(animator.predict(state, motion)))
+        - expected["prediction__relative_adapt__align_corners_true"]
+    )
+    # Eight channels hardly average their rounding out; see test_optimise.py for a network of usual width.
+    assert np.mean(difference <= 2 / 255) >= 0.97
+    assert difference.mean() < 1 / 255
+    assert difference.max() > 1e-4  # else it was not bfloat16
 
 
 def test_modes_and_conventions_differ(expected):
@@ -142,23 +165,131 @@ def test_motion_of_other_weights(animator, expected):
     motion = Motion(np.zeros((2, 7, 2), np.float32), np.zeros((2, 7, 2, 2), np.float32))
     with pytest.raises(Failed, match="7 keypoints, the animator 5"):
         next(animator.render(state, motion))
+    with pytest.raises(Failed, match="5 keypoints without jacobians"):
+        next(animator.render(state, Motion(np.zeros((2, 5, 2), np.float32))))
 
 
 def test_keypoints_on_a_line_need_another_mode(animator, expected):
     state, motion = animator.prepare_source(expected["source"]), animator.prepare_driving(expected["driving"])
     line = np.repeat(np.linspace(-0.5, 0.5, 5, dtype=np.float32)[:, None], 2, axis=1)
     flat = replace(motion, value=np.broadcast_to(line, motion.value.shape).copy())
-    with pytest.raises(Failed, match="use motion: relative") as error:
+    with pytest.raises(Failed, match="use adapt_scale: false") as error:
         next(animator.render(state, flat))
     assert error.value.reason == "flat_keypoints"
 
 
-def test_a_network_that_gives_nan_is_no_success(animator, expected):
-    state, motion = animator.prepare_source(expected["source"]), animator.prepare_driving(expected["driving"])
+def test_a_network_that_gives_nan_is_no_success(tiny_checkpoint, tiny_model, expected):
+    networks = load_checkpoint(tiny_checkpoint, tiny_model)
     with torch.no_grad():
-        animator.networks.generator.final.bias[0] = float("nan")
-    with pytest.raises(Failed, match="not_finite"):
-        next(animator.render(state, motion))
+        networks.generator.final.bias[0] = float("nan")
+    animator = FommAnimator(networks, batch_size=4, device="cpu")
+    state, motion = animator.prepare_source(expected["source"]), animator.prepare_driving(expected["driving"])
+    for work in (animator.render, animator.predict):
+        with pytest.raises(Failed, match="frames from 0 on hold NaN") as error:
+            next(work(state, motion))
+        assert error.value.reason == "not_finite"
+
+
+class MemoryOf(torch.nn.Module):
+    """Stands before a generator's last convolution and has memory for so many pictures only."""
+
+    def __init__(self, pictures: int) -> None:
+        super().__init__()
+        self.pictures = pictures
+        self.tried: list[int] = []
+
+    def forward(self, x):
+        self.tried.append(len(x))
+        if len(x) > self.pictures:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return x
+
+
+def with_memory(animator: FommAnimator, pictures: int) -> MemoryOf:
+    memory = MemoryOf(pictures)
+    animator.networks.generator.final = torch.nn.Sequential(memory, animator.networks.generator.final)
+    return memory
+
+
+def test_short_memory_halves_the_batch_and_loses_no_frame(animator, expected, caplog):
+    source, driving = as_bytes(expected["source"]), as_bytes(expected["driving"])
+    whole = rendered(animator, source, driving).astype(int)
+    memory = with_memory(animator, pictures=2)
+    split = rendered(animator, source, driving).astype(int)
+    assert np.abs(whole - split).max() <= 1
+    assert memory.tried == [6, 4, 2, 2, 2]
+    assert "going on with 2 frames at once" in caplog.text
+    assert animator.batch_size == 2
+
+
+def test_memory_too_short_for_one_frame_says_what_to_do(animator, expected):
+    with_memory(animator, pictures=0)
+    with pytest.raises(MemoryError, match="use smaller pictures"):
+        rendered(animator, as_bytes(expected["source"]), as_bytes(expected["driving"]))
+
+
+def turned(portrait: np.ndarray, degrees: float) -> np.ndarray:
+    side = len(portrait)
+    matrix = cv2.getRotationMatrix2D((side / 2, side / 2), degrees, 1)
+    return cv2.warpAffine(portrait, matrix, (side, side), borderMode=cv2.BORDER_REPLICATE)
+
+
+@pytest.fixture(scope="module")
+def portrait() -> np.ndarray:
+    return cv2.resize(data.astronaut()[:256, 96:352], (192, 192), interpolation=cv2.INTER_AREA)
+
+
+@pytest.fixture
+def best(tiny_checkpoint, tiny_model):
+    return FommAnimator(load_checkpoint(tiny_checkpoint, tiny_model), start_frame="best", device="cpu")
+
+
+def test_best_start_is_the_frame_in_the_sources_pose(best, portrait, tiny_checkpoint, tiny_model):
+    driver = np.stack([turned(portrait, angle) for angle in (-24, -12, 11, 25)])
+    state, motion = best.prepare_source(turned(portrait, 10)), best.prepare_driving(driver)
+    assert motion.pose.shape[0] == 4
+    assert best.start_of(state, motion) == 2
+    frames = np.stack(list(best.render(state, motion)))
+    # FOMM animates forwards from the best frame, and backwards from it: from that frame as the first.
+    first = FommAnimator(load_checkpoint(tiny_checkpoint, tiny_model), device="cpu")
+    assert first.start_of(state, motion) == 0
+    forwards = replace(motion, **{name: getattr(motion, name)[2:] for name in ("value", "jacobian", "pose")})
+    backwards = replace(motion, **{name: getattr(motion, name)[2::-1].copy() for name in ("value", "jacobian", "pose")})
+    demo = [*list(first.render(state, backwards))[::-1], *list(first.render(state, forwards))[1:]]
+    assert np.abs(frames.astype(int) - np.stack(demo).astype(int)).max() <= 1
+    assert np.abs(frames.astype(int) - np.stack(list(first.render(state, motion))).astype(int)).max() > 1
+
+
+def test_without_faces_the_first_frame_is_the_start(best, portrait, caplog):
+    blank = np.full_like(portrait, 90)
+    faceless = best.prepare_driving(np.stack([blank, blank]))
+    with_face = best.prepare_driving(np.stack([blank, portrait]))
+    assert np.isnan(faceless.pose).all()
+    portrait_state, blank_state = best.prepare_source(portrait), best.prepare_source(blank)
+    assert best.start_of(portrait_state, with_face) == 1
+    for state, motion in ((portrait_state, faceless), (blank_state, with_face)):
+        caplog.clear()
+        assert best.start_of(state, motion) == 0
+        assert len(list(best.render(state, motion))) == 2
+        assert "no face to compare poses by" in caplog.text
+
+
+def test_best_start_needs_a_motion_with_poses(best, animator, portrait):
+    motion = animator.prepare_driving(portrait[None])
+    assert motion.pose is None
+    with pytest.raises(Failed, match="prepare it anew") as error:
+        best.start_of(best.prepare_source(portrait), motion)
+    assert error.value.reason == "motion_without_pose"
+
+
+def test_what_the_animator_says_of_itself(tiny_checkpoint, tiny_model):
+    networks = load_checkpoint(tiny_checkpoint, tiny_model, align_corners=False)
+    exact = FommAnimator(networks, device="cpu", weights_sha256="5a").info
+    assert (exact.name, exact.precision, exact.weights_sha256) == ("fomm", "float32", "5a")
+    assert (exact.align_corners, exact.modes, exact.size) == (False, ("relative", "absolute"), None)
+    assert FommAnimator(networks, precision="fast", device="cpu").info.precision == "float32+bfloat16"
+    loaded = FommAnimator.from_checkpoint(tiny_checkpoint, AnimatorSettings(model=tiny_model), device="cpu").info
+    assert loaded.weights_sha256 == hashlib.sha256(tiny_checkpoint.read_bytes()).hexdigest()
 
 
 def test_settings_reach_the_checkpoint_check(tiny_checkpoint, tiny_model):

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from deepfakemnist.animate.checkpoint import OFFICIAL_SHA256, load_checkpoint, save_checkpoint
+from deepfakemnist.animate.checkpoint import load_checkpoint, read_facts, save_checkpoint
 from deepfakemnist.animate.network import FirstOrderMotionModel
+from deepfakemnist.animate.weight_files import OFFICIAL_SHA256
 from deepfakemnist.errors import ConfigError
 
 
@@ -162,7 +164,7 @@ def test_the_official_layout_in_a_legacy_pickle_loads(tmp_path, tiny_checkpoint,
 
 def test_what_is_saved_loads_again(tmp_path, tiny_checkpoint, tiny_model):
     path = tmp_path / "new" / "saved.pth.tar"
-    save_checkpoint(path, load_checkpoint(tiny_checkpoint, tiny_model), epoch=7)
+    save_checkpoint(path, load_checkpoint(tiny_checkpoint, tiny_model), {"steps": 7})
     assert torch.load(path, weights_only=True)["epoch"] == 7
     before, after = tensors(tiny_checkpoint), tensors(path)
     assert before.keys() == after.keys()
@@ -172,7 +174,7 @@ def test_what_is_saved_loads_again(tmp_path, tiny_checkpoint, tiny_model):
 
 def test_a_setting_without_a_tensor_is_checked_too(tmp_path, tiny_checkpoint, tiny_model):
     path = tmp_path / "saved.pth.tar"
-    save_checkpoint(path, load_checkpoint(tiny_checkpoint, tiny_model), epoch=0)
+    save_checkpoint(path, load_checkpoint(tiny_checkpoint, tiny_model), {})
     skip = tiny_model.generator.model_copy(update={"full_resolution_skip": True})
     with pytest.raises(ConfigError, match="full_resolution_skip is True in the config but False in the weights"):
         load_checkpoint(path, tiny_model.model_copy(update={"generator": skip}))
@@ -184,6 +186,52 @@ def test_a_save_that_fails_leaves_the_old_file(tmp_path, tiny_model):
     with torch.device("meta"):
         networks = FirstOrderMotionModel(tiny_model)
     with pytest.raises(NotImplementedError):  # tensors without data cannot be copied
-        save_checkpoint(path, networks, epoch=0)
+        save_checkpoint(path, networks, {})
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["weights.pth.tar"]
+
+
+def test_safetensors_keep_weights_architecture_and_facts(tmp_path, tiny_model, tiny_checkpoint):
+    networks = load_checkpoint(tiny_checkpoint, tiny_model, align_corners=False)
+    path, again = tmp_path / "tiny.safetensors", tmp_path / "again.safetensors"
+    save_checkpoint(path, networks, {"steps": 7, "seed": 3})
+    loaded = load_checkpoint(path)
+    assert loaded.settings == tiny_model
+    assert loaded.generator.align_corners is False, "as the weights were trained"
+    assert load_checkpoint(path, align_corners=True).generator.align_corners is True
+    assert read_facts(path) == {"steps": 7, "seed": 3, "align_corners": False}
+    for name, tensor in networks.state_dict().items():
+        assert torch.equal(tensor, loaded.state_dict()[name]), name
+    save_checkpoint(again, loaded, {"seed": 3, "steps": 7})
+    assert path.read_bytes() == again.read_bytes(), "equal weights are equal files"
+
+
+def test_float16_weights_come_back_as_float32_of_half_the_size(tmp_path, tiny_model, tiny_checkpoint):
+    networks = load_checkpoint(tiny_checkpoint, tiny_model)
+    whole, half = tmp_path / "whole.safetensors", tmp_path / "half.safetensors"
+    save_checkpoint(whole, networks, {})
+    save_checkpoint(half, networks, {}, half=True)
+    assert half.stat().st_size < 0.6 * whole.stat().st_size
+    loaded = load_checkpoint(half).state_dict()
+    for name, tensor in networks.state_dict().items():
+        assert loaded[name].dtype == tensor.dtype
+        torch.testing.assert_close(loaded[name], tensor, rtol=1e-3, atol=1e-6)
+    with torch.no_grad():
+        networks.generator.final.bias.fill_(1e6)
+    with pytest.raises(OverflowError, match=r"generator.final.bias|final.bias"):
+        save_checkpoint(tmp_path / "over.safetensors", networks, {}, half=True)
+    assert not (tmp_path / "over.safetensors").exists()
+
+
+def test_unusable_safetensors_say_what_they_are(tmp_path, tiny_model, tiny_checkpoint):
+    path = tmp_path / "weights.safetensors"
+    save_checkpoint(path, load_checkpoint(tiny_checkpoint, tiny_model), {})
+    with pytest.raises(ConfigError, match="animator.model.num_kp is 9 in the config but 5 in the weights"):
+        load_checkpoint(path, tiny_model.model_copy(update={"num_kp": 9}))
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ConfigError, match="damaged, incomplete or no safetensors file"):
+        load_checkpoint(path)
+    save_file({"generator.weight": torch.ones(2), "kp_detector.weight": torch.ones(2)}, path, {"format": "pt"})
+    with pytest.raises(ConfigError, match=r"another kind: its metadata has format, deepfakemnist.fomm.1 is wanted"):
+        load_checkpoint(path)

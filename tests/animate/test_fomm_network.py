@@ -9,8 +9,8 @@ from torch import Tensor
 
 from deepfakemnist.animate.checkpoint import load_checkpoint
 from deepfakemnist.animate.network import FirstOrderMotionModel, Keypoints, minimum_size, size_multiple
+from deepfakemnist.animator_settings import FommModel, GeneratorModel, KeypointModel
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.settings import FommModel, GeneratorModel, KeypointModel
 
 
 def nchw(pictures: np.ndarray) -> Tensor:
@@ -72,6 +72,64 @@ def test_full_resolution_skip_returns_a_visible_unmoved_source_exactly(small_mod
         np.testing.assert_allclose(generator(picture, still, still), picture, atol=2e-5)
 
 
+def with_dense(model: FommModel, **changes: object) -> FommModel:
+    dense = model.generator.dense_motion.model_copy(update=changes)
+    return model.model_copy(update={"generator": model.generator.model_copy(update={"dense_motion": dense})})
+
+
+def test_with_the_prior_a_new_model_follows_the_nearest_keypoint(small_model):
+    """One keypoint moves by 0.3 and three stay: what is at the moving one comes from 0.3 away, the rest from itself."""
+    torch.manual_seed(0)
+    model = with_dense(small_model, keypoint_prior=2.0)
+    network = FirstOrderMotionModel(model).eval().generator.dense_motion_network
+    still = torch.tensor([[[-0.5, -0.5], [0.5, -0.5], [-0.5, 0.5], [0.5, 0.5]]])
+    moved = still.clone()
+    moved[0, 0] = torch.tensor([-0.2, -0.5])
+    identity = torch.eye(2).expand(1, 4, 2, 2)
+    with torch.inference_mode():
+        motion = network(
+            torch.rand(1, 3, 41, 41)[..., :40, :40], Keypoints(still, identity), Keypoints(moved, identity)
+        )
+    at = lambda x, y: motion.deformation[0, round((y + 1) * 19.5), round((x + 1) * 19.5)].numpy()  # noqa: E731
+    np.testing.assert_allclose(at(-0.2, -0.5), (-0.5, -0.5), atol=0.04)
+    np.testing.assert_allclose(at(0.5, 0.5), (0.5, 0.5), atol=0.04)
+    np.testing.assert_allclose(motion.mask.sum(1), 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [0.5, 0.25])
+def test_painting_at_a_share_of_the_resolution(small_model, scale):
+    """What is visible stays as sharp as the source; what is painted is at that share of the resolution."""
+    generator_model = small_model.generator.model_copy(update={"scale_factor": scale})
+    model = small_model.model_copy(update={"generator": generator_model})
+    generator = FirstOrderMotionModel(model).eval().generator
+    occlusion = generator.dense_motion_network.occlusion
+    torch.nn.init.zeros_(occlusion.weight)
+    picture = torch.rand(1, 3, 64, 64)
+    still = Keypoints(torch.rand(1, 4, 2) - 0.5, torch.eye(2).expand(1, 4, 2, 2))
+    with torch.inference_mode():
+        torch.nn.init.constant_(occlusion.bias, 50.0)
+        np.testing.assert_allclose(generator(picture, still, still), picture, atol=4e-5)
+        torch.nn.init.constant_(occlusion.bias, -50.0)
+        painted = generator(picture, still, still)
+        coarse = torch.nn.functional.interpolate(painted, scale_factor=scale, mode="bilinear", antialias=False)
+        again = torch.nn.functional.interpolate(coarse, size=(64, 64), mode="bilinear")
+    assert generator.encode(picture).features.shape[-1] == 64 * scale / 4
+    assert (painted - again).abs().max() < 0.02  # nothing finer than that is in it
+    assert size_multiple(model) == max(8, round(4 / scale))
+
+
+def test_heads_can_be_smaller(small_model):
+    model = with_dense(small_model, head_kernel=3)
+    model = model.model_copy(update={"keypoints": model.keypoints.model_copy(update={"head_kernel": 3})})
+    networks = FirstOrderMotionModel(model)
+    assert networks.kp_detector.kp.weight.shape[-2:] == (3, 3)
+    assert networks.generator.dense_motion_network.mask.weight.shape[-2:] == (3, 3)
+    assert minimum_size(model) == 8
+    picture = torch.rand(2, 3, 32, 32)
+    found = networks.kp_detector(picture)
+    assert networks.generator(picture, found, found).shape == (2, 3, 32, 32)
+
+
 def test_geometry_stays_float32_under_autocast(tiny_checkpoint, tiny_model, expected):
     generator = load_checkpoint(tiny_checkpoint, tiny_model, align_corners=False).generator
     source, driving = keypoints(expected, "source"), keypoints(expected, "driving", slice(2, 3))
@@ -100,6 +158,7 @@ def test_sizes_a_network_takes(tiny_model, small_model):
             FommModel(generator=GeneratorModel(estimate_occlusion_map=False, full_resolution_skip=True)),
             "full_resolution_skip: true needs",
         ),
+        (FommModel(generator=GeneratorModel(scale_factor=0.5)), "scale_factor is 0.5, which needs"),
     ],
 )
 def test_impossible_architectures_are_refused(model, message):

@@ -1,16 +1,33 @@
 """Plan which source is moved by which driver, and animate it."""
 
+if CONFIG.animator.weights_url:
+
+    rule fetch_animator:
+        """Download the animator's weights and check their sha256."""
+        output:
+            # update: what lies there already is checked, not deleted.
+            weights=update(CONFIG.animator.weights),
+        log:
+            "<logs>/fetch_animator.log",
+        benchmark:
+            "<benchmarks>/fetch_animator.tsv"
+        conda:
+            "../../envs/torch.yaml"
+        resources:
+            mem_mb=1000,
+            runtime=120,
+        script:
+            "../scripts/fetch_animator.py"
+
 
 rule train_animator:
     """Train a First Order Motion Model on the run's own crops, for those who have no official weights."""
     input:
         # Ancient: a crop made again does not train the animator again, which would render every fake again.
-        sources=ancient(tables("<results>/crop/source/{shard}.parquet")),
-        drivers=ancient(
-            tables("<results>/crop/driver/{shard}.parquet", shards=DRIVER_SHARDS)
-        ),
+        sources=ancient(training_crops("source", SHARDS)),
+        drivers=ancient(training_crops("driver", DRIVER_SHARDS)),
     output:
-        checkpoint="<results>/animator/checkpoint.pth.tar",
+        checkpoint="<results>/animator/checkpoint.safetensors",
         history=report(
             "<results>/animator/training.json",
             category="Animator",
@@ -32,7 +49,7 @@ rule train_animator:
         settings=settings_of("animator"),
         people=digest(ROAD.people(CONFIG.animator.train.splits)),
         seed=CONFIG.seed,
-        code=code_digest("animate.training"),
+        code=code_digest("animate.train_stage"),
     script:
         "../scripts/train_animator.py"
 
@@ -41,7 +58,7 @@ rule drive:
     """Compute the keypoints of every driver once; thousands of sources use them."""
     input:
         crops="<results>/crop/driver/{shard}.parquet",
-        checkpoint=animator_checkpoint,
+        weights=animator_weights,
     output:
         table="<results>/drive/{shard}.parquet",
     log:
@@ -56,7 +73,7 @@ rule drive:
         runtime=60,
     params:
         settings=settings_of("animator"),
-        code=code_digest("animate.stages"),
+        code=animator_code(),
     script:
         "../scripts/drive.py"
 
@@ -89,7 +106,7 @@ rule animate:
     """Move the face of every candidate's source with the motion of its driver."""
     input:
         plan="<results>/plan/{shard}.parquet",
-        checkpoint=animator_checkpoint,
+        weights=animator_weights,
     output:
         table="<results>/animate/{shard}.parquet",
     log:
@@ -105,6 +122,56 @@ rule animate:
     params:
         settings=settings_of("animator"),
         fps=CONFIG.crop.fps,
-        code=code_digest("animate.stages"),
+        code=animator_code(),
     script:
         "../scripts/animate.py"
+
+
+rule judge:
+    """Measure what every animation does: action transfer, identity kept, sharpness."""
+    input:
+        animations="<results>/animate/{shard}.parquet",
+        sources="<results>/crop/source/{shard}.parquet",
+        drivers=tables("<results>/crop/driver/{shard}.parquet", shards=DRIVER_SHARDS),
+    output:
+        table="<results>/judge/{shard}.parquet",
+    log:
+        "<logs>/judge/{shard}.log",
+    benchmark:
+        "<benchmarks>/judge/{shard}.tsv"
+    conda:
+        "../../envs/media.yaml"
+    resources:
+        mem_mb=3000,
+        runtime=240,
+    params:
+        settings=settings_of("judge"),
+        code=code_digest("animate.judge_stage"),
+    script:
+        "../scripts/judge.py"
+
+
+rule animation_page:
+    """Action transfer, identity and sharpness per action."""
+    input:
+        tables=tables("<results>/judge/{shard}.parquet"),
+    output:
+        page=report(
+            "<results>/report/animation.html",
+            category="Animator",
+            labels={"what": "animations judged"},
+            caption="../report/animation.rst",
+        ),
+    log:
+        "<logs>/animation_page.log",
+    benchmark:
+        "<benchmarks>/animation_page.tsv"
+    conda:
+        "../../envs/media.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        code=code_digest("report.animation_page"),
+    script:
+        "../scripts/animation_page.py"

@@ -1,13 +1,13 @@
 from pathlib import Path
 
 from deepfakemnist.animate.stages import animate_shard
-from deepfakemnist.settings import AnimatorSettings
-from deepfakemnist.workflow import device_of, shard_arguments, stage_script
+from deepfakemnist.animator_settings import AnimatorSettings
+from deepfakemnist.workflow import device_of, input_path, shard_arguments, stage_script
 
 with stage_script(snakemake):
     animate_shard(
         plan=Path(snakemake.input.plan),
-        checkpoint=Path(snakemake.input.checkpoint),
+        weights=input_path(snakemake, "weights"),
         settings=AnimatorSettings(**snakemake.params.settings),
         fps=snakemake.params.fps,
         device=device_of(snakemake),

@@ -1,8 +1,13 @@
-"""Reading and writing animator weights in the official layout: ``generator``, ``kp_detector``, ``epoch``."""
+"""Reading and writing FOMM weights: the official layout, and safetensors that say what they are.
+
+The official layout is a pickle of ``generator``, ``kp_detector``, ``epoch`` and more. A ``.safetensors`` file of this
+project holds the same tensors as ``generator.<name>`` and ``kp_detector.<name>``, float32 or float16, and in its
+metadata the architecture and the facts of the training.
+"""
 
 from __future__ import annotations
 
-import hashlib
+import json
 import logging
 import pickle
 import re
@@ -10,24 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from deepfakemnist.animate.network import FirstOrderMotionModel
+from deepfakemnist.animate.weight_files import OFFICIAL, check_sha256, check_weight_file
+from deepfakemnist.animator_settings import FommModel
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.settings import FommModel
 from deepfakemnist.tables import atomic_path
 
 log = logging.getLogger(__name__)
 
-#: Size and sha256 of the official vox-cpk.pth.tar as a Git-LFS pointer of a third party gives them
-#: (wisehackermonkey/deepfakes-server); the file itself was not at hand to confirm them.
-OFFICIAL_BYTES = 728_766_691
-OFFICIAL_SHA256 = "abb41ab1f279f26326c0d6e4d20702de6658364665aa1313daa7a63e89ea2b23"
-
-_OFFICIAL = (
-    f"The official file is vox-cpk.pth.tar ({OFFICIAL_BYTES:,} bytes, sha256 {OFFICIAL_SHA256}; both taken from a "
-    "third party's Git-LFS pointer, not confirmed). Despite its name it is a pickle, not a tar: use it as it is"
-)
+_FORMAT = "deepfakemnist.fomm.1"
 _PARTS = ("generator", "kp_detector")
 #: Differences listed before the rest is only counted.
 _LISTED = 5
@@ -36,81 +37,126 @@ State = dict[str, Tensor]
 
 
 def load_checkpoint(
-    path: Path | str, model: FommModel, sha256: str | None = None, *, align_corners: bool = True
+    path: Path | str, model: FommModel | None = None, sha256: str | None = None, *, align_corners: bool | None = None
 ) -> FirstOrderMotionModel:
-    """Build the networks of ``model`` and fill them with the weights of ``path``; on the CPU, in evaluation mode.
+    """Build the networks and fill them with the weights of ``path``; on the CPU, float32, in evaluation mode.
 
     Other entries of the file (optimizers, discriminator) are ignored. Only tensors and plain values are unpickled.
 
     Args:
-        path: checkpoint in the official layout, zip or legacy pickle.
-        model: architecture that the weights must fit exactly.
+        path: checkpoint in the official layout, zip or legacy pickle, or a ``.safetensors`` of this project.
+        model: architecture that the weights must fit exactly; None takes what the file states, or vox-256.
         sha256: refuse a file with any other digest.
-        align_corners: see ``FirstOrderMotionModel``.
+        align_corners: see ``FirstOrderMotionModel``; None takes what the weights were trained with.
 
     Raises: ConfigError saying what the file is when it is not such a checkpoint, or how it differs from ``model``.
     """
     path = Path(path)
-    _check_file(path)
-    if sha256 is not None and (found := checkpoint_sha256(path)) != sha256:
-        raise ConfigError(f"animator weights {path} have sha256 {found}, but the config asks for {sha256}")
-    content = _unpickle(path)
+    check_weight_file(path)
+    if sha256 is not None:
+        check_sha256(path, sha256)
+    content = _read_safetensors(path) if path.suffix == ".safetensors" else _unpickle(path)
     _check_layout(path, content)
+    model = model or _stated_model(path, content) or FommModel()
+    if align_corners is None:
+        # The official weights were published for torch 1.0, which aligned corners.
+        align_corners = bool(_facts(content).get("align_corners", True))
     with torch.device("meta"):
         networks = FirstOrderMotionModel(model, align_corners)
     networks.to_empty(device="cpu")
     _check_states(path, content, networks, model)
     for part in _PARTS:
         getattr(networks, part).load_state_dict(content[part])
-    log.info("loaded animator weights %s (epoch %s)", path, content.get("epoch", "unknown"))
+    log.info("loaded animator weights %s (%s)", path, _facts(content) or f"epoch {content.get('epoch', 'unknown')}")
     return networks.eval()
 
 
-def save_checkpoint(path: Path | str, networks: FirstOrderMotionModel, epoch: int) -> None:
-    """Write the weights in the official layout, whole or not at all.
+def read_facts(path: Path | str) -> dict[str, Any]:
+    """Return what a checkpoint of this project says of its training; empty for an official one.
 
-    A further entry, ``model``, keeps the architecture, because some of it leaves no trace in the tensors' shapes.
+    Raises: ConfigError, see ``load_checkpoint``.
     """
-    content: dict[str, Any] = {
-        part: {
-            name: tensor.detach().cpu().contiguous() for name, tensor in getattr(networks, part).state_dict().items()
-        }
-        for part in _PARTS
-    }
-    with atomic_path(path) as part_path:
-        torch.save({**content, "epoch": epoch, "model": networks.settings.model_dump(mode="json")}, part_path)
-
-
-def checkpoint_sha256(path: Path | str) -> str:
-    """Return the sha256 of a file. Raises ConfigError when there is none."""
     path = Path(path)
-    _check_file(path)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    check_weight_file(path)
+    return _facts(_read_safetensors(path) if path.suffix == ".safetensors" else _unpickle(path))
 
 
-def _check_file(path: Path) -> None:
-    """Recognise what people end up with instead of the weights."""
-    if not path.is_file():
+def save_checkpoint(
+    path: Path | str, networks: FirstOrderMotionModel, facts: dict[str, Any], *, half: bool = False
+) -> None:
+    """Write the weights, whole or not at all: ``.safetensors`` if the name says so, else the official layout.
+
+    Args:
+        path: file to write.
+        networks: the weights.
+        facts: of the training, as plain values, e.g. steps and seed; kept with the weights, ``align_corners`` too.
+        half: float16, for half the size; reading turns them back to float32.
+
+    Raises: OverflowError for a weight beyond float16's range.
+    """
+    path = Path(path)
+    facts = {**facts, "align_corners": networks.generator.align_corners}
+    states = {part: _state(getattr(networks, part), half) for part in _PARTS}
+    model = networks.settings.model_dump(mode="json")
+    with atomic_path(path) as part_path:
+        if path.suffix == ".safetensors":
+            # One entry only: safetensors writes several in random order, and equal weights shall be equal files.
+            metadata = {_FORMAT: json.dumps({"model": model, "facts": facts}, sort_keys=True)}
+            flat = {f"{part}.{name}": tensor for part, state in states.items() for name, tensor in state.items()}
+            save_file(flat, part_path, metadata)
+        else:
+            torch.save({**states, "epoch": facts.get("steps", 0), "model": model, "facts": facts}, part_path)
+
+
+def _state(module: torch.nn.Module, half: bool) -> State:
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    if not half:
+        return state
+    halves = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+    for name, tensor in halves.items():
+        if not torch.isfinite(tensor).all():
+            raise OverflowError(f"{name} holds values that float16 cannot")
+    return halves
+
+
+def _facts(content: dict[str, Any]) -> dict[str, Any]:
+    facts = content.get("facts")
+    return facts if isinstance(facts, dict) else {}
+
+
+def _stated_model(path: Path, content: dict[str, Any]) -> FommModel | None:
+    stated = content.get("model")
+    if stated is None:
+        return None
+    try:
+        return FommModel.model_validate(stated)
+    except ValidationError as error:
         raise ConfigError(
-            f"animator weights {path} do not exist. {_OFFICIAL}. "
-            "Without it set animator.weights to null, and an animator is trained on this run's own crops"
+            f"animator weights {path} state an architecture that this version does not know: "
+            f"{'; '.join(problem['msg'] for problem in error.errors())}"
+        ) from error
+
+
+def _read_safetensors(path: Path) -> dict[str, Any]:
+    content: dict[str, Any] = {part: {} for part in _PARTS}
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            for key in file.keys():  # noqa: SIM118 - the file is no dictionary
+                part, _, name = key.partition(".")
+                tensor = file.get_tensor(key)
+                content.setdefault(part, {})[name] = tensor.float() if tensor.is_floating_point() else tensor
+    except (SafetensorError, OSError) as error:
+        raise ConfigError(
+            f"animator weights {path} ({path.stat().st_size:,} bytes) are damaged, incomplete or no safetensors file "
+            f"({error})"
+        ) from error
+    if _FORMAT not in metadata:
+        raise ConfigError(
+            f"animator weights {path} are a safetensors file of another kind: its metadata has "
+            f"{', '.join(metadata) or 'no entry'}, {_FORMAT} is wanted"
         )
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(512)
-    start = head.lstrip().lower()
-    if start.startswith(b"version https://git-lfs"):
-        problem = "is a Git-LFS pointer, not the file it stands for (fetch it with `git lfs pull`)"
-    elif start.startswith((b"<!doctype", b"<html", b"<?xml")):
-        problem = "is a web page, probably a download's error or confirmation page, saved under the name of the weights"
-    elif head[257:262] == b"ustar" or head.startswith(b"\x1f\x8b"):
-        problem = "is a tar or gzip archive; the checkpoint is the file that was packed into it"
-    elif not start:
-        problem = "is empty"
-    else:
-        return
-    raise ConfigError(f"animator weights {path} ({size:,} bytes): this {problem}. {_OFFICIAL}")
+    return {**content, **json.loads(metadata[_FORMAT])}
 
 
 def _unpickle(path: Path) -> Any:
@@ -124,12 +170,12 @@ def _unpickle(path: Path) -> Any:
         if forbidden := re.search(r"GLOBAL (\S+)", text):
             raise ConfigError(
                 f"animator weights {path} refer to {forbidden[1]}: more than tensors and plain values, and loading it "
-                f"could run code, so the file is refused. {_OFFICIAL}"
+                f"could run code, so the file is refused. {OFFICIAL}"
             ) from error
         fact = "no valid pickle" if isinstance(error, pickle.UnpicklingError) else text.split(". ")[0]
         raise ConfigError(
             f"animator weights {path} ({path.stat().st_size:,} bytes) are damaged, incomplete or no PyTorch checkpoint "
-            f"({type(error).__name__}: {fact}). {_OFFICIAL}"
+            f"({type(error).__name__}: {fact}). {OFFICIAL}"
         ) from error
 
 

@@ -12,10 +12,10 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.spatial import ConvexHull, QhullError
 from torch import Tensor
 
 from deepfakemnist.animate.checkpoint import load_checkpoint
+from deepfakemnist.animate.cuda import GraphedRender, to_host
 from deepfakemnist.animate.network import (
     EncodedSource,
     FirstOrderMotionModel,
@@ -24,18 +24,22 @@ from deepfakemnist.animate.network import (
     minimum_size,
     size_multiple,
 )
-from deepfakemnist.animate.protocol import Motion
+from deepfakemnist.animate.optimise import Precision, arithmetic, optimised
+from deepfakemnist.animate.protocol import AnimatorInfo, Motion
+from deepfakemnist.animate.start_frame import best_start, face_lines
+from deepfakemnist.animate.transfer import relative_motion, size_ratio
+from deepfakemnist.animate.weight_files import checkpoint_sha256
+from deepfakemnist.animator_settings import AnimatorSettings, FommModel
 from deepfakemnist.errors import Failed
-from deepfakemnist.settings import AnimatorSettings
+from deepfakemnist.faces.landmarks import FaceLandmarker
 
 log = logging.getLogger(__name__)
 
-MotionMode = Literal["absolute", "relative", "relative-adapt"]
 #: Pictures as files give them (uint8, 0..255), or already scaled to 0..1 (float32).
 Pictures = NDArray[np.uint8] | NDArray[np.float32]
 
-#: Arithmetic of the whole network.
-PRECISION = "float32"
+_LICENCE = "MIT (code); the weights' own"
+_VOX_SIZE = 256  # of the pictures that the official weights were trained on
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,42 +48,74 @@ class SourceState:
 
     encoded: EncodedSource
     keypoints: Keypoints
+    pose: NDArray[np.float32] | None = None
+    """(L, 2) facial landmarks where the best start frame is wanted; NaN when the picture shows no face."""
 
 
 class FommAnimator:
     """Animates with FOMM weights; deterministic on one device and torch version.
 
     Args:
-        networks: the weights; they are moved to the device and set to evaluation.
+        networks: the weights; an optimised copy of them is used, see ``optimised``.
         motion: ``absolute`` takes the driver's keypoints as they are, ``relative`` moves the source's keypoints by what
-            the driver's moved since its first frame, ``relative-adapt`` scales that by the sizes of the two faces.
-        batch_size: frames rendered at once.
+            the driver's moved since its start frame.
+        adapt_scale: scale relative movement by the sizes of the two faces; None is yes with ``relative``.
+        start_frame: ``first``, or ``best``: the frame whose pose is nearest the source's.
+        precision: ``exact`` or ``fast``, see ``optimised``.
+        batch_size: frames rendered at once; halved for good where memory runs out.
         device: ``auto`` takes CUDA where there is one.
+        weights_sha256: of the file the weights came from, for ``info``.
     """
 
     def __init__(
         self,
         networks: FirstOrderMotionModel,
         *,
-        motion: MotionMode = "relative-adapt",
+        motion: Literal["relative", "absolute"] = "relative",
+        adapt_scale: bool | None = None,
+        start_frame: Literal["first", "best"] = "first",
+        precision: Precision = "exact",
         batch_size: int = 8,
         device: str = "auto",
+        weights_sha256: str | None = None,
     ) -> None:
         self.device = choose_device(device)
-        self.networks = networks.to(self.device).eval()
-        self.motion_mode = motion
+        self.networks = optimised(networks, precision=precision, device=self.device)
+        self.relative = motion == "relative"
+        self.adapt_scale = self.relative if adapt_scale is None else adapt_scale
+        self.start_frame = start_frame
         self.batch_size = batch_size
+        self.info = AnimatorInfo(
+            name="fomm",
+            licence=_LICENCE,
+            size=_VOX_SIZE if networks.settings == FommModel() else None,
+            modes=("relative", "absolute"),
+            precision=arithmetic(precision, cpu=self.device.type == "cpu"),
+            weights_sha256=weights_sha256,
+            align_corners=networks.generator.align_corners,
+        )
+        self._landmarker = FaceLandmarker() if self.relative and start_frame == "best" else None
+        self._graphed = GraphedRender(self.networks.generator) if self.device.type == "cuda" else None
 
     @classmethod
     def from_checkpoint(
         cls, checkpoint: Path | str, settings: AnimatorSettings, *, sha256: str | None = None, device: str = "auto"
     ) -> FommAnimator:
-        """Load the weights and follow the settings. Raises ConfigError, see ``load_checkpoint``."""
+        """Load the weights, which must have ``sha256`` if given. Raises ConfigError, see ``load_checkpoint``."""
         networks = load_checkpoint(checkpoint, settings.model, sha256, align_corners=settings.align_corners)
-        return cls(networks, motion=settings.motion, batch_size=settings.batch_size, device=device)
+        return cls(
+            networks,
+            motion=settings.motion,
+            adapt_scale=settings.scales_motion,
+            start_frame=settings.start_frame,
+            precision=settings.precision,
+            batch_size=settings.batch_size,
+            device=device,
+            weights_sha256=sha256 or checkpoint_sha256(checkpoint),
+        )
 
     def prepare_driving(self, frames: Pictures) -> Motion:
-        """Return the keypoints of a driver's frames (T, H, W, 3), RGB.
+        """Return the keypoints of a driver's frames (T, H, W, 3), RGB; with ``start_frame: best`` their poses too.
 
         Raises: Failed("frame_size") for pictures the network cannot take, Failed("no_frames") for none.
         """
@@ -92,76 +128,143 @@ class FommAnimator:
                 for start in range(0, len(frames), self.batch_size)
             ]
         value = torch.cat([part.value for part in parts]).cpu().numpy()
-        return Motion(value, torch.cat([part.jacobian for part in parts]).cpu().numpy())
+        jacobian = torch.cat([part.jacobian for part in parts]).cpu().numpy()
+        return Motion(value, jacobian, self._poses(frames))
 
     def prepare_source(self, frame: Pictures) -> SourceState:
         """Encode the picture (H, W, 3), RGB. Raises: Failed("frame_size") for one the network cannot take."""
         self._check(frame, dimensions=3)
+        poses = self._poses(frame[None])
         with _inference(self.device):
             picture = self._tensor(frame[None])
-            return SourceState(self.networks.generator.encode(picture), self.networks.kp_detector(picture))
+            return SourceState(
+                self.networks.generator.encode(picture),
+                self.networks.kp_detector(picture),
+                None if poses is None else poses[0],
+            )
+
+    def start_of(self, state: SourceState, motion: Motion) -> int:
+        """Return the driver frame that relative movement starts from: 0 too where no faces can be compared.
+
+        Raises: Failed("motion_without_pose") when ``best`` is wanted and the motion was made without.
+        """
+        return self._best_start(state, motion) or 0
 
     def render(self, state: SourceState, motion: Motion) -> Iterator[NDArray[np.uint8]]:
         """Yield one RGB frame (H, W, 3) for each frame of the motion, rounded to the nearest of 256 levels.
 
         Raises: see ``predict``.
         """
-        for batch in self.predict(state, motion):
-            yield from np.rint(batch * 255).astype(np.uint8)  # what skimage's img_as_ubyte does
+
+        def levels() -> Iterator[tuple[Tensor, ...]]:
+            for pictures in self._batches(state, motion):
+                with _inference(self.device):  # half to even, as skimage's img_as_ubyte does
+                    rounded, finite = (pictures * 255).round().to(torch.uint8), torch.isfinite(pictures).all()
+                yield rounded, finite
+
+        batches = levels() if self._graphed is None else to_host(levels())
+        done = 0
+        for batch, finite in batches:
+            _check_finite(bool(finite), done)
+            done += len(batch)
+            yield from batch.permute(0, 2, 3, 1).contiguous().numpy()
 
     def predict(self, state: SourceState, motion: Motion) -> Iterator[NDArray[np.float32]]:
         """Yield batches of frames (n, H, W, 3) in 0..1, before rounding.
 
         Raises: Failed("motion_mismatch") when the motion was made with another number of keypoints,
-            Failed("flat_keypoints") when ``relative-adapt`` finds no face area to compare,
+            Failed("flat_keypoints") when no face area is found to compare for ``adapt_scale``,
             Failed("not_finite") when the network gives NaN or infinity,
-            MemoryError when the GPU's memory is too small for ``batch_size``.
+            Failed("motion_without_pose"), see ``start_of``,
+            MemoryError when not even a single frame fits into the GPU's memory.
         """
+        done = 0
+        for batch in self._batches(state, motion):
+            pictures = batch.permute(0, 2, 3, 1).cpu().contiguous().numpy()
+            _check_finite(bool(np.isfinite(pictures).all()), done)
+            done += len(pictures)
+            yield pictures
+
+    def _batches(self, state: SourceState, motion: Motion) -> Iterator[Tensor]:
+        """Yield (n, 3, H, W) on the device; each holds until the next is asked for."""
+        movement = self._movement(state, motion)
+        start = 0
+        # Inference mode must not stay on while the caller has the batch, so it spans one batch and not the loop.
+        while start < len(motion):
+            driving = Keypoints(*(part[start : start + self.batch_size] for part in movement))
+            try:
+                with _inference(self.device):
+                    pictures = self._generate(state, driving)
+            except torch.OutOfMemoryError as error:
+                self._halve_batch(error)
+                continue
+            start += len(pictures)
+            yield pictures
+
+    def _movement(self, state: SourceState, motion: Motion) -> Keypoints:
+        """Return the driving keypoints (T, K, ...) on the device, in the source's terms if motion is relative."""
         source = state.keypoints
-        if motion.value.shape[1] != source.value.shape[1]:
+        if motion.jacobian is None or motion.value.shape[1:] != source.value.shape[1:]:
+            jacobians = "" if motion.jacobian is not None else " without jacobians"
             raise Failed(
                 "motion_mismatch",
-                f"the motion has {motion.value.shape[1]} keypoints, the animator {source.value.shape[1]}: "
-                "it was made with other weights",
+                f"the motion has {motion.value.shape[1]} keypoints{jacobians}, the animator {source.value.shape[1]} "
+                "with jacobians: it was made with other weights",
             )
-        scale = _adapted_scale(source, motion) if self.motion_mode == "relative-adapt" else 1.0
-        # Inference mode must not stay on while the caller has the batch, so it spans one batch and not the loop.
-        for start in range(0, len(motion), self.batch_size):
-            with _inference(self.device):
-                driving = self._keypoints(motion, slice(start, start + self.batch_size))
-                if self.motion_mode != "absolute":
-                    driving = _relative(source, driving, self._keypoints(motion, slice(0, 1)), scale)
-                prediction = self._generate(state, driving)
-            if not np.isfinite(prediction).all():
-                raise Failed("not_finite", f"frames from {start} on hold NaN or infinity; are the weights damaged?")
-            yield prediction
+        driving = Keypoints(*(torch.from_numpy(part).to(self.device) for part in (motion.value, motion.jacobian)))
+        if not self.relative:
+            return driving
+        start = self._best_start(state, motion)
+        if start is None:
+            log.warning("no face to compare poses by; movement starts from the driver's first frame")
+            start = 0
+        scale = size_ratio(source.value[0], driving.value[start]) if self.adapt_scale else 1.0
+        with _inference(self.device):
+            return relative_motion(source, driving, Keypoints(*(part[start : start + 1] for part in driving)), scale)
 
-    def _generate(self, state: SourceState, driving: Keypoints) -> NDArray[np.float32]:
+    def _best_start(self, state: SourceState, motion: Motion) -> int | None:
+        if self._landmarker is None:
+            return 0
+        if motion.pose is None or state.pose is None:
+            missing = "motion" if motion.pose is None else "source"
+            raise Failed("motion_without_pose", f"the {missing} was prepared with start_frame: first; prepare it anew")
+        return best_start(state.pose, motion.pose)
+
+    def _poses(self, frames: Pictures) -> NDArray[np.float32] | None:
+        if self._landmarker is None:
+            return None
+        levels = frames if frames.dtype == np.uint8 else np.rint(frames * 255).astype(np.uint8)
+        height, width = frames.shape[1:3]
+        return np.stack([face_lines(found, width, height) for found in self._landmarker.track(levels)])
+
+    def _generate(self, state: SourceState, driving: Keypoints) -> Tensor:
         count = len(driving.value)
+        if self._graphed is not None:
+            # Graphs have fixed shapes, so the last batch of a clip is filled up with copies of its last frame.
+            full = [torch.cat([part, part[-1:].repeat_interleave(self.batch_size - count, 0)]) for part in driving]
+            return self._graphed(state.encoded, state.keypoints, Keypoints(*full))[:count]
         encoded = EncodedSource(*(part.expand(count, -1, -1, -1) for part in state.encoded))
-        source = Keypoints(
-            state.keypoints.value.expand(count, -1, -1), state.keypoints.jacobian.expand(count, -1, -1, -1)
-        )
+        source = Keypoints(*(part.expand(count, *part.shape[1:]) for part in state.keypoints))
         generator = self.networks.generator
-        try:
-            prediction: Tensor = generator.decode(encoded, generator.motion(encoded, source, driving))
-            pictures: NDArray[np.float32] = prediction.permute(0, 2, 3, 1).cpu().numpy()
-        except torch.OutOfMemoryError as error:
-            raise MemoryError(
-                f"{count} frames at once do not fit on {self.device}; lower animator.batch_size"
-            ) from error
+        pictures: Tensor = generator.decode(encoded, generator.motion(encoded, source, driving))
         return pictures
 
-    def _keypoints(self, motion: Motion, which: slice) -> Keypoints:
-        return Keypoints(
-            torch.from_numpy(motion.value[which]).to(self.device),
-            torch.from_numpy(motion.jacobian[which]).to(self.device),
-        )
+    def _halve_batch(self, error: torch.OutOfMemoryError) -> None:
+        if self.batch_size == 1:
+            raise MemoryError(
+                f"not even one frame fits into the memory of {self.device}; use smaller pictures, a device with more "
+                "memory or device: cpu, and see that no other process holds it"
+            ) from error
+        self.batch_size //= 2
+        log.warning("out of memory on %s; going on with %d frames at once", self.device, self.batch_size)
+        if self._graphed is not None:
+            self._graphed.forget()
+            torch.cuda.empty_cache()
 
     def _tensor(self, pictures: Pictures) -> Tensor:
-        """(T, H, W, 3) → (T, 3, H, W) in 0..1 on the device."""
+        """(T, H, W, 3) → (T, 3, H, W) in 0..1 on the device, channels last in memory."""
         batch = torch.from_numpy(np.ascontiguousarray(pictures)).to(self.device).permute(0, 3, 1, 2)
-        return (batch.float() / 255 if batch.dtype == torch.uint8 else batch).contiguous()
+        return batch.float() / 255 if batch.dtype == torch.uint8 else batch
 
     def _check(self, pictures: Pictures, dimensions: int) -> None:
         if pictures.ndim != dimensions or pictures.shape[-1] != 3 or pictures.dtype not in (np.uint8, np.float32):
@@ -178,23 +281,10 @@ class FommAnimator:
             )
 
 
-def _relative(source: Keypoints, driving: Keypoints, first: Keypoints, scale: float) -> Keypoints:
-    """Move the source's keypoints by what the driver's moved since its first frame (``normalize_kp`` of demo.py)."""
-    value = source.value + (driving.value - first.value) * scale
-    return Keypoints(value, driving.jacobian @ torch.linalg.inv(first.jacobian) @ source.jacobian)
-
-
-def _adapted_scale(source: Keypoints, motion: Motion) -> float:
-    """Return the ratio of face sizes, source to driver's first frame, by the areas of the keypoints' convex hulls."""
-    try:
-        # In two dimensions scipy calls the area a volume.
-        source_area = ConvexHull(source.value[0].cpu().numpy()).volume
-        driver_area = ConvexHull(motion.value[0]).volume
-    except QhullError as error:
-        raise Failed(
-            "flat_keypoints", "the keypoints lie on a line, so faces cannot be compared in size; use motion: relative"
-        ) from error
-    return float(np.sqrt(source_area) / np.sqrt(driver_area))
+def _check_finite(finite: bool, frame: int) -> None:
+    if not finite:
+        cause = "are the weights damaged? precision: exact can hold larger values than fast"
+        raise Failed("not_finite", f"frames from {frame} on hold NaN or infinity; {cause}")
 
 
 @contextmanager

@@ -1,9 +1,8 @@
-"""The workflow's stages of animation: train an animator, keep each driver's motion, animate the plan."""
+"""The workflow's stages of animation: keep each driver's motion, animate the plan."""
 
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
@@ -11,67 +10,24 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel
 
-from deepfakemnist.animate.checkpoint import checkpoint_sha256
-from deepfakemnist.animate.fomm import PRECISION, FommAnimator
+from deepfakemnist.animate.animators import load_animator
+from deepfakemnist.animate.network import choose_device
+from deepfakemnist.animate.pipeline import RenderAhead
 from deepfakemnist.animate.protocol import Motion
-from deepfakemnist.animate.training import train_animator
-from deepfakemnist.errors import ConfigError, Failed, Rejected
-from deepfakemnist.ids import seed_from
+from deepfakemnist.animator_settings import AnimatorSettings
+from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.media.decode import read_clip, read_frames
 from deepfakemnist.media.encode import write_working_clip
-from deepfakemnist.settings import AnimatorSettings
 from deepfakemnist.shards import Tally, run_shard
 from deepfakemnist.tables import ANIMATED, MOTIONS, OK, Row, read_rows
 
-log = logging.getLogger(__name__)
-
-
-def train_animator_stage(
-    crop_tables: list[Path],
-    driver_crop_tables: list[Path],
-    people: set[str] | None,
-    checkpoint: Path,
-    report: Path,
-    settings: AnimatorSettings,
-    seed: int,
-    device: str = "auto",
-) -> None:
-    """Train an animator on the run's own crops; write its weights and a JSON report.
-
-    Args:
-        crop_tables: crops of the sources.
-        driver_crop_tables: crops of the drivers, all of which are used.
-        people: ``person_id`` of the sources to use, so that nobody of val or test is trained on; None is all.
-        checkpoint: weights to write.
-        report: JSON to write, see ``TrainingReport``.
-        settings: architecture and training.
-        seed: see ``train_animator``.
-        device: ``auto`` takes CUDA where there is one.
-
-    Raises: ConfigError when fewer than two crops are usable, and what ``train_animator`` raises.
-    """
-    usable = [row for row in _ok_rows(crop_tables) if people is None or row["person_id"] in people]
-    usable.sort(key=lambda row: seed_from(seed, "train animator", row["video_id"]))
-    sources = usable[: settings.train.max_sources]
-    drivers = _ok_rows(driver_crop_tables)
-    # In order of their names, so that the number of shards changes nothing.
-    paths = [Path(row["path"]) for row in sorted(sources + drivers, key=lambda row: (row["video_id"], row["path"]))]
-    if len(paths) < 2:
-        chosen = "all people" if people is None else f"the {len(people)} chosen people"
-        raise ConfigError(
-            f"training an animator needs at least 2 usable crops; there are {len(sources)} of {chosen} and "
-            f"{len(drivers)} drivers. Add videos, or name official weights in animator.weights"
-        )
-    log.info("training the animator on %d of %d sources and %d drivers", len(sources), len(usable), len(drivers))
-    result = train_animator(
-        paths, checkpoint, settings.model, settings.train, settings.align_corners, seed=seed, device=device
-    )
-    result.save(report)
+#: Clips in flight beside the one being rendered.
+_AHEAD_ON_GPU = 4
 
 
 def drive_shard(
     crops: Path,
-    checkpoint: Path,
+    weights: Path | None,
     table: Path,
     folder: Path,
     settings: AnimatorSettings,
@@ -85,8 +41,8 @@ def drive_shard(
 
     Raises: ConfigError for unusable weights, TooManyFailures; nothing for a bad clip.
     """
-    sha256 = checkpoint_sha256(checkpoint)
-    animator = _load(checkpoint, settings, device)
+    animator = load_animator(settings, weights, device)
+    sha256 = animator.info.weights_sha256 or ""
 
     def drive(row: Row) -> Row:
         motion = animator.prepare_driving(read_clip(row["path"]))
@@ -95,7 +51,7 @@ def drive_shard(
         return {
             "path": str(path),
             "frames": len(motion),
-            "animator": settings.name,
+            "animator": animator.info.name,
             "checkpoint_sha256": sha256,
         }
 
@@ -110,7 +66,7 @@ def drive_shard(
 
 def animate_shard(
     plan: Path,
-    checkpoint: Path,
+    weights: Path | None,
     table: Path,
     folder: Path,
     settings: AnimatorSettings,
@@ -125,46 +81,54 @@ def animate_shard(
 
     Raises: ConfigError for unusable weights, TooManyFailures; nothing for a bad pair.
     """
-    sha256 = checkpoint_sha256(checkpoint)
-    animator = _load(checkpoint, settings, device)
+    animator = load_animator(settings, weights, device)
+    info = animator.info
     rows = _ok_rows([plan])
 
-    def animate(row: Row) -> Row:
+    def load(row: Row) -> tuple[Motion, np.ndarray]:
         motion = Motion.load(row["motion_path"])
         if len(motion) != row["motion_frames"]:
             raise Failed(
                 "motion_changed",
                 f"{row['motion_path']} has {len(motion)} frames, the plan was made for {row['motion_frames']}",
             )
-        state = animator.prepare_source(_frame(row["source_path"], settings.source_frame))
+        return motion, _frame(row["source_path"], settings.source_frame)
+
+    def render(row: Row, loaded: tuple[Motion, np.ndarray]) -> tuple[int, list[np.ndarray]]:
+        motion, picture = loaded
+        state = animator.prepare_source(picture)
+        return animator.start_of(state, motion), list(animator.render(state, motion))
+
+    def write(row: Row, rendered: tuple[int, list[np.ndarray]]) -> Row:
+        start, frames = rendered
         path = folder / f"{row['video_id']}.mp4"
-        clip = write_working_clip(path, animator.render(state, motion), fps)
+        clip = write_working_clip(path, frames, fps)
         return {
             "path": str(path),
             "frames": clip.frames,
             "pixels_sha256": clip.pixels_sha256,
             "source_frame": settings.source_frame,
-            "animator": settings.name,
+            "animator": info.name,
+            "animator_licence": info.licence,
             "motion_mode": settings.motion,
-            "align_corners": settings.align_corners,
-            "precision": PRECISION,
-            "checkpoint_sha256": sha256,
+            "adapt_scale": settings.scales_motion,
+            "start_frame": start,
+            "align_corners": info.align_corners,
+            "precision": info.precision,
+            "checkpoint_sha256": info.weights_sha256 or "",
         }
 
-    return run_shard(
-        *(rows, table, ANIMATED, animate),
-        code=code,
-        settings=_without_training(settings),
-        # The plan holds the sources' pixel hashes but not the motions', and a driver may have been cropped anew.
-        inputs=f"{sha256} {fps} {_digest_files(row['motion_path'] for row in rows)}",
-        max_failed_fraction=max_failed_fraction,
-    )
-
-
-def _load(checkpoint: Path, settings: AnimatorSettings, device: str) -> FommAnimator:
-    # weights_sha256 speaks of the user's weights, not of those this run trained.
-    wanted = settings.weights_sha256 if settings.weights is not None else None
-    return FommAnimator.from_checkpoint(checkpoint, settings, sha256=wanted, device=device)
+    # On a GPU the next sources are read and the last clips encoded while it renders.
+    depth = _AHEAD_ON_GPU if choose_device(device).type == "cuda" else 0
+    with RenderAhead(rows, load, render, write, depth=depth) as ahead:
+        return run_shard(
+            *(rows, table, ANIMATED, ahead.take),
+            code=code,
+            settings=_without_training(settings),
+            # The plan holds the sources' pixel hashes but not the motions', and a driver may have been cropped anew.
+            inputs=f"{info.weights_sha256} {fps} {_digest_files(row['motion_path'] for row in rows)}",
+            max_failed_fraction=max_failed_fraction,
+        )
 
 
 def _ok_rows(tables: Iterable[Path]) -> list[Row]:
@@ -179,7 +143,8 @@ def _ok_rows(tables: Iterable[Path]) -> list[Row]:
 
 def _without_training(settings: AnimatorSettings) -> BaseModel:
     """Leave out what shaped the weights: their sha256 already says it."""
-    return settings.model_copy(update={"train": type(settings.train)(), "weights": None, "weights_sha256": None})
+    weights = dict.fromkeys(("weights", "weights_sha256", "weights_url"))
+    return settings.model_copy(update={"train": type(settings.train)(), **weights})
 
 
 def _frame(path: str, index: int) -> np.ndarray:

@@ -1,64 +1,46 @@
 """Training a First Order Motion Model on one's own clips, for those who have no official weights.
 
 Self-supervised as in the paper (arXiv 2003.00196, section 3.3): of two frames of one clip, the first is animated to
-look like the second. The perceptual loss is replaced by a multi-scale L1 and image-gradient loss, which needs no
-foreign weights and brings a small model with ``full_resolution_skip`` to usable pictures in minutes.
+look like the second. With VGG19's weights the loss is the paper's; without them a multi-scale L1 and image-gradient
+loss, which needs no foreign weights, brings a small model with ``full_resolution_skip`` to usable pictures.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from deepfakemnist.animate.checkpoint import save_checkpoint
-from deepfakemnist.animate.equivariance import RandomDeformation
-from deepfakemnist.animate.network import (
-    FirstOrderMotionModel,
-    Keypoints,
-    choose_device,
-    minimum_size,
-    size_multiple,
-)
+from deepfakemnist.animate.discriminator import smallest_picture
+from deepfakemnist.animate.losses import Objective, StepLosses, judge_loss
+from deepfakemnist.animate.network import FirstOrderMotionModel, choose_device, minimum_size, size_multiple
+from deepfakemnist.animate.pairs import Pairs, PairSampler, TrainingClip, content_digest, hold_out, load_clips
+from deepfakemnist.animate.perceptual import SMALLEST_VGG_PICTURE
+from deepfakemnist.animate.sample_sheet import sample_sheet, write_png
+from deepfakemnist.animate.training_state import TrainingState, training_facts
+from deepfakemnist.animator_settings import FommModel, TrainAnimatorSettings
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.settings import FommModel, TrainAnimatorSettings
 from deepfakemnist.tables import atomic_path
 
 log = logging.getLogger(__name__)
 
-#: Weight of the reconstruction at each scale; the paper gives each of its perceptual terms 10.
-_RECONSTRUCTION = 10.0
-#: Full, half, quarter and eighth resolution, as in the paper.
-_SCALES = 4
-#: Steps over which the jacobian term grows to its weight: while keypoints still wander, jacobians learn nothing.
-_JACOBIAN_RAMP = 300
 _MAX_GRADIENT_NORM = 5.0
-#: Share of the clips that is not trained on and measures the result.
-_HELD_OUT = 0.1
 _HELD_OUT_PAIRS = 64
+_SHEET_ROWS = 6
+#: Name of the full state below the training's folder.
+STATE = "state.pt"
 
-
-@dataclass(frozen=True)
-class StepLosses:
-    """Weighted terms of the loss at one step."""
-
-    step: int
-    reconstruction: float
-    equivariance_value: float
-    equivariance_jacobian: float
-
-    @property
-    def total(self) -> float:
-        """Sum of the terms."""
-        return self.reconstruction + self.equivariance_value + self.equivariance_jacobian
+Scalars = Callable[[dict[str, float], int], None]
 
 
 @dataclass(frozen=True)
@@ -67,15 +49,23 @@ class TrainingReport:
 
     steps: int
     seconds: float
+    """Of training itself, over all its parts where it was interrupted."""
     device: str
+    reconstruction: str
+    """What the reconstruction was measured with: VGG19, or pixels and gradients."""
     clips: int
     """Clips trained on."""
+    people: int
     held_out_clips: int
-    """Clips kept back to measure the result."""
+    """Clips kept back to measure the result; of other people, where there is more than one person."""
+    held_out_people: int
     held_out_l1: float
     """Mean absolute difference, of 0..1, between prediction and driving frame on pairs of the held-out clips."""
     copy_l1: float
     """The same for the source frame itself: what an animator that moves nothing would get."""
+    held_out_landmark_error: float | None
+    """Mean distance of keypoints from facial points on held-out frames, as a share of the picture's side; None where
+    the settings pull no keypoint to facial points."""
     losses: list[StepLosses]
     """Terms at every logged step."""
 
@@ -86,8 +76,9 @@ class TrainingReport:
 
 
 def train_animator(
-    clips: Sequence[Path | np.ndarray],
+    clips: Sequence[TrainingClip],
     checkpoint: Path,
+    folder: Path,
     model: FommModel,
     settings: TrainAnimatorSettings,
     align_corners: bool,
@@ -95,178 +86,194 @@ def train_animator(
     device: str = "auto",
     log_every: int = 50,
 ) -> TrainingReport:
-    """Train on pairs of frames of each clip and write the weights in the official layout.
+    """Train on pairs of frames of each clip and write the weights.
 
-    On the CPU the same clips, settings, seed and thread count give the same weights. On CUDA the appearance path runs
-    in bfloat16, motion stays in float32, and the order of atomic additions makes runs differ in the last bits.
+    On the CPU the same clips, settings, seed and thread count give the same weights, also when the training was killed
+    and started again: it goes on from the last full state in ``folder``, if that belongs to the same training. With
+    ``mixed_precision`` the appearance path runs in bfloat16 where the device gains by it, and motion stays in float32.
+    On CUDA the order of atomic additions makes runs differ in the last bits.
 
     Args:
-        clips: files, or frames (T, H, W, 3) uint8 RGB; at least two, since some are held out.
-        checkpoint: file to write.
+        clips: at least two, since some are held out.
+        checkpoint: file of weights to write.
+        folder: for the full state, sample sheets (``samples/``), TensorBoard (``tensorboard/``), found facial points.
         model: architecture.
         settings: length and weights of the training.
         align_corners: convention the animator will be used with.
-        seed: of initial weights, held-out clips, pairs, flips and deformations.
+        seed: of initial weights, held-out people, pairs, augmentation and deformations.
         device: ``cpu``, ``cuda`` or ``auto``.
         log_every: steps between log lines and entries of the report.
 
-    Raises: ConfigError for too few clips or a size the architecture cannot take, FloatingPointError when the loss
-        is no longer finite, and what ``read_frames`` raises for a bad file.
+    Raises: ConfigError for too few clips, a size the architecture cannot take or unusable VGG19 weights,
+        FloatingPointError when the loss is no longer finite, and what ``read_clip`` raises for a bad file.
     """
     _check(clips, model, settings)
     target = choose_device(device)
     random = torch.Generator().manual_seed(seed)
-    frames = [_load_frames(clip, settings) for clip in clips]
-    order = torch.randperm(len(frames), generator=random).tolist()
-    held_out_count = max(1, round(_HELD_OUT * len(frames)))
-    held_out, training = [frames[i] for i in order[:held_out_count]], [frames[i] for i in order[held_out_count:]]
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        networks = FirstOrderMotionModel(model, align_corners)
-    networks.to(target).train()
-    if target.type == "cuda":
-        networks.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimiser = torch.optim.Adam(networks.parameters(), lr=settings.learning_rate, betas=(0.5, 0.999))
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=settings.steps)
-
+    loaded = load_clips(clips, settings, folder / "facial_points")
+    training, held_out = hold_out(loaded, random)
+    objective = Objective(settings, target)
+    state = TrainingState.new(model, settings, align_corners, random, target)
+    facts = training_facts(model, settings, align_corners, seed, target.type, content_digest(loaded))
+    state.resume(folder / STATE, facts)
     log.info("training on %d clips, %d held out, on %s", len(training), len(held_out), target)
-    losses: list[StepLosses] = []
-    started = time.monotonic()
-    for step in range(1, settings.steps + 1):
-        source, driving = _sample_pairs(training, settings.batch_size, random, flip=True)
-        terms = _losses(networks, source.to(target), driving.to(target), settings, random, step)
-        total = torch.stack(terms).sum()
-        if not torch.isfinite(total):  # checked at every step: grid_sample's backward crashes on NaN coordinates
-            raise FloatingPointError(f"the loss is {total.item()} at step {step}; lower animator.train.learning_rate")
-        optimiser.zero_grad(set_to_none=True)
-        total.backward()
-        torch.nn.utils.clip_grad_norm_(networks.parameters(), _MAX_GRADIENT_NORM)
-        optimiser.step()
-        schedule.step()
-        if step % log_every == 0 or step in (1, settings.steps):
-            losses.append(StepLosses(step, *(term.item() for term in terms)))
-            _log_progress(losses[-1], settings.steps, time.monotonic() - started)
+    log.info("reconstruction is measured by %s", objective.description)
 
-    seconds = time.monotonic() - started
-    held_out_l1, copy_l1 = _measure(networks, held_out, settings.batch_size, seed, target)
-    log.info("held-out L1 %.4f, copying the source %.4f, after %.0f s", held_out_l1, copy_l1, seconds)
-    save_checkpoint(checkpoint, networks, epoch=settings.steps)
-    return TrainingReport(
-        settings.steps, seconds, str(target), len(training), len(held_out), held_out_l1, copy_l1, losses
+    sampler, measured = PairSampler(training, settings), PairSampler(held_out, settings)
+    scalars, close = _tensorboard(folder / "tensorboard", state.step)
+    started, before, first = time.monotonic(), state.seconds, state.step
+    state.networks.train()
+    last = min(settings.stop_after or settings.steps, settings.steps)
+    while state.step < last:
+        state.step += 1
+        pairs = sampler.draw(settings.batch_size, random).to(target)
+        terms = _train_step(state, objective, pairs, settings)
+        state.seconds = before + time.monotonic() - started
+        if state.step % log_every == 0 or state.step in (1, last):
+            state.losses.append(StepLosses(state.step, **{name: term.item() for name, term in terms.items()}))
+            _log_progress(state.losses[-1], last, first, time.monotonic() - started)
+            scalars(asdict(state.losses[-1]) | {"total": state.losses[-1].total}, state.step)
+        if state.step % settings.samples_every == 0 or state.step == last:
+            _write_samples(state, sampler, measured, folder / "samples", seed, target)
+        if state.step % settings.checkpoint_every == 0 or state.step == last:
+            state.save(folder / STATE, facts)
+    close()
+
+    held_out_l1, copy_l1, landmark_error = _measure(state.result, measured, settings, seed, target)
+    log.info("held-out L1 %.4f, copying the source %.4f, after %.0f s", held_out_l1, copy_l1, state.seconds)
+    report = TrainingReport(
+        steps=state.step,
+        seconds=state.seconds,
+        device=str(target),
+        reconstruction=objective.description,
+        clips=len(training),
+        people=len({clip.person for clip in training}),
+        held_out_clips=len(held_out),
+        held_out_people=len({clip.person for clip in held_out}),
+        held_out_l1=held_out_l1,
+        copy_l1=copy_l1,
+        held_out_landmark_error=landmark_error,
+        losses=state.losses,
     )
+    # Neither times nor machines, so that equal trainings give equal files.
+    facts_kept = {name: value for name, value in asdict(report).items() if name not in ("losses", "seconds", "device")}
+    save_checkpoint(checkpoint, state.result, {**facts_kept, "seed": seed})
+    return report
 
 
-def _check(clips: Sequence[Path | np.ndarray], model: FommModel, settings: TrainAnimatorSettings) -> None:
+def _check(clips: Sequence[TrainingClip], model: FommModel, settings: TrainAnimatorSettings) -> None:
     if len(clips) < 2:
         raise ConfigError(
             f"training an animator needs at least 2 usable clips, one of them held out; there are {len(clips)}"
         )
     multiple, smallest = size_multiple(model), minimum_size(model)
+    if settings.adversarial:
+        smallest = max(smallest, smallest_picture(settings.discriminator))
+    if settings.vgg19 is not None:
+        smallest = max(smallest, SMALLEST_VGG_PICTURE)
+    smallest = multiple * math.ceil(smallest / multiple)
     if settings.size % multiple or settings.size < smallest:
         raise ConfigError(
             f"animator.train.size is {settings.size}; this architecture takes sizes from {smallest} "
             f"in multiples of {multiple}"
         )
+    if settings.landmark_steps and not (settings.landmarks and settings.landmark_steps < settings.steps):
+        raise ConfigError(
+            f"animator.train.landmark_steps is {settings.landmark_steps}; it needs landmarks above 0 and must leave "
+            f"some of the {settings.steps} steps"
+        )
     if settings.frames_per_clip < 2:
         raise ConfigError(f"animator.train.frames_per_clip is {settings.frames_per_clip}; a pair takes at least 2")
 
 
-def _load_frames(clip: Path | np.ndarray, settings: TrainAnimatorSettings) -> Tensor:
-    """Return up to ``frames_per_clip`` evenly spaced frames as (N, 3, size, size) uint8."""
-    if isinstance(clip, np.ndarray):
-        frames, name = clip, f"array of shape {clip.shape}"
-    else:
-        # Imported here, because arrays can be trained on where no video library is installed.
-        from deepfakemnist.media.decode import read_clip
-
-        frames, name = read_clip(clip), str(clip)
-    if len(frames) < 2:
-        raise ConfigError(f"training clip {name} has {len(frames)} frames; a pair takes at least 2")
-    count = min(settings.frames_per_clip, len(frames))
-    chosen = np.linspace(0, len(frames) - 1, count).round().astype(int)
-    pictures = torch.from_numpy(frames[chosen]).permute(0, 3, 1, 2)
-    size = (settings.size, settings.size)
-    if pictures.shape[-2:] != size:
-        resized = F.interpolate(pictures.float(), size=size, mode="bilinear", align_corners=False, antialias=True)
-        pictures = resized.round().clamp(0, 255).to(torch.uint8)
-    return pictures.contiguous()
+def _train_step(
+    state: TrainingState, objective: Objective, pairs: Pairs, settings: TrainAnimatorSettings
+) -> dict[str, Tensor]:
+    """Improve the networks once, then the discriminator where there is one; return the terms of the loss."""
+    # A cosine from the full rate to zero. It follows from the step, so that a resumed training needs no other state.
+    rate = settings.learning_rate * (1 + math.cos(math.pi * (state.step - 1) / settings.steps)) / 2
+    animated = objective(state.networks, state.discriminator, pairs, state.random, state.step)
+    terms = dict(animated.terms)
+    _descend(state.optimiser, torch.stack(list(terms.values())).sum(), rate, state.step)
+    state.follow(settings.ema)
+    prediction = animated.prediction
+    if state.discriminator is not None and state.discriminator_optimiser is not None and prediction is not None:
+        terms["discriminator"] = judge_loss(state.discriminator, pairs, prediction, animated.driving)
+        _descend(state.discriminator_optimiser, terms["discriminator"], rate, state.step)
+    return terms
 
 
-def _sample_pairs(clips: list[Tensor], count: int, random: torch.Generator, flip: bool) -> tuple[Tensor, Tensor]:
-    """Return ``count`` pairs of different frames of one clip each, (count, 3, H, W) in 0..1."""
-    pairs = []
-    for clip_index in torch.randint(len(clips), (count,), generator=random).tolist():
-        clip = clips[clip_index]
-        pair = clip[torch.randperm(len(clip), generator=random)[:2]]
-        mirrored = flip and torch.rand((), generator=random).item() < 0.5
-        pairs.append(pair.flip(-1) if mirrored else pair)
-    batch = torch.stack(pairs).float() / 255
-    return batch[:, 0], batch[:, 1]
+def _descend(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float, step: int) -> None:
+    if not torch.isfinite(loss):  # checked at every step: grid_sample's backward crashes on NaN coordinates
+        raise FloatingPointError(f"the loss is {loss.item()} at step {step}; lower animator.train.learning_rate")
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    # Also drops what the generator's loss left in the discriminator.
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()
+    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
+    torch.nn.utils.clip_grad_norm_(parameters, _MAX_GRADIENT_NORM)
+    optimiser.step()
 
 
-def _losses(
-    networks: FirstOrderMotionModel,
-    source: Tensor,
-    driving: Tensor,
-    settings: TrainAnimatorSettings,
-    random: torch.Generator,
-    step: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return reconstruction, equivariance of values and equivariance of jacobians, weighted."""
-    batch = len(source)
-    align_corners = networks.generator.align_corners
-    deformation = RandomDeformation(batch, random, source.device)
-    deformed = deformation.pictures(driving, align_corners)
-    # One pass over all three, so that batch norm sees the same statistics for each.
-    found = networks.kp_detector(torch.cat([source, driving, deformed]))
-    of_source, of_driving, of_deformed = (
-        Keypoints(*(part[i * batch : (i + 1) * batch] for part in found)) for i in range(3)
-    )
-    with torch.autocast(source.device.type, dtype=torch.bfloat16, enabled=source.is_cuda):
-        prediction = networks.generator(source, of_source, of_driving)
-    reconstruction = _RECONSTRUCTION * _pyramid_loss(prediction, driving, settings.gradient)
-
-    value = (of_driving.value - deformation.points(of_deformed.value)).abs().mean()
-    carried = deformation.jacobian(of_deformed.value) @ of_deformed.jacobian
-    identity = torch.eye(2, device=source.device)
-    jacobian = (identity - torch.linalg.inv(of_driving.jacobian) @ carried).abs().mean()
-    ramp = min(1.0, step / _JACOBIAN_RAMP)
-    return reconstruction, settings.equivariance_value * value, settings.equivariance_jacobian * ramp * jacobian
-
-
-def _pyramid_loss(prediction: Tensor, target: Tensor, gradient_weight: float) -> Tensor:
-    """Sum over scales of mean L1 plus weighted mean L1 of horizontal and vertical differences."""
-    loss = prediction.new_zeros(())
-    for scale in range(_SCALES):
-        if scale:
-            prediction, target = F.avg_pool2d(prediction, 2), F.avg_pool2d(target, 2)
-        error = prediction - target
-        slopes = error.diff(dim=-1).abs().mean() + error.diff(dim=-2).abs().mean()
-        loss = loss + error.abs().mean() + gradient_weight * slopes
-    return loss
+def _write_samples(
+    state: TrainingState, sampler: PairSampler, held_out: PairSampler, folder: Path, seed: int, device: torch.device
+) -> None:
+    """Write a sheet of training pairs and one of held-out pairs; the same pairs every time."""
+    for name, source in (("training", sampler), ("held_out", held_out)):
+        pairs = source.draw(_SHEET_ROWS, torch.Generator().manual_seed(seed), augment=False).to(device)
+        write_png(folder / f"{name}_{state.step:07d}.png", sample_sheet(state.result, pairs))
 
 
 @torch.inference_mode()
 def _measure(
-    networks: FirstOrderMotionModel, clips: list[Tensor], batch_size: int, seed: int, device: torch.device
-) -> tuple[float, float]:
-    """Return mean L1 of the prediction and of the bare source on random pairs of ``clips``."""
+    networks: FirstOrderMotionModel,
+    held_out: PairSampler,
+    settings: TrainAnimatorSettings,
+    seed: int,
+    device: torch.device,
+) -> tuple[float, float, float | None]:
+    """Return mean L1 of the prediction and of the bare source, and keypoints' distance from facial points."""
     networks.eval()
     random = torch.Generator().manual_seed(seed)  # the same pairs however long the training was
-    source, driving = (frames.to(device) for frames in _sample_pairs(clips, _HELD_OUT_PAIRS, random, flip=False))
-    predicted, copied = [], []
-    for x, y in zip(source.split(batch_size), driving.split(batch_size), strict=True):
-        prediction = networks.generator(x, networks.kp_detector(x), networks.kp_detector(y))
-        predicted += (prediction - y).abs().mean(dim=(1, 2, 3)).tolist()
-        copied += (x - y).abs().mean(dim=(1, 2, 3)).tolist()
-    return float(np.mean(predicted)), float(np.mean(copied))
+    predicted, copied, distances = [], [], []
+    left = _HELD_OUT_PAIRS
+    while left > 0:
+        pairs = held_out.draw(min(left, settings.batch_size), random, augment=False).to(device)
+        left -= settings.batch_size
+        driving = networks.kp_detector(pairs.driving)
+        prediction = networks.generator(pairs.source, networks.kp_detector(pairs.source), driving)
+        predicted += (prediction - pairs.driving).abs().mean(dim=(1, 2, 3)).tolist()
+        copied += (pairs.source - pairs.driving).abs().mean(dim=(1, 2, 3)).tolist()
+        if settings.landmarks and pairs.driving_points is not None:
+            count = min(driving.value.shape[1], pairs.driving_points.shape[1])
+            offset = driving.value[:, :count] - pairs.driving_points[:, :count]
+            distances += (offset.norm(dim=-1).mean(dim=1) / 2).tolist()
+    known = [distance for distance in distances if math.isfinite(distance)]
+    return float(np.mean(predicted)), float(np.mean(copied)), float(np.mean(known)) if known else None
 
 
-def _log_progress(losses: StepLosses, steps: int, elapsed: float) -> None:
-    rate = losses.step / elapsed
+def _tensorboard(folder: Path, step: int) -> tuple[Scalars, Callable[[], None]]:
+    """Return what writes scalars and what closes the writer; both do nothing where TensorBoard is not installed."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        log.info("tensorboard is not installed: no curves are written")
+        return (lambda values, step: None), (lambda: None)
+    writer: Any = SummaryWriter(folder, purge_step=step + 1)
+
+    def write(values: dict[str, float], step: int) -> None:
+        for name, value in values.items():
+            if name != "step":
+                writer.add_scalar(f"loss/{name}", value, step)
+
+    return write, writer.close
+
+
+def _log_progress(losses: StepLosses, steps: int, first: int, elapsed: float) -> None:
+    rate = (losses.step - first) / elapsed
+    terms = ", ".join(f"{name} {value:.3f}" for name, value in asdict(losses).items() if name != "step" and value)
     log.info(
-        "step %d/%d: loss %.3f (reconstruction %.3f, equivariance %.3f + %.3f), %.2f steps/s, about %.0f s left",
-        *(losses.step, steps, losses.total, losses.reconstruction, losses.equivariance_value),
-        *(losses.equivariance_jacobian, rate, (steps - losses.step) / rate),
+        "step %d/%d: loss %.3f (%s), %.2f steps/s, about %.0f s left",
+        *(losses.step, steps, losses.total, terms, rate, (steps - losses.step) / rate),
     )

@@ -1,0 +1,278 @@
+"""How fast the animator is and how far from the original, measured in one process.
+
+    python benchmarks/animate.py                          vox-256; prints the table, writes benchmarks/animate.json
+    python benchmarks/animate.py --weights FILE           a checkpoint of another architecture, e.g. a compact one
+
+Reference: what the original demo does, on this project's plain network: frame by frame, the source encoded and the
+hulls of the keypoints computed anew for each, batch norms not folded. Measured: the animator as the workflow uses it,
+exact and fast, the source's encoding and the driver's keypoints included. The three are run in turns, so that a noisy
+moment hits all alike; ratios are taken turn by turn. Without ``--weights`` the weights of vox-256 are random, with
+batch norms settled on pictures and heads scaled to fill their ranges: speed is that of the official weights, errors are
+indicative. On the CPU everything is in one thread. On a GPU the share of time that it is busy over a shard of 50
+clips, encoding included, is measured too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from scipy.spatial import ConvexHull
+from skimage import data
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from deepfakemnist.animate.checkpoint import load_checkpoint
+from deepfakemnist.animate.fomm import FommAnimator
+from deepfakemnist.animate.network import FirstOrderMotionModel, Keypoints
+from deepfakemnist.animate.optimise import Precision
+from deepfakemnist.animate.pipeline import RenderAhead
+from deepfakemnist.animate.transfer import relative_motion
+from deepfakemnist.animator_settings import FommModel
+from deepfakemnist.media.encode import write_working_clip
+
+FRAMES, REFERENCE_FRAMES, REPEATS, SIDE = 16, 2, 5, 256
+GPU_BATCH, SHARD_CLIPS, SHARD_FRAMES, FPS = 16, 50, 250, 25.0
+PRECISIONS: tuple[Precision, ...] = ("exact", "fast")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--weights", type=Path, help="checkpoint to measure instead of random vox-256 weights")
+    parser.add_argument("--repeats", type=int, default=REPEATS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    frames = portrait(FRAMES + 1)
+    networks = settled(frames) if arguments.weights is None else load_checkpoint(arguments.weights)
+    result: dict[str, Any] = {
+        "what": "frames per second of the animator, and its distance from the original program's arithmetic",
+        "weights": "vox-256, random, settled" if arguments.weights is None else arguments.weights.name,
+        "torch": torch.__version__,
+        "cpu": cpu_name(),
+        "gflop_per_frame_of_the_reference": gflop(networks, frames),
+        "cpu_1_thread": compare(networks, frames, "cpu", arguments.repeats),
+    }
+    if torch.cuda.is_available():
+        result["gpu"] = torch.cuda.get_device_name()
+        result["cuda"] = compare(networks, frames, "cuda", arguments.repeats)
+        result["cuda_busy_share"] = {name: busy_share(networks, frames, name) for name in PRECISIONS}
+    show(result)
+    path = Path(__file__).with_suffix(".json")
+    content = json.loads(path.read_text()) if path.exists() else {}
+    content["vox-256" if arguments.weights is None else arguments.weights.name] = result
+    path.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def reference_frames(networks: FirstOrderMotionModel, source: np.ndarray, driving: np.ndarray) -> Iterator[Tensor]:
+    """The original's ``make_animation`` with --relative --adapt_scale, on its network: (1, 3, H, W) per frame."""
+    device = next(networks.parameters()).device
+
+    def tensor(picture: np.ndarray) -> Tensor:
+        return (torch.from_numpy(picture.copy()).to(device).permute(2, 0, 1)[None].float() / 255).contiguous()
+
+    with torch.inference_mode():
+        picture = tensor(source)
+        of_source, first = networks.kp_detector(picture), networks.kp_detector(tensor(driving[0]))
+        for frame in driving:
+            found = networks.kp_detector(tensor(frame))
+            areas = (ConvexHull(keypoints.value[0].cpu().numpy()).volume for keypoints in (of_source, first))
+            scale = float(np.divide(*np.sqrt(list(areas))))
+            yield networks.generator(picture, of_source, relative_motion(of_source, found, first, scale))
+
+
+def compare(networks: FirstOrderMotionModel, frames: np.ndarray, device: str, repeats: int) -> dict[str, Any]:
+    """Time reference, exact and fast in turns; return speeds, ratios and errors of each."""
+    plain = networks.to(device)
+    source, driving = frames[0], frames[1:]
+    batch = 8 if device == "cpu" else GPU_BATCH
+    animators = {name: FommAnimator(networks, precision=name, batch_size=batch, device=device) for name in PRECISIONS}
+    wanted = torch.cat(list(reference_frames(plain, source, driving))).permute(0, 2, 3, 1).cpu().numpy()
+
+    def predicted(name: Precision) -> np.ndarray:
+        animator = animators[name]
+        state, motion = animator.prepare_source(source), animator.prepare_driving(driving)
+        return np.concatenate(list(animator.predict(state, motion)))
+
+    errors = {name: np.abs(predicted(name) - wanted) for name in PRECISIONS}  # and a run to warm up
+    works: dict[str, tuple[Callable[[], object], int]] = {
+        "reference": (lambda: list(reference_frames(plain, source, driving[:REFERENCE_FRAMES])), REFERENCE_FRAMES),
+        "exact": (lambda: predicted("exact"), len(driving)),
+        "fast": (lambda: predicted("fast"), len(driving)),
+    }
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
+    for _ in range(repeats):
+        for name, (work, count) in works.items():
+            cpu, wall = timed(work)
+            seconds[name].append((cpu / count, wall / count))
+    networks.to("cpu")
+    table: dict[str, Any] = {"frames": len(driving), "repeats": repeats, "batch_size": batch}
+    for name in works:
+        row: dict[str, Any] = {}
+        for index, clock in enumerate(("cpu_time", "wall_time")):
+            own = [one[index] for one in seconds[name]]
+            ratios = [ref[index] / one for ref, one in zip(seconds["reference"], own, strict=True)]
+            row[clock] = {
+                "frames_per_s": round(1 / statistics.median(own), 3),
+                "ratio": round(statistics.median(ratios), 3),
+                "ratio_range": [round(min(ratios), 3), round(max(ratios), 3)],
+            }
+        table[name] = row
+    for name, error in errors.items():
+        table[name]["max_error_in_levels"] = round(float(error.max()) * 255, 4)
+        table[name]["share_within_2_levels"] = round(float(np.mean(error <= 2 / 255)), 6)
+    return table
+
+
+def timed(work: Callable[[], object]) -> tuple[float, float]:
+    """Return the process's CPU seconds and the wall's; what is asked of a GPU is waited for."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.process_time() - cpu, time.perf_counter() - wall
+
+
+def gflop(networks: FirstOrderMotionModel, frames: np.ndarray) -> dict[str, float]:
+    """Count convolutions and matrix products of one frame, in 10⁹ operations (2 per product and sum)."""
+    pictures = torch.from_numpy(frames[:2].copy()).permute(0, 3, 1, 2).float() / 255
+    generator = networks.generator
+    counts: dict[str, float] = {}
+
+    def count(name: str, work: Callable[[], Any]) -> Any:
+        with FlopCounterMode(display=False) as counter:
+            made = work()
+        counts[name] = round(counter.get_total_flops() / 1e9, 3)
+        return made
+
+    with torch.no_grad():
+        of_source = networks.kp_detector(pictures[:1])
+        found = count("keypoints", lambda: networks.kp_detector(pictures[1:]))
+        encoded = count("source encoding", lambda: generator.encode(pictures[:1]))
+        motion = count("dense motion", lambda: generator.motion(encoded, of_source, found))
+        count("bottleneck", lambda: generator.bottleneck(encoded.features))
+        count("whole decoder", lambda: generator.decode(encoded, motion))
+    counts["painting"] = round(counts.pop("whole decoder") - counts["bottleneck"], 3)
+    return {**counts, "total": round(sum(counts.values()), 3)}
+
+
+def busy_share(networks: FirstOrderMotionModel, frames: np.ndarray, precision: Precision) -> dict[str, float]:
+    """Render and encode a shard as the workflow does; return frames per second and nvidia-smi's mean utilisation."""
+    animator = FommAnimator(networks, precision=precision, batch_size=GPU_BATCH, device="cuda")
+    driving = np.tile(frames, (-(-SHARD_FRAMES // len(frames)), 1, 1, 1))[:SHARD_FRAMES]
+    motion = animator.prepare_driving(driving)
+    state = animator.prepare_source(frames[0])
+    list(animator.render(state, motion))  # captures the graph
+    command = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-lms", "200"]
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watch,
+        RenderAhead(
+            range(SHARD_CLIPS),
+            lambda clip: frames[clip % len(frames)],
+            lambda clip, picture: list(animator.render(animator.prepare_source(picture), motion)),
+            lambda clip, made: write_working_clip(Path(folder) / f"{clip}.mp4", made, FPS),
+        ) as ahead,
+    ):
+        start = time.perf_counter()
+        for clip in range(SHARD_CLIPS):
+            ahead.take(clip)
+        seconds = time.perf_counter() - start
+        watch.terminate()
+        assert watch.stdout is not None
+        with closing(watch.stdout) as lines:
+            shares = [float(line) / 100 for line in lines if line.strip().isdigit()]
+    return {
+        "frames_per_s": round(SHARD_CLIPS * SHARD_FRAMES / seconds, 1),
+        "gpu_busy": round(statistics.mean(shares), 3) if shares else float("nan"),
+    }
+
+
+def portrait(count: int) -> np.ndarray:
+    """A portrait that turns and shifts a little, (count, 256, 256, 3) uint8."""
+    picture = cv2.resize(data.astronaut()[:280, 84:364], (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    frames = []
+    for i in range(count):
+        matrix = cv2.getRotationMatrix2D((SIDE / 2, SIDE / 2), 6 * np.sin(0.9 * i), 1.0)
+        matrix[:, 2] += 10 * np.sin(0.7 * i), 8 * np.cos(0.5 * i)
+        frames.append(cv2.warpAffine(picture, matrix, (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT))
+    return np.stack(frames)
+
+
+def settled(frames: np.ndarray) -> FirstOrderMotionModel:
+    """Random vox-256 networks that behave like trained ones as to ranges: settled batch norms, heads that speak up."""
+    torch.manual_seed(0)
+    networks = FirstOrderMotionModel(FommModel())
+    generator, dense = networks.generator, networks.generator.dense_motion_network
+    pictures = torch.from_numpy(frames[:4].copy()).permute(0, 3, 1, 2).float() / 255
+    for module in networks.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
+            nn.init.uniform_(module.weight, 0.7, 1.3)
+            nn.init.normal_(module.bias, 0, 0.1)
+    networks.kp_detector.jacobian.weight.data.normal_(0, 0.002)
+    inputs: dict[nn.Module, Tensor] = {}
+    heads: dict[nn.Conv2d, float] = {networks.kp_detector.kp: 0.15, dense.mask: 2.0, generator.final: 1.5}
+    if dense.occlusion is not None:
+        heads[dense.occlusion] = 2.0
+    hooks = [head.register_forward_pre_hook(lambda head, given: inputs.update({head: given[0]})) for head in heads]
+    with torch.no_grad():
+        for spread in (True, True, False):  # a head's new range changes what comes after it
+            networks.train()
+            for module in networks.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.reset_running_stats()
+            found = networks.kp_detector(pictures)
+            generator(pictures, found, Keypoints(*(part.roll(1, 0) for part in found)))
+            for head, deviation in heads.items() if spread else ():
+                made = head(inputs[head])
+                assert head.bias is not None
+                head.bias -= made.mean(dim=(0, 2, 3))
+                factor = deviation / made.std(dim=(0, 2, 3)).mean()
+                head.weight *= factor
+                head.bias *= factor
+    for hook in hooks:
+        hook.remove()
+    return networks.eval()
+
+
+def cpu_name() -> str:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def show(result: dict[str, Any]) -> None:
+    print(result["weights"], result["gflop_per_frame_of_the_reference"])
+    for place in ("cpu_1_thread", "cuda"):
+        for name in ("reference", "exact", "fast") if place in result else ():
+            row = result[place][name]
+            for clock in ("cpu_time", "wall_time"):
+                speed = row[clock]
+                low, high = speed["ratio_range"]
+                print(
+                    f"{place:13s} {name:10s} {clock:10s} {speed['frames_per_s']:8.2f} frames/s   "
+                    f"x{speed['ratio']:.2f} ({low:.2f}–{high:.2f})"
+                )
+            if "max_error_in_levels" in row:
+                share = 100 * row["share_within_2_levels"]
+                print(f"{'':13s} error at most {row['max_error_in_levels']:.3f} of 255, {share:.3f} % within 2")
+    for name, shard in result.get("cuda_busy_share", {}).items():
+        print(
+            f"shard of {SHARD_CLIPS} clips, {name}: {shard['frames_per_s']} frames/s, GPU busy {shard['gpu_busy']:.0%}"
+        )
+
+
+if __name__ == "__main__":
+    main()

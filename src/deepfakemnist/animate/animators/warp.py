@@ -1,0 +1,144 @@
+"""``animator.name: warp``: bends the source picture by facial landmarks, with a thin-plate spline.
+
+A baseline fake that needs no weights and no GPU: what is hidden in the source cannot appear, so an opening mouth shows
+stretched lips and a turning head is a bent picture. A detector that finds FOMM's fakes no better than these has
+learnt little; and it shows that an animator is one file.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from scipy.interpolate import RBFInterpolator
+
+from deepfakemnist.animate.protocol import AnimatorInfo, Motion
+from deepfakemnist.animate.start_frame import best_start, face_lines
+from deepfakemnist.animator_settings import AnimatorSettings
+from deepfakemnist.errors import ConfigError, Failed, Rejected
+from deepfakemnist.faces.landmarks import FaceLandmarker
+
+log = logging.getLogger(__name__)
+
+#: The spline is evaluated on a grid of this many points a side and interpolated between: faces bend smoothly.
+_GRID = 65
+#: Lids or lips that meet map one place to two; smoothing keeps the spline from tearing there.
+_SMOOTHING = 1e-3
+#: Points along each border of the picture, which stay where they are.
+_BORDER = 7
+
+
+@dataclass(frozen=True, eq=False)
+class WarpState:
+    """A source picture and where its face is."""
+
+    picture: NDArray[np.uint8]
+    """(H, W, 3)."""
+    landmarks: NDArray[np.float32]
+    """(L, 2) in -1..1."""
+
+
+class WarpAnimator:
+    """Moves a source's landmarks as the driver's move and bends the picture after them.
+
+    Args:
+        settings: motion, adapt_scale and start_frame are followed.
+    """
+
+    def __init__(self, settings: AnimatorSettings) -> None:
+        self._settings = settings
+        self._landmarker = FaceLandmarker()
+
+    @property
+    def info(self) -> AnimatorInfo:
+        """What the animator is."""
+        return AnimatorInfo("warp", "MIT; landmarks Apache-2.0", None, ("relative", "absolute"), "float32", None)
+
+    def prepare_driving(self, frames: NDArray[np.uint8]) -> Motion:
+        """Return the landmarks of a driver's frames (T, H, W, 3), RGB; where a frame shows no face, those between.
+
+        Raises: Failed("no_frames"), Rejected("no_face") when no frame shows a face.
+        """
+        if len(frames) == 0:
+            raise Failed("no_frames", "the driver has no frame")
+        height, width = frames.shape[1:3]
+        landmarks = np.stack([face_lines(found, width, height) for found in self._landmarker.track(frames)])
+        seen = np.flatnonzero(np.isfinite(landmarks).all(axis=(1, 2)))
+        if len(seen) == 0:
+            raise Rejected("no_face", f"none of the {len(frames)} frames of the driver shows a face to the landmarker")
+        if len(seen) < len(frames):
+            log.info("landmarks of %d of %d driver frames are interpolated", len(frames) - len(seen), len(frames))
+        every, flat = np.arange(len(frames)), landmarks.reshape(len(frames), -1)
+        filled = np.stack([np.interp(every, seen, column[seen]) for column in flat.T], axis=1)
+        return Motion(filled.reshape(landmarks.shape).astype(np.float32))
+
+    def prepare_source(self, frame: NDArray[np.uint8]) -> WarpState:
+        """Find the face in the picture (H, W, 3), RGB. Raises: Rejected("no_face")."""
+        height, width = frame.shape[:2]
+        landmarks = face_lines(self._landmarker(frame), width, height)
+        if not np.isfinite(landmarks).all():
+            raise Rejected("no_face", "the source frame shows no face to the landmarker")
+        return WarpState(frame, landmarks)
+
+    def start_of(self, state: WarpState, motion: Motion) -> int:
+        """Return the driver frame that relative movement starts from."""
+        best = best_start(state.landmarks, motion.value) if self._settings.start_frame == "best" else None
+        return best or 0
+
+    def render(self, state: WarpState, motion: Motion) -> Iterator[NDArray[np.uint8]]:
+        """Yield one RGB frame (H, W, 3) for each frame of the motion.
+
+        Raises: Failed("motion_mismatch") when the motion was made by another animator.
+        """
+        if motion.value.shape[1:] != state.landmarks.shape:
+            raise Failed(
+                "motion_mismatch",
+                f"the motion has {motion.value.shape[1:]} landmarks, {state.landmarks.shape} are wanted: "
+                "it was made by another animator",
+            )
+        start = motion.value[self.start_of(state, motion)]
+        scale = _size(state.landmarks) / _size(start) if self._settings.scales_motion else 1.0
+        for landmarks in motion.value:
+            relative = state.landmarks + (landmarks - start) * scale
+            yield _bend(state, landmarks if self._settings.motion == "absolute" else relative)
+
+
+def load(settings: AnimatorSettings, weights: Path | None, device: str) -> WarpAnimator:
+    """Return the animator; the device does not matter. Raises ConfigError for weights: it has none."""
+    if weights is not None:
+        raise ConfigError(f"animator.name: warp takes no weights, but animator.weights is {weights}; set it to null")
+    return WarpAnimator(settings)
+
+
+def _bend(state: WarpState, wanted: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return the picture with its landmarks moved to ``wanted``; each pixel asks where in the source it comes from."""
+    height, width = state.picture.shape[:2]
+    edge = np.linspace(-1, 1, _BORDER)
+    border = np.array([(x, y) for x in edge for y in edge if max(abs(x), abs(y)) == 1])
+    # The spline describes how far to look aside: no movement is exactly no change.
+    aside = np.concatenate([state.landmarks - wanted, np.zeros_like(border)])
+    places = np.concatenate([wanted, border])
+    axis = np.linspace(-1, 1, _GRID)
+    grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
+    spline = RBFInterpolator(places, aside, kernel="thin_plate_spline", smoothing=_SMOOTHING)
+    coarse = spline(grid).reshape(_GRID, _GRID, 2).astype(np.float32)
+    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
+    # Grid points sit at -1 and 1, the outer edges of the border pixels: sample between them by pixel centres.
+    to_grid = (_GRID - 1) / width, (_GRID - 1) / height
+    flow = cv2.remap(coarse, (x + 0.5) * to_grid[0], (y + 0.5) * to_grid[1], cv2.INTER_LINEAR)
+    bent = cv2.remap(
+        *(state.picture, x + flow[..., 0] * width / 2, y + flow[..., 1] * height / 2),
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    return bent.astype(np.uint8)
+
+
+def _size(landmarks: NDArray[np.float32]) -> float:
+    """Root mean square distance of the landmarks from their middle."""
+    return float(np.sqrt(np.square(landmarks - landmarks.mean(axis=0)).sum(axis=1).mean()))

@@ -1,0 +1,89 @@
+"""The facial points that keypoints can be pulled to, and the eyes and mouth that deserve a closer look.
+
+Keypoints that nobody supervises follow the head first, because it moves the most pixels; a small model trained for an
+hour never gets to eyelids and lips. Points of a landmark detector tell it where these are.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+#: Name and MediaPipe index of each point, left and right as the person has them. Keypoint i is pulled to point i, so
+#: the order is that of importance: what opens and closes, what turns the head, then the rest.
+FACIAL_POINTS: tuple[tuple[str, int], ...] = (
+    ("right upper lid", 159),
+    ("right lower lid", 145),
+    ("left upper lid", 386),
+    ("left lower lid", 374),
+    ("upper lip, inside", 13),
+    ("lower lip, inside", 14),
+    ("right mouth corner", 61),
+    ("left mouth corner", 291),
+    ("nose tip", 1),
+    ("chin", 152),
+    ("right brow", 105),
+    ("left brow", 334),
+    ("right side of the face", 234),
+    ("left side of the face", 454),
+    ("forehead", 10),
+    ("right iris", 468),
+    ("left iris", 473),
+    ("right outer eye corner", 33),
+    ("right inner eye corner", 133),
+    ("left outer eye corner", 263),
+    ("left inner eye corner", 362),
+)
+_INDICES = [index for _, index in FACIAL_POINTS]
+_NAMES = [name for name, _ in FACIAL_POINTS]
+
+#: Where each point ends up when the picture is mirrored: the right eye becomes a left one.
+MIRRORED = [
+    _NAMES.index(name.replace("right", "left") if name.startswith("right") else name.replace("left", "right"))
+    for name in _NAMES
+]
+
+#: Points that move against each other when an eye or the mouth opens; what matters is their distance.
+APERTURES = ((0, 1), (2, 3), (4, 5), (6, 7))
+
+#: Points around each eye and around the mouth.
+_REGIONS = ([0, 1, 17, 18], [2, 3, 19, 20], [4, 5, 6, 7])
+#: A region reaches this far beyond its points, as a share of their distance from the middle, so that lips and lashes
+#: are in it.
+_REACH = 1.3
+
+
+def find_facial_points(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return (T, P, 2) pixels of ``FACIAL_POINTS`` in frames (T, H, W, 3) uint8 RGB; NaN where no face is found."""
+    # Imported here, because pictures can be trained on where no landmark detector is installed.
+    from deepfakemnist.faces.landmarks import FaceLandmarker
+
+    landmarker = FaceLandmarker()
+    found = np.full((len(frames), len(FACIAL_POINTS), 2), np.nan, np.float32)
+    for i, frame in enumerate(frames):
+        if (face := landmarker(frame)) is not None:
+            found[i] = face.points[_INDICES]
+    return found
+
+
+def detail_map(points: Tensor, height: int, width: int) -> Tensor:
+    """Return (B, 1, height, width) weights of about 1 on eyes and mouth and 0 elsewhere.
+
+    Args:
+        points: (B, P, 2) ``FACIAL_POINTS`` in -1..1; pictures with NaN get zeros.
+        height: of the maps.
+        width: of the maps.
+    """
+    x = torch.linspace(-1, 1, width, device=points.device)
+    y = torch.linspace(-1, 1, height, device=points.device)
+    weights = points.new_zeros(len(points), height, width)
+    for region in _REGIONS:
+        corners = points[:, region]
+        centre = corners.mean(dim=1)
+        radius = _REACH * (corners - centre[:, None]).norm(dim=-1).amax(dim=1)
+        distance = (x - centre[:, None, :1]).square() + (y[:, None] - centre[:, 1:, None]).square()
+        bump = torch.exp(-((distance / radius[:, None, None].square()).square()))  # flat inside, steep at the radius
+        weights = torch.maximum(weights, bump.nan_to_num(0.0))
+    return weights[:, None]
