@@ -1,4 +1,4 @@
-"""Faces to look at: pseudo-people of the demo, and nets with weights of this test run's own."""
+"""Faces to look at: a synthetic actor, and nets with weights of this test run's own."""
 
 import hashlib
 
@@ -7,27 +7,21 @@ import numpy as np
 import pytest
 import torch
 
-from deepfakemnist.demo.portraits import Portrait, person
-from deepfakemnist.demo.puppet import Pose, render
+from deepfakemnist.actors import Actor, Pose, load_bank
 from deepfakemnist.faces.detect import FaceDetector
 from deepfakemnist.liveness.minifasnet import V1SE, V2, MiniFASNet
 from deepfakemnist.settings import LocalSilentSettings, WeightFile
 
 
 @pytest.fixture(scope="session")
-def portrait():
-    """A person as the crop stage delivers one: 256×256, the face at about 0.6 of the side."""
-    whole = person("collins-0")
-    side = 4.2 * whole.unit
-    corner = whole.points[2] - side / 2
-    matrix = np.column_stack([np.eye(2), -corner]) * 256 / side
-    picture = cv2.warpAffine(whole.picture, matrix, (256, 256), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-    return Portrait(picture, (whole.points - corner) * 256 / side)
+def actor():
+    """A person without glasses; as the crop stage delivers one, 256×256 with the head at 0.6 of the side."""
+    return Actor(load_bank(), identity=3, seed=1)
 
 
 @pytest.fixture(scope="session")
-def face(portrait):
-    return portrait.picture
+def face(actor):
+    return actor.render()
 
 
 @pytest.fixture(scope="session")
@@ -36,10 +30,10 @@ def nobody(face):
 
 
 @pytest.fixture(scope="session")
-def tilting(portrait):
+def tilting(actor):
     """Head upright, then 14 degrees towards the subject's left shoulder, then upright: 24 frames."""
     degrees = 14 * np.sin(np.linspace(0, np.pi, 24))
-    return np.stack([render(portrait, Pose(roll=float(value))) for value in degrees])
+    return np.stack([actor.render(Pose(roll=float(roll)), noise=index) for index, roll in enumerate(degrees)])
 
 
 @pytest.fixture(scope="session")

@@ -9,8 +9,9 @@ import torch
 
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.faces.detect import FaceDetector
-from deepfakemnist.liveness.local_silent import LocalSilent, as_input, enlarged_crop, evenly_spaced
-from deepfakemnist.liveness.protocol import SILENT
+from deepfakemnist.liveness.local_silent import LocalSilent, as_input, enlarged_crop
+from deepfakemnist.liveness.protocol import SILENT, Clip
+from deepfakemnist.liveness.upload import evenly_spaced
 from deepfakemnist.media.decode import read_frames
 from deepfakemnist.settings import LocalSilentSettings, WeightFile
 
@@ -60,7 +61,7 @@ def test_score_is_the_mean_of_both_nets(silent_settings, face):
         expected = np.mean(
             [float(net(as_input(enlarged_crop(face, box, scale))).softmax(1)[0, 1]) for scale, net in provider.nets]
         )
-    verdict = provider.check(np.stack([face] * 4), 25.0, "blink")
+    verdict = provider.check(Clip(np.stack([face] * 4), 25.0, ""), "blink")
     assert verdict.score == pytest.approx(expected, abs=1e-6)
     assert verdict.evidence["p_live"] == pytest.approx([expected] * 4, abs=1e-5)
     assert provider.asks("blink") == SILENT
@@ -68,24 +69,24 @@ def test_score_is_the_mean_of_both_nets(silent_settings, face):
 
 def test_a_frame_without_a_face_counts_as_zero(silent_settings, face, nobody):
     provider = LocalSilent(silent_settings)
-    whole = provider.check(np.stack([face] * 4), 25.0, "blink")
-    half = provider.check(np.stack([face, nobody, face, nobody]), 25.0, "blink")
+    whole = provider.check(Clip(np.stack([face] * 4), 25.0, ""), "blink")
+    half = provider.check(Clip(np.stack([face, nobody, face, nobody]), 25.0, ""), "blink")
     assert half.score == pytest.approx(whole.score / 2)
     assert half.evidence["frames_without_face"] == [1, 3]
 
 
 def test_threshold_decides(silent_settings, face):
     clip = np.stack([face] * 2)
-    score = LocalSilent(silent_settings).check(clip, 25.0, "blink").score
+    score = LocalSilent(silent_settings).check(Clip(clip, 25.0, ""), "blink").score
     for threshold, live in ((score - 0.01, True), (score + 0.01, False)):
         settings = silent_settings.model_copy(update={"threshold": threshold})
-        verdict = LocalSilent(settings).check(clip, 25.0, "blink")
+        verdict = LocalSilent(settings).check(Clip(clip, 25.0, ""), "blink")
         assert (verdict.live, verdict.threshold) == (live, threshold)
 
 
 def test_no_face_is_never_live(silent_settings, nobody):
     settings = silent_settings.model_copy(update={"threshold": 0.0})
-    verdict = LocalSilent(settings).check(np.stack([nobody] * 3), 25.0, "blink")
+    verdict = LocalSilent(settings).check(Clip(np.stack([nobody] * 3), 25.0, ""), "blink")
     assert (verdict.live, verdict.score, verdict.evidence["reason"]) == (False, 0.0, "no_face")
 
 
@@ -158,7 +159,9 @@ def test_real_nets_tell_people_from_prints_and_screens(real_data):
     for path in paths:
         clip = np.stack(list(islice(read_frames(path), 10))[::9])
         for kind, change in (("person", lambda frame: frame), ("print", held_photo), ("screen", screen)):
-            scores[kind].append(provider.check(np.stack([change(frame) for frame in clip]), 25.0, "blink").score)
+            scores[kind].append(
+                provider.check(Clip(np.stack([change(frame) for frame in clip]), 25.0, ""), "blink").score
+            )
     print({kind: np.round(values, 2).tolist() for kind, values in scores.items()})
     assert sum(score > 0.5 for score in scores["person"]) >= 0.8 * len(paths)
     assert np.mean(scores["print"]) < np.mean(scores["person"]) - 0.4

@@ -14,7 +14,7 @@ def animation(name, status="ok"):
     }  # fmt: skip
 
 
-def verdict(name, live, provider="local-motion", **more):
+def verdict(name, live, provider="local-action", **more):
     return {
         "video_id": name, "provider": provider, "live": live, "score": 1.5 if live else 0.25, "threshold": 1.0,
         "evidence": "{}", "status": "ok", "reason": "", "detail": "", **more,
@@ -33,7 +33,7 @@ def test_accepted_when_every_provider_says_live():
     row = decide(verdict("a", True), verdict("a", True, "local-silent", threshold=0.5))
     assert (row["status"], row["reason"], row["path"], row["plan_order"]) == ("ok", "", "a.mp4", 3)
     assert json.loads(row["liveness"]) == {
-        "local-motion": {"live": True, "score": 1.5, "threshold": 1.0},
+        "local-action": {"live": True, "score": 1.5, "threshold": 1.0},
         "local-silent": {"live": True, "score": 1.5, "threshold": 0.5},
     }
 
@@ -42,36 +42,36 @@ def test_one_refusal_rejects_and_is_named():
     evidence = json.dumps({"reason": "no_face"})
     row = decide(verdict("a", False, evidence=evidence), verdict("a", True, "local-silent"))
     assert (row["status"], row["reason"]) == ("rejected", "liveness")
-    assert row["detail"] == "local-motion: score 0.25, threshold 1 (no_face)"
+    assert row["detail"] == "local-action: score 0.25, threshold 1 (no_face)"
 
 
 def test_every_refusal_is_named_and_outweighs_silence():
     failed = verdict("a", None, "baidu", status="failed", reason="quota", detail="used up")
     row = decide(verdict("a", False), verdict("a", False, "local-silent", score=None, threshold=None), failed)
     assert row["reason"] == "liveness"
-    assert row["detail"] == "local-motion: score 0.25, threshold 1; local-silent: not live"
+    assert row["detail"] == "local-action: score 0.25, threshold 1; local-silent: not live"
 
 
 def test_a_failed_verdict_is_no_acceptance():
     row = decide(verdict("a", True), verdict("a", None, "baidu", status="failed", reason="quota", detail="used up"))
     assert (row["status"], row["reason"]) == ("rejected", "liveness_unanswered")
     assert row["detail"] == "baidu: quota: used up"
-    assert list(json.loads(row["liveness"])) == ["local-motion"]
+    assert list(json.loads(row["liveness"])) == ["local-action"]
 
 
 def test_a_missing_verdict_is_no_acceptance():
-    (row,) = select([animation("a")], {"local-motion": [verdict("b", True)]})
+    (row,) = select([animation("a")], {"local-action": [verdict("b", True)]})
     assert (row["status"], row["reason"], row["detail"]) == (
         "rejected",
         "liveness_unanswered",
-        "local-motion: no verdict",
+        "local-action: no verdict",
     )
 
 
 def test_animations_that_failed_are_left_out_and_order_is_kept():
     rows = select(
         [animation("b"), animation("x", status="failed"), animation("a")],
-        {"local-motion": [verdict("a", True), verdict("b", False)]},
+        {"local-action": [verdict("a", True), verdict("b", False)]},
     )
     assert [(row["video_id"], row["status"]) for row in rows] == [("b", "rejected"), ("a", "ok")]
 

@@ -1,17 +1,21 @@
 import json
+import re
 
 import numpy as np
 import pytest
+from simulated import ENVIRONMENT, settings_for, vendors
 
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.liveness.registry import build
 from deepfakemnist.liveness.select import select_shard
+from deepfakemnist.liveness.simulator.contract import KEYS
+from deepfakemnist.liveness.simulator.faults import FaultPlan
 from deepfakemnist.liveness.stages import liveness_shard
 from deepfakemnist.media.encode import write_working_clip
-from deepfakemnist.settings import LocalMotionSettings, PlanSettings, WeightFile
+from deepfakemnist.settings import LocalActionSettings, PlanSettings, WeightFile
 from deepfakemnist.tables import ANIMATED, read_rows, write_table
 
-MOTION = LocalMotionSettings(provider="local-motion")
+ACTION = LocalActionSettings(provider="local-action")
 
 
 @pytest.fixture
@@ -38,14 +42,14 @@ def animations(tmp_path, monkeypatch, tilting, nobody):
     return tmp_path / "animated.parquet"
 
 
-def judge(animations, settings, table="verdicts.parquet"):
+def judge(animations, settings, table="verdicts.parquet", **more):
     table = animations.with_name(table)
-    tally = liveness_shard(animations, table, settings, fps=25.0, code="c0de")
+    tally = liveness_shard(animations, table, settings, fps=25.0, code="c0de", **more)
     return tally, {row["video_id"]: row for row in read_rows(table)}
 
 
 def test_answers_are_ok_rows_whether_live_or_not_and_errors_are_failed_rows(animations):
-    tally, rows = judge(animations, MOTION)
+    tally, rows = judge(animations, ACTION)
     assert (tally.ok, tally.failed) == (2, 1)
     assert {name: (row["status"], row["live"]) for name, row in rows.items()} == {
         "tilt": ("ok", True),
@@ -53,20 +57,20 @@ def test_answers_are_ok_rows_whether_live_or_not_and_errors_are_failed_rows(anim
         "gone": ("failed", None),
     }
     tilt = rows["tilt"]
-    assert (tilt["provider"], tilt["asked_motion"], tilt["action"]) == ("local-motion", "left_slope", "left_slope")
-    assert (tilt["provider_version"], tilt["code"]) == (build(MOTION).version, "c0de")
+    assert (tilt["provider"], tilt["asked_motion"], tilt["action"]) == ("local-action", "left_slope", "left_slope")
+    assert (tilt["provider_version"], tilt["code"]) == (build(ACTION).version, "c0de")
     assert tilt["score"] >= tilt["threshold"] == 1.0
     assert tilt["latency_s"] > 0
     assert len(tilt["pixels_sha256"]) == 64
     evidence = json.loads(tilt["evidence"])
     assert list(evidence) == sorted(evidence)
-    assert evidence["frames_with_face"] == 12
-    assert rows["gone"]["provider"] == "local-motion"
+    assert evidence["frames_with_face"] == 24
+    assert rows["gone"]["provider"] == "local-action"
     assert rows["gone"]["reason"]
 
 
 def test_verdicts_feed_selection(animations):
-    judge(animations, MOTION)
+    judge(animations, ACTION)
     select_shard(animations, [animations.with_name("verdicts.parquet")], animations.with_name("selected.parquet"))
     rows = read_rows(animations.with_name("selected.parquet"))
     assert {row["video_id"]: row["reason"] for row in rows} == {
@@ -94,5 +98,71 @@ def test_missing_weights_stop_the_stage_before_any_row(animations, silent_settin
 
 
 def test_settings_of_something_else_are_no_provider():
-    with pytest.raises(ConfigError, match="PlanSettings is not a provider; known are local-silent and local-motion"):
+    with pytest.raises(ConfigError, match="PlanSettings is not a provider; known are local-silent, local-action, "):
         build(PlanSettings())
+
+
+@pytest.fixture
+def keys(monkeypatch):
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_a_vendor_is_asked_over_http_and_the_exchange_is_recorded(animations, keys):
+    with vendors() as (simulator, address):
+        more = {"motions": {"left_slope": ""}, "answers": animations.with_name("answers")}
+        settings = settings_for("baidu", address)
+        tally, rows = judge(animations, settings, **more)
+        _, again = judge(animations, settings, "again.parquet", **more)
+        assert simulator.books.billed.total() == 2
+    assert (tally.ok, tally.failed) == (2, 1)
+    tilt = rows["tilt"]
+    assert (tilt["provider"], tilt["asked_motion"], tilt["threshold"]) == ("baidu", "silent", 0.3)
+    assert (tilt["attempts"], tilt["cost"], len(tilt["request_sha256"]), len(tilt["upload_sha256"])) == (1, 0.2, 64, 64)
+    assert tilt["answered_at"].endswith("Z")
+    # What is remembered is told exactly as it was the first time.
+    assert again["tilt"] == tilt
+
+
+def test_only_what_every_gate_took_for_live_is_shown_to_a_vendor(animations, keys):
+    judge(animations, ACTION, "gate.parquet")
+    with vendors() as (simulator, address):
+        _, rows = judge(
+            animations, settings_for("tianyan", address), motions={"left_slope": "YAW"},
+            answers=animations.with_name("answers"), gates=[animations.with_name("gate.parquet")],
+        )  # fmt: skip
+        assert simulator.books.billed.total() == 1
+    assert (rows["tilt"]["status"], rows["tilt"]["asked_motion"]) == ("ok", "YAW")
+    assert (rows["nobody"]["status"], rows["nobody"]["reason"]) == ("rejected", "not_asked")
+    assert rows["nobody"]["detail"] == "not taken for live by local-action, so not shown"
+    verdicts = [animations.with_name(name) for name in ("gate.parquet", "verdicts.parquet")]
+    select_shard(animations, verdicts, animations.with_name("selected.parquet"))
+    reasons = {row["video_id"]: row["reason"] for row in read_rows(animations.with_name("selected.parquet"))}
+    assert reasons["nobody"] == "liveness"
+
+
+def test_a_used_up_quota_ends_the_job_and_the_next_goes_on_from_there(animations, keys):
+    more = {"motions": {"left_slope": ""}, "answers": animations.with_name("answers")}
+    with vendors() as (simulator, address):
+        with pytest.raises(ConfigError, match=r"baidu: baidu: .*\(daily_quota\) are used up"):
+            judge(animations, settings_for("baidu", address, daily_quota=2), **more)  # a token and one video
+        assert not animations.with_name("verdicts.parquet").exists()
+        _, rows = judge(animations, settings_for("baidu", address), **more)
+        assert simulator.books.billed.total() == 2
+    assert rows["tilt"]["status"] == rows["nobody"]["status"] == "ok"
+
+
+def test_no_file_of_a_stage_holds_a_key(animations, keys, caplog, capsys):
+    with vendors(faults=FaultPlan(share=0.5, seed=2, hang_s=0.1, slow_s=0.1)) as (_, address):
+        for provider in ("baidu", "tianyan", "linkface"):
+            judge(
+                animations, settings_for(provider, address, attempts=20), f"{provider}.parquet",
+                motions={"left_slope": "7" if provider == "baidu" else "YAW"}, answers=animations.with_name("answers"),
+            )  # fmt: skip
+    written = [path.read_bytes() for path in animations.parent.rglob("*") if path.is_file()]
+    assert len(written) > 9
+    told = capsys.readouterr()
+    secrets = [*(re.escape(key.encode()) for key in KEYS.values()), rb"24\.[0-9a-f]{32}"]  # the last: access tokens
+    for place in (*written, caplog.text.encode(), told.out.encode(), told.err.encode()):
+        for secret in secrets:
+            assert not re.search(secret, place)

@@ -1,10 +1,41 @@
 """Ask liveness detectors about every animation, and select those that all of them took for a live person."""
 
+from deepfakemnist.liveness.costs import announce
+from deepfakemnist.liveness.keys import check_keys
+from deepfakemnist.liveness.motions import read_motions
+
+
+onstart:
+    try:
+        check_keys(CONFIG.liveness)
+        clips = sum(len(ROAD.assignments(shard)) for shard in SHARDS)
+        print(announce(CONFIG.liveness, clips), end="", file=sys.stderr)
+    except ConfigError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def asked_motions(wildcards):
+    """Return what a vendor is asked for per action; nothing for local providers. A change re-runs that vendor only."""
+    try:
+        return read_motions(CONFIG.liveness.motions, wildcards.provider)
+    except ConfigError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def answers_folder():
+    """Return where the vendors' answers are kept: beside the tables, not among them, since they outlive every run."""
+    results = CONFIG.pathvars.get("results", "results")
+    return str(CONFIG.liveness.answers or f"{results}/liveness_answers")
+
 
 rule liveness:
     """One provider's verdict on every animation of a shard."""
     input:
         animations="<results>/animate/{shard}.parquet",
+        gates=lambda wildcards: expand(
+            "<results>/liveness/{provider}/{{shard}}.parquet",
+            provider=CONFIG.liveness.gates(wildcards.provider),
+        ),
     output:
         table="<results>/liveness/{provider}/{shard}.parquet",
     log:
@@ -18,6 +49,8 @@ rule liveness:
         runtime=120,
     params:
         settings=lambda wildcards: PROVIDERS[wildcards.provider].model_dump(mode="json"),
+        motions=asked_motions,
+        answers=answers_folder(),
         fps=CONFIG.crop.fps,
         code=code_digest("liveness.stages"),
     script:
@@ -46,3 +79,46 @@ rule select:
         code=code_digest("liveness.select"),
     script:
         "../scripts/select.py"
+
+
+rule liveness_page:
+    """Pass rates with intervals, agreement of providers, scores with thresholds, cost, and examples side by side."""
+    input:
+        verdicts=expand(
+            "<results>/liveness/{provider}/{shard}.parquet",
+            provider=PROVIDERS,
+            shard=SHARDS,
+        ),
+        selected=tables("<results>/select/{shard}.parquet"),
+    output:
+        page=report(
+            "<results>/report/liveness.html",
+            category="Dataset",
+            labels={"what": "liveness"},
+            caption="../report/liveness.rst",
+        ),
+        scores=report(
+            "<results>/report/liveness_scores.svg",
+            category="Dataset",
+            labels={"what": "liveness scores"},
+            caption="../report/liveness.rst",
+        ),
+        examples=report(
+            "<results>/report/liveness_examples.png",
+            category="Dataset",
+            labels={"what": "accepted and rejected"},
+            caption="../report/liveness.rst",
+        ),
+    log:
+        "<logs>/liveness_page.log",
+    benchmark:
+        "<benchmarks>/liveness_page.tsv"
+    conda:
+        "../../envs/media.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        code=code_digest("report.liveness_page"),
+    script:
+        "../scripts/liveness_page.py"

@@ -13,5 +13,8 @@ with stage_script(snakemake):
         settings=TypeAdapter(LivenessProvider).validate_python(snakemake.params.settings),
         fps=snakemake.params.fps,
         code=snakemake.params.code,
+        motions=snakemake.params.motions,
+        answers=Path(snakemake.params.answers),
+        gates=[Path(path) for path in snakemake.input.gates],
         max_failed_fraction=max_failed_fraction(snakemake),
     )

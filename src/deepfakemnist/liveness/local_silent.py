@@ -17,7 +17,8 @@ import torch
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.faces.detect import FaceDetector
 from deepfakemnist.liveness.minifasnet import INPUT_SIZE, LIVE, V1SE, V2, MiniFASNet, Widths, load_state
-from deepfakemnist.liveness.protocol import SILENT, Verdict
+from deepfakemnist.liveness.protocol import SILENT, Clip, Verdict
+from deepfakemnist.liveness.upload import evenly_spaced
 from deepfakemnist.settings import LocalSilentSettings, WeightFile
 
 #: How much the face box is enlarged for each net; the numbers stand in the names of the weight files.
@@ -45,10 +46,10 @@ class LocalSilent:
         """Nothing: the nets look at single frames, whatever the action."""
         return SILENT
 
-    def check(self, clip: np.ndarray, fps: float, action: str) -> Verdict:
-        """Judge a clip (T, H, W, 3) uint8 RGB by ``settings.frames`` of its frames; all of them when it has fewer."""
-        indices = evenly_spaced(len(clip), self.settings.frames)
-        scores = [self._score(clip[index]) for index in indices]
+    def check(self, clip: Clip, action: str) -> Verdict:
+        """Judge a clip by ``settings.frames`` of its frames; all of them when it has fewer."""
+        indices = evenly_spaced(len(clip.frames), self.settings.frames)
+        scores = [self._score(clip.frames[index]) for index in indices]
         missing = [index for index, score in zip(indices, scores, strict=True) if score is None]
         mean = float(np.mean([score or 0.0 for score in scores]))
         evidence = {
@@ -70,12 +71,6 @@ class LocalSilent:
                 net(as_input(enlarged_crop(frame, faces[0].box, scale))).softmax(1)[0, LIVE] for scale, net in self.nets
             ]
         return float(torch.stack(probabilities).mean())
-
-
-def evenly_spaced(total: int, wanted: int) -> list[int]:
-    """Return up to ``wanted`` indices below ``total``, the middles of equal parts."""
-    count = min(total, wanted)
-    return [int((index + 0.5) * total / count) for index in range(count)]
 
 
 def enlarged_crop(image: np.ndarray, box: Box, scale: float) -> np.ndarray:

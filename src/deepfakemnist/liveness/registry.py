@@ -2,25 +2,84 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.liveness.local_motion import LocalMotion
-from deepfakemnist.liveness.local_silent import LocalSilent
 from deepfakemnist.liveness.protocol import LivenessProvider
-from deepfakemnist.settings import LocalMotionSettings, LocalSilentSettings, Settings
+from deepfakemnist.settings import (
+    BaiduPictureSettings,
+    BaiduSettings,
+    LinkfaceSettings,
+    LocalActionSettings,
+    LocalSilentSettings,
+    Settings,
+    TianyanSettings,
+    VendorSettings,
+)
 
 
-def build(settings: Settings) -> LivenessProvider:
+def build(
+    settings: Settings, motions: Mapping[str, str] | None = None, answers: Path | None = None
+) -> LivenessProvider:
     """Return the liveness detector that ``settings`` describes, ready to be asked.
 
     A new provider is a settings class in ``settings.LivenessProvider``, a module here, and a line below.
 
+    Args:
+        settings: one of ``settings.LivenessProvider``.
+        motions: action → motion, of ``motions.read_motions``; for vendors.
+        answers: folder of the vendors' ledgers and meters; for vendors.
+
     Raises:
-        ConfigError: its weights are missing or are not the ones meant, or no provider has such settings.
+        ConfigError: its weights are missing or not the ones meant, its keys are not set, or no provider has such
+            settings.
     """
+    # Imported where they are used: a job that asks a vendor needs no networks, and the other way round.
     if isinstance(settings, LocalSilentSettings):
+        from deepfakemnist.liveness.local_silent import LocalSilent
+
         return LocalSilent(settings)
-    if isinstance(settings, LocalMotionSettings):
-        return LocalMotion(settings)
+    if isinstance(settings, LocalActionSettings):
+        from deepfakemnist.liveness.local_action import LocalAction
+
+        return LocalAction(settings)
+    if isinstance(settings, VendorSettings) and answers is not None:
+        return _vendor(settings, dict(motions or {}), answers)
     raise ConfigError(
-        f"liveness.providers: {type(settings).__name__} is not a provider; known are local-silent and local-motion"
+        f"liveness.providers: {type(settings).__name__} is not a provider; known are local-silent, local-action, "
+        "baidu, baidu-picture, tianyan and linkface, the last four with a folder for their answers"
     )
+
+
+def meter_path(answers: Path, provider: str) -> Path:
+    """Return the meter of a provider. Both interfaces of Baidu have their own, as they have in its contracts."""
+    return answers / "meters" / f"{provider}.json"
+
+
+def _vendor(settings: VendorSettings, motions: dict[str, str], answers: Path) -> LivenessProvider:
+    from deepfakemnist.liveness.baidu import BaiduPicture, BaiduService, BaiduVideo
+    from deepfakemnist.liveness.client import Client
+    from deepfakemnist.liveness.keys import secrets_of
+    from deepfakemnist.liveness.ledger import Ledger
+    from deepfakemnist.liveness.meter import Meter
+    from deepfakemnist.liveness.motion_services import Linkface, Tianyan
+    from deepfakemnist.liveness.vendor import Vendor, VendorProvider
+
+    name: str = settings.provider  # type: ignore[attr-defined]  # every class of the union has it
+    secrets = secrets_of(name)
+    meter = Meter(meter_path(answers, name), settings)
+    client = Client(settings, meter)
+    vendor: Vendor
+    match settings:
+        case BaiduSettings():
+            vendor = BaiduVideo(settings, motions, BaiduService(client, secrets))
+        case BaiduPictureSettings():
+            vendor = BaiduPicture(settings, BaiduService(client, secrets))
+        case TianyanSettings():
+            vendor = Tianyan(settings, motions, client, secrets)
+        case LinkfaceSettings():
+            vendor = Linkface(settings, motions, client, secrets)
+        case _:
+            raise ConfigError(f"liveness.providers: {type(settings).__name__} is not a vendor")
+    return VendorProvider(vendor, Ledger(answers, name), meter)

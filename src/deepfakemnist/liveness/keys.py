@@ -1,0 +1,35 @@
+"""Keys of the vendors: from the environment only, so that no config, parameter, table or log can hold one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from deepfakemnist.errors import ConfigError
+from deepfakemnist.settings import LivenessSettings
+
+#: Environment variables with the keys of each provider.
+SECRETS: dict[str, tuple[str, ...]] = {
+    "baidu": ("DEEPFAKEMNIST_BAIDU_API_KEY", "DEEPFAKEMNIST_BAIDU_SECRET_KEY"),
+    "baidu-picture": ("DEEPFAKEMNIST_BAIDU_API_KEY", "DEEPFAKEMNIST_BAIDU_SECRET_KEY"),
+    "tianyan": ("DEEPFAKEMNIST_TIANYAN_APP_ID", "DEEPFAKEMNIST_TIANYAN_APP_SECRET"),
+    "linkface": ("DEEPFAKEMNIST_LINKFACE_API_ID", "DEEPFAKEMNIST_LINKFACE_API_SECRET"),
+}
+
+
+def secrets_of(provider: str, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """Return a provider's keys. Raises ConfigError that names the variables that are not set."""
+    missing = [name for name in SECRETS[provider] if not environment.get(name)]
+    if missing:
+        raise ConfigError(
+            f"liveness.providers: {provider} needs its keys in the environment, but {' and '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} not set. They are never read from the config"
+        )
+    return tuple(environment[name] for name in SECRETS[provider])
+
+
+def check_keys(settings: LivenessSettings, environment: Mapping[str, str] = os.environ) -> None:
+    """Raise ConfigError where a vendor of the config has no keys in the environment; a run need not start without."""
+    for provider in settings.providers:
+        if provider.provider in SECRETS:
+            secrets_of(provider.provider, environment)

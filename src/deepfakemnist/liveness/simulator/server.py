@@ -1,0 +1,99 @@
+"""The simulated vendors as one HTTP server on the loopback address (werkzeug)."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from werkzeug.serving import WSGIRequestHandler, make_server
+from werkzeug.wrappers import Request
+
+from deepfakemnist.errors import ConfigError
+from deepfakemnist.liveness.simulator.baidu import SimulatedBaidu
+from deepfakemnist.liveness.simulator.contract import Books, Contract, answer, broken
+from deepfakemnist.liveness.simulator.motion_services import SimulatedLinkface, SimulatedTianyan
+from deepfakemnist.liveness.simulator.witness import Witness
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+#: Only programs of this machine can reach it.
+HOST = "127.0.0.1"
+_COMMON_FAULTS = {"error", "drop", "hang", "truncated", "envelope"}
+
+
+class Simulator:
+    """A WSGI application; ``books`` tells what it billed."""
+
+    def __init__(self, contract: Contract, witness: Witness) -> None:
+        self.contract = contract
+        self.books = Books(contract, witness)
+        vendors = (SimulatedBaidu(self.books), SimulatedTianyan(self.books), SimulatedLinkface(self.books))
+        self._vendors = {path: vendor for vendor in vendors for path in vendor.paths}
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer one request, or let it go wrong."""
+        arrived = time.time()
+        request = Request(environ)
+        # Base64 of 20 MB, the largest that any vendor takes, is parsed; more is refused by the vendor's own limit.
+        request.max_form_memory_size = 64_000_000
+        vendor = self._vendors.get(request.path)
+        if vendor is None or request.method not in ("GET", "POST"):
+            return answer({"message": f"there is no {request.path}"}, 404)(environ, start_response)
+        request.get_data(cache=True, parse_form_data=True)
+        fault = self.books.faults.draw()
+        if fault in _COMMON_FAULTS:
+            response = broken(fault, self.contract.faults)
+            self.books.note(arrived, request, fault, response.status_code if response else 0)
+            if response is None:
+                _hang_up(environ)
+            return response(environ, start_response)
+        if fault == "slow":
+            time.sleep(self.contract.faults.slow_s)
+        response = vendor(request, fault)
+        self.books.note(arrived, request, fault, response.status_code)
+        return response(environ, start_response)
+
+
+@contextmanager
+def running(simulator: Simulator, port: int = 0) -> Iterator[str]:
+    """Serve in the background, one thread per request, and yield the address.
+
+    Args:
+        simulator: the application.
+        port: port to listen on; 0 takes a free one.
+
+    Raises:
+        ConfigError: the port is taken.
+    """
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    try:
+        server = make_server(HOST, port, simulator, threaded=True, request_handler=_QuietHandler)
+    except (OSError, SystemExit):
+        raise ConfigError(f"port {port} is taken by another program; name another one with --port") from None
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://{HOST}:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class _QuietHandler(WSGIRequestHandler):
+    """Writes no line per request: addresses hold access tokens."""
+
+    def log(self, type: str, message: str, *args: Any) -> None:
+        """Nothing."""
+
+
+def _hang_up(environ: WSGIEnvironment) -> NoReturn:
+    connection: socket.socket = environ["werkzeug.socket"]
+    connection.shutdown(socket.SHUT_RDWR)
+    raise ConnectionResetError  # tells the server that there is nobody to answer

@@ -1,0 +1,224 @@
+"""What liveness detectors made of the fakes: pass rates, agreement, scores, cost, and examples to look at."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from scipy.stats import binomtest
+
+from deepfakemnist.media.decode import read_clip
+from deepfakemnist.report.pages import Table, write_page
+from deepfakemnist.settings import ACTIONS
+from deepfakemnist.tables import OK, Row, atomic_path, read_rows
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt
+
+_INTRO = (
+    "Every provider must take a fake for a live person. Intervals are Wilson's, 95 %, over clips; clips of one person "
+    "or one driver are not independent, so the truth is wider. A clip that a cheaper provider refused was not shown to "
+    "a dearer one: rates of gated providers are over what they saw."
+)
+_BINS = 24
+#: Both live, only one, only the other, neither.
+_PAIRS = ((True, True), (True, False), (False, True), (False, False))
+_LIVE, _REFUSED = "#2a7f62", "#b0413e"
+_THUMB, _GAP, _LABEL, _HEAD, _MOMENTS = 112, 6, 130, 30, 4
+_TEXT_HEIGHT = 46
+_INK, _PAPER, _MARK = (20, 20, 20), (255, 255, 255), (176, 0, 32)
+
+
+def write_liveness_page(verdicts: Sequence[Path], selected: Sequence[Path], path: Path) -> None:
+    """Write an HTML page with pass rates per action and provider, agreement of providers, reasons, and cost.
+
+    Args:
+        verdicts: VERDICTS tables of all providers and shards.
+        selected: SELECTED tables of all shards.
+        path: page to write.
+    """
+    rows, chosen = read_rows(verdicts), read_rows(selected)
+    providers = sorted({row["provider"] for row in rows})
+    tables = [
+        _pass_rates(rows, chosen, providers),
+        _agreement(rows, providers),
+        _reasons(rows),
+        _costs(rows, providers),
+    ]
+    write_page(path, "Liveness", _INTRO, tables)
+
+
+def write_score_figure(verdicts: Sequence[Path], path: Path) -> None:
+    """Draw a histogram of scores per provider as SVG, live and refused apart, with the thresholds they met."""
+    by_provider: dict[str, list[Row]] = defaultdict(list)
+    for row in read_rows(verdicts):
+        if row["status"] == OK and row["score"] is not None:
+            by_provider[row["provider"]].append(row)
+    names = sorted(by_provider) or ["no scores"]
+    # A stable hash salt keeps the SVG the same to the byte.
+    with plt.rc_context({"svg.hashsalt": "deepfakemnist", "svg.fonttype": "none"}):
+        figure, axes = plt.subplots(
+            1, len(names), figsize=(0.6 + 3.2 * len(names), 2.8), squeeze=False, layout="constrained"
+        )
+        for axis, name in zip(axes[0], names, strict=True):
+            shown = by_provider.get(name, [])
+            scores = [[row["score"] for row in shown if row["live"] == live] for live in (True, False)]
+            limits = sorted({row["threshold"] for row in shown if row["threshold"] is not None})
+            if shown:
+                edges = np.linspace(0, max(1.0, *(row["score"] for row in shown)), _BINS + 1)
+                axis.hist(scores, bins=edges, stacked=True, color=[_LIVE, _REFUSED], label=["live", "refused"])
+                axis.legend(fontsize=8, frameon=False)
+            for limit in limits:
+                axis.axvline(limit, color="black", linestyle="--", linewidth=1)
+            axis.set(title=name, xlabel="score; dashed: threshold", ylabel="clips")
+        with atomic_path(path) as part:
+            figure.savefig(part, format="svg", metadata={"Date": None})
+        plt.close(figure)
+
+
+def write_examples(selected: Sequence[Path], path: Path) -> None:
+    """Write a PNG with, for every action, the first accepted fake beside the first rejected one, and why.
+
+    It says on its face that all of them are synthetic.
+    """
+    rows = read_rows(selected)
+    firsts = {
+        (action, status): next(
+            (row for row in rows if row["action"] == action and (row["status"] == OK) == status), None
+        )
+        for action in ACTIONS
+        for status in (True, False)
+    }
+    actions = [action for action in ACTIONS if firsts[action, True] or firsts[action, False]]
+    half = _MOMENTS * (_THUMB + _GAP) + 2 * _GAP
+    band = _THUMB + _TEXT_HEIGHT
+    sheet = Image.new("RGB", (_LABEL + 2 * half, _HEAD + max(len(actions), 1) * band), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    for left, text in ((_LABEL, "accepted"), (_LABEL + half, "rejected")):
+        draw.text((left, 7), f"{text} · SYNTHETIC, made by a model", _MARK, ImageFont.load_default(size=14))
+    for number, action in enumerate(actions):
+        top = _HEAD + number * band
+        draw.line((0, top - 3, sheet.width, top - 3), fill=(220, 220, 220))
+        draw.text((_GAP, top + 8), action, _INK, ImageFont.load_default(size=16))
+        for left, status in ((_LABEL, True), (_LABEL + half, False)):
+            row = firsts[action, status]
+            if row:
+                _paste_clip(sheet, row, left, top)
+                told = row["video_id"] if status else f"{row['video_id']}: {row['detail']}"
+                text = "\n".join(textwrap.wrap(told, 82)[:3])
+                draw.text((left, top + _THUMB + 2), text, _INK, ImageFont.load_default(size=11))
+            else:
+                draw.text((left, top + 8), "none", _INK, ImageFont.load_default(size=14))
+    if not actions:
+        draw.text((_LABEL, _HEAD + 8), "no fake was judged", _INK, ImageFont.load_default(size=14))
+    with atomic_path(path) as part:
+        sheet.save(part, format="PNG")
+
+
+def wilson(hits: int, total: int) -> tuple[float, float] | None:
+    """Return the 95 % interval of a share after Wilson (1927); None without trials."""
+    if not total:
+        return None
+    interval = binomtest(hits, total).proportion_ci(0.95, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def agreement(one: Sequence[bool], other: Sequence[bool]) -> tuple[float, float | None]:
+    """Return the share of equal answers and Cohen's kappa of two providers, None where kappa is undefined."""
+    a, b = np.asarray(one, dtype=bool), np.asarray(other, dtype=bool)
+    equal = float((a == b).mean())
+    by_chance = float(a.mean() * b.mean() + (1 - a.mean()) * (1 - b.mean()))
+    return equal, (equal - by_chance) / (1 - by_chance) if by_chance < 1 else None
+
+
+def _pass_rates(rows: Sequence[Row], chosen: Sequence[Row], providers: Sequence[str]) -> Table:
+    lines = []
+    for provider in providers:
+        for action in (*ACTIONS, "all"):
+            mine = [row for row in rows if row["provider"] == provider and action in (row["action"], "all")]
+            if mine:
+                answered = [row for row in mine if row["status"] == OK]
+                asked = " ".join(sorted({row["asked_motion"] for row in mine if action != "all"}))
+                not_asked = sum(row["reason"] == "not_asked" for row in mine)
+                unanswered = len(mine) - len(answered) - not_asked
+                live = sum(row["live"] for row in answered)
+                lines.append([provider, action, asked, *_share(live, len(answered)), not_asked, unanswered])
+    for action in (*ACTIONS, "all"):
+        judged = [row for row in chosen if action in (row["action"], "all")]
+        if judged:
+            accepted = sum(row["status"] == OK for row in judged)
+            lines.append(["accepted by all", action, "", *_share(accepted, len(judged)), 0, 0])
+    columns = ("provider", "action", "asked for", "live", "answers", "live %", "95 %", "not asked", "unanswered")
+    return Table("Pass rates", columns, lines)
+
+
+def _share(hits: int, total: int) -> tuple[int, int, str, str]:
+    interval = wilson(hits, total)
+    if interval is None:
+        return hits, total, "–", "–"
+    return hits, total, f"{100 * hits / total:.1f}", f"{100 * interval[0]:.1f}–{100 * interval[1]:.1f}"
+
+
+def _agreement(rows: Sequence[Row], providers: Sequence[str]) -> Table:
+    answers: dict[str, dict[str, bool]] = defaultdict(dict)
+    for row in rows:
+        if row["status"] == OK:
+            answers[row["provider"]][row["video_id"]] = row["live"]
+    lines = []
+    for one, other in combinations(providers, 2):
+        both = sorted(answers[one].keys() & answers[other].keys())
+        if both:
+            a, b = ([answers[name][video] for video in both] for name in (one, other))
+            equal, kappa = agreement(a, b)
+            counts = [sum((x, y) == pair for x, y in zip(a, b, strict=True)) for pair in _PAIRS]
+            lines.append(
+                [one, other, len(both), *counts, f"{100 * equal:.1f}", "–" if kappa is None else f"{kappa:.2f}"]
+            )
+    columns = ("one", "other", "clips", "both live", "only one", "only other", "neither", "equal %", "Cohen's kappa")
+    return Table("Do providers agree?", columns, lines)
+
+
+def _reasons(rows: Sequence[Row]) -> Table:
+    counts: dict[tuple[str, str], int] = defaultdict(int)
+    for row in rows:
+        reason = row["reason"] if row["status"] != OK else json.loads(row["evidence"]).get("reason")
+        if reason:
+            counts[row["provider"], reason] += 1
+    lines = [[*key, count] for key, count in sorted(counts.items(), key=lambda item: -item[1])]
+    return Table("Why not live", ("provider", "reason", "clips"), lines)
+
+
+def _costs(rows: Sequence[Row], providers: Sequence[str]) -> Table:
+    lines = []
+    for provider in providers:
+        answered = [row for row in rows if row["provider"] == provider and row["status"] == OK]
+        paid = [row for row in answered if row["cost"] is not None]
+        cost = sum(row["cost"] for row in paid)
+        live = sum(row["live"] for row in paid)
+        seconds = np.median([row["latency_s"] for row in answered]) if answered else float("nan")
+        lines.append(
+            [
+                provider,
+                len(answered),
+                f"{cost:.3f}" if paid else "free",
+                f"{cost / live:.3f}" if live else "–",
+                f"{np.mean([row['attempts'] for row in paid]):.2f}" if paid else "–",
+                f"{seconds:.2f}",
+            ]
+        )
+    columns = ("provider", "answers", "cost", "per live answer", "requests per answer", "median seconds")
+    return Table("Cost, in the contracts' currency", columns, lines)
+
+
+def _paste_clip(sheet: Image.Image, row: Row, left: int, top: int) -> None:
+    clip = read_clip(row["path"])
+    for moment, index in enumerate(np.linspace(0, len(clip) - 1, _MOMENTS).round().astype(int)):
+        picture = Image.fromarray(clip[index]).resize((_THUMB, _THUMB), Image.Resampling.LANCZOS)
+        sheet.paste(picture, (left + moment * (_THUMB + _GAP), top))

@@ -1,0 +1,30 @@
+"""A job of its own, to be run beside others and killed: asks one provider about small clips.
+
+    python asking.py PROVIDER ADDRESS ANSWERS ACTION QPS FIRST LAST RESULTS
+
+Writes one JSON line per clip to RESULTS.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from simulated import MOTIONS, settings_for, small_clip
+
+from deepfakemnist.liveness import client
+from deepfakemnist.liveness.registry import build
+
+
+def main(provider, address, answers, action, qps, first, last, results):
+    client._FIRST_WAIT_S = 0.02  # a vendor that is simulated need not be given time
+    settings = settings_for(provider, address, qps=float(qps), attempts=10, read_timeout_s=1.5)
+    built = build(settings, MOTIONS[provider], Path(answers))
+    with Path(results).open("w", encoding="utf-8") as file:
+        for number in range(int(first), int(last)):
+            verdict = built.check(small_clip(number), action)
+            file.write(json.dumps([number, verdict.live, verdict.score]) + "\n")
+            file.flush()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
