@@ -1,8 +1,7 @@
 import pytest
 
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.settings import SourceSettings
-from deepfakemnist.sheets import DriverRow, SourceRow, read_sheet, read_sources
+from deepfakemnist.sheets import DriverRow, SourceRow, read_sheet
 
 
 def sheet(tmp_path, text, name="sources.tsv"):
@@ -65,23 +64,6 @@ def test_unknown_action_lists_the_known_ones(tmp_path):
     path = sheet(tmp_path, "driver_id\taction\tpath\nd\twink\td.mp4\n", "drivers.tsv")
     with pytest.raises(ConfigError, match=r"drivers.tsv line 2: action: 'wink': .*'blink'.*'embarrassment'"):
         read_sheet(path, DriverRow, keep_going=False)
-
-
-def test_folder_names_videos_and_people(tmp_path):
-    for name in ("id1/a.mp4", "id1/café 1.MKV", "id2/a.mp4", "notes.txt", ".hidden/x.mp4"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    rows = read_sources(SourceSettings(folder=tmp_path)).rows
-    assert len({row["video_id"] for row in rows}) == 3
-    assert {row["person_id"] for row in rows} == {"id1", "id2"}
-    assert all(row["video_id"].startswith(("id1_a-", "id1_caf__1-", "id2_a-")) for row in rows)
-
-
-def test_folder_pattern_without_person_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="no group named person"):
-        read_sources(SourceSettings(folder=tmp_path, person_from="x"))
-    with pytest.raises(ConfigError, match="no video below"):
-        read_sources(SourceSettings(folder=tmp_path))
 
 
 def test_quotes_crlf_bom_and_blank_lines_are_taken_as_they_are(tmp_path):

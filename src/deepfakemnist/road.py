@@ -15,7 +15,9 @@ from deepfakemnist.config import Config
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import seed_from
 from deepfakemnist.plan import Assignment, assign, split_people
-from deepfakemnist.sheets import Sheet, missing_files, read_drivers, read_sources
+from deepfakemnist.sheets import Sheet, missing_files, read_drivers
+from deepfakemnist.sources.exclusions import without_excluded
+from deepfakemnist.sources.read import read_sources
 from deepfakemnist.tables import Row
 
 #: Up to this many videos every job is one video; beyond, planning and scheduling jobs would cost more than they give.
@@ -23,10 +25,12 @@ _ONE_JOB_PER_VIDEO_UP_TO = 200
 _AUTO_SHARDS = 400
 
 ROLES = ("source", "driver")
+#: Lists of videos that others published and nobody has all of: what is missing is a row, never a reason to stop.
+DECAYING = ("vox-metadata", "voxceleb1")
 
 
 class Road:
-    """The videos of a run, cut into shards. Cheap to make: it reads two sheets and no video."""
+    """The videos of a run, cut into shards. Cheap to make: it reads names and sheets, and no video."""
 
     def __init__(self, config: Config, check_files: bool = True) -> None:
         """Read the sheets.
@@ -38,9 +42,11 @@ class Road:
         """
         self.config = config
         self._sheets: dict[str, Sheet] = {
-            "source": read_sources(config.sources),
+            "source": read_sources(config.sources, config.seed),
             "driver": read_drivers(config.drivers.sheet),
         }
+        if config.sources.exclude:
+            self._sheets["driver"] = without_excluded(self._sheets["driver"], config.sources.exclude, "driver")
         self._check_actions()
         if check_files:
             self._check_files()
@@ -54,12 +60,13 @@ class Road:
         return self._shards[role][shard]
 
     def files(self, role: str, shard: str) -> list[str]:
-        """Return the video files of a shard that exist; the others become rows of the ingest table."""
-        return [row["path"] for row in self.rows(role, shard) if Path(row["path"]).is_file()]
+        """Return the videos and annotations of a shard that exist; the others become rows of the ingest table."""
+        named = [row.get(name) for row in self.rows(role, shard) for name in ("path", "annotation")]
+        return [path for path in dict.fromkeys(named) if path and Path(path).is_file()]
 
     def refused(self) -> list[Row]:
-        """Return ledger rows for sheet lines that were refused."""
-        return self._sheets["source"].refused
+        """Return ledger rows for what was named but never looked at: refused lines, excluded and unchosen videos."""
+        return [*self._sheets["source"].refused, *self._sheets["driver"].refused]
 
     def assignments(self, shard: str) -> list[Assignment]:
         """Return the candidates whose source is in a source shard."""
@@ -102,7 +109,8 @@ class Road:
     def _check_files(self) -> None:
         problems = {"drivers.sheet": missing_files(self._sheets["driver"].rows)}
         if self.config.sources.on_bad_row == "stop":
-            problems["sources"] = missing_files(self._sheets["source"].rows)
+            sure = [row for row in self._sheets["source"].rows if row["adapter"] not in DECAYING]
+            problems["sources"] = missing_files(sure)
         for key, paths in problems.items():
             if paths:
                 listing = "\n  ".join(paths[:20]) + (f"\n  … and {len(paths) - 20} more" if len(paths) > 20 else "")

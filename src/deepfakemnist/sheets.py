@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,13 +11,13 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.ids import ID_MAX_LENGTH, check_id
-from deepfakemnist.settings import Action, SourceSettings
+from deepfakemnist.ids import check_id
+from deepfakemnist.settings import Action
 from deepfakemnist.tables import Row
 
-VideoId = Annotated[str, AfterValidator(check_id)]
 #: What a folder is searched for; anything else there is not meant as a video.
 VIDEO_SUFFIXES = {*(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".flv", ".wmv", ".ts", ".gif")}
+VideoId = Annotated[str, AfterValidator(check_id)]
 _MAX_LISTED = 20
 
 
@@ -48,7 +46,7 @@ class SourceRow(_SheetRow):
         """Return the columns the ingest stage works on."""
         row = self.model_dump()
         row["person_id"] = self.person_id or self.video_id.split("#")[0] or self.video_id
-        return {**row, "role": "source", "action": ""}
+        return {**row, "role": "source", "action": "", "adapter": "sheet"}
 
 
 class DriverRow(_SheetRow):
@@ -62,7 +60,13 @@ class DriverRow(_SheetRow):
     def to_row(self) -> Row:
         """Return the columns the ingest stage works on."""
         row = self.model_dump(exclude={"driver_id"})
-        return {**row, "video_id": self.driver_id, "person_id": self.person_id or self.driver_id, "role": "driver"}
+        return {
+            **row,
+            "video_id": self.driver_id,
+            "person_id": self.person_id or self.driver_id,
+            "role": "driver",
+            "adapter": "sheet",
+        }
 
 
 @dataclass
@@ -71,14 +75,6 @@ class Sheet:
 
     rows: list[Row] = field(default_factory=list)
     refused: list[Row] = field(default_factory=list)
-
-
-def read_sources(settings: SourceSettings) -> Sheet:
-    """Read the source sheet or search the source folder. Raises ConfigError naming file, line, value and rule."""
-    if settings.folder is not None:
-        return _search(settings.folder, settings.pattern, settings.person_from)
-    assert settings.sheet is not None
-    return read_sheet(settings.sheet, SourceRow, keep_going=settings.on_bad_row == "row")
 
 
 def read_drivers(path: Path) -> Sheet:
@@ -118,7 +114,7 @@ def read_sheet(path: Path, model: type[SourceRow] | type[DriverRow], keep_going:
             message = f"{path} line {line}: {_explain(error, key)}"
             if keep_going:
                 # With its line the name cannot be taken for another row's.
-                sheet.refused.append(_refusal(f"{name} (line {line})".strip(), message))
+                sheet.refused.append(refusal(f"{name} (line {line})".strip(), message))
             else:
                 problems.append(message)
             continue
@@ -174,51 +170,12 @@ def _explain(error: ValueError, key: str) -> str:
     return "; ".join(parts)
 
 
-def _refusal(name: str, message: str) -> Row:
+def refusal(
+    name: str, message: str, reason: str = "bad_sheet_row", kind: str = "source", row: Row | None = None
+) -> Row:
+    """Return the ledger row of something that never became a video; ``row`` tells person and action where known."""
+    known = row or {}
     return {
-        "kind": "source", "video_id": name, "person_id": "", "action": "", "stage": "sheet",
-        "status": "rejected", "reason": "bad_sheet_row", "detail": message,
+        "kind": kind, "video_id": name, "person_id": known.get("person_id", ""), "action": known.get("action", ""),
+        "stage": "sheet", "status": "rejected", "reason": reason, "detail": message,
     }  # fmt: skip
-
-
-def _search(folder: Path, pattern: str, person_from: str) -> Sheet:
-    if not folder.is_dir():
-        raise ConfigError(f"sources.folder: {str(folder)!r} is not a folder")
-    try:
-        person = re.compile(person_from)
-    except re.error as error:
-        raise ConfigError(f"sources.person_from: {person_from!r} is no regular expression: {error}") from error
-    if "person" not in person.groupindex:
-        raise ConfigError(f"sources.person_from: {person_from!r} has no group named person, written (?P<person>…)")
-    sheet = Sheet()
-    for path in sorted(folder.glob(pattern)):
-        relative = path.relative_to(folder)
-        if (
-            path.suffix.lower() not in VIDEO_SUFFIXES
-            or not path.is_file()
-            or any(p.startswith(".") for p in relative.parts)
-        ):
-            continue
-        found = person.search(relative.as_posix())
-        if found is None:
-            sheet.refused.append(
-                _refusal(relative.as_posix(), f"sources.person_from {person_from!r} finds no person in this path")
-            )
-            continue
-        row = SourceRow(
-            video_id=_id_from(relative.with_suffix("").as_posix()), path=str(path), person_id=_id_from(found["person"])
-        )
-        sheet.rows.append(row.to_row())
-    if not sheet.rows:
-        raise ConfigError(
-            f"sources.folder: no video below {str(folder)!r} matches {pattern!r}; looked for {sorted(VIDEO_SUFFIXES)}"
-        )
-    return sheet
-
-
-def _id_from(name: str) -> str:
-    """Make an id of a file name. Where characters had to go, a short hash keeps different names different."""
-    clean = re.sub(r"\.{2,}", "_", re.sub(r"[^A-Za-z0-9._#-]", "_", name)).lstrip(".-") or "_"
-    if clean == name and len(clean) <= ID_MAX_LENGTH:
-        return check_id(clean)
-    return check_id(f"{clean[:80]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}")

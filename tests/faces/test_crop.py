@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
 from skimage.data import astronaut
 
 from deepfakemnist.errors import Rejected
-from deepfakemnist.faces.crop import CropBox, crop_box, crop_frame, crop_shard
+from deepfakemnist.faces import footage
+from deepfakemnist.faces.crop import crop_shard
 from deepfakemnist.faces.detect import FaceDetector
-from deepfakemnist.media.decode import read_clip
+from deepfakemnist.faces.policies import CropBox, ff_1_3, square_track, vox_metadata
+from deepfakemnist.media.decode import read_clip, read_frames
 from deepfakemnist.media.encode import write_working_clip
+from deepfakemnist.media.picture import Picture
 from deepfakemnist.media.probe import probe
 from deepfakemnist.settings import CropSettings
 from deepfakemnist.tables import CROPPED, INGESTED, Row, read_rows, read_table, write_table
@@ -90,14 +96,74 @@ def test_unusable_clips(tmp_path: Path) -> None:
     assert {name: (row["status"], row["reason"]) for name, row in rows.items()} == {
         "nobody": ("rejected", "no_face"),
         "short": ("rejected", "too_short"),
-        "leaves": ("rejected", "face_lost"),
+        "leaves": ("rejected", "too_short"),
         "far": ("rejected", "face_too_small"),
         "runs": ("rejected", "off_frame"),
     }
     assert rows["short"]["detail"] == "3 frames at 25 fps; at least 16 are needed"
-    assert rows["leaves"]["detail"] == "the face is in 75% of 4 looked-at frames; at least 80% are needed"
+    assert (
+        rows["leaves"]["detail"] == "11 frames at 25 fps, the longest of 2 parts between cuts; at least 16 are needed"
+    )
     assert "at least 48 are needed" in rows["far"]["detail"]
     assert not (tmp_path / "crops").exists()
+
+
+def test_longest_part_between_cuts(tmp_path: Path) -> None:
+    """Two shots of a face with an empty one between: the longer is kept, the row says where and what not."""
+    bright = [np.clip(frame.astype(int) + 60, 0, 255).astype(np.uint8) for frame in [picture(200)] * 24]
+    frames = [picture(60)] * 18 + [picture(None)] * 6 + bright
+    table = ingest(tmp_path, {"v": frames}, start_s=0.0)
+    row = crop(tmp_path, table)["v"]
+    assert (row["status"], row["frames"], row["dropped_frames"]) == ("ok", 24, 24)
+    assert (row["kept_from_s"], row["kept_to_s"]) == (0.96, 1.92)
+    assert json.loads(row["cuts"]) == [{"time_s": 0.72, "what": "shot"}, {"time_s": 0.96, "what": "shot"}]
+    assert row["box_left"] < 200 + 130 < row["box_left"] + row["box_side"]
+    clip = read_clip(row["path"])
+    assert len(clip) == 24 and np.abs(clip[0].astype(int) - clip[-1]).max() == 0
+    whole = crop(tmp_path, table, split_shots=False)["v"]
+    assert (whole["status"], whole["reason"]) == ("rejected", "face_lost")
+    assert whole["detail"] == "the face is in 50% of 10 looked-at frames; at least 80% are needed"
+
+
+def test_gates_name_figure_and_limit(tmp_path: Path) -> None:
+    table = ingest(tmp_path, {"v": [picture(140)] * 16})
+    row = crop(tmp_path, table)["v"]
+    assert row["interpolated"] == 0 and row["yaw_range"] < 1 and row["padded"] == 0
+    for settings, reason in (
+        ({"min_sharpness": row["sharpness"] + 1}, "blurred"),
+        ({"min_brightness": 200}, "too_dark"),
+        ({"max_brightness": 50}, "too_bright"),
+    ):
+        refused = crop(tmp_path, table, **settings)["v"]
+        assert (refused["status"], refused["reason"]) == ("rejected", reason)
+        assert re.fullmatch(r"\w+ is [\d.]+; the limit is [\d.]+", refused["detail"])
+        assert not list((tmp_path / "crops").iterdir())
+
+
+def test_cropped_clips_are_taken_as_they_are(tmp_path: Path) -> None:
+    """Also when they are of another size; a picture that is not square was not cropped."""
+    square = cv2.resize(PORTRAIT, (256, 256), interpolation=cv2.INTER_AREA)
+    clips = {"same": [square] * 16, "other": [PORTRAIT] * 16, "wide": [picture(100)] * 16}
+    rows = crop(tmp_path, ingest(tmp_path, clips, cropped=True))
+    assert np.array_equal(read_clip(rows["same"]["path"])[3], square)
+    assert (rows["same"]["policy"], rows["same"]["box_side"], rows["other"]["box_side"]) == ("as-cropped", 256, 260)
+    assert read_clip(rows["other"]["path"]).shape == (16, 256, 256, 3)
+    assert (rows["wide"]["reason"], rows["wide"]["detail"][:7]) == ("not_square", "560x420")
+
+
+def test_vox_metadata_policy_wants_boxes(tmp_path: Path) -> None:
+    row = crop(tmp_path, ingest(tmp_path, {"v": [picture(140)] * 16}), policy="vox-metadata")["v"]
+    assert (row["status"], row["reason"]) == ("rejected", "no_box")
+    # drivers come from a sheet and never have any
+    driver = crop(tmp_path, ingest(tmp_path, {"v": [picture(140)] * 16}, role="driver"), policy="vox-metadata")["v"]
+    assert (driver["status"], driver["policy"]) == ("ok", "square-track")
+
+
+def test_what_does_not_fit_into_memory_is_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = ingest(tmp_path, {"v": [picture(140 + k) for k in range(20)]})
+    once = crop(tmp_path, table)["v"]
+    monkeypatch.setattr(footage, "_KEPT_BYTES", 10 * WIDTH * HEIGHT)
+    assert crop(tmp_path, table)["v"] == once
 
 
 def test_only_the_wanted_segment(tmp_path: Path) -> None:
@@ -126,57 +192,96 @@ def test_changed_and_broken_files_fail(tmp_path: Path) -> None:
     ]
 
 
-class TestBox:
+class TestSquareTrack:
     settings = CropSettings(margin=0.5, max_padding=0.25)
 
     def box(self, *boxes: tuple[float, float, float, float], width: int = 400, height: int = 300) -> CropBox:
-        return crop_box(np.array(boxes, float), width, height, self.settings)
+        first, *others = square_track(np.array(boxes, float), width, height, self.settings)
+        assert others == [first] * (len(boxes) - 1)
+        return first
 
     def test_union_squared_and_grown(self) -> None:
-        assert self.box((150, 100, 40, 60), (170, 110, 30, 20)) == CropBox(115, 70, 120)
+        """The square is 115, 70, 120 by the rule; its edges are moved to even pixels."""
+        assert self.box((150, 100, 40, 60), (170, 110, 30, 20)) == CropBox(116, 70, 118, 118)
 
     def test_moved_inside_rather_than_padded(self) -> None:
-        assert self.box((0, 100, 60, 60)) == CropBox(0, 70, 120)
-        assert self.box((340, 240, 60, 60)) == CropBox(280, 180, 120)
+        assert self.box((0, 100, 60, 60)) == CropBox(0, 70, 120, 120)
+        assert self.box((340, 240, 60, 60)) == CropBox(280, 180, 120, 120)
 
     def test_larger_than_the_picture_shrinks_to_it(self) -> None:
-        assert self.box((100, 50, 200, 220)) == CropBox(50, 0, 300)
+        assert self.box((100, 50, 200, 220)) == CropBox(50, 0, 300, 300)
 
     def test_padded_where_the_face_itself_is_too_large(self) -> None:
-        assert self.box((100, -10, 200, 320)) == CropBox(40, -10, 320)
+        assert self.box((100, -10, 200, 320)) == CropBox(40, -10, 320, 320)
 
     def test_no_way(self) -> None:
         with pytest.raises(Rejected, match=r"off_frame: 33% of the crop .* 400x100 picture; allowed are 25%"):
             self.box((100, -10, 100, 150), width=400, height=100)
 
+    def test_edge_reject_takes_the_rule_as_it_is(self) -> None:
+        """FOMM's VoxCeleb crops: nothing that leaves the picture, nothing moved."""
+        strict = CropSettings(margin=0.1, edge="reject")
+        with pytest.raises(Rejected, match="off_frame: 8% .* allowed are 0%"):
+            square_track(np.array([(10.0, 10, 100, 80)]), 400, 300, strict)
+        assert square_track(np.array([(20.0, 60, 100, 80)]), 400, 300, strict) == [CropBox(10, 40, 120, 120)]
 
-class TestFrame:
+
+def test_the_given_box_is_taken_as_it_is_and_stretched() -> None:
+    boxes = np.array([(30.4, 20.2, 80.0, 100.0), (40.0, 20.0, 80.0, 100.0)])
+    assert vox_metadata(boxes, 400, 300, CropSettings()) == [CropBox(30, 20, 90, 100)] * 2
+    assert vox_metadata(np.array([(350.0, -10, 80, 100)]), 400, 300, CropSettings()) == [CropBox(350, 0, 50, 90)]
+    with pytest.raises(Rejected, match="off_frame: the given box 500-20-580-120 is outside 400x300"):
+        vox_metadata(np.array([(500.0, 20, 80, 100)]), 400, 300, CropSettings())
+
+
+def test_a_square_that_follows_the_face() -> None:
+    boxes = np.array([(100.0, 100, 60, 80), (140.0, 100, 60, 80), (0.0, 0, 60, 80)])
+    assert ff_1_3(boxes, 400, 300, CropSettings()) == [
+        CropBox(78, 88, 104, 104),
+        CropBox(118, 88, 104, 104),
+        CropBox(0, 0, 104, 104),
+    ]
+
+
+class TestCut:
+    picture = Picture(av.VideoFrame.from_ndarray(np.ascontiguousarray(PORTRAIT), "rgb24"))
+
     def test_inside(self) -> None:
-        assert np.array_equal(crop_frame(PORTRAIT, CropBox(30, 20, 64), 64), PORTRAIT[20:84, 30:94])
+        assert np.array_equal(CropBox(30, 20, 64, 64).cut(self.picture, 64), PORTRAIT[20:84, 30:94])
 
     def test_outside_the_edge_goes_on(self) -> None:
         side = PORTRAIT.shape[0]
         padded = np.pad(PORTRAIT, ((10, 30), (20, 20), (0, 0)), mode="edge")
-        assert np.array_equal(crop_frame(PORTRAIT, CropBox(-20, -10, side + 40), side + 40), padded)
+        assert np.array_equal(CropBox(-20, -10, side + 40, side + 40).cut(self.picture, side + 40), padded)
 
     def test_shrinking_averages(self) -> None:
         expected = PORTRAIT[:256, :256].reshape(64, 4, 64, 4, 3).mean(axis=(1, 3))
-        assert np.abs(crop_frame(PORTRAIT, CropBox(0, 0, 256), 64) - expected).max() <= 0.5
+        assert np.abs(CropBox(0, 0, 256, 256).cut(self.picture, 64) - expected).max() <= 0.5
 
     def test_enlarging_is_smooth(self) -> None:
         ramp = np.repeat(np.arange(0, 128, 4, dtype=np.uint8)[None, :, None], 32, axis=0).repeat(3, axis=2)
-        large = crop_frame(ramp, CropBox(0, 0, 32), 128)[64, 8:-8, 0].astype(int)
+        picture = Picture(av.VideoFrame.from_ndarray(np.ascontiguousarray(ramp), "rgb24"))
+        large = CropBox(0, 0, 32, 32).cut(picture, 128)[64, 8:-8, 0].astype(int)
         assert large.shape == (112,) and set(np.diff(large)) <= {0, 1, 2}
+
+    def test_stretched(self) -> None:
+        expected = PORTRAIT[:256, :128].reshape(64, 4, 64, 2, 3).mean(axis=(1, 3))
+        assert np.abs(CropBox(0, 0, 128, 256).cut(self.picture, 64) - expected).max() <= 0.5
+
+
+def real_rows(folder: Path, *names: str, **changes: Any) -> list[Row]:
+    rows = []
+    for name in names:
+        path = folder / "real" / "videos" / f"{name}.mp4"
+        named = {"video_id": name, "role": "source", "person_id": name, "action": "", "path": str(path)}
+        rows.append({**named, **changes, **probe(path), "status": "ok", "reason": "", "detail": ""})
+    return rows
 
 
 @pytest.mark.real
 def test_real_clips(tmp_path: Path, real_data: Path) -> None:
     """Uneven times, 720p at 30 fps and a small webcam picture give faces in the middle of 256x256 at 25 fps."""
-    rows = []
-    for video_id in ("vr-1", "lp-s18", "clm-cap12"):
-        path = real_data / "real" / "videos" / f"{video_id}.mp4"
-        named = {"video_id": video_id, "role": "source", "person_id": video_id, "action": "", "path": str(path)}
-        rows.append({**named, "start_s": 2.5, "end_s": 3.7, **probe(path), "status": "ok", "reason": "", "detail": ""})
+    rows = real_rows(real_data, "vr-1", "lp-s18", "clm-cap12", start_s=2.5, end_s=3.7)
     write_table(rows, tmp_path / "ingested.parquet", INGESTED)
     for row in crop(tmp_path, tmp_path / "ingested.parquet").values():
         assert (row["status"], row["frames"]) == ("ok", 30)
@@ -185,3 +290,20 @@ def test_real_clips(tmp_path: Path, real_data: Path) -> None:
             left, top, width, height = faces[0].box
             assert len(faces) == 1 and 90 < height < 200
             assert abs(left + width / 2 - 128) < 30 and abs(top + height / 2 - 128) < 30
+
+
+@pytest.mark.real
+def test_real_clips_joined_are_taken_apart(tmp_path: Path, real_data: Path) -> None:
+    """Two people in one file, one after the other: one is kept, and the cut is known to the frame."""
+    frames = [
+        cv2.resize(frame, (512, 512), interpolation=cv2.INTER_AREA)
+        for name, end in (("vr-4", 1.2), ("lp-d3", 2.0))
+        for frame in read_frames(real_data / "real" / "videos" / f"{name}.mp4", fps=25, end_s=end)
+    ]
+    path = write_working_clip(tmp_path / "two.mp4", frames, 25).path
+    named = {"video_id": "two", "role": "source", "person_id": "p", "action": "", "path": str(path)}
+    row = {**named, **probe(path), "status": "ok", "reason": "", "detail": ""}
+    write_table([row], tmp_path / "ingested.parquet", INGESTED)
+    cut = crop(tmp_path, tmp_path / "ingested.parquet")["two"]
+    assert (cut["frames"], cut["dropped_frames"], cut["kept_from_s"]) == (50, 30, 1.2)
+    assert json.loads(cut["cuts"]) == [{"time_s": 1.2, "what": "shot"}]

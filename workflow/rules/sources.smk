@@ -1,4 +1,7 @@
-"""Sources and drivers: what the files are, and one square clip of one face from each."""
+"""Sources and drivers: what the files are, one square clip of one face from each, and which of them are used."""
+
+#: With a choice to make, crops are candidates until all of them are known.
+CROPS = "candidates" if CONFIG.sources.select else "crop"
 
 
 rule ingest:
@@ -28,7 +31,7 @@ rule crop:
     input:
         ingested="<results>/ingest/{role}/{shard}.parquet",
     output:
-        table="<results>/crop/{role}/{shard}.parquet",
+        table=f"<results>/{CROPS}/{{role}}/{{shard}}.parquet",
     log:
         "<logs>/crop/{role}/{shard}.log",
     benchmark:
@@ -43,3 +46,94 @@ rule crop:
         code=code_digest("faces.crop"),
     script:
         "../scripts/crop.py"
+
+
+if CONFIG.sources.select:
+
+    rule choose_sources:
+        """Choose the sources among all crops: even over people, length and face size, no pixels twice."""
+        input:
+            crops=tables("<results>/candidates/source/{shard}.parquet"),
+        output:
+            table="<results>/sources/choice.parquet",
+        log:
+            "<logs>/choose_sources.log",
+        benchmark:
+            "<benchmarks>/choose_sources.tsv"
+        conda:
+            "../../envs/media.yaml"
+        resources:
+            mem_mb=4000,
+            runtime=30,
+        params:
+            settings=CONFIG.sources.select.model_dump(mode="json"),
+            seed=CONFIG.seed,
+            code=code_digest("sources.selection"),
+        script:
+            "../scripts/choose_sources.py"
+
+    rule keep_chosen:
+        """Write the crops of a shard again with what was not chosen marked so; drivers are all kept."""
+        input:
+            crops="<results>/candidates/{role}/{shard}.parquet",
+            choice=lambda wildcards: (
+                "<results>/sources/choice.parquet"
+                if wildcards.role == "source"
+                else []
+            ),
+        output:
+            table="<results>/crop/{role}/{shard}.parquet",
+        log:
+            "<logs>/keep_chosen/{role}/{shard}.log",
+        benchmark:
+            "<benchmarks>/keep_chosen/{role}/{shard}.tsv"
+        conda:
+            "../../envs/media.yaml"
+        resources:
+            mem_mb=1000,
+            runtime=10,
+        params:
+            code=code_digest("sources.selection"),
+        script:
+            "../scripts/keep_chosen.py"
+
+
+rule source_pages:
+    """Quality of sources and drivers as a page, all crops on a sheet, and a list of the videos one lacks."""
+    input:
+        ingest_source=tables("<results>/ingest/source/{shard}.parquet"),
+        ingest_driver=tables(
+            "<results>/ingest/driver/{shard}.parquet", shards=DRIVER_SHARDS
+        ),
+        crop_source=tables("<results>/crop/source/{shard}.parquet"),
+        crop_driver=tables(
+            "<results>/crop/driver/{shard}.parquet", shards=DRIVER_SHARDS
+        ),
+    output:
+        page=report(
+            "<results>/report/sources.html",
+            category="Dataset",
+            labels={"what": "sources and drivers"},
+            caption="../report/sources.rst",
+        ),
+        crops=report(
+            "<results>/report/crops.png",
+            category="Dataset",
+            labels={"what": "crops"},
+            caption="../report/crops.rst",
+        ),
+        missing="<results>/sources/missing.tsv",
+    log:
+        "<logs>/source_pages.log",
+    benchmark:
+        "<benchmarks>/source_pages.tsv"
+    conda:
+        "../../envs/media.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        refused=digest(ROAD.refused()),
+        code=code_digest("report.quality_page"),
+    script:
+        "../scripts/source_pages.py"

@@ -1,28 +1,28 @@
 """From a video of somebody talking to a square clip in which the face stays put.
 
-One box serves the whole clip: a box that followed the face would turn head motion into camera motion. The video is
-decoded twice, once to find the box and once to cut it, because 1024 frames of 1080p are 6 GB and the box is known
-only after the last look.
+One box serves the whole clip (but for the policy ff-1.3): a box that followed the face would turn head motion into
+camera motion. Where the video is cut, the longest part with one person in it is kept; the row says what was not.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import islice
+from itertools import pairwise
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from deepfakemnist.errors import Failed, Rejected
-from deepfakemnist.faces.detect import Face, FaceDetector
-from deepfakemnist.faces.track import Track, main_track, track_faces
-from deepfakemnist.media.decode import read_frames
+from deepfakemnist.faces.detect import FaceDetector
+from deepfakemnist.faces.footage import Footage, given_boxes, read_footage
+from deepfakemnist.faces.policies import POLICIES, CropBox
+from deepfakemnist.faces.quality import brightness, check_quality, interpolated_share, pose_ranges, sharpness
+from deepfakemnist.faces.shots import Cut
+from deepfakemnist.faces.track import Track
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.media.ffmpeg import find_ffmpeg
 from deepfakemnist.settings import CropSettings
@@ -30,27 +30,6 @@ from deepfakemnist.shards import Tally, run_shard
 from deepfakemnist.tables import CROPPED, OK, Row, read_rows
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class CropBox:
-    """A square in upright source pixels; it may reach outside the picture."""
-
-    left: int
-    top: int
-    side: int
-
-    def outside(self, width: int, height: int) -> float:
-        """Return the share of the square, 0..1, that lies outside a picture of the given size."""
-        across = max(0, min(self.left + self.side, width) - max(self.left, 0))
-        down = max(0, min(self.top + self.side, height) - max(self.top, 0))
-        return 1 - across * down / self.side**2
-
-    def shifted_inside(self, width: int, height: int) -> CropBox:
-        """Return the square moved just far enough to lie in the picture, or centred on it where it is too large."""
-        left = min(max(self.left, 0), width - self.side) if self.side <= width else (width - self.side) // 2
-        top = min(max(self.top, 0), height - self.side) if self.side <= height else (height - self.side) // 2
-        return CropBox(left, top, self.side)
 
 
 def crop_shard(
@@ -66,7 +45,7 @@ def crop_shard(
     """Cut the face clip of every usable row of ``ingested`` and write ``table`` (``tables.CROPPED``).
 
     Args:
-        ingested: table of videos with path, start_s and end_s.
+        ingested: table of videos (``tables.INGESTED``).
         table: table to write.
         folder: where the clips go, as ``<video_id>.mp4``, lossless.
         settings: size, rate, and what counts as a usable face.
@@ -74,8 +53,8 @@ def crop_shard(
         ffmpeg: program to use; None searches.
         max_failed_fraction: see :func:`deepfakemnist.shards.run_shard`.
 
-    Reasons beside those of reading a video: rejected with too_short, no_face, face_lost, face_too_small, off_frame;
-    failed with source_changed.
+    Reasons beside those of reading a video: rejected with too_short, no_face, face_lost, face_too_small, off_frame,
+    no_box, not_square, box_guessed, turns_too_far, blurred, too_dark or too_bright; failed with source_changed.
     """
     find_ffmpeg(ffmpeg)  # complain before the first video
     detector = FaceDetector(settings.min_score, settings.detect_max_side)
@@ -92,124 +71,119 @@ def crop_video(
     Raises: Rejected, Failed; see :func:`crop_shard`.
     """
     _check_unchanged(row)
-    looks: list[tuple[int, list[Face]]] = []
-    total, height, width = 0, 0, 0
-    for total, frame in enumerate(_frames(row, settings), start=1):
-        height, width = frame.shape[:2]
-        if (total - 1) % settings.detect_every == 0:
-            looks.append((total - 1, detector(frame)))
-    if total < settings.min_frames:
-        raise Rejected(
-            "too_short", f"{total} frames at {settings.fps:g} fps; at least {settings.min_frames} are needed"
-        )
-    track = usable_track(looks, settings)
-    box = crop_box(track.boxes(range(total)), width, height, settings)
-    log.debug("%s: %s of a %dx%d picture", row["video_id"], box, width, height)
+    policy = policy_of(row, settings)
+    footage = read_footage(row, settings, detector)
+    cuts = footage.cuts() if settings.split_shots else []
+    part, track = choose_part(footage, cuts)
+    boxes = given_boxes(row, [frame / settings.fps for frame in part])
+    if boxes is None:
+        boxes = track.boxes(part)
+    path_of_box = POLICIES[policy](boxes, footage.width, footage.height, settings)
+    log.debug("%s: %s of a %dx%d picture", row["video_id"], path_of_box[0], footage.width, footage.height)
 
-    sharpness: list[float] = []
-    brightness: list[float] = []
+    looks = [look.frame for look in footage.looks if look.frame in part]
+    start = row["start_s"] or 0.0
+    found: Row = {
+        "fps": settings.fps,
+        "size": settings.size,
+        **_box_columns(path_of_box, footage),
+        "policy": policy,
+        "kept_from_s": start + part.start / settings.fps,
+        "kept_to_s": start + part.stop / settings.fps,
+        "dropped_frames": footage.frames - len(part),
+        "cuts": json.dumps([{"time_s": round(start + cut.frame / settings.fps, 3), "what": cut.what} for cut in cuts]),
+        "face_px": track.side,
+        "face_fraction": len(track.frames) / len(looks),
+        "face_score": float(np.mean([face.score for face in track.faces])),
+        "interpolated": interpolated_share(part, looks, track.frames),
+        **pose_ranges(track.faces, footage.width, footage.height),
+        "source_sha256": row["sha256"],
+    }
+    sharp: list[float] = []
+    bright: list[float] = []
 
     def crops() -> Iterator[np.ndarray]:
-        for number, frame in enumerate(_frames(row, settings)):
-            crop = crop_frame(frame, box, settings.size)
+        for number, crop in enumerate(cut_out(footage, part, path_of_box, settings.size)):
             if number % settings.detect_every == 0:
-                luma = cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY)
-                sharpness.append(float(cv2.Laplacian(luma, cv2.CV_64F).var()))
-                brightness.append(float(luma.mean()))
+                sharp.append(sharpness(crop))
+                bright.append(brightness(crop))
             yield crop
 
     path = folder / f"{row['video_id']}.mp4"
     clip = write_working_clip(path, crops(), settings.fps, ffmpeg=ffmpeg)
-    return {
-        "path": str(path),
-        "frames": clip.frames,
-        "fps": settings.fps,
-        "size": settings.size,
-        "box_left": float(box.left),
-        "box_top": float(box.top),
-        "box_side": float(box.side),
-        "face_px": track.side,
-        "face_fraction": len(track.frames) / len(looks),
-        "face_score": float(np.mean([face.score for face in track.faces])),
-        "sharpness": float(np.median(sharpness)),
-        "brightness": float(np.mean(brightness)),
-        "source_sha256": row["sha256"],
-        "pixels_sha256": clip.pixels_sha256,
-    }
+    found |= {"sharpness": float(np.median(sharp)), "brightness": float(np.mean(bright))}
+    try:
+        check_quality(found, settings)
+    except Rejected:
+        path.unlink()
+        raise
+    return {"path": str(path), "frames": clip.frames, "pixels_sha256": clip.pixels_sha256, **found}
 
 
-def usable_track(looks: list[tuple[int, list[Face]]], settings: CropSettings) -> Track:
-    """Return the track of the clip's main face.
+def policy_of(row: Row, settings: CropSettings) -> str:
+    """Return the policy of a row: the config's, but as-cropped for crops, and square-track for a driver without boxes.
 
-    Args:
-        looks: frame number and faces of every looked-at frame.
-        settings: min_iou, min_face_fraction and min_face_px count.
-
-    Raises: Rejected with reason no_face, face_lost or face_too_small.
+    Raises: Rejected with reason no_box for a source without the box that the policy wants.
     """
-    track = main_track(track_faces(looks, settings.min_iou))
-    if track is None:
-        raise Rejected("no_face", f"no face of score {settings.min_score:g} or more in {len(looks)} looked-at frames")
-    share = len(track.frames) / len(looks)
-    if share < settings.min_face_fraction:
-        raise Rejected(
-            "face_lost",
-            f"the face is in {share:.0%} of {len(looks)} looked-at frames; at least {settings.min_face_fraction:.0%} "
-            "are needed",
-        )
-    if track.side < settings.min_face_px:
-        raise Rejected(
-            "face_too_small", f"median side {track.side:.0f} px; at least {settings.min_face_px:g} are needed"
-        )
-    return track
+    if row.get("cropped"):
+        return "as-cropped"
+    if settings.policy != "vox-metadata" or row.get("boxes"):
+        return settings.policy
+    if row["role"] == "driver":
+        return "square-track"
+    raise Rejected(
+        "no_box", "crop.policy vox-metadata takes boxes that come with the videos, from vox_metadata or voxceleb1"
+    )
 
 
-def crop_box(boxes: np.ndarray, width: int, height: int, settings: CropSettings) -> CropBox:
-    """Return the one square that holds every face box of a clip with room around.
+def choose_part(footage: Footage, cuts: Sequence[Cut]) -> tuple[range, Track]:
+    """Return the longest part between cuts that shows one face well enough, and the track of that face.
 
-    The square is the union of the boxes, made square by its longer side and grown by ``margin`` of it on every side.
-    It is no larger than the picture's shorter side as long as the union fits, and moved inside the picture: a face off
-    the centre looks better than a picture that ends before the crop does. What is still outside is padded.
-
-    Args:
-        boxes: (N,4) left, top, width, height in pixels of the picture.
-        width, height: size of the picture.
-        settings: margin and max_padding count.
-
-    Raises: Rejected with reason off_frame when more than max_padding of the square would be padding.
+    Raises: Rejected with reason too_short, or with what is wrong with the longest part.
     """
-    left, top = boxes[:, :2].min(axis=0)
-    right, bottom = (boxes[:, :2] + boxes[:, 2:]).max(axis=0)
-    union = max(1, math.ceil(max(right - left, bottom - top)))
-    side = min(round(union * (1 + 2 * settings.margin)), max(union, min(width, height)))
-    centred = CropBox(round((left + right - side) / 2), round((top + bottom - side) / 2), side)
-    box = centred.shifted_inside(width, height)
-    if box.outside(width, height) > settings.max_padding:
+    settings = footage.settings
+    edges = [0, *(cut.frame for cut in cuts), footage.frames]
+    parts = sorted((range(*pair) for pair in pairwise(edges)), key=lambda part: (-len(part), part.start))
+    if len(parts[0]) < settings.min_frames:
+        among = f", the longest of {len(parts)} parts between cuts" if cuts else ""
         raise Rejected(
-            "off_frame",
-            f"{box.outside(width, height):.0%} of the crop would lie outside the {width}x{height} picture; "
-            f"allowed are {settings.max_padding:.0%}",
+            "too_short",
+            f"{len(parts[0])} frames at {settings.fps:g} fps{among}; at least {settings.min_frames} are needed",
         )
-    return box
+    first: Rejected | None = None
+    for part in parts:
+        if len(part) < settings.min_frames:
+            break
+        try:
+            return part, footage.track_in(part)
+        except Rejected as verdict:
+            first = first or verdict
+    assert first is not None
+    raise first
 
 
-def crop_frame(frame: np.ndarray, box: CropBox, size: int) -> np.ndarray:
-    """Return the square of an (H,W,3) uint8 frame, resized to (size,size,3); outside the picture its edge goes on."""
-    height, width = frame.shape[:2]
-    right, bottom = box.left + box.side, box.top + box.side
-    inside = frame[max(box.top, 0) : max(bottom, 0), max(box.left, 0) : max(right, 0)]
-    padding = (max(-box.top, 0), max(bottom - height, 0), max(-box.left, 0), max(right - width, 0))
-    if any(padding):
-        inside = cv2.copyMakeBorder(inside, *padding, cv2.BORDER_REPLICATE)
-    if box.side == size:
-        return np.ascontiguousarray(inside)
-    method = cv2.INTER_AREA if box.side > size else cv2.INTER_CUBIC
-    return cv2.resize(inside, (size, size), interpolation=method)
+def cut_out(footage: Footage, part: range, boxes: Sequence[CropBox], size: int) -> Iterator[np.ndarray]:
+    """Yield the crops of a part, one per frame."""
+    begin = 0
+    for picture, times in footage.pictures():
+        wanted = range(max(begin, part.start), min(begin + times, part.stop))
+        crop: np.ndarray | None = None
+        for frame in wanted:
+            box = boxes[frame - part.start]
+            if crop is None or box != boxes[frame - part.start - 1]:
+                crop = box.cut(picture, size)
+            yield crop
+        begin += times
+        if begin >= part.stop:
+            return
 
 
-def _frames(row: Row, settings: CropSettings) -> Iterator[np.ndarray]:
-    frames = read_frames(row["path"], fps=settings.fps, start_s=row["start_s"], end_s=row["end_s"])
-    return islice(frames, settings.max_frames)
+def _box_columns(boxes: Sequence[CropBox], footage: Footage) -> Row:
+    """Return the columns that tell the box; the median one where it follows the face."""
+    left, top, width, height = np.median([(box.left, box.top, box.width, box.height) for box in boxes], axis=0)
+    padded = float(np.mean([box.outside(footage.width, footage.height) for box in boxes]))
+    names = ("box_left", "box_top", "box_width", "box_height", "box_side", "padded")
+    return dict(zip(names, map(float, (left, top, width, height, max(width, height), padded)), strict=True))
 
 
 def _check_unchanged(row: Row) -> None:

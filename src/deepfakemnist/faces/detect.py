@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from deepfakemnist.errors import ConfigError
+from deepfakemnist.media.picture import Picture
 
 #: face_detection_yunet_2023mar.onnx, byte for byte that of OpenCV Zoo.
 YUNET_SHA256 = "8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4"
@@ -74,6 +75,21 @@ class FaceDetector:
             for row in found
         ]
         return sorted(faces, key=lambda face: -face.score)
+
+    def look(self, picture: Picture) -> tuple[list[Face], np.ndarray]:
+        """Return the faces of a video's picture in its own pixels, best score first, and the small copy looked at."""
+        small = picture.shrunk(self.max_side)
+        across, down = picture.width / small.shape[1], picture.height / small.shape[0]
+        scale = np.array([across, down], np.float32)
+        faces = [
+            Face(
+                box=(face.box[0] * across, face.box[1] * down, face.box[2] * across, face.box[3] * down),
+                landmarks=face.landmarks * scale,
+                score=face.score,
+            )
+            for face in self(small)
+        ]
+        return faces, small
 
 
 @cache

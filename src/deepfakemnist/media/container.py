@@ -15,6 +15,9 @@ corrupt             failed   a packet cannot be decoded, or decodes to a damaged
 no_frames           failed   the video stream is empty
 no_video_stream     rejected audio only, or nothing but a cover picture
 bit_depth           rejected more than 8 bits per component; transform it to 8 bits first
+hdr                 rejected brightness coded for HDR (PQ or HLG); map its tones first
+interlaced          rejected two moments in one frame; deinterlace it first
+transparent         rejected pixels that are not opaque have no colour of their own
 rotation            rejected display rotation that is no multiple of 90 degrees
 size_changes        rejected frames of different sizes in one stream
 outside_the_video   rejected the wanted segment is not in the video (:mod:`.decode`)
@@ -37,10 +40,20 @@ from deepfakemnist.errors import Failed, Rejected
 
 #: Containers of moving pictures. Everything else is refused before it is parsed: playlists and image lists would make
 #: ffmpeg open other files, a picture would count as a one-frame video.
-_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,nut"
-_SIGNATURES = ((4, b"ftyp"), (4, b"moov"), (4, b"mdat"), (0, b"\x1a\x45\xdf\xa3"), (0, b"RIFF"), (0, b"OggS"))
+_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,nut,gif"
+_SIGNATURES = (
+    (0, b"GIF8"),
+    (4, b"ftyp"),
+    (4, b"moov"),
+    (4, b"mdat"),
+    (0, b"\x1a\x45\xdf\xa3"),
+    (0, b"RIFF"),
+    (0, b"OggS"),
+)
 #: Codecs whose packets may hold no picture of their own (hidden reference frames, packed B-frames).
 _PICTURELESS_PACKETS = {"vp8", "mpeg4", "msmpeg4v3"}
+#: Transfer characteristics of HDR: SMPTE ST 2084 (PQ) and ARIB STD-B67 (HLG).
+_HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 #: Header durations are rounded, and the last frame's duration is a guess in MKV.
 _END_TOLERANCE_S = 0.25
 
@@ -168,6 +181,8 @@ def _video_stream(path: Path, container: InputContainer) -> VideoStream:
             f"{path}: {depth} bits per component ({stream.codec_context.pix_fmt}); allowed are 8. Convert it first, "
             "with tone mapping if it is HDR",
         )
+    if stream.metadata.get("alpha_mode") == "1":  # WebM keeps transparency beside the picture, where decoders skip it
+        raise Rejected("transparent", f"{path}: its pixels have transparency; put it on a background first")
     return stream
 
 
@@ -194,10 +209,22 @@ def _has_sample_table(video: Video) -> bool:
 
 
 def _check_frame(video: Video, frame: av.VideoFrame, size: tuple[int, int] | None) -> None:
+    where = f"{video.path}: the frame at {frame.time} s"
     if frame.is_corrupt:
-        raise Failed("corrupt", f"{video.path}: the frame at {frame.time} s is damaged")
+        raise Failed("corrupt", f"{where} is damaged")
+    if frame.interlaced_frame:
+        raise Rejected("interlaced", f"{where} is interlaced; deinterlace the video first, e.g. by ffmpeg's bwdif")
+    if frame.color_trc in _HDR_TRANSFERS:
+        raise Rejected("hdr", f"{where} is {_HDR_TRANSFERS[frame.color_trc]}; map its tones to SDR first")
+    if any(component.is_alpha for component in frame.format.components) and _opacity(frame) < 255:
+        raise Rejected("transparent", f"{where} has pixels that are not opaque; put it on a background first")
     if size is not None and (frame.width, frame.height) != size:
         raise Rejected("size_changes", f"{video.path}: {size} becomes {(frame.width, frame.height)} at {frame.time} s")
+
+
+def _opacity(frame: av.VideoFrame) -> int:
+    """Return the smallest alpha of a frame, 0..255."""
+    return int(frame.reformat(format="rgba").to_ndarray()[..., 3].min())
 
 
 def _stated_end(video: Video) -> float:

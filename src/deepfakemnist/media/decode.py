@@ -9,14 +9,11 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace, Interpolation
 
 from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.media.container import every_frame, frames_from, open_video
+from deepfakemnist.media.picture import Picture
 
-#: Bit-exact scaling gives the same pixels with and without SIMD, hence on every machine.
-_SCALER = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
-_UNSPECIFIED_MATRIX = 2  # AVCOL_SPC_UNSPECIFIED
 #: MKV rounds times to 1 ms; a frame that much late is still on time.
 _ROUNDING_S = Fraction(1, 1000)
 #: How much of a wanted segment may be missing at its end: sheets round to tenths of a second.
@@ -42,30 +39,56 @@ def read_frames(
             good once the iterator has run out. A segment is read from the key frame before it to its end and no
             further; what lies outside is not judged.
     """
-    start = Fraction(start_s or 0).limit_denominator(10**6)
-    end = None if end_s is None else Fraction(end_s).limit_denominator(10**6)
-    if start < 0 or (end is not None and end <= start) or (fps is not None and fps <= 0):
-        raise ValueError(f"allowed are 0 <= start_s < end_s and fps > 0, not start_s={start_s} end_s={end_s} fps={fps}")
+    for picture, times in read_pictures(path, fps=fps, start_s=start_s, end_s=end_s):
+        image = picture.rgb()
+        for _ in range(times - 1):
+            yield image.copy()  # a caller may draw into what it gets
+        yield image
+
+
+def read_pictures(
+    path: Path | str, *, fps: float | None = None, start_s: float | None = None, end_s: float | None = None
+) -> Iterator[tuple[Picture, int]]:
+    """Yield what :func:`read_frames` does before it is RGB: each picture, and how many times in a row it is wanted."""
+    start, end = _segment(start_s, end_s)
+    if fps is not None and fps <= 0:
+        raise ValueError(f"allowed are rates fps > 0, not {fps}")
     # limit_denominator finds 30000/1001 behind 29.97002997
     step = None if fps is None else 1 / Fraction(fps).limit_denominator(1001)
-    given, until = 0, Fraction(0)
-    for begin, until, frame in _on_screen(Path(path), start, may_jump=end is not None):
+    given = 0
+    for begin, until, frame in shown_frames(path, start_s=start_s, end_s=end_s):
         if step is None:
-            wanted = int(begin >= start - _ROUNDING_S and (end is None or begin < end - _ROUNDING_S))
+            wanted = int(begin >= start - _ROUNDING_S)
         else:
             stop = until if end is None else min(until, end)
             wanted = ceil((stop - _ROUNDING_S - start) / step) - given
         if wanted > 0:
             given += wanted
-            image = _upright_rgb(frame)
-            for _ in range(wanted - 1):
-                yield image.copy()  # a caller may draw into what it gets
-            yield image
+            yield Picture(frame), wanted
+    if given == 0:
+        raise _outside(path, start, end, until)
+
+
+def shown_frames(
+    path: Path | str, *, start_s: float | None = None, end_s: float | None = None
+) -> Iterator[tuple[Fraction, Fraction, av.VideoFrame]]:
+    """Yield (begin, until, frame) of a segment: the seconds after the first frame between which each is on screen.
+
+    The first may have begun before ``start_s`` when the segment was to be resampled; without an end the file is read
+    to its end and proven whole.
+
+    Raises: as :func:`read_frames`.
+    """
+    start, end = _segment(start_s, end_s)
+    until, shown = Fraction(0), False
+    for begin, until, frame in _on_screen(Path(path), start, may_jump=end is not None):
+        if until > start + _ROUNDING_S and (end is None or begin < end - _ROUNDING_S):
+            shown = True
+            yield begin, until, frame
         if end is not None and until >= end - _ROUNDING_S:
             break
-    if given == 0 or (end is not None and until < end - _SEGMENT_SLACK_S):
-        wish = f"{float(start):.2f} s to {'the end' if end is None else f'{float(end):.2f} s'}"
-        raise Rejected("outside_the_video", f"{path}: {wish} is wanted, the video has {float(until):.2f} s")
+    if not shown or (end is not None and until < end - _SEGMENT_SLACK_S):
+        raise _outside(path, start, end, until)
 
 
 def read_clip(path: Path | str) -> np.ndarray:
@@ -76,23 +99,17 @@ def read_clip(path: Path | str) -> np.ndarray:
     return np.stack(list(read_frames(path)))
 
 
-def frame_rotation(frame: av.VideoFrame) -> int:
-    """Return the degrees, 0, 90, 180 or 270, by which a frame must be turned counter-clockwise to stand upright.
-
-    Raises: Rejected with reason rotation for anything between.
-    """
-    if frame.rotation % 90:
-        raise Rejected("rotation", f"display rotation is {frame.rotation} degrees; allowed are multiples of 90")
-    return int(frame.rotation % 360)
+def _segment(start_s: float | None, end_s: float | None) -> tuple[Fraction, Fraction | None]:
+    start = Fraction(start_s or 0).limit_denominator(10**6)
+    end = None if end_s is None else Fraction(end_s).limit_denominator(10**6)
+    if start < 0 or (end is not None and end <= start):
+        raise ValueError(f"allowed are 0 <= start_s < end_s, not start_s={start_s} end_s={end_s}")
+    return start, end
 
 
-def _upright_rgb(frame: av.VideoFrame) -> np.ndarray:
-    # Untagged video is read as BT.601, as ffmpeg and OpenCV do.
-    matrix = Colorspace.SMPTE170M if frame.colorspace == _UNSPECIFIED_MATRIX else None
-    picture = frame.reformat(
-        format="rgb24", src_colorspace=matrix, interpolation=_SCALER, dst_color_range=ColorRange.JPEG, threads=1
-    ).to_ndarray()
-    return np.ascontiguousarray(np.rot90(picture, frame_rotation(frame) // 90))
+def _outside(path: Path | str, start: Fraction, end: Fraction | None, length: Fraction) -> Rejected:
+    wish = f"{float(start):.2f} s to {'the end' if end is None else f'{float(end):.2f} s'}"
+    return Rejected("outside_the_video", f"{path}: {wish} is wanted, the video has {float(length):.2f} s")
 
 
 def _on_screen(path: Path, start: Fraction, may_jump: bool) -> Iterator[tuple[Fraction, Fraction, av.VideoFrame]]:

@@ -1,4 +1,4 @@
-"""What a video file is, found by decoding all of it; there is no need for ffprobe.
+"""What a video file is, found by decoding all of it, or all of a segment; there is no need for ffprobe.
 
 A file that cannot be read whole raises; the reasons stand in :mod:`.container`.
 """
@@ -12,37 +12,40 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from deepfakemnist.media.container import bit_depth, every_frame, open_video
-from deepfakemnist.media.decode import frame_rotation, frame_time
+from deepfakemnist.media.container import bit_depth, open_video
+from deepfakemnist.media.decode import shown_frames
+from deepfakemnist.media.picture import frame_rotation
 
 #: Steps between frames may differ by this share of the usual one before the rate counts as variable; MKV's
 #: milliseconds alone make 33 and 34 ms of 30 frames per second.
 _STEP_SPREAD = 0.1
 
 
-def probe(path: Path | str) -> dict[str, Any]:
+def probe(path: Path | str, start_s: float | None = None, end_s: float | None = None) -> dict[str, Any]:
     """Return the columns of ``tables.INGESTED`` that a file itself tells.
 
     Keys: codec, pix_fmt, bit_depth, width and height (as stored, before rotation), rotation (degrees to turn the
     stored picture counter-clockwise), fps (frames over duration), variable_rate, duration_s (by frame times), frames,
     bytes, sha256.
 
+    Args:
+        path: video file.
+        start_s, end_s: segment that is wanted, seconds. With an end only the segment is decoded and told of, since an
+            hour of video may be named by hundreds of segments.
+
     Raises: Failed for a broken file, Rejected for one that is whole but not usable; see :mod:`.container`.
     """
     path = Path(path)
-    times: list[Fraction] = []
     with open_video(path) as video:
-        codec = video.stream.codec_context
-        for frame in every_frame(video):
-            if not times:
-                facts = {"width": frame.width, "height": frame.height, "rotation": frame_rotation(frame)}
-                pix_fmt = frame.format.name
-                last = video.frame_duration
-            times.append(frame_time(frame, times[-1] + last if times else Fraction(0)))
-            last = frame.duration * video.tick or last
-        depth = bit_depth(video.stream)
-        name = codec.name
-    duration = times[-1] - times[0] + last
+        name, depth = video.stream.codec_context.name, bit_depth(video.stream)
+    times: list[Fraction] = []
+    for begin, until, frame in shown_frames(path, start_s=start_s, end_s=end_s):
+        if not times:
+            facts = {"width": frame.width, "height": frame.height, "rotation": frame_rotation(frame)}
+            pix_fmt = frame.format.name
+        times.append(begin)
+        end = until
+    duration = end - times[0]
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return {

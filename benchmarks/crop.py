@@ -1,0 +1,161 @@
+"""What cropping costs beside decoding alone, and beside the way the field's code does it.
+
+    python benchmarks/crop.py            prints the table and writes benchmarks/crop.json
+
+A 720p video of a talking head is made here (a portrait that a package ships, moved, 250 frames, H.264 with film grain).
+Rows, each in CPU seconds of this process and its children:
+
+* decoding alone, every picture as stored, and as OpenCV's VideoCapture gives it (BGR);
+* the crop stage without its encoder: decode once, look, cut, measure;
+* the crop stage with everything: that, the lossless encode, and reading the clip back;
+* a HOG detector (dlib) on every frame and a square of 1.3 times its box: what detect_from_video.py of FaceForensics++
+  does before it classifies, likewise without an encoder. dlib is needed for it: pip install dlib-bin==20.0.1.post1
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import dlib
+import numpy as np
+from skimage.data import astronaut
+
+from deepfakemnist.faces.crop import choose_part, crop_video, cut_out
+from deepfakemnist.faces.detect import FaceDetector
+from deepfakemnist.faces.footage import read_footage
+from deepfakemnist.faces.policies import POLICIES
+from deepfakemnist.media.decode import read_pictures
+from deepfakemnist.media.encode import COMMON_OUTPUT
+from deepfakemnist.media.ffmpeg import absolute, find_ffmpeg, frames_input, run_graph
+from deepfakemnist.media.probe import probe
+from deepfakemnist.settings import CropSettings
+from deepfakemnist.tables import Row
+
+WIDTH, HEIGHT, FRAMES, FPS, REPEATS = 1280, 720, 250, 25.0, 5
+HOG_FRAMES = 50  # a fifth of a second each
+FF_SCALE = 1.3
+
+
+def main() -> None:
+    cv2.setNumThreads(1)
+    settings = CropSettings()
+    detector, hog = FaceDetector(settings.min_score, settings.detect_max_side), dlib.get_frontal_face_detector()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        path = film(folder / "head.mp4")
+        row: Row = {"video_id": "head", "path": str(path), "start_s": None, "end_s": None, **probe(path)}
+
+        def decode() -> None:
+            assert sum(times for _, times in read_pictures(path, fps=FPS)) == FRAMES
+
+        def decode_to_bgr() -> None:
+            assert sum(1 for _ in opencv_frames(path)) == FRAMES
+
+        def crop_only() -> None:
+            footage = read_footage(row, settings, detector)
+            part, track = choose_part(footage, footage.cuts())
+            boxes = POLICIES[settings.policy](track.boxes(part), footage.width, footage.height, settings)
+            assert sum(1 for _ in cut_out(footage, part, boxes, settings.size)) == FRAMES
+
+        def stage() -> None:
+            assert crop_video(row, folder / "crops", settings, detector)["frames"] == FRAMES
+
+        def hog_per_frame() -> None:
+            some = islice(opencv_frames(path), HOG_FRAMES)
+            assert sum(hog_crop(frame, hog) is not None for frame in some) == HOG_FRAMES
+
+        works: dict[str, Callable[[], None]] = {
+            "decoding alone": decode,
+            "decoding by OpenCV, to BGR": decode_to_bgr,
+            "crop stage without its encoder": crop_only,
+            "crop stage, encode and check included": stage,
+            "dlib HOG on every frame, no encoder": hog_per_frame,
+        }
+        times: dict[str, list[float]] = {name: [] for name in works}
+        for number in range(REPEATS):  # interleaved, so that a noisy moment hits all alike
+            for what, work in works.items():
+                if what.startswith("dlib") and number > 0:
+                    continue  # slow, and nothing to average against a ratio of dozens
+                frames = HOG_FRAMES if what.startswith("dlib") else FRAMES
+                times[what].append(cpu_seconds(work) / frames)
+    medians = {what: statistics.median(values) for what, values in times.items()}
+    result = {
+        "what": "CPU cost of cropping a 720p talking head, relative to decoding it",
+        "video": f"{WIDTH}x{HEIGHT}, {FRAMES} frames, H.264 crf 20",
+        "repeats": {what: len(values) for what, values in times.items()},
+        "cpu_ms_per_frame_of_decoding_alone": round(1000 * medians["decoding alone"], 2),
+        "ratio": {what: round(value / medians["decoding alone"], 2) for what, value in medians.items()},
+        "python": sys.version.split()[0],
+    }
+    for what, ratio in result["ratio"].items():
+        print(f"{what:40s} {ratio:7.2f}")
+    Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
+
+
+def film(path: Path) -> Path:
+    """Write the test video: the portrait sways over a background with grain."""
+    portrait = cv2.resize(astronaut()[0:300, 60:360], (600, 600), interpolation=cv2.INTER_CUBIC)
+    grain = np.random.default_rng(1).normal(0, 3, (8, HEIGHT, WIDTH, 1))
+
+    def frames() -> list[np.ndarray]:
+        made = []
+        for number in range(FRAMES):
+            scene = np.full((HEIGHT, WIDTH, 3), (70, 90, 110), np.uint8)
+            left, top = 340 + 60 * np.sin(number / 25), 80 + 20 * np.cos(number / 15)
+            matrix = np.array([[1, 0, left], [0, 1, top]], np.float64)
+            cv2.warpAffine(portrait, matrix, (WIDTH, HEIGHT), dst=scene, borderMode=cv2.BORDER_TRANSPARENT)
+            made.append(np.clip(scene + grain[number % 8], 0, 255).astype(np.uint8))
+        return made
+
+    graph = frames_input(WIDTH, HEIGHT, FPS).output(
+        absolute(path), vcodec="libx264", crf=20, preset="fast", pix_fmt="yuv420p", **COMMON_OUTPUT
+    )
+    run_graph(graph, find_ffmpeg(), frames())
+    return path
+
+
+def opencv_frames(path: Path) -> Iterator[np.ndarray]:
+    """Yield the frames of a video as OpenCV's users read them, by one thread."""
+    capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
+    while True:
+        good, frame = capture.read()
+        if not good:
+            return
+        yield frame
+
+
+def hog_crop(frame: np.ndarray, hog: dlib.fhog_object_detector) -> np.ndarray | None:
+    """Cut a square around the first face that dlib finds in a BGR frame, or None without one."""
+    faces = hog(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), 1)
+    if not faces:
+        return None
+    height, width = frame.shape[:2]
+    face = faces[0]
+    side = int(max(face.width(), face.height()) * FF_SCALE)
+    left, top = max(face.center().x - side // 2, 0), max(face.center().y - side // 2, 0)
+    side = min(side, width - left, height - top)
+    return cv2.resize(frame[top : top + side, left : left + side], (256, 256))
+
+
+def cpu_seconds(work: Callable[[], None]) -> float:
+    """Return user and system time that ``work`` took in this process and its children."""
+    before = _used()
+    work()
+    return _used() - before
+
+
+def _used() -> float:
+    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in usage)
+
+
+if __name__ == "__main__":
+    main()

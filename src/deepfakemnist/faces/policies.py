@@ -1,0 +1,161 @@
+"""Crop policies: which rectangle of each picture becomes the square clip, given the boxes of the face.
+
+=============== ===================================================================================================
+square-track    one square around all boxes, grown by a margin: head motion stays head motion. FOMM's crop-video is
+                this rule with margin 0.1, VoxCeleb's crops with edge ``reject`` as well
+vox-metadata    the box that came with the video, stretched to a square, as FOMM's load_videos.py does
+ff-1.3          a square that follows the face, 1.3 times its longer side and never outside the picture, as the
+                FaceForensics++ code cuts frames for detectors; not for animation, it hides head motion
+as-cropped      the whole picture, which must be square: for clips that others have cropped
+=============== ===================================================================================================
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from deepfakemnist.errors import Rejected
+from deepfakemnist.media.picture import Picture, resized
+from deepfakemnist.settings import CropSettings
+
+#: FaceForensics++, classification/detect_from_video.py: scale of get_boundingbox.
+_FF_SCALE = 1.3
+
+
+@dataclass(frozen=True)
+class CropBox:
+    """A rectangle in upright source pixels; it may reach outside the picture."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+    def outside(self, width: int, height: int) -> float:
+        """Return the share of the rectangle, 0..1, that lies outside a picture of the given size."""
+        across = max(0, min(self.left + self.width, width) - max(self.left, 0))
+        down = max(0, min(self.top + self.height, height) - max(self.top, 0))
+        return 1 - across * down / (self.width * self.height)
+
+    def shifted_inside(self, width: int, height: int) -> CropBox:
+        """Return it moved just far enough to lie in the picture, or centred on it where it is too large."""
+        left = min(max(self.left, 0), width - self.width) if self.width <= width else (width - self.width) // 2
+        top = min(max(self.top, 0), height - self.height) if self.height <= height else (height - self.height) // 2
+        return CropBox(left, top, self.width, self.height)
+
+    def evened(self) -> CropBox:
+        """Return it with even edges, at most one pixel smaller: colours are stored for pairs of pixels."""
+        left, top = self.left + self.left % 2, self.top + self.top % 2
+        right, bottom = (self.left + self.width) // 2 * 2, (self.top + self.height) // 2 * 2
+        side = min(right - left, bottom - top)
+        square = self.width == self.height
+        width, height = (side, side) if square else (right - left, bottom - top)
+        return CropBox(left, top, width, height) if width > 0 and height > 0 else self
+
+    def cut(self, picture: Picture, size: int) -> np.ndarray:
+        """Return the rectangle of a picture as (size,size,3) uint8 RGB; outside the picture its edge goes on."""
+        right, bottom = self.left + self.width, self.top + self.height
+        padding = (
+            max(-self.top, 0),
+            max(bottom - picture.height, 0),
+            max(-self.left, 0),
+            max(right - picture.width, 0),
+        )
+        if not any(padding):
+            return picture.scaled_region(self.left, self.top, self.width, self.height, size)
+        above, below, before, behind = padding
+        inside = picture.region(
+            max(self.left, 0), max(self.top, 0), self.width - before - behind, self.height - above - below
+        )
+        return resized(cv2.copyMakeBorder(inside, *padding, cv2.BORDER_REPLICATE), size)
+
+
+def square_track(boxes: np.ndarray, width: int, height: int, settings: CropSettings) -> list[CropBox]:
+    """Return the one square that holds every face box of a clip with room around, once per frame.
+
+    The square is the union of the boxes, made square by its longer side and grown by ``margin`` of it on every side.
+    With edge ``pad`` it is no larger than the picture's shorter side as long as the union fits, and moved inside the
+    picture: a face off the centre looks better than a picture that ends before the crop does. What is still outside is
+    padded. With edge ``reject`` it is what it is, or nothing.
+
+    Args:
+        boxes: (N,4) left, top, width, height in pixels of the picture.
+        width, height: size of the picture.
+        settings: margin, edge and max_padding count.
+
+    Raises: Rejected with reason off_frame when more of the square would be padding than is allowed.
+    """
+    left, top, right, bottom = _union(boxes)
+    union = max(1, math.ceil(max(right - left, bottom - top)))
+    side = round(union * (1 + 2 * settings.margin))
+    if settings.edge == "pad":
+        side = min(side, max(union, min(width, height)))
+    box = CropBox(round((left + right - side) / 2), round((top + bottom - side) / 2), side, side)
+    if settings.edge == "pad":
+        box = box.shifted_inside(width, height)
+    allowed = settings.max_padding if settings.edge == "pad" else 0.0
+    if box.outside(width, height) > allowed:
+        raise Rejected(
+            "off_frame",
+            f"{box.outside(width, height):.0%} of the crop would lie outside the {width}x{height} picture; "
+            f"allowed are {allowed:.0%}",
+        )
+    return [box.evened()] * len(boxes)
+
+
+def vox_metadata(boxes: np.ndarray, width: int, height: int, settings: CropSettings) -> list[CropBox]:
+    """Return the union of the given boxes, cut at the picture's edge and not squared.
+
+    Arguments as for :func:`square_track`. Raises: Rejected with reason off_frame when it is outside the picture.
+    """
+    left, top, right, bottom = _union(boxes)
+    first = (max(0, round(left)), max(0, round(top)))
+    last = (min(width, round(right)), min(height, round(bottom)))
+    if last[0] - first[0] < 2 or last[1] - first[1] < 2:
+        raise Rejected(
+            "off_frame", f"the given box {left:.0f}-{top:.0f}-{right:.0f}-{bottom:.0f} is outside {width}x{height}"
+        )
+    return [CropBox(*first, last[0] - first[0], last[1] - first[1]).evened()] * len(boxes)
+
+
+def ff_1_3(boxes: np.ndarray, width: int, height: int, settings: CropSettings) -> list[CropBox]:
+    """Return a square per frame, 1.3 times the longer side of its box, cut at the picture's edge to a smaller square.
+
+    Arguments as for :func:`square_track`. Raises: Rejected with reason off_frame when a face is outside the picture.
+    """
+    squares = []
+    for left, top, wide, high in boxes:
+        side = round(max(wide, high) * _FF_SCALE)
+        x, y = max(0, round(left + wide / 2 - side / 2)), max(0, round(top + high / 2 - side / 2))
+        side = min(side, width - x, height - y)
+        if side < 2:
+            raise Rejected("off_frame", f"the face at {left:.0f}, {top:.0f} is outside the {width}x{height} picture")
+        squares.append(CropBox(x, y, side, side).evened())
+    return squares
+
+
+def as_cropped(boxes: np.ndarray, width: int, height: int, settings: CropSettings) -> list[CropBox]:
+    """Return the whole picture. Raises: Rejected with reason not_square."""
+    if width != height:
+        raise Rejected("not_square", f"{width}x{height}; a clip that was cropped already must be square")
+    return [CropBox(0, 0, width, height)] * len(boxes)
+
+
+Policy = Callable[[np.ndarray, int, int, CropSettings], Sequence[CropBox]]
+POLICIES: dict[str, Policy] = {
+    "square-track": square_track,
+    "vox-metadata": vox_metadata,
+    "ff-1.3": ff_1_3,
+    "as-cropped": as_cropped,
+}
+
+
+def _union(boxes: np.ndarray) -> tuple[float, float, float, float]:
+    left, top = boxes[:, :2].min(axis=0)
+    right, bottom = (boxes[:, :2] + boxes[:, 2:]).max(axis=0)
+    return float(left), float(top), float(right), float(bottom)

@@ -1,0 +1,90 @@
+"""How good a crop is, in figures that stand in its row, and the limits below which it is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+
+from deepfakemnist.errors import Rejected
+from deepfakemnist.faces.detect import Face
+from deepfakemnist.settings import CropSettings
+from deepfakemnist.tables import Row
+
+#: Right eye, left eye, nose tip, right and left mouth corner of an average head, millimetres from the nose tip: x to
+#: the picture's right, y down, z away from the camera. 63 mm between pupils is the mean of adults, the rest is usual.
+_HEAD = np.array([(-31.5, -32, 28), (31.5, -32, 28), (0, 0, 0), (-25, 30, 22), (25, 30, 22)], np.float64)
+
+
+def head_pose(face: Face, width: int, height: int) -> tuple[float, float, float]:
+    """Return yaw, pitch and roll of a face in degrees, by five landmarks and an average head.
+
+    Good for how far a head moves, not for where it looks: what differs from the average head is a constant error.
+    Positive yaw: to the picture's right; positive pitch: down; positive roll: clockwise in the picture.
+
+    Args:
+        face: landmarks in pixels of a picture.
+        width, height: size of that picture; a focal length of its longer side is assumed.
+    """
+    focal = float(max(width, height))
+    camera = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
+    points = face.landmarks.astype(np.float64)
+    found, turn, _ = cv2.solvePnP(_HEAD, points, camera, None, flags=cv2.SOLVEPNP_SQPNP)
+    if not found:
+        return 0.0, 0.0, 0.0
+    matrix, _ = cv2.Rodrigues(turn)
+    # the direction of the nose, and that of the eye line
+    nose, eyes = matrix @ (0, 0, -1), matrix @ (1, 0, 0)
+    yaw = np.degrees(np.arctan2(nose[0], -nose[2]))
+    pitch = np.degrees(np.arcsin(np.clip(nose[1], -1, 1)))
+    return float(yaw), float(pitch), float(np.degrees(np.arctan2(eyes[1], eyes[0])))
+
+
+def pose_ranges(faces: Sequence[Face], width: int, height: int) -> Row:
+    """Return yaw_range, pitch_range and roll_range: degrees between the 5th and 95th percentile over ``faces``."""
+    poses = np.array([head_pose(face, width, height) for face in faces])
+    low, high = np.percentile(poses, [5, 95], axis=0)
+    return {f"{name}_range": float(value) for name, value in zip(("yaw", "pitch", "roll"), high - low, strict=True)}
+
+
+def interpolated_share(frames: range, looks: Sequence[int], found: Sequence[int]) -> float:
+    """Return the share of ``frames``, 0..1, next to a look that did not find the face, so that their box is a guess.
+
+    Frames between two looks that both found it do not count: a head moves little in that time.
+    """
+    order = sorted(looks)
+    seen = set(found)
+    guesses = 0
+    for frame in frames:
+        place = int(np.searchsorted(order, frame, side="right"))
+        beside = order[max(place - 1, 0) : place] if frame in order else order[max(place - 1, 0) : place + 1]
+        guesses += not seen.issuperset(beside)
+    return guesses / len(frames)
+
+
+def sharpness(crop: np.ndarray) -> float:
+    """Return the variance of the Laplacian of an (H,W,3) uint8 crop's luma."""
+    return float(cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var())
+
+
+def brightness(crop: np.ndarray) -> float:
+    """Return the mean luma of an (H,W,3) uint8 crop, 0..255."""
+    return float(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY).mean())
+
+
+def check_quality(row: Row, settings: CropSettings) -> None:
+    """Hold the figures of a row of CROPPED against the limits.
+
+    Raises: Rejected with reason box_guessed, turns_too_far, blurred, too_dark or too_bright, figure and limit.
+    """
+    gates = (
+        ("interpolated", "box_guessed", row["interpolated"] > settings.max_interpolated, settings.max_interpolated),
+        ("yaw_range", "turns_too_far", row["yaw_range"] > settings.max_yaw_range, settings.max_yaw_range),
+        ("sharpness", "blurred", row["sharpness"] < settings.min_sharpness, settings.min_sharpness),
+        ("brightness", "too_dark", row["brightness"] < settings.min_brightness, settings.min_brightness),
+        ("brightness", "too_bright", row["brightness"] > settings.max_brightness, settings.max_brightness),
+    )
+    for name, reason, broken, limit in gates:
+        if broken:
+            raise Rejected(reason, f"{name} is {row[name]:.3g}; the limit is {limit:g}")

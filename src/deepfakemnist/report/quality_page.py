@@ -1,0 +1,168 @@
+"""Sources and drivers on one page: what they are like, what was left out and why, and a picture of every crop."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from deepfakemnist.media.decode import read_frames
+from deepfakemnist.report.pages import Table, write_page
+from deepfakemnist.tables import FAILED, OK, REJECTED, Row, atomic_path, read_rows
+from deepfakemnist.tsv import write_tsv
+
+#: Column of CROPPED, and what a reader calls it.
+_FIGURES = {
+    "face_px": "face side, px",
+    "frames": "frames",
+    "sharpness": "sharpness",
+    "brightness": "brightness",
+    "face_score": "detector's score",
+    "face_fraction": "share of looks with the face",
+    "interpolated": "share of guessed boxes",
+    "yaw_range": "turn, degrees",
+    "pitch_range": "nod, degrees",
+    "roll_range": "tilt, degrees",
+    "padded": "share padded",
+}
+_BARS = "▁▂▃▄▅▆▇█"
+_BINS = 16
+_MAX_ROWS = 2000
+_THUMB, _COLUMNS, _CAPTION, _MAX_CROPS = 160, 6, 18, 240
+
+
+def write_source_page(ingested: Sequence[str], cropped: Sequence[str], refused: Sequence[Row], path: Path) -> None:
+    """Write the page.
+
+    Args:
+        ingested, cropped: tables of ingest and crop, of sources and drivers.
+        refused: ledger rows of what was never looked at: bad lines, excluded and unchosen videos.
+        path: HTML file to write.
+    """
+    looked_at, crops = read_rows(ingested), read_rows(cropped)
+    usable = [row for row in crops if row["status"] == OK]
+    out = [
+        *(("before ingest", row["kind"], row) for row in refused),
+        *(("ingest", row["role"], row) for row in looked_at if row["status"] != OK),
+        *(("crop", row["role"], row) for row in crops if row["status"] != OK),
+    ]
+    reasons = Counter((stage, role, row["status"], row["reason"]) for stage, role, row in out)
+    figures = [row for name in _FIGURES if (row := _spread(name, usable))]
+    tables = [
+        Table("What became of them", ("", OK, REJECTED, FAILED), _outcomes(usable, [(r, row) for _, r, row in out])),
+        Table("Why videos were left out", ("stage", "kind", "status", "reason", "videos"), _counted(reasons)),
+        Table("The crops in figures", ("figure", "least", "5 %", "median", "95 %", "most", "least to most"), figures),
+        Table(
+            "Cut videos",
+            ("video", "kept, s", "frames dropped", "cuts"),
+            [_cut(row) for row in usable if _has_cuts(row)],
+        ),
+        Table("The same pixels under several names", ("videos", "pixels"), _twins(usable)),
+        Table(
+            "Every crop",
+            ("video", "person", *_FIGURES.values()),
+            [
+                [row["video_id"], row["person_id"], *(_short(row[name]) for name in _FIGURES)]
+                for row in usable[:_MAX_ROWS]
+            ],
+        ),
+        Table(
+            "Every video that was left out",
+            ("stage", "kind", "video", "reason", "detail"),
+            [(stage, kind, row["video_id"], row["reason"], row["detail"]) for stage, kind, row in out[:_MAX_ROWS]],
+        ),
+    ]
+    intro = (
+        f"{len(usable)} of {len(refused) + len(looked_at)} videos gave a face crop. Sharpness is the variance of the "
+        "Laplacian, brightness the mean luma (0 to 255); turn, nod and tilt are 5th to 95th percentile."
+    )
+    if max(len(usable), len(out)) > _MAX_ROWS:
+        intro += f" Lists end after {_MAX_ROWS} rows; the tables of ingest and crop hold all."
+    write_page(path, "Sources and drivers", intro, tables)
+
+
+def write_crops_sheet(cropped: Sequence[str], path: Path) -> None:
+    """Write a PNG with the middle frame of every crop, by id; of more than 240, evenly many of them.
+
+    Args:
+        cropped: tables of crop.
+        path: PNG to write.
+    """
+    rows = sorted((row for row in read_rows(cropped) if row["status"] == OK), key=lambda row: row["video_id"])
+    chosen = sorted(set(np.linspace(0, len(rows) - 1, min(len(rows), _MAX_CROPS)).round().astype(int).tolist()))
+    shown = [rows[number] for number in chosen]
+    lines = -(-max(len(shown), 1) // _COLUMNS)
+    sheet = Image.new("RGB", (_COLUMNS * _THUMB, lines * (_THUMB + _CAPTION)), (255, 255, 255))
+    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=11)
+    for number, row in enumerate(shown):
+        left, top = number % _COLUMNS * _THUMB, number // _COLUMNS * (_THUMB + _CAPTION)
+        frame = next(islice(read_frames(row["path"]), row["frames"] // 2, None))
+        sheet.paste(Image.fromarray(frame).resize((_THUMB, _THUMB), Image.Resampling.LANCZOS), (left, top))
+        draw.text((left + 3, top + _THUMB + 2), f"{row['video_id'][:20]}  {row['face_px']:.0f} px", (20, 20, 20), font)
+    if not shown:
+        draw.text((10, 10), "no video gave a crop", (176, 0, 32), font)
+    with atomic_path(path) as part:
+        sheet.save(part, format="PNG")
+
+
+def write_missing(ingested: Sequence[str], path: Path) -> None:
+    """Write a TSV of the videos whose file is not there, one line per file: what to get, and how much hangs on it."""
+    lacking = [row for row in read_rows(ingested) if row["reason"] == "missing_file"]
+    by_file: dict[str, list[Row]] = {}
+    for row in lacking:
+        by_file.setdefault(row["path"], []).append(row)
+    lines = [
+        {
+            "path": file,
+            "name": Path(file).stem,
+            "person_id": rows[0]["person_id"],
+            "videos": len(rows),
+            "video_ids": " ".join(row["video_id"] for row in rows),
+        }
+        for file, rows in sorted(by_file.items())
+    ]
+    write_tsv(path, ("path", "name", "person_id", "videos", "video_ids"), lines)
+
+
+def _outcomes(usable: Sequence[Row], out: Sequence[tuple[str, Row]]) -> list[tuple[str, int, int, int]]:
+    counts = Counter((row["role"], OK) for row in usable) + Counter((role, row["status"]) for role, row in out)
+    return [(f"{role}s", *(counts[role, state] for state in (OK, REJECTED, FAILED))) for role in ("source", "driver")]  # type: ignore[misc]
+
+
+def _counted(reasons: Counter[tuple[str, str, str, str]]) -> list[tuple[object, ...]]:
+    return [(*key, count) for key, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))]
+
+
+def _spread(name: str, rows: Sequence[Row]) -> list[str] | None:
+    """Return a figure's name, five percentiles and a histogram of letters; None where nobody has the figure."""
+    values = [row[name] for row in rows if row[name] is not None]
+    if not values:
+        return None
+    counts, _ = np.histogram(values, bins=_BINS)
+    bars = "".join(_BARS[int(np.ceil(count / counts.max() * (len(_BARS) - 1)))] for count in counts)
+    return [_FIGURES[name], *(_short(value) for value in np.percentile(values, [0, 5, 50, 95, 100])), bars]
+
+
+def _short(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+
+
+def _has_cuts(row: Row) -> bool:
+    return bool(row["cuts"]) and row["cuts"] != "[]"
+
+
+def _cut(row: Row) -> tuple[str, str, int, str]:
+    cuts = ", ".join(f"{cut['what']} at {cut['time_s']:g} s" for cut in json.loads(row["cuts"]))
+    return row["video_id"], f"{row['kept_from_s']:.2f} – {row['kept_to_s']:.2f}", row["dropped_frames"], cuts
+
+
+def _twins(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    names: dict[str, list[str]] = {}
+    for row in rows:
+        names.setdefault(row["pixels_sha256"], []).append(row["video_id"])
+    return [(", ".join(ids), digest[:12]) for digest, ids in names.items() if len(ids) > 1]

@@ -1,0 +1,92 @@
+"""``vox-metadata.csv`` of FOMM's video-preprocessing, with a folder of the full videos.
+
+One line is a segment of a video with one face box: ``start`` and ``end`` are frames at ``fps`` (25), the box
+``left-top-right-bottom`` in pixels of a ``width`` × ``height`` picture. A frame i of the full video belongs to the
+segment when start · rate ≤ i · fps < end · rate, where rate is the video's own: those on screen from start / fps on
+and before end / fps. The box may be stretched to the clip's square (crop policy ``vox-metadata``) or widened to a
+square (``square-track``). A video that is not in the folder gives rows whose ingest says ``missing_file``.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from deepfakemnist.errors import ConfigError
+from deepfakemnist.ids import check_id
+from deepfakemnist.sheets import Sheet, refusal
+from deepfakemnist.sources.library import VideoLibrary
+from deepfakemnist.tables import Row
+
+COLUMNS = ("video_id", "start", "end", "bbox", "fps", "width", "height", "person_id")
+
+
+def read_vox_metadata(table: Path, videos: Path) -> Sheet:
+    """Return a row for every line of the table, named person#video#start#end as FOMM names its crops.
+
+    Args:
+        table: the CSV; column ``partition`` and any other one is ignored, since splits are made by person.
+        videos: folder with ``<video_id>.<suffix>`` at any depth.
+
+    Raises: ConfigError for an unreadable table, wrong columns or nothing usable. A bad line is a refused row.
+    """
+    library = VideoLibrary(videos, "sources.vox_metadata.videos")
+    sheet, lines = Sheet(), dict[str, int]()
+    for line, raw in _lines(table):
+        try:
+            row = _row(raw, library)
+            if row["video_id"] in lines:
+                raise ValueError(f"{row['video_id']} is already on line {lines[row['video_id']]}")
+        except (TypeError, ValueError) as error:
+            name = f"{raw.get('video_id') or ''} (line {line})".strip()
+            sheet.refused.append(refusal(name, f"{table} line {line}: {error}"))
+            continue
+        lines[row["video_id"]] = line
+        sheet.rows.append(row)
+    if not sheet.rows:
+        why = f"; the first problem: {sheet.refused[0]['detail']}" if sheet.refused else ""
+        raise ConfigError(f"{table} has no usable line below its header{why}")
+    return sheet
+
+
+def _lines(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
+    try:
+        with table.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            lacking = [name for name in COLUMNS if name not in (reader.fieldnames or [])]
+            if lacking:
+                raise ConfigError(
+                    f"{table} line 1: columns {lacking} are missing; required are {list(COLUMNS)}, separated by commas"
+                )
+            for raw in reader:
+                yield reader.line_num, raw
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"sources.vox_metadata.csv: cannot read {table}: {error}") from error
+
+
+def _row(raw: dict[str, str], library: VideoLibrary) -> Row:
+    start, end = int(raw["start"]), int(raw["end"])
+    rate, width, height = (float(raw[name]) for name in ("fps", "width", "height"))
+    if not (0 <= start < end and rate > 0 and width > 0 and height > 0):
+        raise ValueError(f"start {start}, end {end}, fps {rate:g}, {width:g}x{height:g}: 0 <= start < end is wanted")
+    sides = [float(side) for side in raw["bbox"].split("-")]
+    if len(sides) != 4 or not (sides[0] < sides[2] and sides[1] < sides[3]):
+        raise ValueError(f"bbox {raw['bbox']!r} is not left-top-right-bottom with left < right and top < bottom")
+    left, top, right, bottom = sides
+    name, person = raw["video_id"], check_id(raw["person_id"])
+    video_id = check_id(f"{person}#{name}#{start:06d}#{end:06d}")  # before the name becomes a path
+    return {
+        "video_id": video_id,
+        "person_id": person,
+        "role": "source",
+        "action": "",
+        "path": str(library.path_of(name, person)),
+        "start_s": start / rate,
+        "end_s": end / rate,
+        "licence": None,
+        "adapter": "vox-metadata",
+        "boxes": [[start / rate, left, top, right - left, bottom - top]],
+        "reference_width": width,
+        "reference_height": height,
+    }

@@ -1,0 +1,96 @@
+"""Who is excluded is nowhere; who is looked at follows from the seed and is even over people."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from deepfakemnist.errors import ConfigError
+from deepfakemnist.settings import SelectionSettings, SourceSettings
+from deepfakemnist.sheets import Sheet
+from deepfakemnist.sources.candidates import choose_candidates, stratified
+from deepfakemnist.sources.exclusions import read_exclusions
+from deepfakemnist.sources.read import read_sources
+
+
+def write(path: Path, text: str) -> Path:
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def sheet(tmp_path: Path) -> Path:
+    lines = [f"{person}#{number}\tv.mp4" for person in ("anna", "bob", "eve") for number in range(3)]
+    return write(tmp_path / "sources.tsv", "video_id\tpath\n" + "\n".join(lines) + "\n")
+
+
+def test_videos_and_people_are_left_out_with_a_reason(tmp_path: Path, sheet: Path) -> None:
+    path = write(tmp_path / "x.tsv", "video_id\tperson_id\treason\nanna#1\t\tno consent\n\tbob\ttakedown 2021-5\n")
+    found = read_sources(SourceSettings(sheet=sheet, exclude=path))
+    assert [row["video_id"] for row in found.rows] == ["anna#0", "anna#2", "eve#0", "eve#1", "eve#2"]
+    reasons = {row["video_id"]: (row["reason"], row["person_id"]) for row in found.refused}
+    assert reasons == {"anna#1": ("excluded", "anna"), **{f"bob#{n}": ("excluded", "bob") for n in range(3)}}
+    assert found.refused[1]["detail"].endswith("x.tsv: person_id bob: takedown 2021-5")
+
+
+def test_a_release_can_prove_that_the_list_was_honoured(tmp_path: Path) -> None:
+    """Whatever column a video or person stands in."""
+    listed = read_exclusions(write(tmp_path / "x.tsv", "video_id\tperson_id\treason\nd1\t\tlate\n\tbob\t\n"))
+    fake = {"video_id": "a@d2", "source_id": "a", "driver_id": "d2", "person_id": "anna", "driver_person_id": "eve"}
+    assert listed.violations([fake]) == []
+    assert listed.violations([{**fake, "driver_id": "d1"}]) == ["driver_id d1: late"]
+    assert listed.violations([{**fake, "driver_person_id": "bob"}]) == ["driver_person_id bob: no reason given"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name\nx\n", r"line 1: the header has \['name'\]"),
+        ("video_id\tperson_id\na\tb\n", "line 2: name a video_id or a person_id, one of them"),
+        ("video_id\tperson_id\treason\na\t\tok\n\t\tx\n", "line 3"),
+    ],
+)
+def test_unusable_lists(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        read_exclusions(write(tmp_path / "x.tsv", text))
+
+
+def test_nobody_left(tmp_path: Path, sheet: Path) -> None:
+    path = write(tmp_path / "x.tsv", "person_id\nanna\nbob\neve\n")
+    with pytest.raises(ConfigError, match="excludes every source"):
+        read_sources(SourceSettings(sheet=sheet, exclude=path))
+
+
+def rows(people: int, each: int) -> list[dict]:
+    """Clips of 1 to ``each`` seconds per person."""
+    return [
+        {"video_id": f"p{p}#{n}", "person_id": f"p{p}", "action": "", "start_s": 0.0, "end_s": 1.0 + n, "boxes": None}
+        for p in range(people)
+        for n in range(each)
+    ]
+
+
+def test_candidates_are_even_over_people_and_length() -> None:
+    everything = rows(10, 8)
+    kept = choose_candidates(Sheet(everything), SelectionSettings(candidates=40), seed=1)
+    assert set(Counter(row["person_id"] for row in kept.rows).values()) == {4}
+    lengths = Counter(min(int(row["end_s"] - 1) // 2, 3) for row in kept.rows)
+    assert all(8 <= count <= 12 for count in lengths.values()) and len(lengths) == 4
+    assert {row["reason"] for row in kept.refused} == {"not_chosen"} and len(kept.refused) == 40
+
+
+def test_choice_follows_from_the_seed_and_not_from_the_order() -> None:
+    everything = rows(6, 5)
+
+    def first(seed: int, backwards: bool = False) -> list[str]:
+        return [row["video_id"] for row in stratified(everything[:: -1 if backwards else 1], [], seed)][:10]
+
+    assert first(1) == first(1, backwards=True) != first(2)
+    assert sorted(row["video_id"] for row in stratified(everything, [], 3)) == sorted(r["video_id"] for r in everything)
+
+
+def test_more_videos_than_candidates_is_refused() -> None:
+    with pytest.raises(ValueError, match="candidates 5 must be at least videos 6"):
+        SelectionSettings(videos=6, candidates=5)
