@@ -37,7 +37,17 @@ def run(tmp_path):
         for quality in QUALITIES:
             path = tmp_path / f"{name}.{quality}.mp4"
             path.write_bytes(b"x" * 10)
-            rows.append({"video_id": name, "label": label, "quality": quality, "path": str(path), "bytes": 10, **OK})
+            rows.append(
+                {
+                    "video_id": name,
+                    "label": label,
+                    "quality": quality,
+                    "path": str(path),
+                    "bytes": 10,
+                    "frames": 20,
+                    **OK,
+                }
+            )
         return rows
 
     def framed(name, label):
@@ -53,14 +63,16 @@ def run(tmp_path):
         for order, d in enumerate(("d1", "d2"))
     ]  # fmt: skip
     shared = {name: value for name, value in plan[0].items() if name in ANIMATED.names}
-    animated = [{**shared, "video_id": row["video_id"], "driver_id": row["driver_id"]} for row in plan]
+    how = {"animator_licence": "MIT", "precision": "exact"}
+    animated = [{**shared, **how, "video_id": row["video_id"], "driver_id": row["driver_id"]} for row in plan]
     kept = {name: value for name, value in shared.items() if name in SELECTED.names}
     selected = [{**kept, "liveness": "{}"}, {**kept, "video_id": "s1@d2", **{**BAD, "reason": "liveness"}}]
     sources = [{"video_id": f"s{n}", "person_id": f"p{n}"} for n in (1, 2, 3)]
+    ingested = [{**sources[0], "licence": "CC0", **OK}, {**sources[1], **OK}, {**sources[2], **BROKEN}]
     drivers = [{"video_id": "d1", "person_id": "pd", "action": "nod", **OK}]
     return StageTables(
         ingest={
-            "source": table("is", [{**sources[0], **OK}, {**sources[1], **OK}, {**sources[2], **BROKEN}], INGESTED),
+            "source": table("is", ingested, INGESTED),
             "driver": table("id", drivers, INGESTED),
         },
         crop={
@@ -115,6 +127,11 @@ def test_videos_and_frames_say_where_they_come_from(run, tmp_path):
     ]  # fmt: skip
     assert {row["split"] for row in videos} == {"test"}
     assert (videos[2]["source_id"], videos[2]["driver_person_id"]) == ("s1", "pd")
+    assert [(row["animator_licence"], row["precision"]) for row in videos[1:3]] == [("", ""), ("MIT", "exact")]
+    assert {row["licence"] for row in videos} == {"CC0"}
+    (pair,) = read_rows(tmp_path / "out/pairs.parquet")
+    assert (pair["fake_id"], pair["real_id"], pair["action"], pair["frames"]) == ("s1@d1", "s1", "nod", 20)
+    assert (pair["same_length"], pair["complete"]) == (True, True)
     frames = read_rows(tmp_path / "out/frames.parquet")
     assert len(frames) == 8
     images = {path: read_rows(path) for path in {row["shard_path"] for row in frames}}
@@ -134,7 +151,7 @@ def test_lost_and_changed_files_are_found(run, tmp_path):
 
 
 def test_a_fake_apart_from_its_source_is_found(run, tmp_path):
-    with pytest.raises(ManifestError, match=r"s1@d1 is in test, its source in train"):
+    with pytest.raises(ManifestError, match=r"s1@d1: is in test, its source in train"):
         write(run, tmp_path, split_of={"s1": "train"})
 
 

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from deepfakemnist.dataset.check import check_rows, check_sizes
+from deepfakemnist.dataset.pairs import pair_rows
+from deepfakemnist.dataset.splits import add_splits
 from deepfakemnist.errors import TooManyFailures
+from deepfakemnist.settings import PlanSettings
 from deepfakemnist.tables import (
     FAILED,
     FRAME_INDEX,
     FRAMES,
     LEDGER,
     OK,
+    PAIRS,
     REJECTED,
     VIDEOS,
     Row,
@@ -25,7 +29,9 @@ from deepfakemnist.tables import (
     write_table,
 )
 
-log = logging.getLogger(__name__)
+#: A real may be missing from a quality because it failed there, and two sources may be one video under two names:
+#: nothing is wrong with the tables then. pairs.parquet and ``manifest check`` tell.
+_TOLD_ELSEWHERE = ("orphan_pair", "duplicate_pixels")
 
 
 @dataclass
@@ -48,6 +54,7 @@ class Manifest:
 
     videos: list[Row] = field(default_factory=list)
     frames: list[Row] = field(default_factory=list)
+    pairs: list[Row] = field(default_factory=list)
     ledger: list[Row] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
 
@@ -65,8 +72,11 @@ def write_manifest(
     qualities: Sequence[str],
     quota: int | None,
     max_failed_fraction: float,
+    plan: PlanSettings | None = None,
+    seed: int = 0,
+    folds: int = 5,
 ) -> Manifest:
-    """Join the tables of a run and write videos.parquet, frames.parquet, ledger.parquet and summary.json to ``out``.
+    """Join a run's tables; write videos, frames, pairs and ledger (Parquet) and summary.json to ``out``.
 
     Args:
         tables: the shard tables.
@@ -76,12 +86,17 @@ def write_manifest(
         qualities: names of the qualities, in the config's order.
         quota: fakes kept per action; those beyond it are accounted for as ``over_quota``.
         max_failed_fraction: share of all items that may have failed.
+        plan: shares of the splits, for the further splits; None: the defaults.
+        seed: the run's seed.
+        folds: parts of the column ``fold``.
 
     Raises:
         ManifestError: a file is missing or has another size than its row says, or a person is in two splits.
         TooManyFailures: more than the allowed share failed.
     """
+    plan = plan or PlanSettings()
     outcome = _Outcomes(refused)
+    licences = {row["video_id"]: row["licence"] for row in read_rows(tables.ingest["source"])}
     for role in ("source", "driver"):
         outcome.follow(role, "ingest", read_rows(tables.ingest[role]))
         outcome.follow(role, "crop", read_rows(tables.crop[role]))
@@ -105,9 +120,10 @@ def write_manifest(
             if row["status"] != OK:
                 continue
             if kind == "real":
-                manifest.videos.append(_real_row(row, crops[row["video_id"]], split_of))
+                video = _real_row(row, crops[row["video_id"]], split_of)
             else:
-                manifest.videos.append(_fake_row(row, chosen[row["video_id"]], facts[row["video_id"]]))
+                video = _fake_row(row, chosen[row["video_id"]], facts[row["video_id"]])
+            manifest.videos.append({**video, "licence": licences.get(video["source_id"]) or ""})
     order = {name: rank for rank, name in enumerate(qualities)}
     manifest.videos.sort(key=lambda row: (row["label"], row["video_id"], order[row["quality"]]))
 
@@ -122,9 +138,14 @@ def write_manifest(
         )
     manifest.ledger = outcome.rows()
 
-    problems = check_manifest(manifest.videos, manifest.frames)
+    add_splits(manifest.videos, plan, seed, folds)
+    manifest.pairs = pair_rows(manifest.videos)
+    problems = check_sizes(manifest.videos, manifest.frames)
+    problems += [
+        problem for problem in check_rows(manifest.videos, manifest.frames) if problem.kind not in _TOLD_ELSEWHERE
+    ]
     if problems:
-        raise ManifestError("the manifest does not hold:\n  " + "\n  ".join(problems[:20]))
+        raise ManifestError("the manifest does not hold:\n  " + "\n  ".join(map(str, problems[:20])))
     failed = sum(row["status"] == FAILED for row in manifest.ledger)
     if failed > max_failed_fraction * max(len(manifest.ledger), 1):
         listing = [
@@ -138,38 +159,12 @@ def write_manifest(
         )
     manifest.summary = summarise(manifest, qualities)
     write_table(manifest.frames, out / "frames.parquet", FRAME_INDEX)
+    write_table(manifest.pairs, out / "pairs.parquet", PAIRS)
     write_table(manifest.ledger, out / "ledger.parquet", LEDGER)
     with atomic_path(out / "summary.json") as part:
         part.write_text(json.dumps(manifest.summary, indent=2) + "\n", encoding="utf-8")
     write_table(manifest.videos, out / "videos.parquet", VIDEOS)
     return manifest
-
-
-def check_manifest(videos: Sequence[Row], frames: Sequence[Row]) -> list[str]:
-    """Return what is wrong: files missing or of another size, people in two splits, pairs apart, repeated rows."""
-    problems = []
-    people: dict[str, set[str]] = defaultdict(set)
-    split_of = {row["video_id"]: row["split"] for row in videos}
-    for row in videos:
-        path = Path(row["path"])
-        if not path.is_file():
-            problems.append(f"{path}: is missing (row {row['video_id']}, {row['quality']})")
-        elif path.stat().st_size != row["bytes"]:
-            problems.append(f"{path}: has {path.stat().st_size} bytes, its row says {row['bytes']}")
-        people[row["person_id"]].add(row["split"])
-        if row["label"] == 1 and split_of.get(row["source_id"], row["split"]) != row["split"]:
-            problems.append(f"{row['video_id']} is in {row['split']}, its source in {split_of[row['source_id']]}")
-    problems += [f"person {name} is in {sorted(splits)}" for name, splits in people.items() if len(splits) > 1]
-    for what, rows, key in (
-        ("video", videos, ("video_id", "quality")),
-        ("frame", frames, ("video_id", "quality", "frame_index")),
-    ):
-        counts = Counter(tuple(row[name] for name in key) for row in rows)
-        problems += [f"{what} {name} occurs {count} times" for name, count in counts.items() if count > 1]
-    problems += [
-        f"{path}: is missing" for path in sorted({r["shard_path"] for r in frames}) if not Path(path).is_file()
-    ]
-    return problems
 
 
 def summarise(manifest: Manifest, qualities: Sequence[str]) -> dict[str, Any]:
@@ -252,7 +247,11 @@ def apply_quota(selected: Sequence[Row], quota: int | None) -> list[Row]:
 
 def _real_row(encoded: Row, crop: Row, split_of: dict[str, str]) -> Row:
     empty = dict.fromkeys(
-        ("action", "driver_id", "driver_person_id", "animator", "motion_mode", "checkpoint_sha256", "liveness"), ""
+        (
+            *("action", "driver_id", "driver_person_id", "animator", "animator_licence", "motion_mode", "precision"),
+            *("checkpoint_sha256", "liveness"),
+        ),
+        "",
     )
     return {
         **_common(encoded),
@@ -265,10 +264,11 @@ def _real_row(encoded: Row, crop: Row, split_of: dict[str, str]) -> Row:
 
 
 def _fake_row(encoded: Row, selected: Row, animated: Row) -> Row:
-    names = ("split", "action", "person_id", "source_id", "driver_id", "driver_person_id", "animator", "motion_mode")
+    of_the_pair = ("split", "action", "person_id", "source_id", "driver_id", "driver_person_id")
+    of_the_animator = ("animator", "animator_licence", "motion_mode", "adapt_scale", "start_frame", "align_corners")
     return {
         **_common(encoded),
-        **{name: animated[name] for name in (*names, "checkpoint_sha256")},
+        **{name: animated[name] for name in (*of_the_pair, *of_the_animator, "precision", "checkpoint_sha256")},
         "liveness": selected["liveness"],
         "synthetic": True,
     }

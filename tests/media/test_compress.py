@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
+import shutil
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import av
+import imageio_ffmpeg
 import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio
 
+from deepfakemnist.dataset_settings import CompressSettings, MarkSettings, Quality
+from deepfakemnist.errors import ConfigError
 from deepfakemnist.media.compress import compress_shard
 from deepfakemnist.media.decode import read_clip
 from deepfakemnist.media.encode import write_working_clip
+from deepfakemnist.media.ffmpeg import find_ffmpeg
+from deepfakemnist.media.lengths import pair_lengths
 from deepfakemnist.media.pixels import pixels_sha256
-from deepfakemnist.settings import CompressSettings, Quality
-from deepfakemnist.tables import COMPRESSED, CROPPED, Row, read_rows, read_table, write_table
+from deepfakemnist.tables import COMPRESSED, CROPPED, PLANNED, Row, read_rows, read_table, write_table
 
 EXACT = Quality(codec="libx264rgb", qp=0, pix_fmt="rgb24", preset="ultrafast")
 FULL_CHROMA = Quality(crf=23, pix_fmt="yuv444p")
@@ -60,23 +69,38 @@ def test_rows(made: dict[str, list[Row]], moving: np.ndarray) -> None:
         clip = read_clip(row["path"])
         assert clip.shape == moving.shape
         assert row["pixels_sha256"] == pixels_sha256(clip)
+        assert row["sha256"] == hashlib.sha256(Path(row["path"]).read_bytes()).hexdigest()
+        assert 0 < row["stream_bytes"] < row["bytes"]
+        assert re.fullmatch(r"x264 - core \d+( r\d+ \w+)?", row["encoder_version"])
         assert row["psnr_db"] == pytest.approx(peak_signal_noise_ratio(moving, clip), abs=1e-6)
     raw, c23, c40 = (row["psnr_db"] for row in rows)
     assert raw > c23 > c40 > 15
+    assert 1 > rows[0]["ssim"] > rows[1]["ssim"] > rows[2]["ssim"] > 0.3
     assert rows[0]["bytes"] > rows[1]["bytes"] > rows[2]["bytes"]
     assert json.loads(rows[1]["encoder"]) == {
         "codec": "libx264", "crf": 23, "pix_fmt": "yuv420p", "preset": "medium",
     }  # fmt: skip
 
 
-def test_real_and_fake_files_are_identical(made: dict[str, list[Row]]) -> None:
+def test_real_and_fake_differ_in_their_marks_alone(made: dict[str, list[Row]]) -> None:
+    marks = {"label", "path", "video_id", "bytes", "sha256", "marks"}
     for real, fake in zip(made["real"], made["fake"], strict=True):
+        assert (real["marks"], fake["marks"]) == ("", "comment,c2pa")
+        assert {name for name in real if real[name] != fake[name]} == marks
         data = Path(real["path"]).read_bytes()
-        assert data == Path(fake["path"]).read_bytes()
-        assert b"person" not in data and b"drv" not in data
+        assert b"person" not in data
         with av.open(real["path"]) as container:
             assert not {"encoder", "title", "creation_time", "comment"} & set(container.metadata)
-        assert {**real, "video_id": "", "label": 0, "path": ""} == {**fake, "video_id": "", "label": 0, "path": ""}
+
+
+def test_unmarked_real_and_fake_files_are_identical(tmp_path: Path, moving: np.ndarray) -> None:
+    settings = {"qualities": {"c23": Quality(crf=23)}, "mark": MarkSettings(comment=False, c2pa=False)}
+    data = []
+    for label, name in enumerate(("person#1", "src@drv")):
+        (tmp_path / name).mkdir()
+        (row,) = compress(tmp_path / name, [working_row(tmp_path / name, name, moving)], label, **settings)
+        data.append(Path(row["path"]).read_bytes())
+    assert data[0] == data[1]
 
 
 def test_one_process_with_these_arguments(made: dict[str, list[Row]]) -> None:
@@ -135,6 +159,118 @@ def test_cut_to_length(tmp_path: Path, moving: np.ndarray) -> None:
     (row,) = compress(tmp_path, [working_row(tmp_path, "v", moving)], **settings)
     assert np.array_equal(read_clip(row["path"]), moving[:5])
     assert row["input_pixels_sha256"] == pixels_sha256(moving[:5])
+
+
+def test_clips_of_a_pair_are_cut_to_the_shortest(tmp_path: Path, moving: np.ndarray) -> None:
+    """The real has 12 frames and drivers of 9 and 7 were planned for it, the second in vain; another has no fake."""
+    source = working_row(tmp_path, "s", moving)
+    alone = working_row(tmp_path, "alone", moving)
+    fake = working_row(tmp_path, "s@d1", moving[:9])
+    table = [{**source, "status": "ok"}, alone, working_row(tmp_path, "dark", moving[:3], status="rejected")]
+    write_table(table, tmp_path / "crops.parquet", CROPPED)
+    planned = {"source_id": "s", "action": "nod", "split": "test", "status": "ok", "reason": "", "detail": ""}
+    plan = [
+        {**planned, "video_id": "s@d1", "motion_frames": 9},
+        {**planned, "video_id": "s@d2", "motion_frames": 7},
+        {**planned, "video_id": "s@yaw", "motion_frames": 2, "status": "rejected"},
+        {**planned, "video_id": "dark@d1", "source_id": "dark", "motion_frames": 9, "status": "rejected"},
+    ]
+    write_table(plan, tmp_path / "plan.parquet", PLANNED)
+    lengths = pair_lengths(tmp_path / "crops.parquet", [tmp_path / "plan.parquet"])
+    assert lengths == {"s": 7, "alone": 12, "s@d1": 7, "s@d2": 7}
+
+    write_table([source, alone, fake], tmp_path / "clips.parquet", CROPPED)
+    options = {"label": 0, "settings": CompressSettings(qualities={"exact": EXACT}), "fps": 25.0, "code": "c0de"}
+    compress_shard(*(tmp_path / "clips.parquet", tmp_path / "t.parquet", tmp_path / "out"), **options, lengths=lengths)
+    rows = read_rows(tmp_path / "t.parquet")
+    assert [(row["video_id"], row["frames"], row["frames_cut"]) for row in rows] == [
+        ("s", 7, 5), ("alone", 12, 0), ("s@d1", 7, 2),
+    ]  # fmt: skip
+    assert np.array_equal(read_clip(rows[0]["path"]), moving[:7])
+
+
+def test_further_codecs_and_a_second_generation_by_config_alone(tmp_path: Path, moving: np.ndarray) -> None:
+    qualities = {
+        "c23": Quality(crf=23),
+        "hevc": Quality(codec="libx265", crf=28, preset="veryfast"),
+        "av1": Quality(codec="libsvtav1", crf=35, preset="veryfast"),
+        "upload": Quality(crf=28, shrink_to=32, after="c23"),
+    }
+    wanted = {quality.codec for quality in qualities.values()}
+    if missing := wanted - find_ffmpeg().encoders:
+        pytest.skip(f"this ffmpeg lacks {', '.join(sorted(missing))}")
+    rows = {
+        row["quality"]: row for row in compress(tmp_path, [working_row(tmp_path, "v", moving)], qualities=qualities)
+    }
+    codecs = {}
+    for name, row in rows.items():
+        assert (row["status"], read_clip(row["path"]).shape) == ("ok", moving.shape)
+        with av.open(row["path"]) as container:
+            codecs[name] = container.streams.video[0].codec.canonical_name
+    assert codecs == {"c23": "h264", "hevc": "hevc", "av1": "av1", "upload": "h264"}
+    assert rows["upload"]["psnr_db"] < rows["c23"]["psnr_db"]
+    assert rows["hevc"]["encoder_version"].startswith("x265 (build ")
+    first, second = (json.loads(rows[name]["ffmpeg_argv"]) for name in ("c23", "upload"))
+    assert "upload.mp4" not in first and "c23.mp4" not in second
+
+
+@pytest.mark.parametrize(
+    ("quality", "message"),
+    [
+        ({"codec": "libx265", "qp": 0}, "qp goes with libx264"),
+        ({"crf": 60}, "crf of libx264 is at most 51"),
+        ({"codec": "libsvtav1", "crf": 30, "pix_fmt": "yuv444p"}, "yuv420p only"),
+        ({"crf": 23, "after": "c99"}, r"q.after is 'c99'; allowed are \[\]"),
+    ],
+)
+def test_unusable_qualities_are_refused(quality: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        CompressSettings(qualities={"q": quality})
+
+
+def test_missing_encoder_is_named(tmp_path: Path, moving: np.ndarray) -> None:
+    poor = replace(find_ffmpeg(), encoders=frozenset({"libx264"}))
+    with pytest.raises(ConfigError, match="compress.qualities needs libx265, which"):
+        poor.require(["libx264", "libx265"])
+
+
+def test_ssim_is_that_of_ffmpeg(made: dict[str, list[Row]], moving: np.ndarray, tmp_path: Path) -> None:
+    """Luma of RGB to the full range and x264's to the limited one differ by rounding alone."""
+    graph = "[0:v]format=gray[a];[1:v]format=gray[b];[a][b]ssim"
+    for row in made["real"][1:]:
+        exact = write_working_clip(tmp_path / "exact.mp4", moving, 25).path
+        coded = write_working_clip(tmp_path / "coded.mp4", read_clip(row["path"]), 25).path
+        words = ["-i", coded, "-i", exact, "-lavfi", graph, "-f", "null", "-"]
+        shown = subprocess.run(
+            [find_ffmpeg().path, "-hide_banner", *map(str, words)], capture_output=True, text=True, check=True
+        )
+        theirs = float(re.search(r"SSIM Y:([\d.]+)", shown.stderr).group(1))
+        assert row["ssim"] == pytest.approx(theirs, abs=2e-3)
+
+
+def test_vmaf_where_the_ffmpeg_has_it(tmp_path: Path, moving: np.ndarray) -> None:
+    qualities = {"raw": Quality(qp=0, preset="veryfast"), "c40": Quality(crf=40)}
+    rows = compress(tmp_path, [working_row(tmp_path, "v", moving)], qualities=qualities, vmaf=True)
+    assert rows[0]["vmaf"] is None
+    if "libvmaf" in find_ffmpeg().filters:
+        assert 0 <= rows[1]["vmaf"] < 95
+    else:
+        assert rows[1]["vmaf"] is None
+
+
+def test_other_builds_of_ffmpeg_give_the_same_pixels(tmp_path: Path, moving: np.ndarray) -> None:
+    bundled, other = imageio_ffmpeg.get_ffmpeg_exe(), shutil.which("ffmpeg")
+    if not other or find_ffmpeg(other).version == find_ffmpeg(bundled).version:
+        pytest.skip("needs a second ffmpeg on PATH, e.g. Debian's, beside the one in imageio-ffmpeg")
+    hashes = []
+    for number, program in enumerate((bundled, other)):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        write_table([working_row(folder, "v", moving)], folder / "clips.parquet", CROPPED)
+        options = {"label": 0, "settings": CompressSettings(), "fps": 25.0, "code": "c0de", "ffmpeg": program}
+        compress_shard(folder / "clips.parquet", folder / "t.parquet", folder / "out", **options)
+        hashes.append([row["pixels_sha256"] for row in read_rows(folder / "t.parquet")])
+    assert hashes[0] == hashes[1]
 
 
 def test_again_gives_the_same_table(tmp_path: Path, moving: np.ndarray) -> None:

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from made_clips import ramp
+from PIL import Image
+from skimage import data
 
+from deepfakemnist.dataset.face_boxes import best_face
+from deepfakemnist.dataset_settings import FrameSettings
 from deepfakemnist.media.decode import read_clip
 from deepfakemnist.media.encode import write_working_clip
-from deepfakemnist.media.frames import decode_image, encode_image, evenly_spaced, frames_shard
-from deepfakemnist.settings import FrameSettings
+from deepfakemnist.media.frames import (
+    FindFace,
+    decode_image,
+    encode_image,
+    evenly_spaced,
+    frames_shard,
+    square_around,
+    wanted_frames,
+)
 from deepfakemnist.tables import COMPRESSED, FRAMES, Row, read_rows, write_table
 
 
@@ -24,11 +36,11 @@ def encoded_row(folder: Path, video_id: str, quality: str, pictures: list[np.nda
     return {"video_id": video_id, "label": 1, "quality": quality, **facts, **status, **changes}
 
 
-def take(folder: Path, rows: list[Row], per_clip: int) -> Path:
+def take(folder: Path, rows: list[Row], per_clip: int, find_face: FindFace | None = None, **settings: object) -> Path:
     write_table(rows, folder / "compressed.parquet", COMPRESSED)
     table = folder / "frames.parquet"
-    settings = FrameSettings(per_clip=per_clip)
-    frames_shard(folder / "compressed.parquet", table, folder / "parts", settings=settings, code="c0de")
+    options = {"settings": FrameSettings(per_clip=per_clip, **settings), "find_face": find_face, "code": "c0de"}
+    frames_shard(folder / "compressed.parquet", table, folder / "parts", **options)
     return table
 
 
@@ -108,3 +120,72 @@ def test_clip_that_gives_all_it_has(tmp_path: Path) -> None:
     made = read_rows(take(tmp_path, [row], per_clip=16))
     assert [int(decode_image(one["image"]).mean()) for one in made] == [0, 3, 6]
     assert np.array_equal(decode_image(made[2]["image"]), read_clip(row["path"])[2])
+
+
+def test_policies() -> None:
+    def indices(policy: str, video_id: str = "v", total: int = 40) -> list[int]:
+        return wanted_frames(video_id, total, FrameSettings(per_clip=4, policy=policy))
+
+    assert indices("even") == [5, 15, 25, 35]
+    assert indices("first") == [0, 1, 2, 3]
+    assert indices("all") == list(range(40))
+    drawn = indices("random")
+    assert drawn == sorted(set(drawn)) and len(drawn) == 4 and max(drawn) < 40
+    assert indices("random") == drawn != indices("random", "w")
+    assert all(indices(policy, total=3) == [0, 1, 2] for policy in ("even", "first", "random", "all"))
+
+
+def test_square_around_a_face() -> None:
+    assert square_around((40, 30, 20, 30), 1.3, 100, 100) == (30, 26, 39, 39)  # round(49.5 - 19.5), 30 + 15 - 19.5
+    assert square_around((-10, 80, 30, 30), 1.0, 100, 100) == (0, 70, 30, 30)
+    assert square_around((0, 0, 90, 90), 2.0, 120, 100) == (0, 0, 100, 100)
+
+
+def test_faces_are_found_once_and_missing_ones_flagged(tmp_path: Path, moving: np.ndarray) -> None:
+    """A face in the first and second kept frame of raw; another stands where c23 would be looked at."""
+    clips = {"raw": [*moving], "c23": [*(moving // 2)]}
+    rows = [encoded_row(tmp_path, "a", quality, clip) for quality, clip in clips.items()]
+    asked: list[np.ndarray] = []
+
+    def find(picture: np.ndarray) -> tuple[float, float, float, float] | None:
+        asked.append(picture)
+        return {1: (10.0, 20.0, 20.0, 10.0), 2: (12.0, 20.0, 20.0, 10.0)}.get(len(asked))
+
+    made = read_rows(take(tmp_path, rows, 4, find, region="face", face_scale=1.5))
+    assert len(asked) == 4 and all(np.array_equal(asked[at], moving[index]) for at, index in enumerate((1, 4, 7, 10)))
+    for quality, part in (("raw", made[:4]), ("c23", made[4:])):
+        assert [row["face_found"] for row in part] == [True, True, False, False]
+        assert [(row["region_left"], row["region_top"]) for row in part] == [(5, 10), (7, 10), (7, 10), (7, 10)]
+        for row in part:
+            left = row["region_left"]
+            assert (row["width"], row["height"]) == (30, 30)
+            cut = clips[quality][row["frame_index"]][10:40, left : left + 30]
+            assert np.array_equal(decode_image(row["image"]), cut)
+
+
+def test_clip_without_any_face_is_kept_whole_and_flagged(tmp_path: Path, moving: np.ndarray) -> None:
+    made = read_rows(take(tmp_path, [encoded_row(tmp_path, "a", "raw", [*moving])], 2, lambda _: None, region="face"))
+    assert [(row["face_found"], row["width"], row["status"]) for row in made] == [(False, 64, "ok")] * 2
+
+
+def test_png_files_beside(tmp_path: Path, moving: np.ndarray) -> None:
+    take(tmp_path, [encoded_row(tmp_path, "a", "raw", [*moving])], 2, png=True)
+    files = sorted((tmp_path / "parts/png").rglob("*.png"))
+    assert [path.relative_to(tmp_path / "parts/png").as_posix() for path in files] == [
+        "raw/a/0003.png",
+        "raw/a/0009.png",
+    ]
+    with Image.open(files[1]) as image:
+        assert np.array_equal(np.array(image), moving[9])
+
+
+def test_the_real_detector_finds_the_face(tmp_path: Path) -> None:
+    """Eileen Collins's portrait, which scikit-image ships; her face fills the region."""
+    portrait = cv2.resize(data.astronaut()[:256, 96:352], (128, 128), interpolation=cv2.INTER_AREA)
+    (row,) = read_rows(
+        take(tmp_path, [encoded_row(tmp_path, "a", "raw", [portrait] * 3)], 1, best_face(), region="face")
+    )
+    assert row["face_found"]
+    assert 40 < row["width"] == row["height"] < 110
+    middle = (row["region_left"] + row["width"] / 2, row["region_top"] + row["height"] / 2)
+    assert abs(middle[0] - 64) < 15 and abs(middle[1] - 55) < 20

@@ -2,7 +2,7 @@
 
 
 rule manifest:
-    """Write videos.parquet, frames.parquet and ledger.parquet."""
+    """Write videos.parquet, frames.parquet, pairs.parquet and ledger.parquet."""
     input:
         ingest_source=tables("<results>/ingest/source/{shard}.parquet"),
         ingest_driver=tables(
@@ -23,6 +23,7 @@ rule manifest:
     output:
         videos="<results>/manifest/videos.parquet",
         frames="<results>/manifest/frames.parquet",
+        pairs="<results>/manifest/pairs.parquet",
         ledger="<results>/manifest/ledger.parquet",
         summary="<results>/manifest/summary.json",
     log:
@@ -39,13 +40,45 @@ rule manifest:
         splits=digest(ROAD.split_of()),
         quota=CONFIG.plan.quota,
         qualities=list(CONFIG.compress.qualities),
+        folds=CONFIG.dataset.folds,
         max_failed_fraction=CONFIG.max_failed_fraction,
         code=code_digest("manifest"),
     script:
         "../scripts/manifest.py"
 
 
+rule audit:
+    """Ask whether real and fake can be told apart by anything but the picture."""
+    input:
+        videos="<results>/manifest/videos.parquet",
+        frames="<results>/manifest/frames.parquet",
+    output:
+        table="<results>/audit/audit.tsv",
+        page=report(
+            "<results>/report/audit.html",
+            category="Dataset",
+            labels={"what": "confound audit"},
+            caption="../report/audit.rst",
+        ),
+    log:
+        "<logs>/audit.log",
+    benchmark:
+        "<benchmarks>/audit.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        settings=CONFIG.dataset.audit.model_dump(mode="json"),
+        seed=CONFIG.seed,
+        code=code_digest("dataset.audit", "report.audit_page"),
+    script:
+        "../scripts/audit.py"
+
+
 rule dataset:
-    """The dataset: every video, its frames and the manifest."""
+    """The dataset: every video, its frames, the manifest and its audit."""
     input:
         rules.manifest.output,
+        rules.audit.output,

@@ -1,10 +1,15 @@
 """One encode chain for real and fake, and still frames of every clip."""
 
+CUT_PAIRS = CONFIG.compress.length == "pair"
+
 
 rule compress:
     """Encode every clip of a shard at each quality, real and fake alike."""
     input:
         clips=clips_to_compress,
+        # What the clips of a pair are cut to: the source's frames and those of the drivers planned for it.
+        crops=branch(CUT_PAIRS, then="<results>/crop/source/{shard}.parquet"),
+        plans=branch(CUT_PAIRS, then="<results>/plan/{shard}.parquet"),
     output:
         table="<results>/compress/{kind}/{shard}.parquet",
     log:
@@ -19,13 +24,14 @@ rule compress:
     params:
         settings=settings_of("compress"),
         fps=CONFIG.crop.fps,
-        code=code_digest("media.compress"),
+        software=CONFIG.animator.name,
+        code=code_digest("media.compress", "media.lengths"),
     script:
         "../scripts/compress.py"
 
 
 rule frames:
-    """Take evenly spaced frames of every clip and quality, stored losslessly."""
+    """Take frames of every clip, the same ones at every quality, stored losslessly."""
     input:
         compressed="<results>/compress/{kind}/{shard}.parquet",
     output:
@@ -41,6 +47,6 @@ rule frames:
         runtime=120,
     params:
         settings=settings_of("frames"),
-        code=code_digest("media.frames"),
+        code=code_digest("media.frames", "dataset.face_boxes"),
     script:
         "../scripts/frames.py"

@@ -1,13 +1,17 @@
+from deepfakemnist.dataset_settings import CompressSettings
 from deepfakemnist.media.compress import compress_shard
-from deepfakemnist.settings import CompressSettings
+from deepfakemnist.media.lengths import pair_lengths
 from deepfakemnist.workflow import shard_arguments, stage_script
 
 with stage_script(snakemake):
+    settings = CompressSettings(**snakemake.params.settings)
     compress_shard(
         clips=snakemake.input.clips,
         label=int(snakemake.wildcards.kind == "fake"),
-        settings=CompressSettings(**snakemake.params.settings),
+        settings=settings,
         fps=snakemake.params.fps,
+        lengths=pair_lengths(snakemake.input.crops, [snakemake.input.plans]) if settings.length == "pair" else None,
+        software=snakemake.params.software,
         ffmpeg=snakemake.config.get("ffmpeg"),
         **shard_arguments(snakemake),
     )

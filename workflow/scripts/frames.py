@@ -1,10 +1,13 @@
+from deepfakemnist.dataset.face_boxes import best_face
+from deepfakemnist.dataset_settings import FrameSettings
 from deepfakemnist.media.frames import frames_shard
-from deepfakemnist.settings import FrameSettings
 from deepfakemnist.workflow import shard_arguments, stage_script
 
 with stage_script(snakemake):
+    settings = FrameSettings(**snakemake.params.settings)
     frames_shard(
         compressed=snakemake.input.compressed,
-        settings=FrameSettings(**snakemake.params.settings),
+        settings=settings,
+        find_face=best_face() if settings.region == "face" else None,
         **shard_arguments(snakemake),
     )

@@ -27,4 +27,7 @@ with stage_script(snakemake):
         qualities=snakemake.params.qualities,
         quota=snakemake.params.quota,
         max_failed_fraction=snakemake.params.max_failed_fraction,
+        plan=road.config.plan,
+        seed=road.config.seed,
+        folds=snakemake.params.folds,
     )

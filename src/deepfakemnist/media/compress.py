@@ -1,34 +1,47 @@
 """The one encode chain of real and fake clips: each clip once decoded, once piped, encoded at every quality.
 
 Nothing but pixels enters a file: no label, no name, no date. Colours are BT.601 with limited range, tagged as such:
-readers that ignore tags assume just that for small pictures, so all readers see the same colours.
+readers that ignore tags assume just that for small pictures, so all readers see the same colours. Files of fakes are
+marked as synthetic afterwards, beside the coded pictures; what is measured on those is measured before.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import cv2
 import ffmpeg as graphs
 import numpy as np
 
+from deepfakemnist.dataset_settings import CompressSettings, Quality
 from deepfakemnist.errors import Failed, Rejected
+from deepfakemnist.media.colour import to_samples
 from deepfakemnist.media.container import open_video
+from deepfakemnist.media.credentials import check_signer
 from deepfakemnist.media.decode import read_clip
 from deepfakemnist.media.encode import COMMON_OUTPUT
+from deepfakemnist.media.encoder_notes import encoder_version
 from deepfakemnist.media.ffmpeg import FFmpeg, absolute, arguments, find_ffmpeg, frames_input, run_graph
+from deepfakemnist.media.marks import coded_stream, mark_synthetic, read_marks
 from deepfakemnist.media.pixels import pixels_sha256
-from deepfakemnist.settings import CompressSettings, Quality
+from deepfakemnist.media.similarity import psnr, ssim, vmaf
 from deepfakemnist.shards import Tally, run_shard
 from deepfakemnist.tables import COMPRESSED, OK, Row, atomic_path, read_rows
 
-#: RGB to YUV, spelled out: without it ffmpeg's choice depends on version and build. bitexact: the same on every CPU.
-_TO_YUV = "scale=in_range=pc:out_range=tv:out_color_matrix=bt601:flags=bicubic+full_chroma_int+accurate_rnd+bitexact"
 _YUV_TAGS = {"colorspace": "smpte170m", "color_primaries": "smpte170m", "color_trc": "smpte170m", "color_range": "tv"}
+#: Samples on a pipe carry no tags; ffmpeg shall not guess and convert.
+_TAGGED = "setparams=range=tv:colorspace=smpte170m:color_primaries=smpte170m:color_trc=smpte170m"
+#: One thread each, as COMMON_OUTPUT says of x264: these encoders have pools of their own. hvc1: players want it.
+_OF_CODEC: dict[str, dict[str, Any]] = {
+    "libx265": {"x265-params": "pools=none:frame-threads=1:log-level=error", "tag:v": "hvc1"},
+    "libsvtav1": {"svtav1-params": "lp=1"},
+}
+_SVT_PRESETS = {"ultrafast": 12, "veryfast": 10, "fast": 8, "medium": 6, "slow": 4}
 #: Frame times in an MP4 are rounded to its time base.
 _FPS_TOLERANCE = 1e-3
 
@@ -42,6 +55,8 @@ def compress_shard(
     settings: CompressSettings,
     fps: float,
     code: str,
+    lengths: Mapping[str, int] | None = None,
+    software: str = "",
     ffmpeg: str | None = None,
     max_failed_fraction: float = 1.0,
 ) -> Tally:
@@ -51,96 +66,146 @@ def compress_shard(
         clips: table of working clips (``tables.CROPPED`` or ``tables.SELECTED``).
         table: table to write, one row per clip and quality.
         folder: where the files go, as ``<quality>/<video_id>.mp4``.
-        label: 1 fake, 0 real; goes to the table, never into a file.
-        settings: qualities, and the number of frames kept.
+        label: 1 fake, 0 real; goes to the table, and into the marks that a fake's finished file gets.
+        settings: qualities, the number of frames kept, and marks.
         fps: frame rate of the clips.
         code: digest of this code.
+        lengths: frames that a clip keeps, by its id; others keep all. See :func:`.lengths.pair_lengths`.
+        software: what made the fakes; named in their marks.
         ffmpeg: program to use; None searches.
         max_failed_fraction: see :func:`deepfakemnist.shards.run_shard`.
 
     Reasons beside those of reading a video: rejected with odd_size; failed with input_changed, encode_failed,
-    encode_differs.
+    encode_differs, mark_differs.
+
+    Raises: ConfigError when ffmpeg lacks an encoder or the marks cannot be signed.
     """
     program = find_ffmpeg(ffmpeg)
-    work = partial(compress_clip, folder=folder, label=label, settings=settings, fps=fps, program=program)
+    program.require(quality.codec for quality in settings.qualities.values())
+    if label and settings.mark.c2pa:
+        check_signer(settings.mark)
+    work = partial(
+        compress_clip, folder=folder, label=label, settings=settings, fps=fps, program=program, software=software
+    )
     rows = [row for row in read_rows(clips) if row["status"] == OK]
     return run_shard(
-        [{**row, "label": label} for row in rows],
+        [{**row, "label": label, "keep_frames": (lengths or {}).get(row["video_id"])} for row in rows],
         *(table, COMPRESSED, work),
         code=code,
         settings=settings,
-        inputs=f"{fps} {program.version}",
+        inputs=f"{fps} {program.version} {software}",
         max_failed_fraction=max_failed_fraction,
     )
 
 
 def compress_clip(
-    row: Row, folder: Path, label: int, settings: CompressSettings, fps: float, program: FFmpeg
+    row: Row,
+    folder: Path,
+    label: int,
+    settings: CompressSettings,
+    fps: float,
+    program: FFmpeg,
+    software: str = "",
 ) -> list[Row]:
     """Encode one clip; return one row per quality, in the order of the settings.
 
-    Raises: Rejected, Failed; see :func:`compress_shard`.
+    Raises: Rejected, Failed, ConfigError; see :func:`compress_shard`.
     """
     clip = read_clip(row["path"])
     input_pixels = pixels_sha256(clip)
     if input_pixels != row["pixels_sha256"]:
         raise Failed("input_changed", f"{row['path']}: its pixels are not those its table row was written for")
-    if settings.max_frames is not None and len(clip) > settings.max_frames:
-        clip = clip[: settings.max_frames]
+    whole = len(clip)
+    kept = min(limit for limit in (row.get("keep_frames"), settings.max_frames, whole) if limit is not None)
+    if kept < whole:
+        clip = clip[:kept]
         input_pixels = pixels_sha256(clip)
     height, width = clip.shape[1:3]
     odd = [name for name, quality in settings.qualities.items() if quality.pix_fmt == "yuv420p"]
     if odd and (width % 2 or height % 2):
         raise Rejected("odd_size", f"{width}x{height}; yuv420p ({', '.join(odd)}) needs even sides")
+    shared: Row = {
+        "video_id": row["video_id"],
+        "label": label,
+        "frames": kept,
+        "frames_cut": whole - kept,
+        "fps": fps,
+        "width": width,
+        "height": height,
+        "ffmpeg_version": program.version,
+        "input_pixels_sha256": input_pixels,
+    }
     with ExitStack() as files:
         paths = {name: folder / name / f"{row['video_id']}.mp4" for name in settings.qualities}
         parts = {name: files.enter_context(atomic_path(path)) for name, path in paths.items()}
-        graph = encode_graph(parts, settings.qualities, width, height, fps)
-        run_graph(graph, program, clip)
-        known = {absolute(part): f"{name}.mp4" for name, part in parts.items()}
-        shared: Row = {
-            "video_id": row["video_id"],
-            "label": label,
-            "frames": len(clip),
-            "fps": fps,
-            "width": width,
-            "height": height,
-            # Temporary names differ from run to run; the table must not.
-            "ffmpeg_argv": json.dumps(["ffmpeg", *(known.get(word, word) for word in arguments(graph))]),
-            "ffmpeg_version": program.version,
-            "input_pixels_sha256": input_pixels,
-        }
+        facts = _encode_and_measure(clip, parts, settings, fps, program)
+        for part in parts.values() if label else ():
+            mark_synthetic(part, settings.mark, software or "deepfakemnist")
         return [
             {
                 **shared,
                 "quality": name,
                 "path": str(paths[name]),
                 "encoder": json.dumps(quality.model_dump(exclude_none=True), sort_keys=True),
-                **_verify(parts[name], clip, fps),
+                **facts[name],
+                **_file_facts(parts[name], settings),
             }
             for name, quality in settings.qualities.items()
         ]
 
 
 def encode_graph(parts: dict[str, Path], qualities: dict[str, Quality], width: int, height: int, fps: float) -> Any:
-    """Return the ffmpeg-python graph that turns rgb24 frames on standard input into one file per quality."""
-    frames = frames_input(width, height, fps)
+    """Return the ffmpeg-python graph that turns samples on standard input into one file per quality.
+
+    The qualities have one pix_fmt, that of the samples (:func:`.colour.to_samples`).
+    """
+    (pix_fmt,) = {quality.pix_fmt for quality in qualities.values()}
+    frames = frames_input(width, height, fps, pix_fmt)
     outputs = []
     for name, quality in qualities.items():
         rate = {"crf": quality.crf} if quality.qp is None else {"qp": quality.qp}
-        colour = {} if quality.codec == "libx264rgb" else {"vf": _TO_YUV, **_YUV_TAGS}
+        preset = _SVT_PRESETS[quality.preset] if quality.codec == "libsvtav1" else quality.preset
         outputs.append(
             frames.output(
                 absolute(parts[name]),
                 vcodec=quality.codec,
-                preset=quality.preset,
-                pix_fmt=quality.pix_fmt,
+                preset=preset,
+                pix_fmt=pix_fmt,
                 **rate,
-                **colour,
+                **({} if pix_fmt == "rgb24" else {"vf": _TAGGED, **_YUV_TAGS}),
+                **_OF_CODEC.get(quality.codec, {}),
                 **COMMON_OUTPUT,
             )
         )
     return graphs.merge_outputs(*outputs)
+
+
+def _encode_and_measure(
+    clip: np.ndarray, parts: dict[str, Path], settings: CompressSettings, fps: float, program: FFmpeg
+) -> dict[str, Row]:
+    """Write every part; return what is measured on each.
+
+    Qualities that begin with the same samples share an ffmpeg process: raw, c23 and c40 of the paper all do.
+    """
+    height, width = clip.shape[1:3]
+    facts: dict[str, Row] = {}
+    first = next(iter(settings.qualities))
+    groups: dict[tuple[str | None, str, int | None], dict[str, Quality]] = {}
+    for name, quality in settings.qualities.items():
+        groups.setdefault((quality.after, quality.pix_fmt, quality.shrink_to), {})[name] = quality
+    # A second generation needs the first on disk; the sort keeps the order of the settings otherwise.
+    for (before, pix_fmt, shrink_to), group in sorted(groups.items(), key=lambda item: item[0][0] is not None):
+        graph = encode_graph({name: parts[name] for name in group}, group, width, height, fps)
+        pictures = clip if before is None else read_clip(parts[before])
+        run_graph(graph, program, to_samples(pictures, pix_fmt, shrink_to))
+        # Temporary names differ from run to run; the table must not.
+        known = {absolute(parts[name]): f"{name}.mp4" for name in group}
+        argv = json.dumps(["ffmpeg", *(known.get(word, word) for word in arguments(graph))])
+        for name in group:
+            facts[name] = {"ffmpeg_argv": argv, **_verify(parts[name], clip, fps)}
+            if settings.vmaf and name != first:
+                facts[name]["vmaf"] = vmaf(parts[first], parts[name], program)
+    return facts
 
 
 def _verify(part: Path, clip: np.ndarray, fps: float) -> Row:
@@ -153,10 +218,22 @@ def _verify(part: Path, clip: np.ndarray, fps: float) -> Row:
             "encode_differs",
             f"(frames, height, width, 3) and fps are {coded.shape} {found_fps:g} instead of {clip.shape} {fps:g}",
         )
-    squares = sum(cv2.norm(before, after, cv2.NORM_L2SQR) for before, after in zip(clip, coded, strict=True))
-    error = squares / clip.size
     return {
-        "bytes": part.stat().st_size,
         "pixels_sha256": pixels_sha256(coded),
-        "psnr_db": 10 * float(np.log10(255**2 / error)) if error else None,
+        "psnr_db": psnr(clip, coded),
+        "ssim": ssim(clip, coded),
+        "encoder_version": encoder_version(part),
+    }
+
+
+def _file_facts(part: Path, settings: CompressSettings) -> Row:
+    """Return what a finished file is, marks included, and what its coded pictures are without them."""
+    data = part.read_bytes()
+    stream = coded_stream(part)
+    return {
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "stream_bytes": stream.bytes,
+        "stream_sha256": stream.sha256,
+        "marks": read_marks(part, c2pa=settings.mark.c2pa).names,
     }

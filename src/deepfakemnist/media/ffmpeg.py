@@ -35,6 +35,17 @@ class FFmpeg:
 
     path: str
     version: str  # first line of ``ffmpeg -version``
+    encoders: frozenset[str] = frozenset()
+    filters: frozenset[str] = frozenset()
+
+    def require(self, encoders: Iterable[str]) -> None:
+        """Raise ConfigError when an encoder that the config's qualities name is missing."""
+        missing = sorted(set(encoders) - self.encoders)
+        if missing:
+            raise ConfigError(
+                f"compress.qualities needs {', '.join(missing)}, which {self.path} ({self.version}) lacks. Use another "
+                "ffmpeg, or leave these qualities out"
+            )
 
 
 def find_ffmpeg(explicit: str | None = None) -> FFmpeg:
@@ -74,19 +85,23 @@ def _checked(path: str) -> FFmpeg:
         return done.stdout
 
     version = ask("-version").partition("\n")[0].strip()
-    encoders = {words[1] for line in ask("-encoders").splitlines() if len(words := line.split()) > 1}
+
+    def names(listing: str) -> frozenset[str]:
+        return frozenset(words[1] for line in ask(listing).splitlines() if len(words := line.split()) > 1)
+
+    encoders = names("-encoders")
     missing = [name for name in _NEEDED_ENCODERS if name not in encoders]
     if missing:
         raise ConfigError(
             f"ffmpeg: {path} ({version}) lacks the encoder {' and '.join(missing)}. Use a build with x264 (conda-forge "
             "`ffmpeg=*=gpl*`, Debian's ffmpeg, or the one in the Python package imageio-ffmpeg)"
         )
-    return FFmpeg(path, version)
+    return FFmpeg(path, version, encoders, names("-filters"))
 
 
-def frames_input(width: int, height: int, fps: float) -> Any:
-    """Return the input node of a graph: rgb24 frames on standard input."""
-    return graphs.input("pipe:", format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}", framerate=f"{fps:.6g}")
+def frames_input(width: int, height: int, fps: float, pix_fmt: str = "rgb24") -> Any:
+    """Return the input node of a graph: frames on standard input, RGB unless another format is named."""
+    return graphs.input("pipe:", format="rawvideo", pix_fmt=pix_fmt, s=f"{width}x{height}", framerate=f"{fps:.6g}")
 
 
 def arguments(graph: Any) -> list[str]:
@@ -96,7 +111,7 @@ def arguments(graph: Any) -> list[str]:
 
 
 def run_graph(graph: Any, program: FFmpeg, frames: Iterable[np.ndarray]) -> None:
-    """Run a graph and feed it ``frames``, each (H,W,3) uint8 RGB.
+    """Run a graph and feed it ``frames``, uint8 arrays in the format of its input: (H,W,3) for RGB.
 
     Raises: Failed with reason encode_failed and the last lines that ffmpeg printed; whatever ``frames`` raises.
     """

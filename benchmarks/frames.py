@@ -1,0 +1,125 @@
+"""What still frames cost: as the project keeps them, beside a PNG file per frame as the field does it.
+
+    python benchmarks/frames.py            prints the table and writes benchmarks/frames.json
+
+Kept frames per CPU second and core, from decoding the c23 clip to the bytes on disk; bytes per frame; and images per
+CPU second when they are read back one at a time in random order. Clips are made here: synthetic actors who
+talk. Medians of the repeats.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+from PIL import Image
+
+from deepfakemnist.actors.bank import load_bank
+from deepfakemnist.actors.cast import CastSettings, film, sources
+from deepfakemnist.dataset_settings import CompressSettings, FrameSettings, Quality
+from deepfakemnist.media.compress import compress_clip
+from deepfakemnist.media.decode import read_frames
+from deepfakemnist.media.encode import write_working_clip
+from deepfakemnist.media.ffmpeg import find_ffmpeg
+from deepfakemnist.media.frames import decode_image, frames_shard
+from deepfakemnist.tables import COMPRESSED, write_table
+
+CLIPS, REPEATS, SIDE, FPS = 2, 3, 256, 25.0
+CAST = CastSettings(
+    folder=Path(), heads=CLIPS, sources=CLIPS, drivers=0, drivers_per_action=0, source_frames=60, width=SIDE,
+    height=SIDE, close_up=True,
+)  # fmt: skip
+
+
+def main() -> None:
+    cv2.setNumThreads(1)
+    settings = CompressSettings(qualities={"c23": Quality(crf=23)})
+    result: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        rows = []
+        for clip in sources(CAST):
+            frames = np.stack(list(film(clip, CAST, load_bank())))
+            made = write_working_clip(folder / f"{clip.name}.mp4", frames, FPS)
+            row = {"video_id": clip.name, "path": str(made.path), "pixels_sha256": made.pixels_sha256}
+            status = {"status": "ok", "reason": "", "detail": ""}
+            rows += [{**one, **status} for one in compress_clip(row, folder, 0, settings, FPS, find_ffmpeg())]
+        write_table(rows, folder / "clips.parquet", COMPRESSED)
+        total = sum(row["frames"] for row in rows)
+
+        numbers = count(1)
+
+        def webp(policy: str) -> int:
+            table = folder / f"frames{next(numbers)}.parquet"  # a finished table is not made again
+            options = {"settings": FrameSettings(per_clip=16, policy=policy), "code": "x"}
+            frames_shard(folder / "clips.parquet", table, folder / "parts", **options)
+            return pq.read_metadata(table).num_rows
+
+        def png() -> int:
+            for row in rows:
+                for index, frame in enumerate(read_frames(row["path"])):
+                    path = folder / "png" / row["video_id"] / f"{index:04d}.png"
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    Image.fromarray(frame).save(path)
+            return total
+
+        ways: dict[str, Callable[[], int]] = {
+            "WebP in Parquet, 16 of each clip": lambda: webp("even"),
+            "WebP in Parquet, every frame": lambda: webp("all"),
+            "PNG files, every frame": png,
+        }
+        for name, work in ways.items():
+            result[name] = {"kept_per_cpu_s": round(statistics.median(rate(work) for _ in range(REPEATS)), 1)}
+        every = folder / f"frames{2 * REPEATS}.parquet"
+        images = pq.read_table(every, columns=["image"]).column("image").to_pylist()
+        files = sorted((folder / "png").rglob("*.png"))
+        sizes = {"WebP in Parquet, every frame": sum(map(len, images)), "PNG files, every frame": bytes_of(files)}
+        for name, size in sizes.items():
+            result[name]["bytes_per_frame"] = round(size / total)
+        order = random.Random(1).sample(range(total), total)
+        table = pq.ParquetFile(every)
+        starts = np.cumsum([0, *(table.metadata.row_group(at).num_rows for at in range(table.num_row_groups))])
+
+        def read_webp() -> int:
+            for at in order:
+                group = int(np.searchsorted(starts, at, side="right")) - 1
+                column = table.read_row_group(group, columns=["image"]).column("image")
+                decode_image(column[at - int(starts[group])].as_py())
+            return total
+
+        def read_png() -> int:
+            for at in order:
+                with Image.open(files[at]) as image:
+                    np.array(image)
+            return total
+
+        for name, work in {"WebP in Parquet, every frame": read_webp, "PNG files, every frame": read_png}.items():
+            result[name]["read_per_cpu_s"] = round(statistics.median(rate(work) for _ in range(REPEATS)), 1)
+    for name, figures in result.items():
+        print(f"{name:40s}", ", ".join(f"{key} {value:g}" for key, value in figures.items()))
+    facts = {"what": "frames kept and read per CPU second on one core", "side": SIDE, "frames": total, "ways": result}
+    Path(__file__).with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n")
+
+
+def rate(work: Callable[[], int]) -> float:
+    """Return what ``work`` counts per CPU second of this process."""
+    before = time.process_time()
+    done = work()
+    return done / (time.process_time() - before)
+
+
+def bytes_of(files: list[Path]) -> int:
+    return sum(path.stat().st_size for path in files)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""What came, went and changed between two releases."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from deepfakemnist.errors import ConfigError
+from deepfakemnist.tables import Row, read_rows
+
+#: Columns that may differ without the video being another one: places, and what follows from who else is there.
+_NOT_CONTENT = {"path", "ffmpeg_version", "sha256", "bytes"}
+_LISTED = 50
+
+
+class Changes(NamedTuple):
+    """Videos by name (video_id at quality), and for changed ones the columns that differ."""
+
+    added: list[str]
+    gone: list[str]
+    changed: dict[str, list[str]]
+
+
+def compare(before: Sequence[Row], after: Sequence[Row]) -> Changes:
+    """Compare rows of ``tables.VIDEOS`` of two releases."""
+    old, new = ({f"{row['video_id']} at {row['quality']}": row for row in rows} for rows in (before, after))
+    changed = {}
+    for name in sorted(old.keys() & new.keys()):
+        shared = old[name].keys() & new[name].keys() - _NOT_CONTENT
+        columns = sorted(column for column in shared if old[name][column] != new[name][column])
+        if columns:
+            changed[name] = columns
+    return Changes(sorted(new.keys() - old.keys()), sorted(old.keys() - new.keys()), changed)
+
+
+def changelog(previous: Path | None, videos: Sequence[Row], version: str) -> str:
+    """Return CHANGELOG.md: this release's section above those of the releases before.
+
+    Raises: ConfigError when ``previous`` is no release.
+    """
+    if previous is None:
+        return f"# Changes\n\n## {version}\n\nFirst release: {len(videos)} files.\n"
+    table = previous / "manifest/videos.parquet"
+    if not table.is_file():
+        raise ConfigError(f"release.previous: {previous} is no release; it lacks manifest/videos.parquet")
+    changes = compare(read_rows(table), videos)
+    lines = [f"## {version}", "", f"{len(videos)} files."]
+    for title, names in (
+        ("Added", changes.added),
+        ("Gone", changes.gone),
+        ("Changed", [f"{name}: {', '.join(columns)}" for name, columns in changes.changed.items()]),
+    ):
+        lines += ["", f"### {title}: {len(names)}", "", *(f"* {name}" for name in names[:_LISTED])]
+        if len(names) > _LISTED:
+            lines.append(f"* and {len(names) - _LISTED} more")
+    old = previous / "CHANGELOG.md"
+    past = old.read_text(encoding="utf-8").removeprefix("# Changes\n") if old.is_file() else ""
+    return "\n".join(["# Changes", "", *lines]) + "\n" + past

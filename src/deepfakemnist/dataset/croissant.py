@@ -1,0 +1,157 @@
+"""Croissant 1.1 metadata of a release, with its responsible-AI fields, built and validated by mlcroissant."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from deepfakemnist.dataset_settings import ReleaseSettings
+from deepfakemnist.errors import ConfigError
+
+_USES = (
+    "Training and judging detectors of facial-animation video. Not for making such video, for recognising people, or "
+    "for judging a person by their face."
+)
+_PERSONAL = (
+    "Faces of real people, who are named by identifiers only. Fakes show them doing what they never did. Some sources "
+    "come from public collections whose people were not asked; the column licence says what is stated of each."
+)
+_LIMITS = (
+    "One family of animators; ten facial actions; one face, near frontal, cropped to a square; H.264. Detectors that "
+    "do well here may fail on other animators, sizes and codecs."
+)
+_BIASES = (
+    "Who is in it follows from the source collection and from which fakes the liveness checks let pass; shares of "
+    "age, gender and skin tone are neither measured nor balanced."
+)
+
+
+def write_croissant(folder: Path, settings: ReleaseSettings, description: str) -> None:
+    """Write ``croissant.json`` for a release folder whose manifest is complete, and validate it.
+
+    Args:
+        folder: the release; its Parquet files below ``manifest`` are described column by column.
+        settings: title, version, people, licence.
+        description: what the dataset is, one paragraph.
+
+    Raises: ConfigError when mlcroissant is not installed; ValueError when what was built does not validate.
+    """
+    mlc = _library()
+    # The library prints advice on fields that the user has not stated; what is wrong is raised.
+    ctx = mlc.Context(conforms_to="http://mlcommons.org/croissant/1.1")
+    distribution, record_sets = [], []
+    for path in sorted((folder / "manifest").glob("*.parquet")):
+        name = path.stem
+        distribution.append(
+            mlc.FileObject(
+                ctx=ctx,
+                id=f"{name}-file",
+                name=f"{name}.parquet",
+                content_url=f"manifest/{path.name}",
+                encoding_formats=["application/x-parquet"],
+                sha256=hashlib.sha256(path.read_bytes()).hexdigest(),
+                content_size=f"{path.stat().st_size} B",
+            )
+        )
+        record_sets.append(_record_set(mlc, ctx, name, pq.read_schema(path)))
+    distribution.append(
+        mlc.FileSet(ctx=ctx, id="clips", name="clips", encoding_formats=["video/mp4"], includes=["**/*.mp4"])
+    )
+    metadata = mlc.Metadata(
+        ctx=ctx,
+        name=settings.name,
+        description=description,
+        version=settings.version,
+        license=[settings.licence],
+        url=settings.url,
+        creators=[mlc.Person(ctx=ctx, name=creator.name, url=_orcid(creator.orcid)) for creator in settings.creators],
+        cite_as="The DeepFake MNIST+ paper, arXiv 2108.07949, and this release by its CITATION.cff",
+        date_published=datetime.datetime.fromisoformat(settings.date) if settings.date else None,
+        distribution=distribution,
+        record_sets=record_sets,
+        data_collection=(
+            "Videos of talking heads that the makers of this release collected, and animations of them by the motion "
+            "of other people; the columns source_id, driver_id and animator name what each was made from."
+        ),
+        data_collection_type=["Others"],
+        data_preprocessing_protocol=[
+            "One face per video, tracked, cropped to a square at 25 frames per second; one encode chain for real and "
+            "fake at every quality; the table pairs says whether the clips of a pair have one length."
+        ],
+        data_annotation_protocol=["Labels follow from the making: 1 for what a model rendered, 0 for what was filmed."],
+        machine_annotation_tools=["YuNet face detection; the liveness checks named in the column liveness"],
+        data_biases=[_BIASES],
+        data_limitations=[_LIMITS],
+        data_use_cases=[_USES],
+        data_social_impact="Detectors protect people whose faces are animated; the same videos could help evade them.",
+        personal_sensitive_information=[_PERSONAL],
+        data_release_maintenance_plan=(
+            f"Who wants to be left out writes to {settings.contact or 'the makers'}; later versions leave them out. "
+            "CHANGELOG.md says what changed."
+        ),
+    )
+    if metadata.issues.errors:
+        raise ValueError(f"{folder}: the Croissant metadata is not valid: {metadata.issues.report()}")
+    text = json.dumps(metadata.to_json(), indent=2, default=str) + "\n"
+    (folder / "croissant.json").write_text(text, encoding="utf-8")
+    validate(folder)
+
+
+def validate(folder: Path) -> list[str]:
+    """Read a release's croissant.json as any user of it would; return the advice that mlcroissant gives.
+
+    Raises: ValueError naming what is wrong.
+    """
+    mlc = _library()
+    try:
+        dataset = mlc.Dataset(jsonld=str(folder / "croissant.json"))
+    except mlc.ValidationError as error:
+        raise ValueError(f"{folder / 'croissant.json'}: {error}") from error
+    return sorted(dataset.metadata.ctx.issues.warnings)
+
+
+def _record_set(mlc: Any, ctx: Any, name: str, schema: pa.Schema) -> Any:
+    return mlc.RecordSet(
+        ctx=ctx,
+        id=name,
+        name=name,
+        fields=[
+            mlc.Field(
+                ctx=ctx,
+                id=f"{name}/{field.name}",
+                name=field.name,
+                description=(field.metadata or {}).get(b"description", b"").decode(),
+                data_types=[_data_type(mlc, field.type)],
+                source=mlc.Source(ctx=ctx, file_object=f"{name}-file", extract=mlc.Extract(ctx=ctx, column=field.name)),
+            )
+            for field in schema
+        ],
+    )
+
+
+def _data_type(mlc: Any, kind: pa.DataType) -> Any:
+    if pa.types.is_boolean(kind):
+        return mlc.DataType.BOOL
+    if pa.types.is_integer(kind):
+        return mlc.DataType.INTEGER
+    return mlc.DataType.FLOAT if pa.types.is_floating(kind) else mlc.DataType.TEXT
+
+
+def _orcid(orcid: str | None) -> str | None:
+    return f"https://orcid.org/{orcid}" if orcid else None
+
+
+def _library() -> Any:
+    try:
+        import mlcroissant
+    except ImportError as error:
+        raise ConfigError(
+            "the package mlcroissant is not installed, and a release needs it: pip install mlcroissant"
+        ) from error
+    return mlcroissant

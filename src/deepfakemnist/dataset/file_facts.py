@@ -1,0 +1,100 @@
+"""What a video file tells about itself without a look at its pictures, and a cheap look at them.
+
+The project's own marks of synthetic media are left out of these facts: they tell the class on purpose, lie beside the
+coded pictures and reach no detector. Everything else counts, known to the project or not.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+from deepfakemnist.media.boxes import boxes
+from deepfakemnist.media.encoder_notes import encoder_note
+from deepfakemnist.media.marks import NOTICE
+
+Fact = float | str
+_MARK_BOXES = {b"uuid", b"free"}
+#: Frames are compared in the bands between these shares of the highest frequency.
+_BANDS = np.linspace(0, 1, 9)
+#: Pictures of all sizes are looked at in this one.
+_SIDE = 128
+
+
+def container_facts(path: Path) -> dict[str, Fact]:
+    """Return what the container and the encoder's note say: nothing of it may depend on the class.
+
+    Numbers: frames, frames per second, seconds, width, height, key frames. Texts: order of boxes, tags, codec, profile,
+    pixel format, colour tags, time base, the encoder's note.
+    """
+    with av.open(str(path.absolute())) as container:
+        stream = container.streams.video[0]
+        codec = stream.codec_context
+        tags = {key: value for key, value in container.metadata.items() if not value.startswith(NOTICE)}
+        packets = [packet for packet in container.demux(stream) if packet.size]
+        return {
+            "frames": float(len(packets)),
+            "fps": float(stream.average_rate or 0),
+            "seconds": float((stream.duration or 0) * (stream.time_base or 0)),
+            "width": float(codec.width),
+            "height": float(codec.height),
+            "key frames": float(sum(packet.is_keyframe for packet in packets)),
+            "streams": " ".join(other.type for other in container.streams),
+            "boxes": _boxes(path),
+            "tags": str(sorted((tags | stream.metadata).items())),
+            "codec": f"{codec.name} {codec.profile} {codec.pix_fmt}",
+            "colours": f"{codec.colorspace} {codec.color_primaries} {codec.color_trc} {codec.color_range}",
+            "time base": str(stream.time_base),
+            "encoder's note": encoder_note(path),
+        }
+
+
+def size_facts(path: Path) -> dict[str, Fact]:
+    """Return what the sizes of the coded pictures say: they follow from the pictures, so they may differ by class."""
+    with av.open(str(path.absolute())) as container:
+        sizes = np.array([packet.size for packet in container.demux(video=0) if packet.size], dtype=float)
+    return {
+        "coded bytes": float(sizes.sum()),
+        "bytes per frame": float(sizes.mean()),
+        "first frame": float(sizes[0]),
+        "largest share": float(sizes.max() / sizes.sum()),
+        "spread": float(sizes[1:].std() / sizes.mean()) if len(sizes) > 1 else 0.0,
+    }
+
+
+def picture_facts(pictures: list[np.ndarray]) -> dict[str, Fact]:
+    """Return simple statistics of pictures, (H,W,3) uint8 RGB, averaged over them."""
+    found = [_picture_facts(cv2.resize(picture, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)) for picture in pictures]
+    return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
+
+
+def brightness(pictures: list[np.ndarray]) -> dict[str, Fact]:
+    """Return the mean value of pictures, 0..255."""
+    return {"brightness": float(np.mean([picture.mean() for picture in pictures]))}
+
+
+def _picture_facts(picture: np.ndarray) -> dict[str, float]:
+    luma = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    means, spreads = picture.mean((0, 1)), picture.std((0, 1))
+    facts = {f"mean {name}": float(value) for name, value in zip("RGB", means, strict=True)}
+    facts |= {f"spread {name}": float(value) for name, value in zip("RGB", spreads, strict=True)}
+    facts["sharpness"] = float(cv2.Laplacian(luma, cv2.CV_32F).var())
+    facts["gradient"] = float(np.hypot(cv2.Sobel(luma, cv2.CV_32F, 1, 0), cv2.Sobel(luma, cv2.CV_32F, 0, 1)).mean())
+    power = np.abs(np.fft.fftshift(np.fft.fft2(luma))) ** 2
+    y, x = np.mgrid[-_SIDE // 2 : _SIDE // 2, -_SIDE // 2 : _SIDE // 2] / (_SIDE / 2)
+    radius = np.hypot(x, y)
+    for low, high in pairwise(_BANDS):
+        facts[f"band {low:.2f}"] = float(np.log1p(power[(radius >= low) & (radius < high)].mean()))
+    return facts
+
+
+def _boxes(path: Path) -> str:
+    try:
+        kinds = [box.kind for box in boxes(path.read_bytes())]
+    except ValueError:
+        return "not an MP4"
+    return " ".join(kind.decode("latin-1") for kind in kinds if kind not in _MARK_BOXES)

@@ -1,0 +1,156 @@
+"""Released datasets under the project's own manifest, so that detectors train and are tested across datasets."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from deepfakemnist.dataset.pairs import pair_rows
+from deepfakemnist.dataset.splits import add_splits
+from deepfakemnist.dataset.trees import FFPP_SHARES, layout_of, read_dfmnist, read_ffpp
+from deepfakemnist.dataset_settings import FrameSettings
+from deepfakemnist.errors import ConfigError, Failed, Rejected
+from deepfakemnist.media.container import open_video
+from deepfakemnist.media.decode import read_frames
+from deepfakemnist.media.encoder_notes import encoder_version
+from deepfakemnist.media.frames import FindFace, frames_shard
+from deepfakemnist.media.marks import coded_stream, read_marks
+from deepfakemnist.media.pixels import PixelHash
+from deepfakemnist.tables import (
+    COMPRESSED,
+    FAILED,
+    FRAME_INDEX,
+    FRAMES,
+    LEDGER,
+    OK,
+    PAIRS,
+    REJECTED,
+    VIDEOS,
+    Row,
+    read_rows,
+    write_table,
+)
+
+log = logging.getLogger(__name__)
+_CODE = "import"
+
+
+def import_dataset(
+    folder: Path,
+    out: Path,
+    frames: FrameSettings,
+    *,
+    seed: int = 0,
+    folds: int = 5,
+    jobs: int = 1,
+    find_face: FindFace | None = None,
+) -> Path:
+    """Write the manifest of a released dataset: videos, frames, pairs and ledger (Parquet), and its still frames.
+
+    The videos stay where they are; every one is decoded once to its end. One that cannot be is a row of the ledger.
+
+    Args:
+        folder: the dataset; its layout is found out, see :mod:`.trees`.
+        out: folder to write ``manifest`` and ``frames`` to.
+        frames: which still frames to take.
+        seed: decides splits where the dataset has none.
+        folds: parts of the column ``fold``.
+        jobs: files looked at at a time.
+        find_face: see :func:`deepfakemnist.media.frames.frames_shard`.
+
+    Returns: the folder of the manifest.
+
+    Raises: ConfigError when the layout is unknown, a name is impossible, or no video can be used.
+    """
+    layout = layout_of(folder)
+    if layout == "released":
+        found = [{**row, "path": str(folder / row["path"])} for row in read_rows(folder / "manifest/videos.parquet")]
+    else:
+        found = read_ffpp(folder, seed) if layout == "ff++" else read_dfmnist(folder)
+    if not found:
+        raise ConfigError(f"{folder}: looks like {layout}, but holds no .mp4 where that keeps them")
+    with ThreadPoolExecutor(jobs) as pool:
+        rows = list(pool.map(_measured, found))
+    good = [row for row in rows if row["status"] == OK]
+    if not good:
+        raise ConfigError(f"{folder}: none of its {len(rows)} videos can be used; the first: {rows[0]['detail']}")
+    if layout != "released":
+        add_splits(good, FFPP_SHARES, seed, folds)
+    log.info("%s: %s, %d of %d videos are usable", folder, layout, len(good), len(rows))
+
+    index, troubles = _take_frames(good, out, frames, find_face)
+    manifest = out / "manifest"
+    write_table([{name: row.get(name) for name in VIDEOS.names} for row in good], manifest / "videos.parquet", VIDEOS)
+    write_table(index, manifest / "frames.parquet", FRAME_INDEX)
+    write_table(pair_rows(good), manifest / "pairs.parquet", PAIRS)
+    write_table(_ledger(rows, troubles), manifest / "ledger.parquet", LEDGER)
+    return manifest
+
+
+def _measured(row: Row) -> Row:
+    """Return a row with what its file is, or with why it cannot be used."""
+    path = Path(row["path"])
+    try:
+        pixels = PixelHash()
+        with open_video(path) as video:
+            fps = float(1 / video.frame_duration)
+        for frame in read_frames(path):
+            pixels.update(frame)
+            height, width = frame.shape[:2]
+        data = path.read_bytes()
+    except (Failed, Rejected) as error:
+        status = REJECTED if isinstance(error, Rejected) else FAILED
+        return {**row, "status": status, "reason": error.reason, "detail": error.detail}
+    except OSError as error:
+        return {**row, "status": FAILED, "reason": "unreadable", "detail": f"{path}: {error.strerror}"}
+    stream = coded_stream(path)
+    sha256 = hashlib.sha256(data).hexdigest()
+    if row.get("sha256") not in (None, sha256):
+        detail = f"{path}: has another sha256 than its release says"
+        return {**row, "status": FAILED, "reason": "changed", "detail": detail}
+    return {
+        **row,
+        **{"frames": pixels.frames, "fps": fps, "width": width, "height": height, "bytes": len(data), "sha256": sha256},
+        **{"stream_bytes": stream.bytes, "stream_sha256": stream.sha256, "pixels_sha256": pixels.hexdigest()},
+        "encoder_version": encoder_version(path),
+        "marks": row.get("marks") or read_marks(path, c2pa=False).names,
+        **{"status": OK, "reason": "", "detail": ""},
+    }
+
+
+def _take_frames(
+    good: list[Row], out: Path, settings: FrameSettings, find_face: FindFace | None
+) -> tuple[list[Row], list[Row]]:
+    """Write the still frames of both classes; return their index, and rows for clips that gave none."""
+    split = {row["video_id"]: row["split"] for row in good}
+    index, troubles = [], []
+    for label, kind in enumerate(("real", "fake")):
+        clips = [row for row in good if row["label"] == label]
+        table = out / f"frames/{kind}.parquet"
+        listing = out / f"frames/{kind}.clips.parquet"
+        write_table([{name: row.get(name) for name in COMPRESSED.names} for row in clips], listing, COMPRESSED)
+        frames_shard(listing, table, table.with_suffix(""), settings=settings, code=_CODE, find_face=find_face)
+        listing.unlink()
+        columns = [name for name in FRAMES.names if name != "image"]
+        for at, row in enumerate(read_rows(table, columns)):
+            if row["status"] == OK:
+                facts = {**row, "shard_path": str(table), "shard_row": at, "split": split[row["video_id"]]}
+                index.append({name: facts[name] for name in FRAME_INDEX.names})
+            else:
+                troubles.append(row)
+    return index, troubles
+
+
+def _ledger(rows: list[Row], troubles: list[Row]) -> list[Row]:
+    states: dict[str, Row] = {}
+    for stage, part in (("import", rows), ("frames", troubles)):
+        for row in part:
+            known = states.get(row["video_id"])
+            if known is None or known["status"] == OK:
+                states[row["video_id"]] = {**(known or {}), **row, "stage": stage}
+    return [
+        {**{name: row.get(name) for name in LEDGER.names}, "kind": "fake" if row["label"] else "source"}
+        for _, row in sorted(states.items())
+    ]

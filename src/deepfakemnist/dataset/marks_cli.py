@@ -1,0 +1,32 @@
+"""``deepfakemnist marks``: show what video files say of themselves."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import av
+
+from deepfakemnist.media.marks import read_marks
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    parser.add_argument("files", nargs="+", type=Path, help="MP4 files")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print a line of JSON per file: synthetic, comment, c2pa. Return 1 when a file cannot be read."""
+    failed = 0
+    for path in arguments.files:
+        try:
+            marks = read_marks(path)
+        except (av.FFmpegError, OSError) as error:
+            print(json.dumps({"file": str(path), "error": f"cannot be read: {error.strerror}"}))
+            failed = 1
+            continue
+        shown = {"synthetic": marks.synthetic, "comment": marks.comment, "c2pa": marks.credentials}
+        print(json.dumps({"file": str(path), **shown}))
+    return failed

@@ -1,0 +1,162 @@
+"""A folder to hand to others: the authors' layout, a manifest that fits it, a card, checksums, metadata.
+
+<quality>/real_dataset/selected_<split>/<video_id>.mp4
+<quality>/fake_dataset/<action>/<video_id>.mp4
+frames/<kind>/<shard>.parquet
+manifest/videos.parquet  frames.parquet  pairs.parquet
+README.md  CITATION.cff  CHANGELOG.md  LICENCES.tsv  croissant.json  SHA256SUMS
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from deepfakemnist.dataset.card import citation, describe, write_card
+from deepfakemnist.dataset.changelog import changelog
+from deepfakemnist.dataset.croissant import write_croissant
+from deepfakemnist.dataset.exclusions import leave_out, read_exclusions
+from deepfakemnist.dataset.pairs import pair_rows
+from deepfakemnist.dataset_settings import ReleaseSettings
+from deepfakemnist.errors import ConfigError
+from deepfakemnist.ids import check_id
+from deepfakemnist.media.frames import ROW_GROUP
+from deepfakemnist.tables import FRAME_INDEX, PAIRS, VIDEOS, Row, read_rows, write_table
+from deepfakemnist.tsv import write_tsv
+
+log = logging.getLogger(__name__)
+
+#: The authors' folders, spelling included; other code walks them by these names.
+ACTION_FOLDER = {"embarrassment": "embarrass", "surprise": "surpise"}
+
+
+def write_release(manifest: Path, out: Path, settings: ReleaseSettings) -> Path:
+    """Write a release of a finished dataset, whole or not at all.
+
+    Args:
+        manifest: folder with videos.parquet and frames.parquet; their paths start at the working directory.
+        out: folder to write; an earlier one of that name is replaced.
+        settings: what goes in, and what is said of it.
+
+    Returns: ``out``.
+
+    Raises: ConfigError for a list, a quality or a previous release that cannot be used, or when nothing is left.
+    """
+    videos = read_rows(manifest / "videos.parquet")
+    if settings.qualities is not None:
+        there = sorted({row["quality"] for row in videos})
+        if unknown := sorted(set(settings.qualities) - set(there)):
+            raise ConfigError(f"release.qualities names {unknown}; the dataset has {there}")
+        videos = [row for row in videos if row["quality"] in settings.qualities]
+    kept, left_out = leave_out(videos, read_exclusions(settings.exclusions), settings.require_licence)
+    if not kept:
+        raise ConfigError("release: nothing is left to release; see exclusions, qualities and require_licence")
+    # The fake's own folder is beside: links need one file system, and a release that fails leaves nothing behind.
+    part = out.with_name(f".{out.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        _fill(part, manifest, kept, left_out, settings)
+        shutil.rmtree(out, ignore_errors=True)
+        part.rename(out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    log.info("%s: %d files, %d videos left out", out, len(kept), left_out)
+    return out
+
+
+def _fill(part: Path, manifest: Path, kept: list[Row], left_out: int, settings: ReleaseSettings) -> None:
+    rows = [{**row, "path": _place(row)} for row in kept]
+    for before, after in zip(kept, rows, strict=True):
+        _put(Path(before["path"]), part / after["path"], settings.files)
+    known = {(row["video_id"], row["quality"]) for row in rows}
+    frames = [row for row in read_rows(manifest / "frames.parquet") if (row["video_id"], row["quality"]) in known]
+    write_table(_put_frames(frames, part, settings.files), part / "manifest/frames.parquet", FRAME_INDEX)
+    write_table(rows, part / "manifest/videos.parquet", VIDEOS)
+    write_table(pair_rows(rows), part / "manifest/pairs.parquet", PAIRS)
+    write_tsv(part / "LICENCES.tsv", ("source_id", "person_id", "licence"), _licences(rows))
+    (part / "CHANGELOG.md").write_text(changelog(settings.previous, rows, settings.version), encoding="utf-8")
+    (part / "CITATION.cff").write_text(citation(settings), encoding="utf-8")
+    write_card(part / "README.md", rows, left_out, settings)
+    write_croissant(part, settings, describe(rows))
+    _write_sums(part, {row["path"]: row["sha256"] for row in rows if row["sha256"]})
+
+
+def _place(row: Row) -> str:
+    """Return where a video lies in the release; its parts are checked, because imported tables name them too."""
+    for part in (*row["video_id"].split("@"), row["quality"], row["split"], *filter(None, [row["action"]])):
+        check_id(part)
+    if row["label"] == 0:
+        return f"{row['quality']}/real_dataset/selected_{row['split']}/{row['video_id']}.mp4"
+    action = ACTION_FOLDER.get(row["action"], row["action"] or "other")
+    return f"{row['quality']}/fake_dataset/{action}/{row['video_id']}.mp4"
+
+
+def _put(source: Path, target: Path, how: str) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if how == "link":
+        try:
+            os.link(source, target)
+            return
+        except FileNotFoundError:
+            raise
+        except OSError:  # another file system, or one without links
+            pass
+    shutil.copyfile(source, target)
+
+
+def _put_frames(frames: Sequence[Row], part: Path, how: str) -> list[Row]:
+    """Place the Parquet files of frames; where some frames stay behind, write the others anew. Return their index."""
+    shards: dict[str, list[Row]] = defaultdict(list)
+    for row in frames:
+        shards[row["shard_path"]].append(row)
+    index = []
+    for shard, rows in shards.items():
+        name = f"frames/{Path(shard).parent.name}/{Path(shard).name}"
+        rows.sort(key=lambda row: row["shard_row"])
+        if len(rows) == pq.read_metadata(shard).num_rows:
+            _put(Path(shard), part / name, how)
+        else:
+            _copy_rows(Path(shard), part / name, [row["shard_row"] for row in rows])
+            rows = [{**row, "shard_row": at} for at, row in enumerate(rows)]
+        index += [{**row, "shard_path": name} for row in rows]
+    return index
+
+
+def _copy_rows(source: Path, target: Path, wanted: Sequence[int]) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    file = pq.ParquetFile(source)
+    chosen, first = set(wanted), 0
+    with pq.ParquetWriter(target, file.schema_arrow, compression="none", use_dictionary=False) as writer:
+        for batch in file.iter_batches(batch_size=ROW_GROUP):
+            keep = pa.array([first + at in chosen for at in range(len(batch))])
+            first += len(batch)
+            if keep.true_count:
+                writer.write_table(pa.Table.from_batches([batch]).filter(keep), row_group_size=ROW_GROUP)
+
+
+def _licences(rows: Sequence[Row]) -> list[Row]:
+    found = {row["source_id"]: row for row in rows}
+    return [
+        {"source_id": name, "person_id": row["person_id"], "licence": row["licence"] or "not stated"}
+        for name, row in sorted(found.items())
+    ]
+
+
+def _write_sums(folder: Path, known: dict[str, str]) -> None:
+    """Write SHA256SUMS over every file, in the form that ``sha256sum --check`` reads."""
+    lines = []
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = path.relative_to(folder).as_posix()
+        if name not in known:
+            with path.open("rb") as file:
+                known[name] = hashlib.file_digest(file, "sha256").hexdigest()
+        lines.append(f"{known[name]}  {name}")
+    (folder / "SHA256SUMS").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -1,0 +1,166 @@
+"""C2PA content credentials: a signed statement inside the file that says how its pictures came to be.
+
+The statement is one action, ``c2pa.created``, with IPTC's source type ``trainedAlgorithmicMedia``. Without a
+certificate of the user's, a throw-away test certificate signs: readers find the statement and an intact file, and
+report the signer as untrusted, which is true.
+"""
+
+from __future__ import annotations
+
+import datetime
+import os
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from deepfakemnist import __version__
+from deepfakemnist.dataset_settings import MarkSettings
+from deepfakemnist.errors import ConfigError
+
+SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
+#: Names the PEM file with the private key of ``compress.mark.certificate``. Never in the config: it is a secret.
+KEY_VARIABLE = "DEEPFAKEMNIST_C2PA_KEY"
+_TEST_SIGNER = "DeepFakeMnist+ test certificate, not trusted"
+
+
+def sign(source: Path, target: Path, settings: MarkSettings, software: str) -> None:
+    """Write ``source`` with a C2PA manifest to ``target``; the coded pictures are copied.
+
+    Args:
+        source: MP4 file.
+        target: file to write.
+        settings: certificate, algorithm and time stamp.
+        software: what made the pictures, e.g. the animator's name.
+
+    Raises: ConfigError when the certificate and the key do not sign.
+    """
+    c2pa = _library()
+    action = {"action": "c2pa.created", "digitalSourceType": SOURCE_TYPE, "softwareAgent": {"name": software}}
+    manifest = {
+        "claim_generator_info": [{"name": "deepfakemnist", "version": __version__}],
+        "format": "video/mp4",
+        "assertions": [{"label": "c2pa.actions.v2", "data": {"actions": [action]}}],
+    }
+    try:
+        with source.open("rb") as before, target.open("w+b") as after:
+            c2pa.Builder(manifest).sign(_signer(settings), "video/mp4", before, after)
+    except c2pa.C2paError as error:
+        raise ConfigError(
+            f"compress.mark: C2PA refuses to sign with certificate {settings.certificate or '(test)'} and algorithm "
+            f"{settings.algorithm}: {error}. The file holds the chain in PEM, the signer's own certificate first; "
+            f"{KEY_VARIABLE} names its key"
+        ) from error
+
+
+def read_credentials(path: Path) -> dict[str, Any] | None:
+    """Return what a file's C2PA manifest says, or None where it has none.
+
+    Keys: state (Invalid, Valid, Trusted), source_type, software, signer.
+    """
+    c2pa = _library()
+    try:
+        with path.open("rb") as file, c2pa.Reader("video/mp4", file) as reader:
+            state = reader.get_validation_state()
+            manifest = reader.get_active_manifest()
+    except c2pa.C2paError.ManifestNotFound:
+        return None
+    actions = [
+        action
+        for assertion in manifest.get("assertions", [])
+        if assertion["label"].startswith("c2pa.actions")
+        for action in assertion["data"]["actions"]
+    ]
+    created: dict[str, Any] = next((action for action in actions if action["action"] == "c2pa.created"), {})
+    agent = created.get("softwareAgent", {})
+    return {
+        "state": state,
+        "source_type": created.get("digitalSourceType", ""),
+        "software": agent.get("name", "") if isinstance(agent, dict) else str(agent),
+        "signer": manifest.get("signature_info", {}).get("issuer", ""),
+    }
+
+
+def check_signer(settings: MarkSettings) -> None:
+    """Raise ConfigError when package, certificate or key is missing, or the two do not fit."""
+    _signer(settings)
+
+
+def _library() -> Any:
+    try:
+        import c2pa  # only where marks are written or read: it loads a 40 MB library
+    except ImportError as error:
+        raise ConfigError(
+            "compress.mark.c2pa: the package c2pa-python is not installed. Install it, or set compress.mark.c2pa: "
+            "false; the plain tag in the container needs no package"
+        ) from error
+    return c2pa
+
+
+@cache
+def _signer(settings: MarkSettings) -> Any:
+    c2pa = _library()
+    if settings.certificate is None:
+        chain, key = _test_certificate()
+        algorithm = "es256"
+    else:
+        named = os.environ.get(KEY_VARIABLE)
+        if not named or not Path(named).is_file():
+            raise ConfigError(
+                f"compress.mark.certificate is {settings.certificate}, so the environment variable {KEY_VARIABLE} must "
+                "name the PEM file with its private key"
+            )
+        if not settings.certificate.is_file():
+            raise ConfigError(f"compress.mark.certificate: {str(settings.certificate)!r} is not a file")
+        chain, key, algorithm = settings.certificate.read_bytes(), Path(named).read_bytes(), settings.algorithm
+    try:
+        return c2pa.Signer.from_info(c2pa.C2paSignerInfo(algorithm, chain, key, settings.timestamp_url))
+    except c2pa.C2paError as error:
+        raise ConfigError(f"compress.mark.certificate: {settings.certificate}: {error}") from error
+
+
+@cache
+def _test_certificate() -> tuple[bytes, bytes]:
+    """Return a chain (PEM, leaf first) and the leaf's key, made for this process and never written anywhere."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+    usages = (
+        *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
+        *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
+    )
+
+    def named(common: str) -> x509.Name:
+        return x509.Name(
+            [
+                x509.NameAttribute(NameOID.COMMON_NAME, common),
+                x509.NameAttribute(NameOID.ORGANIZATION_NAME, _TEST_SIGNER),
+            ]
+        )
+
+    def certificate(subject: str, key: Any, authority: bool, *allowed: str) -> x509.CertificateBuilder:
+        return (
+            x509.CertificateBuilder()
+            .subject_name(named(subject))
+            .issuer_name(named("authority"))
+            .public_key(key.public_key())
+            .serial_number(1 + authority)
+            .not_valid_before(datetime.datetime(2025, 1, 1, tzinfo=datetime.UTC))
+            .not_valid_after(datetime.datetime(2045, 1, 1, tzinfo=datetime.UTC))
+            .add_extension(x509.BasicConstraints(authority, None), True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+            .add_extension(x509.KeyUsage(**{name: name in allowed for name in usages}), True)
+        )
+
+    authority_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    authority = certificate("authority", authority_key, True, "key_cert_sign", "crl_sign")
+    leaf = (
+        certificate("signer", key, False, "digital_signature")
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), False)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.EMAIL_PROTECTION]), False)
+    )
+    signed = [builder.sign(authority_key, hashes.SHA256()) for builder in (leaf, authority)]
+    pem = serialization.Encoding.PEM
+    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    return b"".join(one.public_bytes(pem) for one in signed), secret

@@ -1,0 +1,29 @@
+"""Clips of a pair get one length, so that duration says nothing of the class.
+
+The length follows from the plan, not from what became of it: a real whose fakes were rejected is cut like one whose
+fakes were kept, and another liveness detector encodes no real anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from deepfakemnist.tables import OK, read_rows
+
+
+def pair_lengths(crops: Path | str, plans: Iterable[Path | str]) -> dict[str, int]:
+    """Return how many frames each source and each planned fake keeps: those of the shortest of its group.
+
+    A group is a source with every fake planned from it; a fake has as many frames as its driver. A source without a
+    planned fake keeps its own length.
+
+    Args:
+        crops: table of the cropped sources of a shard.
+        plans: tables of the candidates of the same sources.
+    """
+    shortest = {row["video_id"]: row["frames"] for row in read_rows(crops) if row["status"] == OK}
+    planned = [row for row in read_rows(plans) if row["status"] == OK and row["source_id"] in shortest]
+    for row in planned:
+        shortest[row["source_id"]] = min(shortest[row["source_id"]], row["motion_frames"])
+    return shortest | {row["video_id"]: shortest[row["source_id"]] for row in planned}

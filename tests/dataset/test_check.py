@@ -1,0 +1,166 @@
+"""The check finds every kind of damage, and nothing in a sound dataset."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from small_dataset import make_dataset
+
+from deepfakemnist.dataset.check import check_dataset
+from deepfakemnist.dataset.check_cli import add_arguments
+from deepfakemnist.dataset_settings import MarkSettings
+from deepfakemnist.errors import ConfigError
+from deepfakemnist.media.boxes import set_comment
+from deepfakemnist.media.marks import mark_synthetic
+from deepfakemnist.tables import FRAME_INDEX, VIDEOS, Row, read_rows, write_table
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("sound")
+    make_dataset(root)
+    return root
+
+
+@pytest.fixture
+def root(sound: Path, tmp_path: Path) -> Path:
+    """A copy to damage."""
+    return Path(shutil.copytree(sound / "results", tmp_path / "run/results")).parent
+
+
+def videos(root: Path, change: Callable[[list[Row]], object]) -> None:
+    rows = read_rows(root / "results/manifest/videos.parquet")
+    change(rows)
+    write_table(rows, root / "results/manifest/videos.parquet", VIDEOS)
+
+
+def frames(root: Path, change: Callable[[list[Row]], object]) -> None:
+    rows = read_rows(root / "results/manifest/frames.parquet")
+    change(rows)
+    write_table(rows, root / "results/manifest/frames.parquet", FRAME_INDEX)
+
+
+def file(root: Path, name: str = "s1", quality: str = "c23", kind: str = "real") -> Path:
+    return root / f"results/compress/{kind}/a/{quality}/{name}.mp4"
+
+
+def flip(path: Path, at: int = -60) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+def rehash(root: Path, path: Path) -> None:
+    """Let the row say what the damaged file is, so that only what is inside can tell."""
+    import hashlib
+
+    def change(rows: list[Row]) -> None:
+        for row in rows:
+            if (root / row["path"]) == path:
+                row["sha256"], row["bytes"] = hashlib.sha256(path.read_bytes()).hexdigest(), path.stat().st_size
+
+    videos(root, change)
+
+
+def damage_pixels(root: Path) -> None:
+    flip(file(root))
+    rehash(root, file(root))
+
+
+def mark_a_real(root: Path) -> None:
+    mark_synthetic(file(root), MarkSettings(c2pa=False), "fomm")
+    rehash(root, file(root))
+
+
+def unmark_a_fake(root: Path) -> None:
+    path = file(root, "s1@nod-d1", kind="fake")
+    set_comment(path, "just a video")
+    rehash(root, path)
+
+
+def break_a_shard(root: Path) -> None:
+    path = root / "results/frames/real/a.parquet"
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+DAMAGE: dict[str, tuple[Callable[[Path], object], set[str]]] = {
+    "file gone": (lambda root: file(root).unlink(), {"missing"}),
+    "file cut": (lambda root: file(root).write_bytes(file(root).read_bytes()[:-9]), {"truncated"}),
+    "byte flipped": (lambda root: flip(file(root)), {"changed"}),
+    "bytes added": (lambda root: file(root).write_bytes(file(root).read_bytes() + b"x"), {"changed"}),
+    "video added": (lambda root: shutil.copy(file(root), file(root, "new")), {"extra"}),
+    "pixels damaged, rows agree": (damage_pixels, {"other_pixels"}),
+    "same video twice": (
+        lambda root: videos(root, lambda rows: rows[2].update(pixels_sha256=rows[0]["pixels_sha256"])),
+        {"duplicate_pixels"},
+    ),
+    "person in two splits": (
+        lambda root: videos(root, lambda rows: [row.update(person_id="p0") for row in rows[-2:]]),
+        {"split_leak"},
+    ),
+    "fake apart from its real": (
+        lambda root: videos(root, lambda rows: [row.update(split="val") for row in rows if row["video_id"] == "s3"]),
+        {"pair_apart", "split_leak"},
+    ),
+    "real gone from the manifest": (
+        lambda root: videos(root, lambda rows: rows.__delitem__(slice(0, 2))),
+        {"orphan_pair", "extra", "stray_frame"},
+    ),
+    "row twice": (lambda root: videos(root, lambda rows: rows.append(dict(rows[5]))), {"repeated_row"}),
+    "frame index off by one": (
+        lambda root: frames(root, lambda rows: rows[4].update(shard_row=rows[4]["shard_row"] + 1)),
+        {"lost_frame"},
+    ),
+    "frames of no video": (
+        lambda root: frames(root, lambda rows: rows[-1].update(video_id="ghost")), {"stray_frame", "lost_frame"}
+    ),
+    "shard of frames gone": (lambda root: (root / "results/frames/fake/a.parquet").unlink(), {"missing"}),
+    "shard of frames cut": (break_a_shard, {"changed"}),
+    "label turned": (lambda root: videos(root, lambda rows: rows[0].update(synthetic=True)), {"wrong_label"}),
+    "real marked as synthetic": (mark_a_real, {"wrong_marks"}),
+    "fake without its comment": (unmark_a_fake, {"wrong_marks"}),
+}  # fmt: skip
+
+
+def test_a_sound_dataset_has_no_problem(sound: Path) -> None:
+    assert check_dataset(sound / "results/manifest", sound, jobs=2, decode=True) == []
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_damage_is_found_and_named(root: Path, name: str) -> None:
+    do, kinds = DAMAGE[name]
+    do(root)
+    problems = check_dataset(root / "results/manifest", root, decode=name.startswith("pixels"))
+    assert {problem.kind for problem in problems} == kinds
+
+
+def test_messages_name_file_and_figures(root: Path) -> None:
+    size = file(root).stat().st_size
+    file(root).write_bytes(file(root).read_bytes()[:100])
+    (problem,) = check_dataset(root / "results/manifest", root)
+    assert str(problem) == f"{file(root)}: has 100 bytes, its row says {size}"
+
+
+def test_command(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    arguments = ["check", "--root", str(root), str(root / "results/manifest")]
+    asked = parser.parse_args(arguments)
+    assert asked.run(asked) == 0
+    assert "16 videos and 48 frames hold what the manifest says" in capsys.readouterr().out
+    file(root).unlink()
+    flip(file(root, "s2"))
+    assert asked.run(asked) == 1
+    shown = capsys.readouterr().out
+    assert "missing" in shown and "s1.mp4: is missing (row s1, c23)" in shown
+    assert "2 problems: 1 changed, 1 missing" in shown
+
+
+def test_no_manifest(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="holds no videos.parquet; name the folder of a manifest"):
+        check_dataset(tmp_path)

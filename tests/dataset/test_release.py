@@ -1,0 +1,195 @@
+"""A release holds what its papers say, and nobody who asked to be left out."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from small_dataset import make_dataset
+
+from deepfakemnist.dataset.changelog import compare
+from deepfakemnist.dataset.check import check_dataset
+from deepfakemnist.dataset.croissant import validate
+from deepfakemnist.dataset.release import write_release
+from deepfakemnist.dataset_settings import Creator, Quality, ReleaseSettings
+from deepfakemnist.errors import ConfigError
+from deepfakemnist.tables import read_rows
+
+ONE = {"c23": Quality(crf=23, preset="ultrafast")}
+SETTINGS = ReleaseSettings(
+    name="Tiny set",
+    licence="CC-BY-4.0",
+    creators=[Creator(name="A. Maker", orcid="0000-0002-1825-0097")],
+    contact="out@example.org",
+    url="https://example.org/tiny",
+    date="2026-01-02",
+)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("run")
+    make_dataset(root, qualities={"real": ONE, "fake": ONE})
+    return root
+
+
+@pytest.fixture(autouse=True)
+def in_run(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run)
+
+
+def release(out: Path, **changes) -> Path:
+    return write_release(Path("results/manifest"), out, SETTINGS.model_copy(update=changes))
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_layout_links_and_a_manifest_that_fits(tmp_path: Path) -> None:
+    out = release(tmp_path / "out")
+    assert files(out) == {
+        *(f"c23/real_dataset/selected_{split}/s{n}.mp4" for n, split in enumerate(("train", "train", "val", "test"))),
+        *(f"c23/fake_dataset/nod/s{n}@nod-d{n % 2}.mp4" for n in range(4)),
+        *("frames/real/a.parquet", "frames/fake/a.parquet"),
+        *(f"manifest/{name}.parquet" for name in ("videos", "frames", "pairs")),
+        *("README.md", "CITATION.cff", "CHANGELOG.md", "LICENCES.tsv", "croissant.json", "SHA256SUMS"),
+    }
+    assert check_dataset(out / "manifest", out, decode=True) == []
+    source = Path("results/compress/real/a/c23/s0.mp4")
+    assert (out / "c23/real_dataset/selected_train/s0.mp4").stat().st_ino == source.stat().st_ino
+    copied = release(tmp_path / "copied", files="copy")
+    assert (copied / "c23/real_dataset/selected_train/s0.mp4").stat().st_ino != source.stat().st_ino
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.skipif(not shutil.which("sha256sum"), reason="needs coreutils")
+def test_others_verify_the_checksums(tmp_path: Path) -> None:
+    out = release(tmp_path / "out", files="copy")
+    check = ["sha256sum", "--check", "--quiet", "--strict", "SHA256SUMS"]
+    assert subprocess.run(check, cwd=out).returncode == 0
+    assert len((out / "SHA256SUMS").read_text().splitlines()) == len(files(out)) - 1
+    (out / "README.md").write_text("changed")
+    assert subprocess.run(check, cwd=out, capture_output=True).returncode == 1
+
+
+def test_whoever_is_named_is_left_out_with_all_that_was_made_of_them(tmp_path: Path) -> None:
+    (tmp_path / "out.tsv").write_text("video_id\tperson_id\treason\n\tp1\tasked\ns2\t\tno licence\n\td0\tactor\n")
+    out = release(tmp_path / "out", exclusions=tmp_path / "out.tsv")
+    videos = read_rows(out / "manifest/videos.parquet")
+    # p1 is s1; s2 is named; d0 drove the fakes of s0 and s2
+    assert sorted(row["video_id"] for row in videos) == ["s0", "s3", "s3@nod-d1"]
+    assert check_dataset(out / "manifest", out) == []
+    for name in ("README.md", "CITATION.cff", "CHANGELOG.md", "LICENCES.tsv", "croissant.json", "SHA256SUMS"):
+        text = (out / name).read_text()
+        assert "s1@" not in text and "s1." not in text and "s2@" not in text and "s2." not in text, name
+    assert {row["fake_id"] for row in read_rows(out / "manifest/pairs.parquet")} == {"s3@nod-d1"}
+    kept = {row["video_id"] for path in out.glob("frames/*/*.parquet") for row in read_rows(path)}
+    assert kept == {"s0", "s3", "s3@nod-d1"}
+    assert "5 videos were left out" in (out / "README.md").read_text()
+
+
+def test_licences(tmp_path: Path) -> None:
+    out = release(tmp_path / "out")
+    with (out / "LICENCES.tsv").open(newline="") as file:
+        stated = {row["source_id"]: row["licence"] for row in csv.DictReader(file, delimiter="\t")}
+    assert stated == {"s0": "not stated", "s1": "CC0-1.0", "s2": "not stated", "s3": "CC0-1.0"}
+    assert "**2 sources state no licence.**" in (out / "README.md").read_text()
+    strict = release(tmp_path / "strict", require_licence=True)
+    assert {row["source_id"] for row in read_rows(strict / "manifest/videos.parquet")} == {"s1", "s3"}
+
+
+def test_card_and_citation(tmp_path: Path) -> None:
+    out = release(tmp_path / "out")
+    _, head, card = (out / "README.md").read_text().split("---\n", 2)
+    assert yaml.safe_load(head)["license_name"] == "CC-BY-4.0"
+    assert "4 real talking-head videos and 4 facial-animation fakes of 1 actions" in card
+    assert "| train | 2 | 2 | 2 |" in card and "| nod | 4 |" in card
+    for section in ("Motivation", "Composition", "Collection", "Consent and licences", "Uses", "Limits", "Maintenance"):
+        assert f"## {section}\n" in card
+    assert "marked as synthetic (comment,c2pa)" in card
+    cited = yaml.safe_load((out / "CITATION.cff").read_text())
+    assert cited["authors"] == [{"name": "A. Maker", "orcid": "https://orcid.org/0000-0002-1825-0097"}]
+    assert (cited["cff-version"], cited["version"], cited["date-released"]) == ("1.2.0", "1.0.0", "2026-01-02")
+
+
+def test_croissant_is_valid_and_loads_ten_records(tmp_path: Path) -> None:
+    mlcroissant = pytest.importorskip("mlcroissant")
+    out = release(tmp_path / "out")
+    assert validate(out) == []
+    dataset = mlcroissant.Dataset(jsonld=str(out / "croissant.json"))
+    assert "http://mlcommons.org/croissant/1.1" in str(dataset.metadata.conforms_to)
+    assert dataset.metadata.data_use_cases and dataset.metadata.personal_sensitive_information
+    frames = read_rows(out / "manifest/frames.parquet")
+    loaded = []
+    for record in dataset.records("frames"):
+        loaded.append(record)
+        if len(loaded) == 10:
+            break
+    assert len(loaded) == 10
+    for record, row in zip(loaded, frames, strict=False):
+        assert record["frames/video_id"].decode() == row["video_id"]
+        assert record["frames/shard_row"] == row["shard_row"]
+
+
+def test_a_damaged_croissant_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("mlcroissant")
+    out = release(tmp_path / "out")
+    text = (out / "croissant.json").read_text()
+    (out / "croissant.json").write_text(text.replace('"@id": "videos-file"', '"@id": "another-file"', 1))
+    with pytest.raises(ValueError, match="videos-file|another-file"):
+        validate(out)
+
+
+def test_nothing_needs_to_be_stated(tmp_path: Path) -> None:
+    pytest.importorskip("mlcroissant")
+    out = write_release(Path("results/manifest"), tmp_path / "out", ReleaseSettings())
+    assert (out / "SHA256SUMS").is_file()
+    assert "unstated" in (out / "README.md").read_text()
+
+
+def test_changelog_between_two_releases(tmp_path: Path) -> None:
+    (tmp_path / "list.tsv").write_text("video_id\tperson_id\treason\n\tp0\tasked\n")
+    first = release(tmp_path / "one", exclusions=tmp_path / "list.tsv")
+    (tmp_path / "list.tsv").write_text("video_id\tperson_id\treason\n\tp1\tasked\n")
+    second = release(tmp_path / "two", exclusions=tmp_path / "list.tsv", previous=first, version="1.1.0")
+    text = (second / "CHANGELOG.md").read_text()
+    assert text.index("## 1.1.0") < text.index("## 1.0.0")
+    assert "### Added: 2\n\n* s0 at c23\n* s0@nod-d0 at c23\n" in text
+    assert "### Gone: 2\n\n* s1 at c23\n* s1@nod-d1 at c23\n" in text
+    assert "### Changed: 0" in text
+    before = read_rows(first / "manifest/videos.parquet")
+    after = [{**row, "path": "elsewhere", "fold": 9} if row["video_id"] == "s3" else row for row in before]
+    assert compare(before, after).changed == {"s3 at c23": ["fold"]}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"qualities": ["raw"]}, r"release.qualities names \['raw'\]; the dataset has \['c23'\]"),
+        ({"exclusions": Path("nowhere.tsv")}, "release.exclusions: 'nowhere.tsv' is not a file"),
+        ({"previous": Path()}, "is no release; it lacks manifest/videos.parquet"),
+    ],
+)
+def test_bad_wishes(tmp_path: Path, changes: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        release(tmp_path / "out", **changes)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("video_id\tperson\treason\n", "the columns are video_id, person_id, reason, not video_id, person, reason"),
+        ("video_id\tperson_id\treason\n\t\tasked\n", "line 2: names neither a video_id nor a person_id"),
+        ("video_id\tperson_id\treason\ns1\t\t\n../x\t\t\n", r"line 3: id '../x' is not allowed"),
+    ],
+)
+def test_an_exclusion_list_that_cannot_be_read_stops_the_release(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "list.tsv").write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        release(tmp_path / "out", exclusions=tmp_path / "list.tsv")

@@ -1,0 +1,32 @@
+"""A folder to hand to others, made when asked for: snakemake release."""
+
+
+rule write_release:
+    """The dataset in the authors' layout, with card, checksums, licences, changelog and Croissant metadata."""
+    input:
+        videos="<results>/manifest/videos.parquet",
+        frames="<results>/manifest/frames.parquet",
+        exclusions=CONFIG.release.exclusions or [],
+    output:
+        # The last file written: the folder appears whole or not at all.
+        sums=f"<results>/release/{CONFIG.release.version}/SHA256SUMS",
+    log:
+        "<logs>/release.log",
+    benchmark:
+        "<benchmarks>/release.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        settings=settings_of("release"),
+        code=code_digest("dataset.release"),
+    script:
+        "../scripts/release.py"
+
+
+rule release:
+    """Write a release folder below results/release."""
+    input:
+        rules.write_release.output,

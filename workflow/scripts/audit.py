@@ -1,0 +1,16 @@
+from pathlib import Path
+
+from deepfakemnist.dataset.audit import audit_dataset
+from deepfakemnist.dataset_settings import AuditSettings
+from deepfakemnist.report.audit_page import write_audit_page
+from deepfakemnist.workflow import stage_script
+
+with stage_script(snakemake):
+    rows = audit_dataset(
+        videos=Path(snakemake.input.videos),
+        frames=Path(snakemake.input.frames),
+        path=Path(snakemake.output.table),
+        settings=AuditSettings(**snakemake.params.settings),
+        seed=snakemake.params.seed,
+    )
+    write_audit_page(rows, Path(snakemake.output.page))
