@@ -1,14 +1,20 @@
 """Detectors through the registry: sizes, ranges, layer order, and messages."""
 
+import hashlib
+import importlib.util
 import math
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
+from deepfakemnist.detector_settings import DETECTOR_NAMES, DetectorTraining
+from deepfakemnist.detectors.frequency import dct_basis
 from deepfakemnist.detectors.meso import SamePool
 from deepfakemnist.detectors.registry import DETECTORS, build, detector_config
 from deepfakemnist.errors import ConfigError
+from deepfakemnist.settings import WeightFile
 
 
 def parameters(module):
@@ -20,6 +26,12 @@ def parameters(module):
     # torchvision's models have 25,557,032, 44,549,160 and 60,192,808; 1000 logits of 2049 parameters become one.
     [
         ("meso4", 27_977),
+        ("mesoinception4", 28_615),  # both as the MesoNet paper counts them
+        ("meso4_sharedbn", 11_416 + 2 * (8 + 16) + 16_400 + 17),  # no biases in convolutions, two norms
+        ("xception", 22_855_952 - 999 * 2049),  # the count of the original network, and of FaceForensics++'s
+        ("efficientnet_b4", 19_341_616 - 999 * 1793),
+        ("convnext_tiny", 28_589_128 - 999 * 769),
+        ("r2plus1d_18", 31_505_325 - 399 * 513),
         ("resnet50", 25_557_032 - 999 * 2049),
         ("resnet101", 44_549_160 - 999 * 2049),
         ("resnet152", 60_192_808 - 999 * 2049),
@@ -30,16 +42,43 @@ def test_number_of_parameters(name, count):
         assert parameters(build(name)) == count
 
 
-@pytest.mark.parametrize(("name", "size"), [("meso4", 256), ("meso4", 50), ("resnet50", 64)])
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        *(("meso4", 256), ("meso4", 50), ("mesoinception4", 64), ("mesoinception4", 50), ("meso4_sharedbn", 64)),
+        *(("resnet50", 64), ("xception", 64), ("efficientnet_b4", 64), ("convnext_tiny", 64), ("dct_resnet18", 64)),
+        *(("framediff_resnet18", 64), ("r2plus1d_18", 32), ("timm:test_resnet.r160_in1k", 64)),
+    ],
+)
 def test_one_logit_per_picture(name, size):
     torch.manual_seed(0)
-    detector = build(name, image_size=size).eval()
-    pixels = torch.randint(0, 256, (3, 3, size, size), dtype=torch.uint8)
+    detector = build(name, image_size=size, dropout=0.0).double()
+    pixels = torch.randint(0, 256, (3, *detector.sample_shape), dtype=torch.uint8)
+    for norm in detector.modules():
+        if isinstance(norm, nn.BatchNorm2d | nn.BatchNorm3d):
+            norm.momentum = None  # one look is enough: fresh norms of deep networks leave nothing of the picture
+    with torch.no_grad():
+        detector(pixels)
+    detector.eval()
     logits = detector(pixels)
     assert logits.shape == (3,)
     assert torch.isfinite(logits).all()
     assert len(set(logits.tolist())) == 3
-    assert torch.allclose(detector(pixels[1:2]), logits[1:2], atol=1e-5)
+    assert torch.allclose(detector(pixels[1:2]), logits[1:2], rtol=1e-6)
+
+
+def test_the_settings_know_the_registry():
+    assert sorted(DETECTOR_NAMES) == sorted(DETECTORS)
+    assert DetectorTraining(name="timm:test_vit.r160_in1k").called == "timm_test_vit_r160_in1k"
+    with pytest.raises(ValueError, match=r"no such detector; there are resnet50, .* and timm:NAME"):
+        DetectorTraining(name="resnet51")
+
+
+def test_every_detector_says_where_it_comes_from():
+    for name in DETECTORS:
+        config = detector_config(name)
+        assert config.source and config.licence and config.input_size >= 32 and 0 < config.learning_rate < 0.01
+        assert "none" in config.weights
 
 
 def test_registry_names_agree_with_the_configs():
@@ -107,8 +146,16 @@ def test_wrong_pixels_are_refused(pixels):
 
 
 def test_messages_say_what_is_allowed():
-    with pytest.raises(ConfigError, match="no detector 'xception'; there are meso4, resnet101, resnet152, resnet50"):
-        build("xception")
+    with pytest.raises(
+        ConfigError, match="no detector 'xceptoin'; there are clip_norms, .*resnet50, xception, and timm"
+    ):
+        build("xceptoin")
+    with pytest.raises(ConfigError, match=r"timm 1\S* has no model 'resnet5'; similar: resnet50"):
+        build("timm:resnet5")
+    with pytest.raises(ConfigError, match=r"timm has no weights 'resnet50\.mine'"):
+        build("timm:resnet50.mine")
+    with pytest.raises(ConfigError, match="image_size 256 is not possible for clip_probe; allowed: 224"):
+        build("clip_probe", image_size=256)
     with pytest.raises(ConfigError, match="meso4 cannot start from weights 'imagenet'; allowed: none"):
         build("meso4", "imagenet")
     with pytest.raises(ConfigError, match="image_size 16 is too small"):
@@ -129,3 +176,121 @@ def test_imagenet_weights_that_are_not_the_ones_meant(tmp_path, monkeypatch):
     file.write_bytes(b"half a download")
     with pytest.raises(ConfigError, match="sha256 does not begin with 0676ba61"):
         build("resnet50", "imagenet")
+
+
+def test_offline_says_where_timms_weights_lie(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    with pytest.raises(ConfigError, match=r"(?s)could not be downloaded.*xception-43020ad28\.pth.*weights: none"):
+        build("xception", "imagenet")
+    if importlib.util.find_spec("huggingface_hub"):  # it would ask a dead proxy for most of a minute
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ConfigError, match=r"lie on the Hugging Face hub \(timm/test_resnet\.r160_in1k\).*safetensors"):
+        build("timm:test_resnet.r160_in1k", "imagenet")
+
+
+def file_of(path, state):
+    if path.suffix == ".safetensors":
+        save_file({name: value.contiguous() for name, value in state.items()}, path)
+    else:
+        torch.save({"state_dict": state}, path)
+    return WeightFile(path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+@pytest.mark.parametrize("suffix", ["pth", "safetensors"])
+def test_weights_by_path_fill_everything_but_the_head(tmp_path, suffix):
+    from torchvision import models
+
+    torch.manual_seed(1)
+    state = models.resnet50(weights=None).state_dict()  # 1000 classes, as everybody's weights have
+    file = file_of(tmp_path / f"weights.{suffix}", state)
+    loaded = build("resnet50", file, image_size=32).network.state_dict()
+    assert loaded["fc.weight"].shape == (1, 2048)
+    for name, value in state.items():
+        assert name.startswith("fc.") or torch.equal(loaded[name], value), name
+
+
+def test_weights_by_path_reach_a_timm_network(tmp_path):
+    import timm
+
+    torch.manual_seed(1)
+    state = timm.create_model("test_vit", pretrained=False).state_dict()
+    network = build("timm:test_vit.r160_in1k", file_of(tmp_path / "w.safetensors", state)).network
+    assert torch.equal(network.body.blocks[0].attn.qkv.weight, state["blocks.0.attn.qkv.weight"])
+    assert network.head[1].weight.shape == (1, 64)
+
+
+def test_weights_that_do_not_fit_or_are_not_the_ones_meant(tmp_path):
+    from torchvision import models
+
+    state = models.resnet18(weights=None).state_dict()
+    file = file_of(tmp_path / "other.pth", state)
+    with pytest.raises(ConfigError, match=r"weights .*other\.pth do not fit resnet50"):
+        build("resnet50", file, image_size=32)
+    with pytest.raises(ConfigError, match=r"other\.pth have sha256 .* but the config asks for 0000"):
+        build("resnet50", WeightFile(path=file.path, sha256="0" * 64))
+    (tmp_path / "list.pth").write_bytes(b"")
+    empty = WeightFile(path=tmp_path / "list.pth", sha256=hashlib.sha256(b"").hexdigest())
+    with pytest.raises(ConfigError, match=r"list\.pth cannot be read"):
+        build("resnet50", empty)
+    with pytest.raises(ConfigError, match="there is no such file"):
+        build("resnet50", WeightFile(path=tmp_path / "gone.pth", sha256="0" * 64))
+
+
+def test_xceptions_dropout_drops():
+    """timm's own drop_rate does nothing in legacy_xception: its forward_head throws the result away."""
+    pixels = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    torch.manual_seed(0)
+    for dropout, differs in ((0.5, True), (0.0, False)):
+        head = build("xception", image_size=64, dropout=dropout).network.head.train()
+        features = torch.rand(4, 2048)
+        assert torch.equal(head(features), head(features)) is not differs
+    detector = build("xception", image_size=64).eval()
+    assert torch.equal(detector(pixels), detector(pixels))
+
+
+def test_the_port_shares_its_norms_and_meso4_does_not():
+    port = build("meso4_sharedbn").network
+    norms = [layer for layer in port.modules() if isinstance(layer, nn.BatchNorm2d)]
+    assert [norm.num_features for norm in norms] == [8, 16]
+    assert all(layer.bias is None for layer in port.convolutions)
+    calls = []
+    norms[0].register_forward_hook(lambda *_: calls.append(1))
+    port.eval()(torch.rand(1, 3, 256, 256))
+    assert len(calls) == 2
+
+
+def test_inception_branches_have_their_dilations():
+    block = build("mesoinception4").network.features[0]
+    wide = [branch[2] for branch in block.branches[1:]]
+    assert [(layer.dilation[0], layer.kernel_size[0]) for layer in wide] == [(1, 3), (2, 3), (3, 3)]
+    assert block(torch.rand(1, 3, 10, 10)).shape == (1, 11, 5, 5)
+
+
+@pytest.mark.parametrize(("name", "count"), [("clip_probe", 769), ("clip_norms", 769 + 2 * 768 * 26)])
+def test_a_frozen_encoder_trains_only_what_it_should(name, count):
+    with torch.device("meta"):
+        detector = build(name)
+    # 12 blocks with two norms each, one before them and one behind; 769 of the head.
+    assert sum(parameter.numel() for parameter in detector.parameters() if parameter.requires_grad) == count
+    detector.train()
+    assert detector.network.head.training and not detector.network.body.training
+
+
+def test_dct_of_a_wave_is_one_coefficient():
+    basis = dct_basis(8)
+    assert torch.allclose(basis.flatten(1) @ basis.flatten(1).T, torch.eye(64), atol=1e-5)
+    column = torch.cos(torch.pi * (2 * torch.arange(8.0) + 1) * 3 / 16)
+    coefficients = (basis * column.expand(8, 8)).sum((1, 2)).view(8, 8)
+    assert coefficients[0, 3].item() == pytest.approx(16**0.5 * 2**0.5, rel=1e-4)
+    coefficients[0, 3] = 0
+    assert coefficients.abs().max() < 1e-5
+
+
+def test_what_stands_still_is_invisible_to_differences():
+    torch.manual_seed(0)
+    detector = build("framediff_resnet18", image_size=32).eval()
+    still = torch.randint(0, 256, (2, 1, 3, 32, 32), dtype=torch.uint8).expand(2, 4, 3, 32, 32)
+    assert torch.equal(detector(still)[0], detector(still)[1])
+    moving = torch.randint(0, 256, (2, 4, 3, 32, 32), dtype=torch.uint8)
+    assert detector(moving)[0] != detector(moving)[1]

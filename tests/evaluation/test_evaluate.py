@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from deepfakemnist.detector_settings import EvaluationSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.evaluation import metrics
 from deepfakemnist.evaluation.levels import frame_level, read_predictions, video_level
 from deepfakemnist.evaluation.stage import ACTIONS_COLUMNS, METRICS_COLUMNS, evaluate
-from deepfakemnist.settings import EvaluationSettings
 from deepfakemnist.tables import PREDICTIONS, write_table
 
 SETTINGS = EvaluationSettings(bootstrap=100)
@@ -49,8 +49,12 @@ def run(folder, *parts, settings=SETTINGS, seed=0):
     for number, rows in enumerate(parts):
         paths.append(folder / f"{number}.parquet")
         write_table(rows, paths[-1], PREDICTIONS)
-    evaluate(paths, folder / "metrics.tsv", folder / "actions.tsv", settings, seed)
+    evaluate(paths, *(folder / f"{name}.tsv" for name in ("metrics", "actions", "pairs")), settings, seed)
     return [read_tsv(folder / name) for name in ("metrics.tsv", "actions.tsv")]
+
+
+def pairs_of(folder):
+    return read_tsv(folder / "pairs.tsv")
 
 
 def read_tsv(path):
@@ -104,8 +108,8 @@ def test_rows_and_values_of_the_tables(tmp_path):
     whole, actions = run(tmp_path, rows)
     assert list(whole[0]) == list(METRICS_COLUMNS)
     assert list(actions[0]) == list(ACTIONS_COLUMNS)
-    assert len(whole) == 2 * 2 * 2  # qualities, splits, levels
-    assert len(actions) == 2 * len(whole)
+    assert len(whole) == 2 * 2 * 4  # qualities, splits, levels
+    assert len(actions) == 2 * 2 * 2 * 2  # of frame and video, with two actions
 
     wanted = [row for row in rows if row["quality"] == "c40" and row["split"] == "test"]
     labels, scores = [row["label"] for row in wanted], [row["score"] for row in wanted]
@@ -195,7 +199,7 @@ def test_tables_are_stable_to_the_byte_whatever_the_order(tmp_path):
     shuffled = [row for rows in reversed(parts) for row in rows]
     np.random.default_rng(0).shuffle(shuffled)
     run(tmp_path / "b", shuffled)
-    for name in ("metrics.tsv", "actions.tsv"):
+    for name in ("metrics.tsv", "actions.tsv", "pairs.tsv"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
@@ -244,3 +248,49 @@ def test_other_tables_are_refused(tmp_path):
         read_predictions([tmp_path / "other.parquet"])
     with pytest.raises(ConfigError, match="no predictions to evaluate in 0 tables"):
         read_predictions([])
+
+
+def test_a_video_has_three_scores():
+    scores = [0.1, 0.2, 0.9, 0.8, 0.3]
+    frames = table([frame("a#1", 1, number, score) for number, score in enumerate(scores)])
+    assert video_level(frames)["score"].to_pylist() == pytest.approx([np.mean(scores)])
+    assert video_level(frames, "median")["score"].to_pylist() == pytest.approx([0.3])
+    assert video_level(frames, "top", 2)["score"].to_pylist() == pytest.approx([0.85])
+    assert video_level(frames, "top", 9)["score"].to_pylist() == pytest.approx([np.mean(scores)])
+
+
+def test_a_video_without_a_face_counts_at_a_half_and_is_counted(tmp_path):
+    rows = [row for row in predictions() if row["split"] == "test" and row["quality"] == "raw"]
+    lost = next(row["video_id"] for row in rows if row["label"] == 1)
+    rows = [row for row in rows if row["video_id"] != lost]
+    rows.append({**rows[0], "video_id": lost, "label": 1, "action": "nod", "frame_index": -1, "score": 0.5})
+    rows[-1]["person_id"] = lost.split("#")[0]
+    whole, _ = run(tmp_path, rows)
+    assert one(whole, level="frame")["n_frames"] == str(len(rows) - 1)
+    assert one(whole, level="frame")["n_without_frames"] == "0"
+    by_video = one(whole, level="video")
+    assert (by_video["n_without_frames"], by_video["n_frames"]) == ("1", str(len(rows) - 1))
+    assert int(by_video["n_videos"]) == len({row["video_id"] for row in rows})
+    samples = {row["video_id"]: row for row in video_level(table(rows)).to_pylist()}
+    assert (samples[lost]["score"], samples[lost]["frames"]) == (0.5, 0)
+
+
+def test_detectors_are_compared_in_pairs_on_the_same_clips(tmp_path):
+    good = [{**row, "detector": "good", "score": 0.9 if row["label"] else 0.1} for row in predictions()]
+    bad = [{**row, "detector": "bad", "score": 0.1 if row["label"] else 0.9} for row in predictions()]
+    elsewhere = [{**row, "trained_on": "c40"} for row in bad]
+    np.random.default_rng(0).shuffle(bad)
+    run(tmp_path, good, bad, elsewhere)
+    pairs = pairs_of(tmp_path)
+    assert len(pairs) == 2 * 2 * 2  # qualities, splits, levels: only those with one training set in common
+    for row in pairs:
+        assert (row["detector"], row["other"], row["trained_on"]) == ("bad", "good", "raw")
+        assert (float(row["accuracy_difference"]), float(row["auc_difference"])) == (-1.0, -1.0)
+        assert float(row["auc_p"]) < 0.05
+    assert one(pairs, tested_on="raw", split="test", level="frame")["n_samples"] == "48"
+
+
+def test_detectors_that_scored_different_clips_are_not_compared(tmp_path):
+    other = [{**row, "detector": "other"} for row in predictions() if row["video_id"] != "p1#a"]
+    with pytest.raises(ConfigError, match="meso4 and other did not score the same samples"):
+        run(tmp_path, predictions(), other)

@@ -7,6 +7,7 @@ from scipy.interpolate import interp1d
 from scipy.optimize import brentq
 
 from deepfakemnist.evaluation import metrics
+from deepfakemnist.evaluation.resampling import RESAMPLED, Interval, bootstrap, paired_difference
 
 
 def samples(seed):
@@ -35,7 +36,12 @@ def test_agrees_with_scikit_learn(seed):
     assert metrics.balanced_accuracy(labels, scores) == pytest.approx(
         sklearn.metrics.balanced_accuracy_score(labels, called), abs=1e-12
     )
+    assert metrics.brier(labels, scores) == pytest.approx(sklearn.metrics.brier_score_loss(labels, scores), abs=1e-12)
+    assert metrics.bpcer(labels, scores) == pytest.approx(1 - sklearn.metrics.recall_score(1 - labels, 1 - called))
     if weights[labels == 0].sum() and weights[labels == 1].sum():
+        assert metrics.average_precision(labels, scores, weights) == pytest.approx(
+            sklearn.metrics.average_precision_score(labels, scores, sample_weight=weights), abs=1e-12
+        )
         assert metrics.auc(labels, scores, weights) == pytest.approx(
             sklearn.metrics.roc_auc_score(labels, scores, sample_weight=weights), abs=1e-12
         )
@@ -52,6 +58,41 @@ def test_eer_is_the_root_on_the_interpolated_roc_curve(seed):
     curve = interp1d(false_alarms + np.arange(len(hits)) * 1e-12, hits, fill_value=(0, 1), bounds_error=False)
     root = brentq(lambda rate: 1 - rate - curve(rate), 0, 1)
     assert metrics.eer(labels, scores) == pytest.approx(root, abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_hits_at_a_rate_of_false_alarms_are_a_point_of_scikit_learns_curve(seed):
+    labels, scores, random = samples(seed)
+    weights = random.integers(1, 4, len(labels))
+    for rate in (0.0, 0.01, 0.05, 0.3, 1.0):
+        for weight in (None, weights):
+            false_alarms, hits, _ = sklearn.metrics.roc_curve(
+                labels, scores, sample_weight=weight, drop_intermediate=False
+            )
+            wanted = hits[false_alarms <= rate + 1e-12].max()
+            assert metrics.tpr_at_fpr(labels, scores, rate, weight) == pytest.approx(wanted, abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_calibration_error_is_the_weighted_gap_of_the_bins(seed):
+    labels, scores, random = samples(seed)
+    bins = int(random.integers(1, 20))
+    wanted = 0.0
+    for number in range(bins):
+        last = number == bins - 1
+        inside = (scores * bins >= number) & ((scores * bins < number + 1) | last)
+        if inside.any():
+            wanted += inside.mean() * abs(scores[inside].mean() - labels[inside].mean())
+    assert metrics.calibration_error(labels, scores, bins) == pytest.approx(wanted, abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_weight_is_how_often_a_sample_counts(seed):
+    labels, scores, random = samples(seed)
+    weights = random.integers(1, 4, len(labels))
+    again = np.repeat(np.arange(len(labels)), weights)
+    for metric in (metrics.auc, metrics.eer, metrics.average_precision, metrics.accuracy):
+        assert metric(labels, scores, weights) == pytest.approx(metric(labels[again], scores[again]), abs=1e-12)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -122,7 +163,7 @@ def population(random, people, per_person, effect):
 
 def test_bootstrap_agrees_with_drawing_people_one_by_one():
     labels, scores, names = population(np.random.default_rng(0), 20, 5, 1.0)
-    result = metrics.bootstrap(labels, scores, names, 600, seed=1)
+    result = bootstrap(labels, scores, names, 600, seed=1)
     random = np.random.default_rng(2)
     people = np.unique(names)
     accuracies, aucs, skipped = [], [], 0
@@ -134,9 +175,9 @@ def test_bootstrap_agrees_with_drawing_people_one_by_one():
         else:
             aucs.append(sklearn.metrics.roc_auc_score(labels[rows], scores[rows]))
     low, high = np.quantile(accuracies, [0.025, 0.975])
-    assert (result.accuracy.low, result.accuracy.high) == pytest.approx((low, high), abs=0.04)
+    assert (result["accuracy"].low, result["accuracy"].high) == pytest.approx((low, high), abs=0.04)
     low, high = np.quantile(aucs, [0.025, 0.975])
-    assert (result.auc.low, result.auc.high) == pytest.approx((low, high), abs=0.04)
+    assert (result["auc"].low, result["auc"].high) == pytest.approx((low, high), abs=0.04)
     assert result.skipped <= 5
     assert skipped <= 5
 
@@ -145,11 +186,11 @@ def test_people_stay_together():
     """Ten times the same samples say no more than one time: drawing by person, the interval stays as wide."""
     random = np.random.default_rng(3)
     labels, scores, names = population(random, 16, 1, 1.0)
-    once = metrics.bootstrap(labels, scores, names, 1000, seed=4)
-    tenfold = metrics.bootstrap(*(np.repeat(part, 10) for part in (labels, scores, names)), 1000, seed=4)
+    once = bootstrap(labels, scores, names, 1000, seed=4)
+    tenfold = bootstrap(*(np.repeat(part, 10) for part in (labels, scores, names)), 1000, seed=4)
     assert tenfold == once
-    alone = metrics.bootstrap(np.repeat(labels, 10), np.repeat(scores, 10), range(160), 1000, seed=4)
-    assert alone.accuracy.high - alone.accuracy.low < 0.5 * (once.accuracy.high - once.accuracy.low)
+    alone = bootstrap(np.repeat(labels, 10), np.repeat(scores, 10), range(160), 1000, seed=4)
+    assert alone["accuracy"].high - alone["accuracy"].low < 0.5 * (once["accuracy"].high - once["accuracy"].low)
 
 
 def test_intervals_cover_the_truth():
@@ -158,21 +199,111 @@ def test_intervals_cover_the_truth():
     truth = metrics.accuracy(*population(random, 40_000, 1, 1.0)[:2])
     held = 0
     for seed in range(60):
-        interval = metrics.bootstrap(*population(random, 40, 6, 1.0), 200, seed).accuracy
+        interval = bootstrap(*population(random, 40, 6, 1.0), 200, seed)["accuracy"]
         held += interval.low <= truth <= interval.high
     assert held >= 51
 
 
 def test_resamples_of_one_class_are_counted():
-    result = metrics.bootstrap([0, 1], [0.2, 0.8], ["a", "b"], 1000, seed=0)
+    result = bootstrap([0, 1], [0.2, 0.8], ["a", "b"], 1000, seed=0)
     assert 430 < result.skipped < 570  # two people drawn twice: half the draws show one person only
-    assert (result.auc.low, result.auc.high) == (1.0, 1.0)
-    one_class = metrics.bootstrap([1, 1], [0.2, 0.8], ["a", "b"], 100, seed=0)
+    assert (result["auc"].low, result["auc"].high) == (1.0, 1.0)
+    one_class = bootstrap([1, 1], [0.2, 0.8], ["a", "b"], 100, seed=0)
     assert one_class.skipped == 100
-    assert one_class.auc == metrics.Interval(None, None)
-    assert one_class.accuracy == metrics.Interval(0.0, 1.0)
+    assert one_class["auc"] == Interval(None, None)
+    assert one_class["accuracy"] == Interval(0.0, 1.0)
 
 
 def test_one_person_has_no_interval():
-    result = metrics.bootstrap([0, 1, 1], [0.2, 0.8, 0.4], ["a"] * 3, 100, seed=0)
-    assert result == metrics.Bootstrap(metrics.Interval(None, None), metrics.Interval(None, None), 0)
+    result = bootstrap([0, 1, 1], [0.2, 0.8, 0.4], ["a"] * 3, 100, seed=0)
+    assert result.skipped == 0
+    assert {result[name] for name in RESAMPLED} == {Interval(None, None)}
+
+
+def test_attacks_are_judged_by_the_worst_kind():
+    labels, scores = [0, 0, 1, 1, 1, 1], [0.1, 0.6, 0.9, 0.4, 0.8, 0.7]
+    kinds = ["", "", "nod", "nod", "blink", "blink"]
+    assert metrics.apcer(labels, scores, kinds) == 0.5  # nod misses one of two, blink none
+    assert metrics.bpcer(labels, scores) == 0.5
+    assert metrics.apcer([0], [0.1], [""]) is None
+    assert metrics.bpcer([1], [0.1]) is None
+
+
+def test_calibration_by_hand():
+    # Bins of a half: scores 0.2 and 0.4 with one fake, 0.9 with a real.
+    assert metrics.calibration_error([0, 1, 0], [0.2, 0.4, 0.9], 2) == pytest.approx((2 * 0.2 + 0.9) / 3)
+    assert metrics.calibration_error([1, 0], [1.0, 0.0], 15) == 0.0
+    assert metrics.brier([1, 0], [0.5, 0.0]) == 0.125
+    assert metrics.brier([], []) is None
+
+
+def test_tpr_at_a_rate_by_hand():
+    labels, scores = [0] * 20 + [1] * 4, [*np.linspace(0, 0.5, 19), 0.8, 0.9, 0.85, 0.7, 0.1]
+    assert metrics.tpr_at_fpr(labels, scores, 0.01) == 0.5  # of 20 reals, no false alarm is allowed
+    assert metrics.tpr_at_fpr(labels, scores, 0.05) == 0.75  # one is
+    assert metrics.tpr_at_fpr([1], [0.5], 0.05) is None
+
+
+def test_every_interval_holds_its_value():
+    labels, scores, names = population(np.random.default_rng(1), 60, 4, 1.0)
+    result = bootstrap(labels, scores, names, 300, seed=1)
+    found = {
+        "accuracy": metrics.accuracy(labels, scores),
+        "balanced_accuracy": metrics.balanced_accuracy(labels, scores),
+        "auc": metrics.auc(labels, scores),
+        "eer": metrics.eer(labels, scores),
+        "average_precision": metrics.average_precision(labels, scores),
+        "tpr_at_fpr_1": metrics.tpr_at_fpr(labels, scores, 0.01),
+        "tpr_at_fpr_5": metrics.tpr_at_fpr(labels, scores, 0.05),
+    }
+    assert set(found) == set(RESAMPLED)
+    for name, value in found.items():
+        assert result[name].low <= value <= result[name].high, name
+        assert result[name].low < result[name].high, name
+
+
+def two_detectors(random, gain, people=40, per_person=4):
+    """Scores of two detectors that find the same people hard; the first is better by ``gain``."""
+    labels = np.repeat(np.arange(people) % 2, per_person)
+    names = np.repeat([f"p{number}" for number in range(people)], per_person)
+    hard = np.repeat(random.normal(0, 1.0, people), per_person)
+    sides = 2 * labels - 1
+    logits = [0.7 * sides + hard + random.normal(0, 0.7, len(labels)) + extra * sides for extra in (gain, 0.0)]
+    return labels, *(1 / (1 + np.exp(-logit)) for logit in logits), names
+
+
+def test_a_better_detector_is_found_and_its_difference_has_a_sign():
+    labels, better, worse, names = two_detectors(np.random.default_rng(0), 1.5)
+    found = paired_difference(labels, better, worse, names, 500, seed=1)
+    other = paired_difference(labels, worse, better, names, 500, seed=1)
+    for name, metric in (("accuracy", metrics.accuracy), ("auc", metrics.auc)):
+        gap = found[name]
+        assert gap.value == pytest.approx(metric(labels, better) - metric(labels, worse), abs=1e-12)
+        assert gap.p < 0.01 and gap.interval.low > 0
+        assert other[name].value == pytest.approx(-gap.value, abs=1e-12)
+        assert (other[name].interval.low, other[name].interval.high) == pytest.approx(
+            (-gap.interval.high, -gap.interval.low), abs=1e-12
+        )
+        assert other[name].p == gap.p
+
+
+def test_pairing_is_what_makes_the_interval_narrow():
+    labels, better, worse, names = two_detectors(np.random.default_rng(1), 0.3)
+    gap = paired_difference(labels, better, worse, names, 500, seed=1)["auc"].interval
+    alone = [bootstrap(labels, scores, names, 500, seed=1)["auc"] for scores in (better, worse)]
+    unpaired = np.hypot(*(interval.high - interval.low for interval in alone))
+    assert gap.high - gap.low < 0.7 * unpaired
+
+
+def test_equal_detectors_are_rarely_told_apart():
+    random = np.random.default_rng(7)
+    small = [paired_difference(*two_detectors(random, 0.0), 100, seed)["auc"].p < 0.05 for seed in range(60)]
+    assert sum(small) <= 9  # 3 are expected
+
+
+def test_a_detector_and_itself():
+    labels, scores, _, names = two_detectors(np.random.default_rng(2), 0.0)
+    gap = paired_difference(labels, scores, scores, names, 50, seed=0)["auc"]
+    assert (gap.value, gap.p, gap.interval) == (0.0, 1.0, Interval(0.0, 0.0))
+    one = paired_difference([0, 1], [0.1, 0.9], [0.2, 0.3], ["a", "a"], 50, seed=0)["accuracy"]
+    assert (one.value, one.p, one.interval) == (0.5, None, Interval(None, None))

@@ -11,7 +11,7 @@ import torch
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.tables import FRAME_INDEX, FRAMES, VIDEOS, write_table
 from deepfakemnist.training import frame_reader
-from deepfakemnist.training.data import BalancedSampler, FrameDataset, choose_frames, load, read_index
+from deepfakemnist.training.data import FrameDataset, FrameSampler, choose_frames, load, read_index
 from deepfakemnist.training.frame_reader import BadFrame
 
 
@@ -38,11 +38,43 @@ def test_every_frame_has_its_own_pixels_and_label(data):
 def test_mirroring_and_resizing(data):
     frames = shuffled_frames(data)
     wanted = stored_pictures(data, frames.slice(3, 1))[0]
-    mirrored, _ = FrameDataset(frames, image_size=32)[3, True]
-    assert np.array_equal(mirrored.permute(1, 2, 0).numpy(), wanted[:, ::-1])
+    dataset = FrameDataset(frames, image_size=32, augmentation="flip")
+    found = [dataset[3, seed][0].permute(1, 2, 0).numpy() for seed in range(20)]
+    mirrored = [np.array_equal(picture, wanted[:, ::-1]) for picture in found]
+    assert all(flipped or np.array_equal(picture, wanted) for flipped, picture in zip(mirrored, found, strict=True))
+    assert 3 < sum(mirrored) < 17
     small, _ = FrameDataset(frames, image_size=16)[3]
     assert small.shape == (3, 16, 16)
     assert small.float().mean().item() == pytest.approx(wanted.mean(), abs=1.0)
+
+
+def test_strong_augmentation_follows_its_seed_and_leaves_the_generator_alone(data):
+    dataset = FrameDataset(shuffled_frames(data), image_size=32, augmentation="strong")
+    torch.manual_seed(1)
+    before = torch.random.get_rng_state()
+    pictures = [dataset[3, seed][0] for seed in range(12)]
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert all(torch.equal(dataset[3, seed][0], picture) for seed, picture in enumerate(pictures))
+    assert {(picture.dtype, tuple(picture.shape)) for picture in pictures} == {(torch.uint8, (3, 32, 32))}
+    assert len({picture.numpy().tobytes() for picture in pictures}) > 8
+    assert not torch.equal(dataset[3][0], dataset[3, 0][0]) or not torch.equal(dataset[3][0], dataset[3, 1][0])
+
+
+def test_a_clip_is_the_neighbours_of_a_frame_in_order(data):
+    frames = shuffled_frames(data)
+    rows = frames.to_pylist()
+    dataset = FrameDataset(frames, image_size=32, clip_frames=3, augmentation="flip")
+    for position in range(0, 60, 7):
+        row = rows[position]
+        first = min(max(row["frame_index"] - 1, 0), 1)  # four frames are stored
+        pixels, label = dataset[position]
+        assert pixels.shape == (3, 3, 32, 32) and label == row["label"]
+        for number, picture in enumerate(pixels):
+            stored = data.pictures[row["video_id"], row["quality"], first + number]
+            assert np.array_equal(picture.permute(1, 2, 0).numpy(), stored)
+    long, _ = FrameDataset(frames, image_size=32, clip_frames=6)[0]
+    assert torch.equal(long[3], long[5])  # the last frame repeated
+    assert not torch.equal(long[2], long[3])
 
 
 def test_a_cache_for_one_row_group_and_two_files_reads_the_same(data, monkeypatch):
@@ -57,7 +89,7 @@ def test_a_cache_for_one_row_group_and_two_files_reads_the_same(data, monkeypatc
 def test_workers_give_the_same_batches_as_this_process(data):
     frames = choose_frames(read_index(data.index, data.videos), "val", "raw")
     dataset = FrameDataset(frames, image_size=32)
-    sampler = BalancedSampler(dataset.labels, seed=3)
+    sampler = FrameSampler(dataset.labels, frames["action"].to_pylist(), seed=3)
     alone = list(load(dataset, 8, workers=0, sampler=sampler))
     helped = list(load(FrameDataset(frames, image_size=32), 8, workers=2, sampler=sampler))
     assert len(alone) == len(helped) == 48 // 8
@@ -80,6 +112,11 @@ def test_choosing_by_split_and_quality(data):
     raw = choose_frames(frames, "test", "raw")
     assert (set(raw["split"].to_pylist()), set(raw["quality"].to_pylist())) == ({"test"}, {"raw"})
     assert choose_frames(frames, "test", "mixed").num_rows == 2 * raw.num_rows
+    only = choose_frames(frames, "train", "raw-only-nod")
+    assert set(zip(only["label"].to_pylist(), only["action"].to_pylist(), strict=True)) == {(0, ""), (1, "nod")}
+    rest = choose_frames(frames, "train", "mixed-without-nod")
+    assert set(zip(rest["label"].to_pylist(), rest["action"].to_pylist(), strict=True)) == {(0, ""), (1, "blink")}
+    assert set(rest["quality"].to_pylist()) == {"raw", "c40"}
     with pytest.raises(ConfigError, match="trained_on: 'c23' has no frames; the index has c40, raw"):
         choose_frames(frames, "train", "c23")
 
@@ -162,24 +199,42 @@ def test_a_table_without_the_columns_is_refused(own_data):
     assert "shard_row" in FRAME_INDEX.names
 
 
+def rows_of(sampler):
+    return [row for row, _ in sampler]
+
+
 def test_sampler_balances_unequal_classes():
     labels = np.array([0] * 7 + [1] * 20, np.int8)
-    sampler = BalancedSampler(labels, seed=1)
-    draws = list(sampler)
-    rows = [row for row, _ in draws]
-    assert len(draws) == len(sampler) == 40
+    sampler = FrameSampler(labels, ["nod"] * 27, seed=1)
+    rows = rows_of(sampler)
+    assert len(rows) == len(sampler) == 40
     assert sorted(row for row in rows if labels[row] == 1) == list(range(7, 27))  # each once
     times = np.bincount([row for row in rows if labels[row] == 0])
     assert times.sum() == 20
     assert set(times) == {2, 3}
-    assert 5 < sum(mirrored for _, mirrored in draws) < 35
+
+
+def test_sampler_balances_actions():
+    labels = np.array([0] * 5 + [1] * 16, np.int8)
+    actions = [""] * 5 + ["nod"] * 12 + ["blink"] * 3 + ["yaw"]
+    sampler = FrameSampler(labels, actions, seed=1, sampling="action")
+    drawn = [actions[row] for row in rows_of(sampler)]
+    assert {action: drawn.count(action) for action in set(actions)} == {"": 18, "nod": 6, "blink": 6, "yaw": 6}
+    assert len(sampler) == 36
+
+
+def test_natural_sampling_takes_every_frame_once():
+    labels = np.array([0] * 5 + [1] * 16, np.int8)
+    sampler = FrameSampler(labels, [""] * 21, seed=1, sampling="natural")
+    assert sorted(rows_of(sampler)) == list(range(21))
+    assert rows_of(sampler) != list(range(21))
 
 
 def test_sampler_draws_by_seed_and_epoch():
     labels = np.array([0, 1] * 20, np.int8)
 
     def draws(seed, epoch):
-        sampler = BalancedSampler(labels, seed)
+        sampler = FrameSampler(labels, [""] * 40, seed)
         sampler.epoch = epoch
         return list(sampler)
 

@@ -1,14 +1,17 @@
 """Predictions: every val and test frame at every quality, once, with the right names and numbers."""
 
 import hashlib
+import json
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
+from deepfakemnist.detector_settings import DetectorTraining
 from deepfakemnist.detectors.registry import build
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.settings import DetectorTraining
 from deepfakemnist.tables import FRAME_INDEX, PREDICTIONS, read_table, write_table
 from deepfakemnist.training.checkpoint import load_checkpoint, save_checkpoint
 from deepfakemnist.training.predict import predict
@@ -20,7 +23,7 @@ SETTINGS = DetectorTraining(name="meso4", image_size=32)
 @pytest.fixture
 def checkpoint(tmp_path):
     torch.manual_seed(3)
-    path = tmp_path / "checkpoint.pt"
+    path = tmp_path / "checkpoint.safetensors"
     save_checkpoint(path, build("meso4", image_size=32).state_dict(), SETTINGS, "raw", epoch=4, seed=11)
     return path
 
@@ -67,7 +70,7 @@ def test_same_bytes_twice(data, checkpoint, tmp_path):
 
 def test_checkpoint_does_not_depend_on_its_name(checkpoint, tmp_path):
     torch.manual_seed(3)
-    other = tmp_path / "of another name.pt"
+    other = tmp_path / "of another name.safetensors"
     save_checkpoint(other, build("meso4", image_size=32).state_dict(), SETTINGS, "raw", epoch=4, seed=11)
     assert other.read_bytes() == checkpoint.read_bytes()
 
@@ -76,8 +79,10 @@ def test_imagenet_is_not_fetched_for_a_trained_detector(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     recipe = DetectorTraining(name="resnet50", weights="imagenet", image_size=32)
-    save_checkpoint(tmp_path / "r.pt", build("resnet50", image_size=32).state_dict(), recipe, "c23", epoch=1, seed=0)
-    loaded = load_checkpoint(tmp_path / "r.pt", torch.device("cpu"))
+    save_checkpoint(
+        tmp_path / "r.safetensors", build("resnet50", image_size=32).state_dict(), recipe, "c23", epoch=1, seed=0
+    )
+    loaded = load_checkpoint(tmp_path / "r.safetensors", torch.device("cpu"))
     assert (loaded.settings, loaded.trained_on, loaded.epoch, loaded.detector.training) == (recipe, "c23", 1, False)
 
 
@@ -93,30 +98,37 @@ def test_files_that_are_no_checkpoint(data, checkpoint, tmp_path):
             predict(data.index, data.videos, path, tmp_path / "table.parquet", "cpu")
         assert not (tmp_path / "table.parquet").exists()
 
-    refuse(tmp_path / "nothing.pt", "there is no checkpoint .*nothing.pt; train the detector first")
-    (tmp_path / "text.pt").write_text("not torch")
-    refuse(tmp_path / "text.pt", "text.pt is no readable checkpoint")
-    torch.save({"weights": {}}, tmp_path / "other.pt")
-    refuse(tmp_path / "other.pt", "other.pt is no detector checkpoint: it must be a dict with classes, detector")
-    content = torch.load(checkpoint, weights_only=True)
-    content["settings"]["image_size"] = 64
-    torch.save(content, tmp_path / "misfit.pt")
-    refuse(tmp_path / "misfit.pt", "misfit.pt does not fit detector 'meso4'")
+    refuse(tmp_path / "nothing.safetensors", "there is no checkpoint .*nothing.safetensors; train the detector first")
+    (tmp_path / "text.safetensors").write_text("not safetensors")
+    refuse(tmp_path / "text.safetensors", "text.safetensors is no readable checkpoint")
+    torch.save({"weights": {}}, tmp_path / "pickle.pt")
+    refuse(tmp_path / "pickle.pt", "pickle.pt is no readable checkpoint")
+    save_file({"weight": torch.zeros(1)}, tmp_path / "other.safetensors")
+    refuse(tmp_path / "other.safetensors", "other.safetensors is no detector checkpoint: its metadata must have")
+    weights = build("meso4", image_size=64).state_dict()
+    save_checkpoint(tmp_path / "misfit.safetensors", weights, SETTINGS, "raw", epoch=1, seed=0)
+    refuse(tmp_path / "misfit.safetensors", "misfit.safetensors does not fit detector 'meso4'")
+    with safe_open(checkpoint, "pt") as file:
+        content = json.loads(file.metadata()["deepfakemnist"])
+    content["settings"]["momentum"] = 1
+    save_file(load_file(checkpoint), tmp_path / "old.safetensors", {"deepfakemnist": json.dumps(content)})
+    refuse(tmp_path / "old.safetensors", "written by another version")
 
 
-def test_a_checkpoint_cannot_run_code(tmp_path, data):
-    class Payload:
-        def __reduce__(self):
-            return (open, (str(tmp_path / "touched"), "w"))
-
-    torch.save({"weights": Payload()}, tmp_path / "evil.pt")
-    with pytest.raises(ConfigError, match="no readable checkpoint"):
-        predict(data.index, data.videos, tmp_path / "evil.pt", tmp_path / "table.parquet", "cpu")
-    assert not (tmp_path / "touched").exists()
+def test_a_video_without_frames_is_a_row_with_an_even_score(own_data, checkpoint, tmp_path):
+    lost = next(row["video_id"] for row in own_data.index_rows if row["split"] == "test")
+    write_table([row for row in own_data.index_rows if row["video_id"] != lost], own_data.index, FRAME_INDEX)
+    predict(own_data.index, own_data.videos, checkpoint, tmp_path / "table.parquet", "cpu")
+    rows = [row for row in read_table(tmp_path / "table.parquet").to_pylist() if row["video_id"] == lost]
+    assert [(row["quality"], row["frame_index"], row["score"], row["logit"]) for row in rows] == [
+        ("c40", -1, 0.5, 0.0),
+        ("raw", -1, 0.5, 0.0),
+    ]
+    assert {(row["detector"], row["seed"], row["split"]) for row in rows} == {("meso4", 11, "test")}
 
 
 def test_diverged_weights_are_said(data, tmp_path):
     weights = {name: value * float("nan") for name, value in build("meso4", image_size=32).state_dict().items()}
-    save_checkpoint(tmp_path / "nan.pt", weights, SETTINGS, "raw", epoch=1, seed=0)
+    save_checkpoint(tmp_path / "nan.safetensors", weights, SETTINGS, "raw", epoch=1, seed=0)
     with pytest.raises(ConfigError, match="logits that are no numbers for 192 of 192 frames: its training diverged"):
-        predict(data.index, data.videos, tmp_path / "nan.pt", tmp_path / "table.parquet", "cpu")
+        predict(data.index, data.videos, tmp_path / "nan.safetensors", tmp_path / "table.parquet", "cpu")

@@ -1,16 +1,18 @@
-"""Train detectors on each quality, let them judge every quality, and turn their predictions into numbers."""
+"""Train detectors on each training set, let them judge every quality, and turn their predictions into numbers."""
 
-DETECTORS = {detector.name: detector for detector in CONFIG.training.detectors}
+DETECTORS = {detector.called: detector for detector in CONFIG.training.detectors}
+DATASETS = CONFIG.evaluation.datasets
 
 
 rule train:
-    """Train one detector on one quality with one seed; the best epoch is chosen on val, never on test."""
+    """Train one detector on one training set with one seed; the best epoch is chosen on val, never on test."""
     input:
         frames="<results>/manifest/frames.parquet",
         videos="<results>/manifest/videos.parquet",
     output:
-        checkpoint="<results>/detectors/{detector}/{trained_on}/seed{seed}/checkpoint.pt",
+        checkpoint="<results>/detectors/{detector}/{trained_on}/seed{seed}/checkpoint.safetensors",
         history="<results>/detectors/{detector}/{trained_on}/seed{seed}/history.tsv",
+        card="<results>/detectors/{detector}/{trained_on}/seed{seed}/card.md",
     log:
         "<logs>/train/{detector}/{trained_on}/seed{seed}.log",
     benchmark:
@@ -24,6 +26,8 @@ rule train:
         runtime=1440,
     params:
         settings=lambda wildcards: DETECTORS[wildcards.detector].model_dump(mode="json"),
+        crop=settings_of("crop"),
+        tensorboard=CONFIG.training.tensorboard,
         code=code_digest("training.loop"),
     script:
         "../scripts/train.py"
@@ -32,7 +36,7 @@ rule train:
 rule predict:
     """Score every val and test frame of every quality."""
     input:
-        checkpoint="<results>/detectors/{detector}/{trained_on}/seed{seed}/checkpoint.pt",
+        checkpoint="<results>/detectors/{detector}/{trained_on}/seed{seed}/checkpoint.safetensors",
         frames="<results>/manifest/frames.parquet",
         videos="<results>/manifest/videos.parquet",
     output:
@@ -54,27 +58,87 @@ rule predict:
         "../scripts/predict.py"
 
 
-PREDICTIONS = expand(
-    "<results>/detectors/{detector}/{trained_on}/seed{seed}/predictions.parquet",
-    detector=DETECTORS,
-    trained_on=CONFIG.training.trained_on,
-    seed=CONFIG.training.seeds,
-)
+rule predict_dataset:
+    """Score another manifest: of a run with another animator, or of an imported dataset."""
+    input:
+        checkpoint="<results>/detectors/{detector}/{trained_on}/seed{seed}/checkpoint.safetensors",
+        frames=lambda wildcards: f"{DATASETS[wildcards.dataset]}/frames.parquet",
+        videos=lambda wildcards: f"{DATASETS[wildcards.dataset]}/videos.parquet",
+    output:
+        table="<results>/detectors/{detector}/{trained_on}/seed{seed}/on_{dataset}.parquet",
+    log:
+        "<logs>/predict/{detector}/{trained_on}/seed{seed}_on_{dataset}.log",
+    benchmark:
+        "<benchmarks>/predict/{detector}/{trained_on}/seed{seed}_on_{dataset}.tsv"
+    wildcard_constraints:
+        dataset="[A-Za-z0-9_-]+",
+    conda:
+        "../../envs/torch.yaml"
+    threads: 4
+    resources:
+        gpu=GPUS,
+        mem_mb=8000,
+        runtime=240,
+    params:
+        code=code_digest("training.predict"),
+    script:
+        "../scripts/predict.py"
+
+
+rule predict_disturbed:
+    """Score test frames after JPEG, resizing, blur, noise or one more H.264 encode, at five levels each."""
+    input:
+        checkpoint="<results>/detectors/{detector}/{trained_on}/seed{seed}/checkpoint.safetensors",
+        frames="<results>/manifest/frames.parquet",
+        videos="<results>/manifest/videos.parquet",
+    output:
+        table="<results>/detectors/{detector}/{trained_on}/seed{seed}/disturbed.parquet",
+    log:
+        "<logs>/predict/{detector}/{trained_on}/seed{seed}_disturbed.log",
+    benchmark:
+        "<benchmarks>/predict/{detector}/{trained_on}/seed{seed}_disturbed.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    threads: 4
+    resources:
+        gpu=GPUS,
+        mem_mb=8000,
+        runtime=480,
+    params:
+        quality=list(CONFIG.compress.qualities)[0],
+        kinds=list(CONFIG.evaluation.robustness),
+        code=code_digest("training.robustness"),
+    script:
+        "../scripts/predict_disturbed.py"
+
+
+def predictions(name):
+    """Return a table of predictions of every trained detector."""
+    return expand(
+        f"<results>/detectors/{{detector}}/{{trained_on}}/seed{{seed}}/{name}.parquet",
+        detector=DETECTORS,
+        trained_on=CONFIG.training.sets(CONFIG.plan.actions),
+        seed=CONFIG.training.seeds,
+    )
 
 
 rule detectors:
     """Every trained detector with its predictions."""
     input:
-        PREDICTIONS,
+        predictions("predictions"),
 
 
 rule evaluate:
     """Accuracy, AUC and the rest at frame and video level, with intervals that respect people."""
     input:
-        predictions=PREDICTIONS,
+        predictions=predictions("predictions"),
+        videos="<results>/manifest/videos.parquet",
+        crops=tables("<results>/crop/source/{shard}.parquet"),
     output:
         metrics="<results>/evaluation/metrics.tsv",
         actions="<results>/evaluation/actions.tsv",
+        pairs="<results>/evaluation/pairs.tsv",
+        groups="<results>/evaluation/groups.tsv",
     log:
         "<logs>/evaluate.log",
     benchmark:
@@ -87,6 +151,33 @@ rule evaluate:
     params:
         settings=settings_of("evaluation"),
         seed=CONFIG.seed,
-        code=code_digest("evaluation.stage"),
+        code=code_digest("evaluation.stage", "evaluation.groups"),
+    script:
+        "../scripts/evaluate.py"
+
+
+rule evaluate_elsewhere:
+    """The same numbers on another dataset (on_NAME), or on disturbed frames (disturbed)."""
+    input:
+        predictions=lambda wildcards: predictions(wildcards.where),
+    output:
+        metrics="<results>/evaluation/{where}/metrics.tsv",
+        actions="<results>/evaluation/{where}/actions.tsv",
+        pairs="<results>/evaluation/{where}/pairs.tsv",
+    log:
+        "<logs>/evaluate_{where}.log",
+    benchmark:
+        "<benchmarks>/evaluate_{where}.tsv"
+    wildcard_constraints:
+        where="disturbed|on_[A-Za-z0-9_-]+",
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        settings=settings_of("evaluation"),
+        seed=CONFIG.seed,
+        code=code_digest("evaluation.stage", "evaluation.groups"),
     script:
         "../scripts/evaluate.py"

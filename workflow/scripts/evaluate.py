@@ -1,14 +1,27 @@
 from pathlib import Path
 
+from deepfakemnist.detector_settings import EvaluationSettings
+from deepfakemnist.evaluation.groups import evaluate_groups
 from deepfakemnist.evaluation.stage import evaluate
-from deepfakemnist.settings import EvaluationSettings
 from deepfakemnist.workflow import stage_script
 
 with stage_script(snakemake):
+    predictions = [Path(path) for path in snakemake.input.predictions]
+    settings = EvaluationSettings(**snakemake.params.settings)
     evaluate(
-        predictions=[Path(path) for path in snakemake.input.predictions],
+        predictions=predictions,
         metrics_tsv=Path(snakemake.output.metrics),
         actions_tsv=Path(snakemake.output.actions),
-        settings=EvaluationSettings(**snakemake.params.settings),
+        pairs_tsv=Path(snakemake.output.pairs),
+        settings=settings,
         seed=snakemake.params.seed,
     )
+    if "groups" in snakemake.output.keys():  # noqa: SIM118 - no mapping
+        evaluate_groups(
+            predictions=predictions,
+            videos=Path(snakemake.input.videos),
+            crops=[Path(path) for path in snakemake.input.crops],
+            groups_tsv=Path(snakemake.output.groups),
+            settings=settings,
+            seed=snakemake.params.seed,
+        )

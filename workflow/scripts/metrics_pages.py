@@ -1,10 +1,20 @@
 from pathlib import Path
 
+from deepfakemnist.report.detector_pages import write_protocols_page
 from deepfakemnist.report.figures import write_cross_quality_figure
 from deepfakemnist.report.pages import write_actions_page, write_metrics_page
 from deepfakemnist.workflow import stage_script
 
 with stage_script(snakemake):
-    write_metrics_page(Path(snakemake.input.metrics), Path(snakemake.output.table))
-    write_actions_page(Path(snakemake.input.actions), Path(snakemake.output.actions))
-    write_cross_quality_figure(Path(snakemake.input.metrics), Path(snakemake.output.figure))
+    metrics, actions = Path(snakemake.input.metrics), Path(snakemake.input.actions)
+    write_metrics_page(metrics, Path(snakemake.input.pairs), Path(snakemake.output.table))
+    write_actions_page(actions, Path(snakemake.output.actions))
+    write_cross_quality_figure(metrics, Path(snakemake.output.figure))
+    write_protocols_page(
+        metrics=metrics,
+        actions=actions,
+        groups=Path(snakemake.input.groups),
+        others=[Path(path) for path in snakemake.input.others],
+        protocols=snakemake.params.protocols,
+        path=Path(snakemake.output.protocols),
+    )

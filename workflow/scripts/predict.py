@@ -9,6 +9,7 @@ with stage_script(snakemake):
         videos=Path(snakemake.input.videos),
         checkpoint=Path(snakemake.input.checkpoint),
         table=Path(snakemake.output.table),
+        dataset=snakemake.wildcards.get("dataset"),
         device=device_of(snakemake),
         # A GPU wants frames decoded beside it; on a CPU the decoding processes would take the network's cores.
         workers=snakemake.threads - 1 if snakemake.resources.get("gpu") else 0,

@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from deepfakemnist.settings import DetectorTraining
+from deepfakemnist.detector_settings import DetectorTraining
 from deepfakemnist.training.loop import train_detector
 from deepfakemnist.workflow import device_of, stage_script
 
@@ -10,9 +10,12 @@ with stage_script(snakemake):
         videos=Path(snakemake.input.videos),
         checkpoint=Path(snakemake.output.checkpoint),
         history=Path(snakemake.output.history),
+        card=Path(snakemake.output.card),
+        events=Path(snakemake.output.checkpoint).parent / "tensorboard" if snakemake.params.tensorboard else None,
         settings=DetectorTraining(**snakemake.params.settings),
         trained_on=snakemake.wildcards.trained_on,
         seed=int(snakemake.wildcards.seed),
+        crop=snakemake.params.crop,
         device=device_of(snakemake),
         # A GPU wants frames decoded beside it; on a CPU the decoding processes would take the network's cores.
         workers=snakemake.threads - 1 if snakemake.resources.get("gpu") else 0,

@@ -2,38 +2,74 @@
 
 from __future__ import annotations
 
-from deepfakemnist.detectors import meso, resnet
-from deepfakemnist.detectors.base import Detector, DetectorConfig, DetectorSpec
-from deepfakemnist.errors import ConfigError
+from torch import Tensor
 
-DETECTORS: dict[str, DetectorSpec] = {spec.config.name: spec for spec in (*resnet.DETECTORS, *meso.DETECTORS)}
+from deepfakemnist.detectors import frequency, meso, temporal, timm_nets, torchvision_nets
+from deepfakemnist.detectors.base import Detector, DetectorConfig, DetectorSpec
+from deepfakemnist.detectors.weights import read_weights
+from deepfakemnist.errors import ConfigError
+from deepfakemnist.settings import WeightFile
+
+_FAMILIES = (torchvision_nets, timm_nets, meso, frequency, temporal)
+DETECTORS: dict[str, DetectorSpec] = {spec.config.name: spec for family in _FAMILIES for spec in family.DETECTORS}
+#: Every network here shrinks its input at least 32 times.
+_MIN_SIZE = 32
+
+
+def detector_spec(name: str) -> DetectorSpec:
+    """Return the entry of a detector. Raises: ConfigError for an unknown name, listing the known ones."""
+    if name.startswith(timm_nets.PREFIX):
+        return timm_nets.timm_spec(name)
+    if name not in DETECTORS:
+        raise ConfigError(f"there is no detector {name!r}; there are {', '.join(sorted(DETECTORS))}, and timm:NAME")
+    return DETECTORS[name]
 
 
 def detector_config(name: str) -> DetectorConfig:
-    """Return the default config of a detector. Raises: ConfigError for an unknown name, listing the known ones."""
-    if name not in DETECTORS:
-        raise ConfigError(f"there is no detector {name!r}; there are {', '.join(sorted(DETECTORS))}")
-    return DETECTORS[name].config
+    """Return the default config of a detector. Raises: ConfigError for an unknown name."""
+    return detector_spec(name).config
 
 
-def build(name: str, weights: str = "none", image_size: int | None = None) -> Detector:
+def build(
+    name: str, weights: str | WeightFile = "none", image_size: int | None = None, dropout: float | None = None
+) -> Detector:
     """Build a detector with one logit.
 
     Args:
-        name: a name of the registry.
-        weights: ``none`` for random weights drawn from torch's global generator, or ``imagenet``.
+        name: a name of the registry, or timm:NAME.
+        weights: ``none`` for random weights drawn from torch's global generator, ``imagenet``, or a file.
         image_size: side of the input, pixels; None for the size the detector was published for.
+        dropout: before the last layer; None for the detector's own.
 
-    Returns: a module from uint8 RGB pixels (B, 3, S, S) to logits (B,); normalisation happens inside.
+    Returns: a module from uint8 RGB pixels (B, 3, S, S), or (B, T, 3, S, S) for a detector of clips, to logits (B,);
+    normalisation happens inside.
 
-    Raises: ConfigError for a name, weights or size it cannot have, and for weights that cannot be downloaded.
+    Raises: ConfigError for a name, weights or size it cannot have, and for weights that cannot be had.
     """
-    config = detector_config(name)
-    if weights not in config.weights:
-        raise ConfigError(f"{name} cannot start from weights {weights!r}; allowed: {', '.join(config.weights)}")
+    spec = detector_spec(name)
+    config = spec.config
+    kind = "path" if isinstance(weights, WeightFile) else weights
+    if kind not in config.weights:
+        raise ConfigError(f"{name} cannot start from weights {kind!r}; allowed: {', '.join(config.weights)}")
     size = config.input_size if image_size is None else image_size
-    if size < 32:
+    if size < _MIN_SIZE:
         raise ConfigError(
             f"image_size {size} is too small for {name}, which shrinks its input 32 times; allowed: 32 up"
         )
-    return Detector(DETECTORS[name].network(weights, size), config, size)
+    if config.fixed_size and size != config.input_size:
+        raise ConfigError(f"image_size {size} is not possible for {name}; allowed: {config.input_size}")
+    network = spec.network(size, config.dropout if dropout is None else dropout)
+    if kind != "none":
+        state = read_weights(weights) if isinstance(weights, WeightFile) else _imagenet(spec)
+        where = str(weights.path) if isinstance(weights, WeightFile) else "imagenet"
+        assert spec.load is not None
+        try:
+            spec.load(network, state)
+        except (ValueError, RuntimeError, KeyError) as error:
+            raise ConfigError(f"weights {where} do not fit {name}: {error}") from error
+    return Detector(network, config, size)
+
+
+def _imagenet(spec: DetectorSpec) -> dict[str, Tensor]:
+    assert spec.imagenet is not None  # config.weights says so
+    return spec.imagenet()

@@ -1,10 +1,13 @@
-"""Predictions as samples of two kinds: every frame for itself, or every video by the mean of its frames."""
+"""Predictions as samples of two kinds: every frame for itself, or every video by the scores of its frames."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import reduce
 from pathlib import Path
+from typing import Literal
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -44,32 +47,59 @@ def read_predictions(paths: Sequence[Path | str]) -> pa.Table:
 
 
 def frame_level(predictions: pa.Table) -> pa.Table:
-    """Return one sample per frame: the columns of PREDICTIONS that name it, ``score`` and ``frames``, which is 1."""
-    columns = [*RUN, "quality", "video_id", *_OF_VIDEO, "score"]
-    return predictions.select(columns).append_column("frames", pa.array([1] * predictions.num_rows, pa.int64()))
+    """Return one sample per frame: what names it in PREDICTIONS, ``score`` and ``frames``, which is 1.
+
+    Videos that gave no frame (frame_index -1) are no frames: they count at video level only.
+    """
+    seen = predictions.filter(pc.greater_equal(predictions["frame_index"], 0))
+    columns = [*RUN, "quality", "video_id", "frame_index", *_OF_VIDEO, "score"]
+    return seen.select(columns).append_column("frames", pa.array([1] * seen.num_rows, pa.int64()))
 
 
-def video_level(predictions: pa.Table) -> pa.Table:
-    """Return one sample per run, quality and video: ``score`` is the mean over its frames, ``frames`` their number.
+def video_level(predictions: pa.Table, by: Literal["mean", "median", "top"] = "mean", top_k: int = 3) -> pa.Table:
+    """Return one sample per run, quality and video: ``score`` of its frames, and ``frames``, their number.
 
     A video is known by its id and quality and by nothing else. Grouping by the name of the folder that holds the
-    frames, as much code of the field does, melts several fakes of one source into one and lifts the AUC.
+    frames, as much code of the field does, melts several fakes of one source into one and lifts the AUC. A video
+    without a frame in which a face was found is there with the score 0.5 and 0 frames.
+
+    Args:
+        predictions: rows of tables.PREDICTIONS.
+        by: mean, median, or top: the mean of the ``top_k`` highest scores.
+        top_k: see there; all frames of a video that has fewer.
 
     Raises: ConfigError when frames of one video differ in label, split, action or person.
     """
     key = [*RUN, "quality", "video_id"]
-    distinct = [(name, "count_distinct", pc.CountOptions(mode="all")) for name in _OF_VIDEO]
-    firsts = [(name, "first", pc.ScalarAggregateOptions(skip_nulls=False)) for name in _OF_VIDEO]
-    videos = predictions.group_by(key, use_threads=False).aggregate(
-        [("score", "mean"), ([], "count_all"), *distinct, *firsts]
-    )
+    columns = [*key, *_OF_VIDEO, "score", "frame_index"]
+    # Sums round by the order of what is added, so that must not come from the input.
+    order = [(name, "ascending") for name in (*key, "score")]
+    frames = predictions.select(columns).sort_by(order).to_pandas()
+    groups = frames.groupby(key, sort=True, dropna=False)
     for name in _OF_VIDEO:
-        mixed = videos.filter(pc.greater(videos[f"{name}_count_distinct"], 1))
-        if mixed.num_rows:
-            raise ConfigError(f"video {mixed['video_id'][0]} has frames with more than one {name} in the predictions")
-    columns = {name: videos[name] for name in key}
-    columns |= {name: videos[f"{name}_first"] for name in _OF_VIDEO}
-    return pa.table({**columns, "score": videos["score_mean"], "frames": videos["count_all"]})
+        counts = groups[name].nunique(dropna=False)
+        if len(mixed := counts[counts > 1]):
+            video = mixed.index[0][key.index("video_id")]
+            raise ConfigError(f"video {video} has frames with more than one {name} in the predictions")
+    videos = groups[list(_OF_VIDEO)].first()
+    if by == "top":
+        best = frames.sort_values("score", ascending=False, kind="stable").groupby(key, sort=True, dropna=False)
+        videos["score"] = best.head(top_k).groupby(key, sort=True, dropna=False)["score"].mean()
+    else:
+        videos["score"] = groups["score"].agg(by)
+    videos["frames"] = (frames["frame_index"] >= 0).groupby([frames[name] for name in key], dropna=False).sum()
+    videos = videos.reset_index()
+    return pa.table({name: _column(videos[name], name) for name in (*key, *_OF_VIDEO, "score", "frames")})
+
+
+def rows_with(samples: pa.Table, values: Mapping[str, object]) -> pa.Table:
+    """Return the rows that have these values in these columns."""
+    return samples.filter(reduce(pc.and_, [pc.equal(samples[name], value) for name, value in values.items()]))
+
+
+def _column(values: pd.Series, name: str) -> pa.Array:
+    kinds = {"score": pa.float64(), "frames": pa.int64()}
+    return pa.array(values, kinds.get(name) or PREDICTIONS.field(name).type, from_pandas=True)
 
 
 def _check_cells(path: Path | str, table: pa.Table) -> None:

@@ -1,4 +1,4 @@
-"""What scores are worth: accuracy, AUC, EER, AP, and their intervals. Pure functions over arrays.
+"""What scores are worth: accuracy, AUC, EER and the rest. Pure functions over arrays; intervals are in ``resampling``.
 
 Labels are 1 for fake and 0 for real; a score is P(fake), and a picture is called fake from 0.5 on. A number that one
 class alone cannot give is None, never a made-up value.
@@ -7,8 +7,6 @@ class alone cannot give is None, never a made-up value.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,39 +16,16 @@ THRESHOLD = 0.5
 Floats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Interval:
-    """A 95 % interval by bootstrap; both ends None where it is undefined."""
-
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True)
-class Bootstrap:
-    """Intervals from one set of resamples.
-
-    Args:
-        accuracy: of the accuracy at 0.5, over all resamples.
-        auc: over the resamples that held both classes.
-        skipped: resamples that held one class only.
-    """
-
-    accuracy: Interval
-    auc: Interval
-    skipped: int
-
-
 def accuracy(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float | None:
     """Return the share of samples on the right side of 0.5; None without samples."""
-    y, s, w = _arrays(labels, scores, weights)
+    y, s, w = as_arrays(labels, scores, weights)
     total = w.sum()
     return float(w[(s >= THRESHOLD) == (y == 1)].sum() / total) if total > 0 else None
 
 
 def class_accuracy(labels: ArrayLike, scores: ArrayLike, label: int) -> float | None:
     """Return the accuracy over the samples of one class; None when there are none."""
-    y, s, _ = _arrays(labels, scores)
+    y, s, _ = as_arrays(labels, scores)
     return accuracy(y[y == label], s[y == label])
 
 
@@ -65,111 +40,138 @@ def auc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) 
 
     It is the chance that a random fake has a higher score than a random real.
     """
-    y, s, w = _arrays(labels, scores, weights)
-    return _Sorted(y, s).auc(w)
+    curve = _curve(labels, scores, weights)
+    return None if curve is None else curve.auc()
 
 
-def eer(labels: ArrayLike, scores: ArrayLike) -> float | None:
+def eer(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float | None:
     """Return the equal error rate: where false alarms and misses meet on the ROC curve, interpolated linearly."""
-    curve = _roc(labels, scores)
-    if curve is None:
-        return None
-    false_alarms, hits = curve
-    gap = false_alarms - (1.0 - hits)  # rises from -1 to 1
-    after = int(np.argmax(gap >= 0))
-    before = after - 1
-    step = -gap[before] / (gap[after] - gap[before])
-    return float(false_alarms[before] + step * (false_alarms[after] - false_alarms[before]))
+    curve = _curve(labels, scores, weights)
+    return None if curve is None else curve.eer()
 
 
-def average_precision(labels: ArrayLike, scores: ArrayLike) -> float | None:
+def average_precision(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float | None:
     """Return the average precision of finding fakes, without interpolation. It depends on the share of fakes."""
-    y, s, _ = _arrays(labels, scores)
-    if not _both_classes(y):
+    curve = _curve(labels, scores, weights)
+    return None if curve is None else curve.average_precision()
+
+
+def tpr_at_fpr(labels: ArrayLike, scores: ArrayLike, rate: float, weights: ArrayLike | None = None) -> float | None:
+    """Return the largest share of fakes found at a threshold that calls at most ``rate`` of the reals fake.
+
+    Not interpolated: a threshold that does this exists. With fewer than 1 / rate reals it means no false alarm at all.
+    """
+    curve = _curve(labels, scores, weights)
+    return None if curve is None else curve.tpr_at_fpr(rate)
+
+
+def brier(labels: ArrayLike, scores: ArrayLike) -> float | None:
+    """Return the mean squared distance of score and label, 0..1, lower is better; None without samples."""
+    y, s, _ = as_arrays(labels, scores)
+    return float(np.mean((s - y) ** 2)) if len(y) else None
+
+
+def calibration_error(labels: ArrayLike, scores: ArrayLike, bins: int = 15) -> float | None:
+    """Return the expected calibration error of P(fake): mean distance of score and share of fakes in bins of scores.
+
+    Args:
+        labels: (N,) 0 or 1.
+        scores: (N,) 0..1.
+        bins: of equal width; the last one holds 1 too.
+
+    Returns: 0..1; None without samples.
+    """
+    y, s, _ = as_arrays(labels, scores)
+    if not len(y):
         return None
-    fakes, reals = _counts_from_the_top(y, s)
-    precision = fakes / (fakes + reals)
-    recall = fakes / fakes[-1]
-    return float(np.sum(np.diff(recall, prepend=0.0) * precision))
+    place = np.clip((s * bins).astype(int), 0, bins - 1)
+    return float(np.abs(np.bincount(place, s) - np.bincount(place, y)).sum() / len(y))
 
 
-def bootstrap(labels: ArrayLike, scores: ArrayLike, people: Sequence[Any], resamples: int, seed: int) -> Bootstrap:
-    """Resample people with everything of theirs and return percentile intervals of accuracy and AUC.
+def apcer(labels: ArrayLike, scores: ArrayLike, attacks: Sequence[str]) -> float | None:
+    """Return the attack presentation classification error rate: misses among the fakes of the worst kind of attack.
 
-    Frames of a video and videos of a person are no independent samples: drawing them one by one would give
-    intervals that are far too narrow. With fewer than two people there is no interval.
+    After ISO/IEC 30107-3, where a system is as good as its worst kind; kinds are facial actions here.
 
     Args:
         labels: (N,) 0 or 1.
         scores: (N,) P(fake).
-        people: (N,) who each sample shows.
-        resamples: how many draws.
-        seed: of the draws.
+        attacks: (N,) kind of each fake; those of reals are not looked at.
     """
-    y, s, _ = _arrays(labels, scores)
-    names, person = np.unique(np.asarray(people, dtype=str), return_inverse=True)
-    nothing = Interval(None, None)
-    if len(names) < 2:
-        return Bootstrap(nothing, nothing, 0)
-    right = ((s >= THRESHOLD) == (y == 1)).astype(np.float64)
-    right_of, all_of = np.bincount(person, right), np.bincount(person).astype(np.float64)
-    ranked = _Sorted(y, s)
-    # A resample is how often each person was drawn; that often each of their samples counts.
-    draws = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
-    accuracies = (draws @ right_of) / (draws @ all_of)
-    aucs = [value for draw in draws if (value := ranked.auc(draw[person].astype(np.float64))) is not None]
-    return Bootstrap(_percentiles(accuracies), _percentiles(np.array(aucs)), resamples - len(aucs))
+    y, s, _ = as_arrays(labels, scores)
+    kinds = np.asarray(attacks, dtype=str)
+    rates = [float(np.mean(s[(y == 1) & (kinds == kind)] < THRESHOLD)) for kind in np.unique(kinds[y == 1])]
+    return max(rates) if rates else None
 
 
-class _Sorted:
-    """Samples in the order of their scores, so that many weightings of them share one sort."""
+def bpcer(labels: ArrayLike, scores: ArrayLike) -> float | None:
+    """Return the bona fide presentation classification error rate: the share of reals called fake."""
+    right = class_accuracy(labels, scores, 0)
+    return None if right is None else 1.0 - right
+
+
+class Ranking:
+    """Samples in the order of their scores, highest first, so that many weightings of them share one sort."""
 
     def __init__(self, labels: Floats, scores: Floats) -> None:
-        self.order = np.argsort(scores, kind="stable")
-        self.fake = labels[self.order] == 1
-        ranked = scores[self.order]
-        self.tie_starts = np.flatnonzero(np.diff(ranked, prepend=-np.inf)) if len(ranked) else np.array([], dtype=int)
+        self._order = np.argsort(-scores, kind="stable")
+        self._fake = labels[self._order] == 1
+        ranked = scores[self._order]
+        self._ties = np.flatnonzero(np.diff(ranked, prepend=np.inf)) if len(ranked) else np.array([], dtype=int)
 
-    def auc(self, weights: Floats) -> float | None:
-        w = weights[self.order]
-        fake, real = np.where(self.fake, w, 0.0), np.where(self.fake, 0.0, w)
-        pairs = fake.sum() * real.sum()
-        if pairs == 0:
+    def curve(self, weights: Floats) -> Curve | None:
+        """Return the ROC curve where each sample counts as often as its weight says; None when a class is missing."""
+        w = weights[self._order]
+        if not len(w):
             return None
-        fakes, reals = np.add.reduceat(fake, self.tie_starts), np.add.reduceat(real, self.tie_starts)
-        below = np.cumsum(reals) - reals
-        return float(np.sum(fakes * (below + reals / 2)) / pairs)
+        fakes = np.cumsum(np.add.reduceat(np.where(self._fake, w, 0.0), self._ties))
+        reals = np.cumsum(np.add.reduceat(np.where(self._fake, 0.0, w), self._ties))
+        return Curve(fakes, reals) if fakes[-1] > 0 and reals[-1] > 0 else None
 
 
-def _roc(labels: ArrayLike, scores: ArrayLike) -> tuple[Floats, Floats] | None:
-    """Return false alarm and hit rates from (0, 0) to (1, 1), one point per distinct score."""
-    y, s, _ = _arrays(labels, scores)
-    if not _both_classes(y):
-        return None
-    fakes, reals = _counts_from_the_top(y, s)
-    return np.concatenate([[0.0], reals / reals[-1]]), np.concatenate([[0.0], fakes / fakes[-1]])
+class Curve:
+    """A ROC curve: fakes and reals with at least each distinct score, highest score first.
+
+    Args:
+        fakes: (K,) sums of weights, rising; the last is above 0.
+        reals: (K,) the same of reals.
+    """
+
+    def __init__(self, fakes: Floats, reals: Floats) -> None:
+        self._fakes, self._reals = fakes, reals
+        self.hits = np.concatenate([[0.0], fakes / fakes[-1]])
+        self.false_alarms = np.concatenate([[0.0], reals / reals[-1]])
+
+    def auc(self) -> float:
+        """Return the area below the curve."""
+        return float(np.sum(np.diff(self.false_alarms) * (self.hits[1:] + self.hits[:-1]) / 2))
+
+    def eer(self) -> float:
+        """Return the rate at which false alarms equal misses."""
+        gap = self.false_alarms - (1.0 - self.hits)  # rises from -1 to 1
+        after = int(np.argmax(gap >= 0))
+        before = after - 1
+        step = -gap[before] / (gap[after] - gap[before])
+        return float(self.false_alarms[before] + step * (self.false_alarms[after] - self.false_alarms[before]))
+
+    def average_precision(self) -> float:
+        """Return the mean precision over the fakes."""
+        found = self._fakes + self._reals
+        precision = np.divide(self._fakes, found, out=np.zeros_like(found), where=found > 0)
+        return float(np.sum(np.diff(self.hits) * precision))
+
+    def tpr_at_fpr(self, rate: float) -> float:
+        """Return the share of fakes found with at most this share of false alarms."""
+        # Sums of fractions may end an ulp above the rate that they stand for.
+        return float(self.hits[self.false_alarms <= rate + 1e-12].max())
 
 
-def _counts_from_the_top(labels: Floats, scores: Floats) -> tuple[Floats, Floats]:
-    """Return how many fakes and reals score at least each distinct score, highest score first."""
-    order = np.argsort(-scores, kind="stable")
-    ranked, fake = scores[order], labels[order] == 1
-    ends = np.concatenate([np.flatnonzero(np.diff(ranked)), [len(ranked) - 1]])
-    return np.cumsum(fake)[ends].astype(np.float64), np.cumsum(~fake)[ends].astype(np.float64)
+def _curve(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None) -> Curve | None:
+    y, s, w = as_arrays(labels, scores, weights)
+    return Ranking(y, s).curve(w)
 
 
-def _both_classes(labels: Floats) -> bool:
-    return bool((labels == 1).any() and (labels == 0).any())
-
-
-def _percentiles(values: Floats) -> Interval:
-    if len(values) < 2:
-        return Interval(None, None)
-    low, high = np.quantile(values, [0.025, 0.975])
-    return Interval(float(low), float(high))
-
-
-def _arrays(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> tuple[Floats, Floats, Floats]:
+def as_arrays(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> tuple[Floats, Floats, Floats]:
     """Return labels, scores and weights as arrays. Raises: ValueError for labels beside 0 and 1, or no number."""
     y, s = np.asarray(labels, np.float64), np.asarray(scores, np.float64)
     w = np.ones(len(y)) if weights is None else np.asarray(weights, np.float64)

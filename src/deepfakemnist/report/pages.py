@@ -20,6 +20,12 @@ _ENVIRONMENT = Environment(
 )
 #: The ledger page lists what did not make it; the whole ledger is the Parquet file.
 _MAX_LEDGER_ROWS = 2000
+#: Metrics without an interval on the page, and their titles.
+_MORE_METRICS = {
+    **{"balanced_accuracy": "balanced accuracy", "eer": "EER", "average_precision": "AP"},
+    **{"tpr_at_fpr_1": "TPR at FPR 1 %", "tpr_at_fpr_5": "TPR at FPR 5 %", "brier": "Brier"},
+    **{"calibration_error": "ECE", "apcer": "APCER", "bpcer": "BPCER", "acer": "ACER"},
+}
 
 
 @dataclass(frozen=True)
@@ -84,10 +90,10 @@ def write_ledger_page(ledger: Path, path: Path) -> None:
     write_page(path, "Ledger", intro, [Table("What did not make it, and why", columns, shown)])
 
 
-def write_metrics_page(metrics: Path, path: Path) -> None:
-    """Show accuracy and AUC of every detector, training set and test quality, with the paper's figure beside it."""
+def write_metrics_page(metrics: Path, pairs: Path, path: Path) -> None:
+    """Show every metric of every detector, training set and test quality, and the detectors compared in pairs."""
     rows = []
-    for row in _read_tsv(metrics):
+    for row in read_tsv(metrics):
         told = (row["split"], row["level"]) == ("test", "frame")  # what the paper tells
         paper = paper_accuracy(row["detector"], row["trained_on"], row["tested_on"]) if told else None
         rows.append(
@@ -98,20 +104,42 @@ def write_metrics_page(metrics: Path, path: Path) -> None:
                 "" if paper is None else f"{paper:.2f}",
                 _percent(row["auc"]),
                 _interval(row, "auc"),
-                *(_percent(row[name]) for name in ("balanced_accuracy", "eer", "average_precision")),
-                *(row[name] for name in ("n_videos", "n_frames", "n_people")),
+                *(_percent(row[name]) for name in _MORE_METRICS),
+                *(row[name] for name in ("n_videos", "n_frames", "n_people", "n_without_frames")),
             ]
         )
     columns = (
         *("detector", "trained on", "tested on", "split", "level", "seed"),
-        *("accuracy %", "95 %", "paper %", "AUC %", "95 %"),
-        *("balanced accuracy %", "EER %", "AP %", "videos", "frames", "people"),
+        *("accuracy %", "95 %", "paper %", "AUC %", "95 %", *(f"{title} %" for title in _MORE_METRICS.values())),
+        *("videos", "frames", "people", "without face"),
+    )
+    compared = [
+        [
+            *(row[name] for name in ("detector", "other", "trained_on", "tested_on", "split", "level", "seed")),
+            *(text for name in ("accuracy", "auc") for text in _difference(row, name)),
+        ]
+        for row in read_tsv(pairs)
+    ]
+    pair_columns = (
+        *("detector", "minus", "trained on", "tested on", "split", "level", "seed"),
+        *("accuracy, points", "95 %", "p", "AUC, points", "95 %", "p"),
     )
     intro = (
         "Intervals come from resampling people. The paper's figures (arXiv 2108.07949) are frame-level accuracies on "
-        "its own 20,000 videos; they are comparable only with a run of that size on those sources."
+        "its own 20,000 videos; they are comparable only with a run of that size on those sources. APCER is the share "
+        "of missed fakes of the worst action, BPCER the share of reals called fake, ACER their mean. A video without "
+        "a face counts with score 0.5. Pairs are compared on the same resamples of people."
     )
-    write_page(path, "Detectors", intro, [Table("Every detector, training set and test quality", columns, rows)])
+    tables = [
+        Table("Every detector, training set and test quality", columns, rows),
+        Table("Detectors compared in pairs", pair_columns, compared),
+    ]
+    write_page(path, "Detectors", intro, tables)
+
+
+def _difference(row: dict[str, str], name: str) -> tuple[str, str, str]:
+    value, p = row[f"{name}_difference"], row[f"{name}_p"]
+    return f"{100 * float(value):+.2f}" if value else "–", _interval(row, name), f"{float(p):.3f}" if p else "–"
 
 
 def write_actions_page(actions: Path, path: Path) -> None:
@@ -122,7 +150,7 @@ def write_actions_page(actions: Path, path: Path) -> None:
             *(_percent(row[name]) for name in ("accuracy", "auc")),
             row["n_videos"],
         ]
-        for row in _read_tsv(actions)
+        for row in read_tsv(actions)
     ]
     columns = (
         "detector",
@@ -139,7 +167,8 @@ def write_actions_page(actions: Path, path: Path) -> None:
     write_page(path, "Per action", "Fakes of one action against all reals.", [Table("Actions", columns, rows)])
 
 
-def _read_tsv(path: Path) -> list[dict[str, str]]:
+def read_tsv(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a table with a header line."""
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file, delimiter="\t"))
 

@@ -1,28 +1,34 @@
-"""What training leaves behind: the checkpoint of a detector, and while it runs the state it can resume from."""
+"""What training leaves behind: a detector as safetensors, and while it runs the state it can resume from."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import pickle
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
 from torch import Tensor
 
+from deepfakemnist.detector_settings import DetectorTraining
 from deepfakemnist.detectors.base import Detector
 from deepfakemnist.detectors.registry import build
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.settings import DetectorTraining
 from deepfakemnist.tables import atomic_path
 
 log = logging.getLogger(__name__)
 
 #: Label 0 and label 1.
 CLASSES = ["real", "fake"]
-_KEYS = {"detector", "weights", "settings", "trained_on", "epoch", "seed", "classes"}
+#: The one entry of the file's metadata: several would be written in an order that changes from run to run.
+_ENTRY = "deepfakemnist"
+_KEYS = {"settings", "trained_on", "epoch", "seed", "classes"}
 
 
 @dataclass(frozen=True)
@@ -32,10 +38,11 @@ class Checkpoint:
     Args:
         detector: in eval mode, on the device asked for.
         settings: its training recipe.
-        trained_on: quality of its training clips, or ``mixed``.
+        trained_on: name of its training set, see detector_settings.training_set.
         epoch: epoch that was chosen, from 1.
         seed: of the training.
         sha256: of the file.
+        facts: what else the card says: data, val, crop.
     """
 
     detector: Detector
@@ -44,6 +51,7 @@ class Checkpoint:
     epoch: int
     seed: int
     sha256: str
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 def save_checkpoint(
@@ -53,40 +61,62 @@ def save_checkpoint(
     trained_on: str,
     epoch: int,
     seed: int,
+    facts: dict[str, Any] | None = None,
 ) -> None:
-    """Write a checkpoint: a dict of plain values and CPU tensors. The same content gives the same bytes."""
+    """Write a checkpoint: safetensors, with what it is as JSON in its header. The same content gives the same bytes."""
     content = {
-        "detector": settings.name,
-        "weights": {name: value.detach().cpu().contiguous() for name, value in weights.items()},
+        **(facts or {}),
         "settings": settings.model_dump(mode="json"),
         "trained_on": trained_on,
         "epoch": epoch,
         "seed": seed,
         "classes": CLASSES,
     }
-    _save(content, path)
+    # A tensor may be a view, or stored channels last; safetensors takes whole ones in the usual order only.
+    values = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
+    with atomic_path(path) as part:
+        part.write_bytes(save(values, {_ENTRY: json.dumps(content, sort_keys=True)}))
 
 
 def load_checkpoint(path: Path | str, device: torch.device) -> Checkpoint:
     """Return the detector of a checkpoint. Raises: ConfigError when the file is no checkpoint of ours."""
-    content = _load(path, torch.device("cpu"))
-    if not isinstance(content, dict) or not content.keys() >= _KEYS:
-        raise ConfigError(f"{path} is no detector checkpoint: it must be a dict with {', '.join(sorted(_KEYS))}")
+    content, weights = _read(Path(path))
     try:
         settings = DetectorTraining(**content["settings"])
         # Not settings.weights: the checkpoint replaces them, so they need not be downloaded.
-        detector = build(settings.name, image_size=settings.image_size)
-        detector.load_state_dict(content["weights"])
+        detector = build(settings.name, image_size=settings.image_size, dropout=settings.dropout)
+        detector.load_state_dict(weights)
+    except ValidationError as error:
+        raise ConfigError(f"{path} was written by another version of this program: {error}") from error
     except (RuntimeError, ValueError) as error:
-        raise ConfigError(f"{path} does not fit detector {content['detector']!r}: {error}") from error
+        raise ConfigError(f"{path} does not fit detector {content['settings'].get('name')!r}: {error}") from error
+    with Path(path).open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return Checkpoint(
         detector=detector.to(device).eval(),
         settings=settings,
         trained_on=content["trained_on"],
         epoch=content["epoch"],
         seed=content["seed"],
-        sha256=hashlib.sha256(Path(path).read_bytes()).hexdigest(),
+        sha256=sha256,
+        facts={name: value for name, value in content.items() if name not in _KEYS},
     )
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    if not path.is_file():
+        raise ConfigError(f"there is no checkpoint {path}; train the detector first")
+    try:
+        with safe_open(path, "pt", device="cpu") as file:
+            content = json.loads((file.metadata() or {}).get(_ENTRY, "null"))
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    except (SafetensorError, ValueError) as error:
+        raise ConfigError(f"{path} is no readable checkpoint: {error}") from error
+    if not isinstance(content, dict) or not content.keys() >= _KEYS:
+        raise ConfigError(
+            f"{path} is no detector checkpoint: its metadata must have {_ENTRY} with {', '.join(sorted(_KEYS))}"
+        )
+    return content, weights
 
 
 class ResumeFile:
@@ -107,9 +137,9 @@ class ResumeFile:
         if not self.path.exists():
             return None
         try:
-            state = _load(self.path, device)
-        except ConfigError as error:
-            log.warning("cannot resume (%s); training starts at the first epoch", error)
+            state = torch.load(self.path, map_location=device, weights_only=True)
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            log.warning("cannot resume (%s: %s); training starts at the first epoch", self.path, error)
             return None
         if not isinstance(state, dict) or state.get("mark") != self.mark:
             log.warning("%s is of a run with other settings, data or code; training starts anew", self.path)
@@ -117,24 +147,10 @@ class ResumeFile:
         return state
 
     def write(self, state: dict[str, Any]) -> None:
-        """Replace the state."""
-        _save({**state, "mark": self.mark}, self.path)
+        """Replace the state, whole or not at all."""
+        with atomic_path(self.path) as part:
+            torch.save({**state, "mark": self.mark}, part)
 
     def remove(self) -> None:
         """Forget the state: the checkpoint is written."""
         self.path.unlink(missing_ok=True)
-
-
-def _save(content: dict[str, Any], path: Path | str) -> None:
-    # Into an open file, because torch writes a file's name into its bytes and the temporary name is random.
-    with atomic_path(path) as part, part.open("wb") as file:
-        torch.save(content, file)
-
-
-def _load(path: Path | str, device: torch.device) -> Any:
-    try:
-        return torch.load(Path(path), map_location=device, weights_only=True)
-    except FileNotFoundError as error:
-        raise ConfigError(f"there is no checkpoint {path}; train the detector first") from error
-    except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise ConfigError(f"{path} is no readable checkpoint: {error}") from error

@@ -1,8 +1,8 @@
-"""Frames for detectors: which ones, read at random from Parquet shards, both classes equally often."""
+"""Frames for detectors: which ones, read at random from Parquet shards, how often each, and how changed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +14,19 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms.v2 import functional
 
+from deepfakemnist.detector_settings import Augmentation, Sampling, training_set
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import seed_from
 from deepfakemnist.media.frames import decode_image
 from deepfakemnist.settings import MIXED
-from deepfakemnist.tables import FRAME_INDEX, read_table
+from deepfakemnist.tables import FRAME_INDEX, Row, read_table
+from deepfakemnist.training.augment import augment
 from deepfakemnist.training.frame_reader import BadFrame, FrameReader
 
-#: Row of a dataset, and whether its picture is mirrored.
-Draw = tuple[int, bool]
+#: Makes a picture of a picture and the name of its frame.
+Change = Callable[[NDArray[np.uint8], str], NDArray[np.uint8]]
+#: Row of a dataset, and the seed that its picture is changed by.
+Draw = tuple[int, int]
 
 
 def read_index(index: Path | str, videos: Path | str) -> pa.Table:
@@ -65,37 +69,59 @@ def read_index(index: Path | str, videos: Path | str) -> pa.Table:
 
 
 def choose_frames(frames: pa.Table, split: str, trained_on: str) -> pa.Table:
-    """Return the frames of a split at the quality ``trained_on``, or at every quality when that is ``mixed``.
+    """Return the frames of a split that belong to a training set, see detector_settings.training_set.
 
-    Raises: ConfigError when the index has no such quality.
+    Raises: ConfigError when the index has no such quality or the split no fake of the action.
     """
+    wanted = training_set(trained_on)
     chosen = pc.equal(frames["split"], split)
     qualities = sorted(set(frames["quality"].to_pylist()))
-    if trained_on != MIXED:
-        if trained_on not in qualities:
+    if wanted.quality != MIXED:
+        if wanted.quality not in qualities:
             raise ConfigError(
-                f"trained_on: {trained_on!r} has no frames; the index has {', '.join(qualities) or 'none'}"
+                f"trained_on: {wanted.quality!r} has no frames; the index has {', '.join(qualities) or 'none'}"
             )
-        chosen = pc.and_(chosen, pc.equal(frames["quality"], trained_on))
+        chosen = pc.and_(chosen, pc.equal(frames["quality"], wanted.quality))
+    action, real = pc.fill_null(frames["action"], ""), pc.equal(frames["label"], 0)
+    if wanted.only is not None:
+        chosen = pc.and_(chosen, pc.or_(real, pc.equal(action, wanted.only)))
+    if wanted.without is not None:
+        chosen = pc.and_(chosen, pc.or_(real, pc.not_equal(action, wanted.without)))
     return frames.filter(chosen)
 
 
 class FrameDataset(Dataset[tuple[Tensor, Tensor]]):
     """Frames named by an index, decoded when asked for.
 
-    ``dataset[row]`` or ``dataset[row, mirrored]`` gives pixels (3, S, S), uint8 RGB, and the label (1 fake, 0 real).
+    ``dataset[row]`` gives pixels (3, S, S), uint8 RGB, as stored, and the label (1 fake, 0 real), and
+    ``dataset[row, seed]`` gives them augmented by that seed. With ``clip_frames`` T above 1 pixels are (T, 3, S, S):
+    the frame and its neighbours among the stored frames of the video, in order; the last is repeated where a video has
+    fewer than T.
     A frame that cannot be read raises BadFrame, which names it: another frame in its place would be a sample with
     a wrong name in the predictions.
 
     Args:
         frames: rows with the columns of tables.FRAME_INDEX.
         image_size: S, pixels; frames of another size are resized (bilinear, antialiased).
+        clip_frames: T, see above.
+        augmentation: what ``dataset[row, seed]`` does.
+        change: called with every stored picture (H, W, 3) and the name of its frame, returns another of its shape.
     """
 
-    def __init__(self, frames: pa.Table, image_size: int) -> None:
+    def __init__(
+        self,
+        frames: pa.Table,
+        image_size: int,
+        clip_frames: int = 1,
+        augmentation: Augmentation = "none",
+        change: Change | None = None,
+    ) -> None:
         self.image_size = image_size
+        self.augmentation = augmentation
+        self._change = change
         self.labels: NDArray[np.int8] = frames["label"].to_numpy().astype(np.int8)
         self._frames = frames.select(["video_id", "quality", "frame_index", "shard_path", "shard_row"]).combine_chunks()
+        self._clips = _clips(self._frames, clip_frames) if clip_frames > 1 else None
         # Opened by whoever reads first, so that every worker process has its own.
         self._reader: FrameReader | None = None
 
@@ -103,55 +129,96 @@ class FrameDataset(Dataset[tuple[Tensor, Tensor]]):
         return len(self.labels)
 
     def __getitem__(self, draw: int | Draw) -> tuple[Tensor, Tensor]:
-        row, mirrored = draw if isinstance(draw, tuple) else (draw, False)
+        row, seed = draw if isinstance(draw, tuple) else (draw, None)
+        if self._clips is None:
+            pixels = self._picture(row)
+        else:
+            pixels = torch.stack([self._picture(int(number)) for number in self._clips[row]])
+        if seed is not None:
+            pixels = augment(pixels, self.augmentation, seed)
+        return pixels, torch.tensor(int(self.labels[row]))
+
+    def _picture(self, row: int) -> Tensor:
+        """Return one stored frame at the input size, (3, S, S) uint8."""
         if self._reader is None:
             self._reader = FrameReader()
-        (name,) = self._frames.slice(row, 1).to_pylist()
+        name: Row = self._frames.slice(row, 1).to_pylist()[0]
         data = self._reader.image(name)
         try:
             picture = decode_image(data)
         except OSError as error:
             raise BadFrame(f"{FrameReader.describe(name)}: its {len(data)} bytes are no picture ({error})") from error
+        if self._change is not None:
+            picture = self._change(picture, f"{name['video_id']} {name['frame_index']}")
         pixels = torch.from_numpy(picture).permute(2, 0, 1).contiguous()
         if pixels.shape[1:] != (self.image_size, self.image_size):
             pixels = functional.resize(pixels, [self.image_size, self.image_size], antialias=True)
-        label = torch.tensor(int(self.labels[row]))
-        return functional.horizontal_flip(pixels) if mirrored else pixels, label
+        return pixels
 
 
-class BalancedSampler(Sampler[Draw]):
-    """One epoch of training: every frame of the larger class once, those of the smaller as often in turn.
+def _clips(frames: pa.Table, length: int) -> NDArray[np.int64]:
+    """Return the rows (N, length) of the clip around every frame, in the order of time."""
+    table = frames.select(["video_id", "quality", "frame_index"]).to_pandas()
+    clips = np.empty((len(table), length), np.int64)
+    for _, video in table.sort_values("frame_index", kind="stable").groupby(["video_id", "quality"]):
+        rows = video.index.to_numpy()
+        first = np.clip(np.arange(len(rows)) - length // 2, 0, max(len(rows) - length, 0))
+        clips[rows] = rows[np.minimum(first[:, None] + np.arange(length), len(rows) - 1)]
+    return clips
 
-    Order and mirroring are drawn here, in the main process, from seed and epoch. So they depend neither on the number
-    of workers nor on whether the run was interrupted.
+
+class FrameSampler(Sampler[Draw]):
+    """One epoch of training: which frames, how often, in which order, and the seed that each is augmented by.
+
+    All of it is drawn here, in the main process, from seed and epoch. So it depends neither on the number of workers
+    nor on whether the run was interrupted.
+
+    Args:
+        labels: (N,) 1 fake, 0 real.
+        actions: (N,) facial action of each fake.
+        seed: of the draws, with ``epoch``, an attribute to be set.
+        sampling: class: every frame of the larger class once, those of the smaller as often in turn; action: the same,
+            and among the fakes each action as often as any other; natural: every frame once.
     """
 
-    def __init__(self, labels: NDArray[np.int8], seed: int) -> None:
-        self.classes = [np.flatnonzero(labels == label) for label in (0, 1)]
-        self.per_class = max(map(len, self.classes))
+    def __init__(
+        self, labels: NDArray[np.int8], actions: Sequence[str], seed: int, sampling: Sampling = "class"
+    ) -> None:
         self.seed = seed
         self.epoch = 0
+        real, fake = (np.flatnonzero(labels == label) for label in (0, 1))
+        larger = max(len(real), len(fake))
+        if sampling == "natural":
+            self._parts = [(np.arange(len(labels)), len(labels))]
+        elif sampling == "class":
+            self._parts = [(real, larger), (fake, larger)]
+        else:
+            kinds = np.asarray(actions, dtype=str)
+            groups = [fake[kinds[fake] == kind] for kind in np.unique(kinds[fake])]
+            each = -(-larger // len(groups))
+            self._parts = [(real, each * len(groups)), *((group, each) for group in groups)]
 
     def __len__(self) -> int:
-        return 2 * self.per_class
+        return sum(count for _, count in self._parts)
 
     def __iter__(self) -> Iterator[Draw]:
         random = np.random.default_rng(seed_from(self.seed, "frames", self.epoch))
-        rows = np.concatenate([self._repeat(rows, random) for rows in self.classes])
+        rows = np.concatenate([_in_turn(rows, count, random) for rows, count in self._parts])
         random.shuffle(rows)
-        mirrored = random.random(len(rows)) < 0.5
-        return iter(list(zip(rows.tolist(), mirrored.tolist(), strict=True)))
+        seeds = random.integers(0, 2**62, len(rows))
+        return iter(list(zip(rows.tolist(), seeds.tolist(), strict=True)))
 
-    def _repeat(self, rows: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
-        """Return per_class rows: whole shuffled rounds of the class, and the first part of one more."""
-        rounds = -(-self.per_class // len(rows))
-        return np.concatenate([random.permutation(rows) for _ in range(rounds)])[: self.per_class]
+
+def _in_turn(rows: NDArray[np.int64], count: int, random: np.random.Generator) -> NDArray[np.int64]:
+    """Return ``count`` rows: whole shuffled rounds of them, and the first part of one more."""
+    rounds = -(-count // len(rows))
+    return np.concatenate([random.permutation(rows) for _ in range(rounds)])[:count]
 
 
 def load(
-    dataset: FrameDataset, batch_size: int, workers: int, sampler: BalancedSampler | None = None
+    dataset: FrameDataset, batch_size: int, workers: int, sampler: FrameSampler | None = None
 ) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Return batches of pixels (B, 3, S, S) uint8 and labels (B,): in order, or as the sampler says for training.
+    """Return batches of pixels (B, ...) uint8 and labels (B,): in order, or as the sampler says for training.
 
     Args:
         dataset: see there.

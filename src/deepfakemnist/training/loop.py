@@ -10,7 +10,9 @@ import hashlib
 import logging
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -19,26 +21,28 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from deepfakemnist.code_digest import code_digest
+from deepfakemnist.detector_settings import DetectorTraining
 from deepfakemnist.detectors.base import Detector
-from deepfakemnist.detectors.registry import build, detector_config
+from deepfakemnist.detectors.registry import build
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.evaluation import metrics
 from deepfakemnist.ids import seed_from
-from deepfakemnist.settings import DetectorTraining
 from deepfakemnist.tables import Row
+from deepfakemnist.training.card import write_card
 from deepfakemnist.training.checkpoint import CLASSES, ResumeFile, save_checkpoint
-from deepfakemnist.training.data import BalancedSampler, FrameDataset, choose_frames, load, read_index
+from deepfakemnist.training.data import FrameDataset, FrameSampler, choose_frames, load, read_index
+from deepfakemnist.training.history import HISTORY_COLUMNS, Events, best_epoch, summary
+from deepfakemnist.training.optimise import (
+    MovingAverage,
+    learning_rate_factor,
+    make_optimizer,
+    peak_learning_rate,
+)
 from deepfakemnist.training.predict import choose_device, logits_of
 from deepfakemnist.tsv import write_tsv
 
 log = logging.getLogger(__name__)
 
-HISTORY_COLUMNS = (
-    *("epoch", "learning_rate", "train_loss", "train_accuracy"),
-    *("val_loss", "val_balanced_accuracy", "val_auc", "chosen"),
-)
-#: Share of all steps in which the learning rate rises from nothing, so that fresh norms settle first.
-_WARM_UP = 0.05
 _PROGRESS_EVERY_S = 30.0
 
 
@@ -52,10 +56,13 @@ def train_detector(
     seed: int,
     device: str = "auto",
     workers: int = 0,
+    card: Path | str | None = None,
+    events: Path | str | None = None,
+    crop: dict[str, Any] | None = None,
 ) -> None:
-    """Train a detector on the train frames of a quality and keep the epoch that does best on val.
+    """Train a detector on the train frames of a training set and keep the epoch that does best on val.
 
-    Best is the highest balanced accuracy over val frames of the same quality, then the lowest loss; test frames are
+    Best is the highest balanced accuracy over val frames of the same kind, then the lowest loss; test frames are
     never read. Without val frames the last epoch is kept, and the log says so. After each epoch the full state is
     written to ``checkpoint`` + ``.resume``, from which a killed run goes on; the file is removed at the end.
 
@@ -65,10 +72,13 @@ def train_detector(
         checkpoint: file to write, see training.checkpoint.
         history: TSV to write, one row per epoch; ``chosen`` is 1 for the epoch that was kept.
         settings: detector and recipe.
-        trained_on: quality to train on, or ``mixed`` for all of them.
-        seed: of start, order, mirroring and dropout.
+        trained_on: training set, see detector_settings.training_set.
+        seed: of start, order, augmentation and dropout.
         device: auto, cpu or cuda.
         workers: processes that decode frames; 0 decodes in this one.
+        card: model card to write, Markdown; None writes none.
+        events: folder for TensorBoard events; None writes none.
+        crop: how clips were cut, kept in the checkpoint for those who use it on other videos.
 
     Raises: ConfigError when train has no frames, train or val has frames of one class only, the tables do not fit
     together, or training diverges; BadFrame, naming it, for a frame that cannot be read.
@@ -77,17 +87,20 @@ def train_detector(
     frames = read_index(index, videos)
     train, val = (choose_frames(frames, split, trained_on) for split in ("train", "val"))
     _check_classes(train, val, trained_on)
-    _check_size(settings)
 
     torch.manual_seed(seed_from(seed, "start"))
-    detector = build(settings.name, settings.weights, settings.image_size).to(target)
-    optimizer = torch.optim.AdamW(detector.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    dataset = FrameDataset(train, detector.image_size)
-    sampler = BalancedSampler(dataset.labels, seed)
+    detector = build(settings.name, settings.weights, settings.image_size, settings.dropout).to(target)
+    _say_size(detector)
+    average = MovingAverage(detector, settings.ema) if settings.ema else None
+    judged = average.detector if average else detector
+    optimizer = make_optimizer(detector, settings)
+    stepped = torch.compile(detector) if settings.compile else detector
+    dataset = FrameDataset(train, detector.image_size, detector.config.clip_frames, settings.augmentation)
+    sampler = FrameSampler(dataset.labels, train["action"].to_pylist(), seed, settings.sampling)
     batches = load(dataset, settings.batch_size, workers, sampler)
     log.info(
-        "%s, %s, seed %d: %d train and %d val frames, %d epochs of %d steps on %s",
-        *(settings.name, trained_on, seed, train.num_rows, val.num_rows, settings.epochs, len(batches), target),
+        "%s, %s, seed %d: %d train and %d val frames, up to %d epochs of %d steps on %s",
+        *(settings.called, trained_on, seed, train.num_rows, val.num_rows, settings.epochs, len(batches), target),
     )
 
     rows: list[Row] = []
@@ -96,59 +109,87 @@ def train_detector(
     if state := resume.read(target):
         detector.load_state_dict(state["detector"])
         optimizer.load_state_dict(state["optimizer"])
+        if average:
+            average.detector.load_state_dict(state["average"])
+            average.steps = state["average_steps"]
         rows, best = state["history"], state["best"]
         log.info("resuming after epoch %d of %d", len(rows), settings.epochs)
 
     started, epochs_before = time.monotonic(), len(rows)
-    for epoch in range(len(rows) + 1, settings.epochs + 1):
-        sampler.epoch = epoch
-        torch.manual_seed(seed_from(seed, "dropout", epoch))
-        row = {"epoch": epoch, **_train_epoch(detector, optimizer, batches, settings, epoch, target)}
-        row |= _validate(detector, val, target, workers)
-        rows.append(row)
-        if _best_epoch(rows) == epoch:
-            best = {name: value.clone() for name, value in detector.state_dict().items()}
-        resume.write(
-            {"detector": detector.state_dict(), "optimizer": optimizer.state_dict(), "history": rows, "best": best}
-        )
-        left = (time.monotonic() - started) / (epoch - epochs_before) * (settings.epochs - epoch)
-        log.info("epoch %d/%d: %s; about %.0f s left", epoch, settings.epochs, _summary(row), left)
+    with Events(events) as board:
+        for row in rows:
+            board.add(row)
+        for epoch in range(len(rows) + 1, settings.epochs + 1):
+            if rows and settings.patience and len(rows) - best_epoch(rows) >= settings.patience:
+                log.info("no better epoch on val since %d: training ends", best_epoch(rows))
+                break
+            sampler.epoch = epoch
+            torch.manual_seed(seed_from(seed, "dropout", epoch))
+            row = {"epoch": epoch, **_train_epoch(stepped, detector, optimizer, average, batches, settings, epoch)}
+            row |= _validate(judged, val, target, workers)
+            rows.append(row)
+            board.add(row)
+            if best_epoch(rows) == epoch:
+                best = {name: value.clone() for name, value in judged.state_dict().items()}
+            resume.write(
+                {
+                    **{"detector": detector.state_dict(), "optimizer": optimizer.state_dict()},
+                    **{"history": rows, "best": best},
+                    **({"average": judged.state_dict(), "average_steps": average.steps} if average else {}),
+                }
+            )
+            left = (time.monotonic() - started) / (epoch - epochs_before) * (settings.epochs - epoch)
+            log.info("epoch %d/%d: %s; about %.0f s left", epoch, settings.epochs, summary(row), left)
 
-    chosen = _best_epoch(rows)
+    chosen = best_epoch(rows)
     if not val.num_rows:
         log.warning("val has no frames: the last epoch, %d, is kept without knowing whether it is the best", chosen)
     write_tsv(history, HISTORY_COLUMNS, [{**row, "chosen": int(row["epoch"] == chosen)} for row in rows])
-    save_checkpoint(checkpoint, best, settings, trained_on, chosen, seed)
+    facts = {"data": _data_facts(train, val), "val": rows[chosen - 1], "crop": crop}
+    if card is not None:
+        write_card(card, detector.config, settings, trained_on, seed, rows[chosen - 1], facts)
+    save_checkpoint(checkpoint, best, settings, trained_on, chosen, seed, facts)
     resume.remove()
 
 
 def _train_epoch(
+    stepped: Callable[[Tensor], Tensor],
     detector: Detector,
     optimizer: torch.optim.Optimizer,
+    average: MovingAverage | None,
     batches: DataLoader[tuple[Tensor, Tensor]],
     settings: DetectorTraining,
     epoch: int,
-    device: torch.device,
 ) -> Row:
-    """Take one step per batch. Returns learning_rate (of the first step), train_loss and train_accuracy."""
+    """Take one step per batch. Returns learning_rate (of the first step), train_loss and train_accuracy.
+
+    ``stepped`` is ``detector``, or it compiled: the same weights behind another forward pass.
+    """
     detector.train()
+    device = detector.mean.device
+    bfloat16 = settings.precision == "bfloat16" or (settings.precision == "auto" and device.type == "cuda")
     loss_of = nn.BCEWithLogitsLoss()
-    steps = len(batches)
+    steps, peak = len(batches), peak_learning_rate(detector, settings)
     # Sums stay on the device: asking a GPU for a number after every step would make it wait.
     loss_sum, right = torch.zeros((), device=device), torch.zeros((), device=device)
     seen = 0
     started = last_report = time.monotonic()
     for step, (pixels, labels) in enumerate(batches):
-        done = (epoch - 1) * steps + step
+        rate = peak * learning_rate_factor((epoch - 1) * steps + step, steps, settings)
         for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * learning_rate_factor(done, steps * settings.epochs)
+            group["lr"] = rate
         pixels, wanted = pixels.to(device, non_blocking=True), labels.to(device, torch.float32, non_blocking=True)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
-            logits = detector(pixels)
-        loss = loss_of(logits.float(), wanted)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            logits = stepped(pixels)
+        smoothed = wanted * (1 - settings.label_smoothing) + settings.label_smoothing / 2
+        loss = loss_of(logits.float(), smoothed)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if settings.clip_norm is not None:
+            nn.utils.clip_grad_norm_(detector.parameters(), settings.clip_norm)
         optimizer.step()
+        if average:
+            average.update(detector)
 
         seen += len(wanted)
         loss_sum += loss.detach() * len(wanted)
@@ -161,22 +202,14 @@ def _train_epoch(
             )
     if not math.isfinite(loss_sum.item()):
         raise ConfigError(
-            f"training of {settings.name} diverged: the loss of epoch {epoch} is {loss_sum.item()}; lower its "
-            f"learning_rate, now {settings.learning_rate}"
+            f"training of {settings.called} diverged: the loss of epoch {epoch} is {loss_sum.item()}; lower its "
+            f"learning_rate, now {peak}"
         )
     return {
-        "learning_rate": settings.learning_rate * learning_rate_factor((epoch - 1) * steps, steps * settings.epochs),
+        "learning_rate": peak * learning_rate_factor((epoch - 1) * steps, steps, settings),
         "train_loss": loss_sum.item() / seen,
         "train_accuracy": right.item() / seen,
     }
-
-
-def learning_rate_factor(step: int, steps: int) -> float:
-    """Return what the learning rate is multiplied by in a step (from 0): a line up to 1, then half a cosine to 0."""
-    warm_up = math.ceil(_WARM_UP * steps)
-    if step < warm_up:
-        return (step + 1) / warm_up
-    return 0.5 * (1.0 + math.cos(math.pi * (step - warm_up) / max(steps - warm_up, 1)))
 
 
 def _validate(detector: Detector, val: pa.Table, device: torch.device, workers: int) -> Row:
@@ -192,15 +225,6 @@ def _validate(detector: Detector, val: pa.Table, device: torch.device, workers: 
         "val_balanced_accuracy": metrics.balanced_accuracy(labels, scores),
         "val_auc": metrics.auc(labels, scores),
     }
-
-
-def _best_epoch(rows: list[Row]) -> int:
-    """Return the epoch with the highest accuracy on val, of equal ones that with the lowest loss, then the first."""
-    if rows[-1]["val_loss"] is None:
-        return len(rows)
-    best = max(rows, key=lambda row: (row["val_balanced_accuracy"], -row["val_loss"]))
-    epoch: int = best["epoch"]
-    return epoch
 
 
 def _check_classes(train: pa.Table, val: pa.Table, trained_on: str) -> None:
@@ -220,10 +244,20 @@ def _check_classes(train: pa.Table, val: pa.Table, trained_on: str) -> None:
             )
 
 
-def _check_size(settings: DetectorTraining) -> None:
-    published = detector_config(settings.name).input_size
-    if settings.image_size not in (None, published):
-        log.warning("%s was published for %d pixels, not %d", settings.name, published, settings.image_size)
+def _say_size(detector: Detector) -> None:
+    published = detector.config.input_size
+    if detector.image_size != published:
+        log.warning("%s was published for %d pixels, not %d", detector.config.name, published, detector.image_size)
+
+
+def _data_facts(train: pa.Table, val: pa.Table) -> dict[str, int]:
+    """Return counts for the card: frames, videos and people of both splits."""
+    facts = {}
+    for split, frames in (("train", train), ("val", val)):
+        facts[f"{split}_frames"] = frames.num_rows
+        for what, name in (("videos", "video_id"), ("people", "person_id")):
+            facts[f"{split}_{what}"] = len(set(frames[name].to_pylist()))
+    return facts
 
 
 def _mark(index: Path | str, videos: Path | str, settings: DetectorTraining, trained_on: str, seed: int) -> str:
@@ -234,10 +268,3 @@ def _mark(index: Path | str, videos: Path | str, settings: DetectorTraining, tra
     for path in (index, videos):
         digest.update(hashlib.sha256(Path(path).read_bytes()).digest())
     return digest.hexdigest()
-
-
-def _summary(row: Row) -> str:
-    text = f"loss {row['train_loss']:.4f}, accuracy {row['train_accuracy']:.3f}"
-    if row["val_loss"] is not None:
-        text += f"; val loss {row['val_loss']:.4f}, balanced accuracy {row['val_balanced_accuracy']:.3f}"
-    return text

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from deepfakemnist.detectors.base import Detector
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.tables import PREDICTIONS, write_table
-from deepfakemnist.training.checkpoint import load_checkpoint
-from deepfakemnist.training.data import FrameDataset, load, read_index
+from deepfakemnist.tables import PREDICTIONS, Row, read_rows, write_table
+from deepfakemnist.training.checkpoint import Checkpoint, load_checkpoint
+from deepfakemnist.training.data import Change, FrameDataset, load, read_index
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +42,12 @@ def predict(
     table: Path | str,
     device: str = "auto",
     workers: int = 0,
+    dataset: str | None = None,
 ) -> None:
     """Write tables.PREDICTIONS for every val and test frame at every quality, whatever the detector was trained on.
+
+    A video of val or test that has no frame is one row with frame_index -1, logit 0 and score 0.5: it was not judged,
+    and to leave it out would flatter the detector.
 
     Args:
         index: table with tables.FRAME_INDEX.
@@ -52,6 +56,7 @@ def predict(
         table: file to write, sorted by split, quality, video and frame.
         device: auto, cpu or cuda.
         workers: processes that decode frames; 0 decodes in this one.
+        dataset: name of another dataset that the tables are of; stands before its qualities, as in ``other:c23``.
 
     Raises: ConfigError for tables that do not fit together or have no val or test frames, and for a file that is no
     checkpoint; BadFrame, naming it, for a frame that cannot be read.
@@ -63,32 +68,69 @@ def predict(
     if not frames.num_rows:
         raise ConfigError(f"{index} has no frames in val or test; give people to them (plan.test_fraction)")
     logits = logits_of(trained.detector, frames, target, workers)
-    scores = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
-    constant = {
-        "detector": trained.settings.name,
+    others = videos_without_frames(videos, frames)
+    if dataset is not None:
+        others = [{**row, "quality": f"{dataset}:{row['quality']}"} for row in others]
+        names = pa.array([f"{dataset}:{quality}" for quality in frames["quality"].to_pylist()])
+        frames = frames.set_column(frames.schema.get_field_index("quality"), "quality", names)
+    write_predictions(table, trained, frames, logits, others)
+
+
+def videos_without_frames(videos: Path | str, frames: pa.Table) -> list[Row]:
+    """Return the val and test videos that no frame is of, as rows for tables.PREDICTIONS."""
+    seen = set(zip(frames["video_id"].to_pylist(), frames["quality"].to_pylist(), strict=True))
+    names = ("video_id", "label", "quality", "action", "person_id", "split")
+    rows = [row for row in read_rows(videos, names) if row["split"] in ("val", "test")]
+    lost = [row for row in rows if (row["video_id"], row["quality"]) not in seen]
+    if lost:
+        log.warning("%d videos have no frame; they count with score 0.5, e.g. %s", len(lost), lost[0]["video_id"])
+    return [{**row, "frame_index": -1, "logit": 0.0, "score": 0.5} for row in lost]
+
+
+def write_predictions(
+    table: Path | str, trained: Checkpoint, frames: pa.Table, logits: NDArray[np.float32], others: list[Row]
+) -> None:
+    """Write tables.PREDICTIONS, sorted by split, quality, video and frame.
+
+    Args:
+        table: file to write.
+        trained: the detector that gave the logits.
+        frames: what was scored, see training.data.read_index.
+        logits: (N,) of the frames.
+        others: rows of videos without frames.
+    """
+    constant: Row = {
+        "detector": trained.settings.called,
         "trained_on": trained.trained_on,
         "seed": trained.seed,
         "checkpoint_sha256": trained.sha256,
     }
+    scores = 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
     columns = {"logit": logits, "score": scores.astype(np.float32)}
     columns |= {
         name: pa.array([value] * frames.num_rows, PREDICTIONS.field(name).type) for name, value in constant.items()
     }
     made = [columns[name] if name in columns else frames[name] for name in PREDICTIONS.names]
-    predictions = pa.table(made, names=PREDICTIONS.names).cast(PREDICTIONS)
+    seen = pa.table(made, names=PREDICTIONS.names).cast(PREDICTIONS)
+    unseen = pa.Table.from_pylist([{**row, **constant} for row in others], schema=PREDICTIONS)
+    predictions = pa.concat_tables([seen, unseen])
     order = [(name, "ascending") for name in ("split", "quality", "video_id", "frame_index")]
     write_table(predictions.sort_by(order), table, PREDICTIONS)
 
 
-def logits_of(detector: Detector, frames: pa.Table, device: torch.device, workers: int) -> NDArray[np.float32]:
+def logits_of(
+    detector: Detector, frames: pa.Table, device: torch.device, workers: int, change: Change | None = None
+) -> NDArray[np.float32]:
     """Return the logits (N,) of frames, in their order, with the detector in eval mode.
+
+    ``change`` is done to every picture before, see FrameDataset.
 
     In float32 on every device: bfloat16 has 8 bits of mantissa, which would tie scores that differ.
 
     Raises: ConfigError when a logit is no finite number.
     """
     detector.eval()
-    dataset = FrameDataset(frames, detector.image_size)
+    dataset = FrameDataset(frames, detector.image_size, detector.config.clip_frames, change=change)
     parts: list[NDArray[np.float32]] = []
     started = last_report = time.monotonic()
     with torch.inference_mode():

@@ -1,0 +1,98 @@
+"""Does a detector do worse on some clips than on others? Videos of the test split by what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from deepfakemnist.detector_settings import EvaluationSettings
+from deepfakemnist.evaluation.levels import RUN, read_predictions, video_level
+from deepfakemnist.evaluation.stage import METRICS_COLUMNS, groups_of, measure, with_means
+from deepfakemnist.ids import seed_from
+from deepfakemnist.tables import Row, read_table
+from deepfakemnist.tsv import write_tsv
+
+_KEY = ("detector", "trained_on", "tested_on", "split", "level", "group", "value")
+GROUPS_COLUMNS = (*_KEY, *(name for name in METRICS_COLUMNS if name not in _KEY))
+#: Columns of tables.CROPPED by which clips are parted into thirds; a fake counts by its source.
+_MEASURED = ("face_px", "sharpness", "brightness")
+_THIRDS = ("low", "middle", "high")
+
+
+def evaluate_groups(
+    predictions: Sequence[Path | str],
+    videos: Path | str,
+    crops: Sequence[Path | str],
+    groups_tsv: Path | str,
+    settings: EvaluationSettings,
+    seed: int,
+) -> None:
+    """Measure every run on groups of the test videos; columns as in metrics.tsv, with ``group`` and ``value``.
+
+    ``driver``: fakes whose driver also drives fakes of train (seen) or does not (unseen), each against all reals.
+    ``driver_person``: the same of the person who performs. ``animator``: fakes of each, against all reals.
+    ``face_px``, ``sharpness``, ``brightness``: reals and fakes whose source is in the lowest, middle or highest third
+    of the test sources.
+
+    Args:
+        predictions: tables with tables.PREDICTIONS.
+        videos: table with tables.VIDEOS.
+        crops: tables with tables.CROPPED of the sources; none where clips were imported.
+        groups_tsv: file to write.
+        settings: number of resamples.
+        seed: of the resamples.
+    """
+    samples = video_level(read_predictions(predictions))
+    known = _groups(_frame_of([videos]), _frame_of(crops) if crops else None)
+    rows: list[Row] = []
+    for part in groups_of(samples):
+        first = part.slice(0, 1).to_pylist()[0]
+        if first["split"] != "test":
+            continue
+        key = {name: first[name] for name in (*RUN, "split")} | {"tested_on": first["quality"], "level": "video"}
+        part = part.append_column("row", pa.array(range(part.num_rows)))
+        members = part.select(["row", "video_id", "label"]).to_pandas().merge(known, on="video_id")
+        for group, values in _members(members):
+            for value, chosen in values:
+                draws = seed_from(seed, first["quality"], group, value)
+                rows.append({**key, "group": group, "value": value, **measure(part.take(chosen), settings, draws)})
+    write_tsv(groups_tsv, GROUPS_COLUMNS, with_means(rows, _KEY))
+
+
+def _groups(videos: pd.DataFrame, crops: pd.DataFrame | None) -> pd.DataFrame:
+    """Return one row per video of test: video_id and a column per group; empty where a video is in none."""
+    videos = videos.drop_duplicates("video_id").fillna({"driver_id": "", "driver_person_id": "", "animator": ""})
+    train = videos[(videos["split"] == "train") & (videos["label"] == 1)]
+    test = videos[videos["split"] == "test"].copy()
+    for name in ("driver", "driver_person"):
+        seen = test[f"{name}_id"].isin(train[f"{name}_id"])
+        test[name] = np.where(test["label"] == 0, "", np.where(seen, "seen", "unseen"))
+    columns = ["video_id", "driver", "driver_person", "animator"]
+    if crops is None:
+        return test[columns]
+    sources = crops.set_index("video_id").loc[lambda rows: ~rows.index.duplicated(), list(_MEASURED)]
+    thirds = sources[sources.index.isin(test["source_id"])].rank(pct=True, method="average")
+    for name in _MEASURED:
+        rank = test["source_id"].map(thirds[name])
+        test[name] = pd.cut(rank, [0, 1 / 3, 2 / 3, 1], labels=_THIRDS).astype(object).fillna("")
+    return test[[*columns, *_MEASURED]]
+
+
+def _members(members: pd.DataFrame) -> Iterable[tuple[str, list[tuple[str, list[int]]]]]:
+    """Yield every group with its values and the rows of each; groups of fakes alone get all reals."""
+    reals = members["label"] == 0
+    for group in members.columns.drop(["row", "video_id", "label"]):
+        of_fakes = group not in _MEASURED
+        values = sorted(set(members[group]) - {""}, key=lambda value: _THIRDS.index(value) if not of_fakes else value)
+        yield (
+            group,
+            [(value, members.loc[(members[group] == value) | (reals & of_fakes), "row"].tolist()) for value in values],
+        )
+
+
+def _frame_of(paths: Sequence[Path | str]) -> pd.DataFrame:
+    return pa.concat_tables([read_table(path) for path in paths], promote_options="permissive").to_pandas()

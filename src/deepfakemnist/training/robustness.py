@@ -1,0 +1,127 @@
+"""Scores of a trained detector on test frames that were disturbed, as pictures are on their way through the net."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from PIL import Image
+
+from deepfakemnist.errors import ConfigError
+from deepfakemnist.ids import seed_from
+from deepfakemnist.training.checkpoint import load_checkpoint
+from deepfakemnist.training.data import read_index
+from deepfakemnist.training.predict import choose_device, logits_of, write_predictions
+
+Picture = NDArray[np.uint8]
+
+#: Five levels of each disturbance, mild to strong.
+LEVELS: dict[str, tuple[float, ...]] = {
+    "jpeg": (90, 70, 50, 30, 10),  # quality
+    "resize": (0.75, 0.5, 0.375, 0.25, 0.125),  # shrunk by this factor and enlarged again
+    "blur": (0.5, 1.0, 1.5, 2.0, 3.0),  # standard deviation, pixels
+    "noise": (2, 5, 10, 20, 30),  # standard deviation, grey levels
+    "h264": (23, 28, 33, 38, 43),  # crf, every frame for itself
+}
+
+
+def disturb(picture: Picture, kind: str, level: float, seed: int) -> Picture:
+    """Return a disturbed copy.
+
+    Args:
+        picture: (H, W, 3) uint8 RGB.
+        kind: a name in LEVELS.
+        level: see there.
+        seed: of the noise.
+    """
+    height, width = picture.shape[:2]
+    if kind == "jpeg":
+        buffer = io.BytesIO()
+        Image.fromarray(picture).save(buffer, "JPEG", quality=int(level))
+        return np.array(Image.open(buffer).convert("RGB"))
+    if kind == "resize":
+        small = (max(1, round(width * level)), max(1, round(height * level)))
+        shrunk = cv2.resize(picture, small, interpolation=cv2.INTER_AREA)
+        return np.asarray(cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
+    if kind == "blur":
+        return np.asarray(cv2.GaussianBlur(picture, (0, 0), level), np.uint8)
+    if kind == "noise":
+        noise = np.random.default_rng(seed).normal(0.0, level, picture.shape)
+        return np.clip(np.rint(picture + noise), 0, 255).astype(np.uint8)
+    if kind == "h264":
+        return _h264(picture, int(level))
+    raise ConfigError(f"there is no disturbance {kind!r}; there are {', '.join(LEVELS)}")
+
+
+def predict_disturbed(
+    index: Path | str,
+    videos: Path | str,
+    checkpoint: Path | str,
+    table: Path | str,
+    quality: str,
+    kinds: Sequence[str],
+    device: str = "auto",
+    workers: int = 0,
+) -> None:
+    """Write tables.PREDICTIONS of the test frames of a quality under every level of every disturbance.
+
+    The column quality says which: ``raw+jpeg50`` are frames of raw, as JPEG of quality 50.
+
+    Args:
+        index: table with tables.FRAME_INDEX.
+        videos: table with tables.VIDEOS.
+        checkpoint: written by training.loop.train_detector.
+        table: file to write.
+        quality: of the frames.
+        kinds: names in LEVELS.
+        device: auto, cpu or cuda.
+        workers: processes that decode and disturb frames; 0 does it in this one.
+
+    Raises: ConfigError for an unknown disturbance, and where test has no frames of the quality.
+    """
+    target = choose_device(device)
+    trained = load_checkpoint(checkpoint, target)
+    frames = read_index(index, videos)
+    frames = frames.filter(pc.and_(pc.equal(frames["split"], "test"), pc.equal(frames["quality"], quality)))
+    if not frames.num_rows:
+        raise ConfigError(f"{index} has no test frames of quality {quality}")
+    place = frames.schema.get_field_index("quality")
+    parts, logits = [], []
+    for kind in kinds:
+        for level in LEVELS[kind]:
+            change = partial(_disturb_named, kind=kind, level=level)
+            logits.append(logits_of(trained.detector, frames, target, workers, change))
+            name = pa.array([f"{quality}+{kind}{level:g}"] * frames.num_rows)
+            parts.append(frames.set_column(place, "quality", name))
+    write_predictions(table, trained, pa.concat_tables(parts), np.concatenate(logits), [])
+
+
+def _disturb_named(picture: Picture, name: str, kind: str, level: float) -> Picture:
+    return disturb(picture, kind, level, seed_from(name, kind, level))
+
+
+def _h264(picture: Picture, crf: int) -> Picture:
+    """Encode one frame as H.264 at a crf and decode it; sides are made even by repeating the edge."""
+    height, width = picture.shape[:2]
+    even = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    encoder = av.CodecContext.create("libx264", "w")
+    encoder.width, encoder.height = even.shape[1], even.shape[0]
+    encoder.pix_fmt = "yuv420p"
+    encoder.time_base = Fraction(1, 25)
+    encoder.options = {"crf": str(crf), "threads": "1"}
+    frame = av.VideoFrame.from_ndarray(even, format="rgb24").reformat(format="yuv420p")
+    frame.pts = 0
+    packets = [*encoder.encode(frame), *encoder.encode(None)]
+    decoder = av.CodecContext.create("h264", "r")
+    decoder.extradata = encoder.extradata
+    decoded = [image for packet in packets for image in decoder.decode(packet)] + list(decoder.decode(None))
+    return np.ascontiguousarray(decoded[0].to_ndarray(format="rgb24")[:height, :width])

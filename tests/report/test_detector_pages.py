@@ -1,0 +1,169 @@
+"""The protocol page: the right number in the right cell, beside the paper's."""
+
+import html
+import re
+
+import pytest
+
+from deepfakemnist.detector_settings import PROTOCOLS, EvaluationSettings
+from deepfakemnist.evaluation.groups import evaluate_groups
+from deepfakemnist.evaluation.stage import evaluate
+from deepfakemnist.report.detector_pages import cell, write_protocols_page
+from deepfakemnist.report.paper import paper_accuracy, paper_action_accuracy
+from deepfakemnist.tables import CROPPED, PREDICTIONS, VIDEOS, write_table
+
+SETTINGS = EvaluationSettings(bootstrap=20)
+
+
+def rows_of(right, trained_on="raw", seed=0, qualities=("raw", "c23"), detector="resnet50"):
+    """Eight people with a real, a blink and a nod each; ``right(quality, action, person)``: is it called right?"""
+    rows = []
+    for person in range(8):
+        for quality in qualities:
+            for action in ("", "blink", "nod"):
+                label = int(bool(action))
+                score = 0.9 if bool(label) == right(quality, action, person) else 0.1
+                rows.append(
+                    {"video_id": f"p{person}{'@d-' + action if action else ''}", "label": label, "quality": quality,
+                     "frame_index": 0, "action": action, "person_id": f"p{person}", "split": "test", "logit": 0.0,
+                     "score": score, "detector": detector, "trained_on": trained_on, "seed": seed,
+                     "checkpoint_sha256": "0"}
+                )  # fmt: skip
+    return rows
+
+
+def tables_of(path):
+    """Return the tables of a page: title → rows, the header first."""
+    text = path.read_text(encoding="utf-8")
+    found = {}
+    for part in text.split("<h2>")[1:]:
+        title = html.unescape(part.split("</h2>")[0])
+        rows = re.findall(r"<tr>(.*?)</tr>", part, flags=re.S)
+        cells = [
+            re.findall(r"<t[dh][^>]*>(?:<button[^>]*>)?(.*?)(?:</button>)?</t[dh]>", row, flags=re.S) for row in rows
+        ]
+        found[title] = cells
+    return found
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("protocols")
+
+    def half(quality, action, person):
+        return quality == "raw" or person >= 4
+
+    predictions = [
+        *rows_of(lambda *_: True),
+        *rows_of(half, seed=1),
+        *rows_of(half, trained_on="mixed"),
+        *rows_of(lambda quality, action, person: action in ("", "nod"), trained_on="raw-only-nod", qualities=("raw",)),
+        *rows_of(half, detector="meso4"),
+    ]
+    write_table(predictions, folder / "p.parquet", PREDICTIONS)
+    elsewhere = [
+        {**row, "quality": name}
+        for row in rows_of(half)
+        if row["quality"] == "c23"
+        for name in ("warp:c23", "raw+jpeg10")
+    ]
+    write_table(elsewhere, folder / "e.parquet", PREDICTIONS)
+    videos = []
+    for row in rows_of(lambda *_: True):
+        driver = row["video_id"].partition("@")[2]
+        common = {name: row[name] for name in ("label", "quality", "action")}
+        person = int(row["person_id"][1:])
+        fact = {**common, "driver_id": driver, "driver_person_id": driver, "animator": "fomm" if driver else ""}
+        fact["source_id"] = row["person_id"]
+        videos.append({**fact, "video_id": row["video_id"], "split": "test", "person_id": row["person_id"]})
+        if driver == "d-nod" and person == 0:
+            videos.append({**fact, "video_id": "t@d-nod", "split": "train", "person_id": "t"})
+    write_table(videos, folder / "v.parquet", VIDEOS)
+    crops = [
+        {"video_id": f"p{person}", "face_px": 50.0 + person, "sharpness": 1.0, "brightness": 9.0, "status": "ok"}
+        for person in range(8)
+    ]
+    write_table(crops, folder / "c.parquet", CROPPED)
+    names = [folder / f"{name}.tsv" for name in ("metrics", "actions", "pairs")]
+    evaluate([folder / "p.parquet"], *names, SETTINGS, 0)
+    others = [folder / f"other_{name}.tsv" for name in ("metrics", "actions", "pairs")]
+    evaluate([folder / "e.parquet"], *others, SETTINGS, 0)
+    groups = folder / "groups.tsv"
+    evaluate_groups([folder / "p.parquet"], folder / "v.parquet", [folder / "c.parquet"], groups, SETTINGS, 0)
+    write_protocols_page(names[0], names[1], groups, [others[0]], PROTOCOLS, folder / "page.html")
+    return tables_of(folder / "page.html")
+
+
+def row_of(table, *first):
+    (row,) = [row for row in table[1:] if tuple(row[: len(first)]) == first]
+    return dict(zip(table[0], row, strict=True))
+
+
+def test_detector_by_quality_shows_seeds_and_the_paper(page):
+    row = row_of(page["1. Detector × quality: accuracy"], "resnet50")
+    assert list(row) == ["detector", "raw", "c23"]
+    assert row["raw"] == "100.0 ± 0.0 / 96.58"
+    assert row["c23"] == "– / 94.32"  # no detector was trained on c23
+    assert row_of(page["1. Detector × quality: accuracy"], "meso4")["raw"].endswith("/ 60.39")
+
+
+def test_cross_quality_and_mixed(page):
+    row = row_of(page["2. Trained on (rows) × tested on (columns): accuracy of resnet50"], "raw")
+    assert row["c23"] == "75.0 ± 35.4 / 85.52"  # seeds are right on all and on half
+    mixed = row_of(page["3. Trained on all qualities together: accuracy"], "resnet50")
+    assert re.fullmatch(r"50\.0 \[[\d.]+–[\d.]+\] / 90\.69", mixed["c23"])
+    assert "meso4" not in str(page["3. Trained on all qualities together: accuracy"])
+
+
+def test_trained_on_one_action(page):
+    title = "4. resnet50 trained on fakes of one action only (rows), tested on each: balanced accuracy"
+    row = row_of(page[title], "nod", "raw")
+    assert row["all: accuracy"].startswith("66.7 [") and row["all: accuracy"].endswith("/ 80.40")
+    assert (row["nod"].split()[0], row["blink"].split()[0]) == ("100.0", "50.0")
+
+
+def test_per_action_has_the_papers_row(page):
+    table = page["5. Called right, by action"]
+    assert row_of(table, "resnet50", "raw")["nod"] == "100.0 ± 0.0"
+    paper = row_of(table, "the paper&#39;s", "c23")
+    assert (paper["blink"], paper["nod"], paper["reals"]) == ("95.8", "93.0", "94.3")
+
+
+def test_drivers_that_train_has_seen(page):
+    table = page["6. Drivers that train has seen, and others (videos)"]
+    seen = row_of(table, "resnet50", "raw-only-nod", "raw", "driver", "seen")
+    unseen = row_of(table, "resnet50", "raw-only-nod", "raw", "driver", "unseen")
+    assert seen["accuracy"].startswith("100.0")  # the nods, and all reals
+    assert unseen["accuracy"].startswith("50.0")  # the blinks, all missed
+    assert (seen["videos"], seen["people"]) == ("16", "8")
+
+
+def test_other_datasets_and_disturbances(page):
+    row = row_of(page["7, 8. Other animators and other datasets: accuracy"], "resnet50")
+    assert list(row)[2:] == ["warp:c23"] and row["warp:c23"].startswith("50.0")
+    assert list(row_of(page["9. Disturbed frames: accuracy"], "resnet50"))[2:] == ["raw+jpeg10"]
+
+
+def test_subgroups_by_thirds_of_the_sources(page):
+    table = page["10. Subgroups (videos)"]
+    low = row_of(table, "meso4", "raw", "c23", "face_px", "low")
+    high = row_of(table, "meso4", "raw", "c23", "face_px", "high")
+    assert (low["accuracy"].split()[0], high["accuracy"].split()[0]) == ("0.0", "100.0")  # people 0 to 3 are wrong
+    assert (low["people"], high["people"]) == ("2", "3")
+    assert row_of(table, "meso4", "raw", "c23", "animator", "fomm")["videos"] == "24"
+
+
+def test_a_cell_says_dash_where_nothing_was_measured():
+    assert cell([], "auc") == "–"
+    assert cell([{"seed": "0", "auc": ""}], "auc", 50.0) == "– / 50.00"
+
+
+def test_the_papers_tables():
+    assert paper_accuracy("resnet152", "c40", "c23") == 76.69
+    assert paper_accuracy("xception", "c23", "c23") == 85.52
+    assert paper_accuracy("resnet152", "mixed", "c40") == 88.32
+    assert paper_accuracy("resnet50", "raw-only-embarrassment", "raw") == 74.0
+    assert paper_accuracy("resnet50", "raw-without-nod", "raw") is None
+    assert paper_action_accuracy("c40", "embarrassment") == 87.4
+    assert paper_action_accuracy("raw", "original") == 94.5
+    assert paper_action_accuracy("c30", "nod") is None

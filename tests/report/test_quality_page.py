@@ -1,0 +1,81 @@
+"""The page of sources counts what its tables hold; the list of missing files can be acted on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from deepfakemnist.media.encode import write_working_clip
+from deepfakemnist.report.quality_page import write_crops_sheet, write_missing, write_source_page
+from deepfakemnist.sheets import refusal
+from deepfakemnist.tables import CROPPED, INGESTED, Row, write_table
+
+COLOURS = {"red": (200, 40, 40), "green": (40, 160, 60), "blue": (40, 60, 200)}
+
+
+def tables(folder: Path) -> tuple[list[str], list[str]]:
+    """Three crops, one of them cut, two with the same pixels; a rejected crop; two segments of a missing file."""
+    ingested: list[Row] = []
+    cropped: list[Row] = []
+    for number, (name, colour) in enumerate(COLOURS.items()):
+        path = write_working_clip(folder / f"{name}.mp4", [np.full((64, 64, 3), colour, np.uint8)] * 4, 25).path
+        facts = {"video_id": name, "role": "source", "person_id": f"p-{name}", "path": str(path), "frames": 4}
+        figures = {"face_px": 100.0 + 10 * number, "sharpness": 50.0 * number, "brightness": 90.0, "cuts": "[]"}
+        good = {"status": "ok", "reason": "", "detail": "", "pixels_sha256": "ab" if number else "cd"}
+        cropped.append({**dict.fromkeys(CROPPED.names), **facts, **figures, **good})
+        ingested.append({**dict.fromkeys(INGESTED.names), **facts, **good, "pixels_sha256": None})
+    cropped[0] |= {
+        "cuts": '[{"time_s": 1.5, "what": "shot"}]',
+        "kept_from_s": 1.5,
+        "kept_to_s": 4.0,
+        "dropped_frames": 38,
+    }
+    bad = {"status": "rejected", "reason": "no_face", "detail": "no face & <nothing>"}
+    cropped.append({**dict.fromkeys(CROPPED.names), "video_id": "d1", "role": "driver", **bad})
+    for number in (1, 2):
+        gone = {"status": "rejected", "reason": "missing_file", "detail": "gone.mp4: no such file"}
+        names = {"video_id": f"p#gone#{number}", "role": "source", "person_id": "p", "path": "videos/gone.mp4"}
+        ingested.append({**dict.fromkeys(INGESTED.names), **names, **gone})
+    ingested = [{name: row[name] for name in INGESTED.names} for row in ingested]
+    write_table(ingested, folder / "i.parquet", INGESTED)
+    write_table(cropped, folder / "c.parquet", CROPPED)
+    return [str(folder / "i.parquet")], [str(folder / "c.parquet")]
+
+
+def test_page(tmp_path: Path) -> None:
+    ingested, cropped = tables(tmp_path)
+    refused = [refusal("eve#1", "x.tsv: person_id eve: no consent", reason="excluded")]
+    write_source_page(ingested, cropped, refused, tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "3 of 6 videos gave a face crop" in text
+    assert "<td>sources</td><td>3</td><td>3</td><td>0</td>" in text
+    assert "<td>drivers</td><td>0</td><td>1</td><td>0</td>" in text
+    assert "<td>face side, px</td><td>100</td><td>101</td><td>110</td><td>119</td><td>120</td>" in text
+    assert "<td>red</td><td>1.50 – 4.00</td><td>38</td><td>shot at 1.5 s</td>" in text
+    assert "<td>green, blue</td><td>ab</td>" in text
+    assert "<td>ingest</td><td>source</td><td>rejected</td><td>missing_file</td><td>2</td>" in text
+    assert "<td>eve#1</td><td>excluded</td>" in text
+    assert "no face &amp; &lt;nothing&gt;" in text and "http" not in text
+
+
+def test_sheet_shows_every_crop(tmp_path: Path) -> None:
+    _, cropped = tables(tmp_path)
+    write_crops_sheet(cropped, tmp_path / "crops.png")
+    sheet = np.array(Image.open(tmp_path / "crops.png"))
+    assert sheet.shape == (178, 960, 3)
+    for place, name in enumerate(("blue", "green", "red")):  # by id
+        assert np.abs(sheet[80, 160 * place + 80].astype(int) - COLOURS[name]).max() <= 2
+    assert (sheet[:160, 480:] == 255).all()
+    write_table([], tmp_path / "none.parquet", CROPPED)
+    write_crops_sheet([str(tmp_path / "none.parquet")], tmp_path / "none.png")
+    assert Image.open(tmp_path / "none.png").size == (960, 178)
+
+
+def test_missing_files_are_listed_once_with_what_hangs_on_them(tmp_path: Path) -> None:
+    ingested, _ = tables(tmp_path)
+    write_missing(ingested, tmp_path / "missing.tsv")
+    assert (tmp_path / "missing.tsv").read_text() == (
+        "path\tname\tperson_id\tvideos\tvideo_ids\nvideos/gone.mp4\tgone\tp\t2\tp#gone#1 p#gone#2\n"
+    )

@@ -1,0 +1,216 @@
+"""Recipes: every part of one does what it says, presets differ, and a killed run ends as it would have."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from deepfakemnist.detector_settings import DetectorTraining, TrainingSettings, training_set
+from deepfakemnist.detectors.registry import build
+from deepfakemnist.training.checkpoint import load_checkpoint
+from deepfakemnist.training.history import best_epoch
+from deepfakemnist.training.loop import train_detector
+from deepfakemnist.training.optimise import MovingAverage, make_optimizer
+
+torch.set_num_threads(1)
+CPU = torch.device("cpu")
+FIXED = {"name": "meso4", "image_size": 32, "preset": "fixed", "epochs": 3, "batch_size": 16}
+
+
+def train(data, folder, recipe, trained_on="raw", **options):
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = folder / "checkpoint.safetensors", folder / "history.tsv"
+    train_detector(data.index, data.videos, *paths, recipe, trained_on, 0, "cpu", **options)
+    return paths
+
+
+def lines(path):
+    head, *rows = [line.split("\t") for line in path.read_text().splitlines()]
+    return [dict(zip(head, row, strict=True)) for row in rows]
+
+
+def test_presets_fill_in_what_is_not_given():
+    paper = DetectorTraining(name="resnet50", preset="paper")
+    fixed = DetectorTraining(name="resnet50", preset="fixed", weight_decay=0.3, patience=None)
+    assert (paper.optimizer, paper.schedule, paper.augmentation, paper.ema) == ("adam", "constant", "flip", None)
+    assert (fixed.optimizer, fixed.schedule, fixed.augmentation) == ("adamw", "cosine", "strong")
+    assert (fixed.weight_decay, fixed.patience, fixed.ema) == (0.3, None, 0.999)
+    assert DetectorTraining(**fixed.model_dump(mode="json")) == fixed
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"preset": "best"}, "'plain', 'paper' or 'fixed'"),
+        ({"label": "My ResNet"}, "use small letters, digits"),
+        ({"ema": 1.0}, "less than 1"),
+        ({"weights": "imagenet21k"}, "imagenet"),
+        ({"momentum": 0.9}, "Extra inputs are not permitted"),
+    ],
+)
+def test_recipes_that_cannot_be(values, message):
+    with pytest.raises(ValueError, match=message):
+        DetectorTraining(name="resnet50", **values)
+
+
+def test_training_sets_have_names():
+    assert training_set("c23") == ("c23", None, None)
+    assert training_set("raw-only-nod") == ("raw", "nod", None)
+    assert training_set("my-quality-without-right_slope") == ("my-quality", None, "right_slope")
+    settings = TrainingSettings(
+        detectors=[{"name": "meso4"}, {"name": "meso4", "label": "meso4_again"}],
+        trained_on=["raw", "raw-only-each", "mixed-without-nod", "raw-only-nod"],
+    )
+    assert settings.sets(["nod", "yaw"]) == ["raw", "raw-only-nod", "raw-only-yaw", "mixed-without-nod"]
+    assert settings.unknown_sets(["raw"], ["nod", "yaw"]) == []
+    assert settings.unknown_sets(["c23"], ["yaw"]) == ["raw", "raw-only-each", "mixed-without-nod", "raw-only-nod"]
+    with pytest.raises(ValueError, match="detectors names something twice"):
+        TrainingSettings(detectors=[{"name": "meso4"}, {"name": "meso4"}], trained_on=["raw"])
+
+
+def test_weight_decay_spares_biases_and_norms():
+    detector = build("meso4", image_size=32)
+    recipe = DetectorTraining(name="meso4", weight_decay=0.1)
+    decayed, spared = make_optimizer(detector, recipe).param_groups
+    assert (decayed["weight_decay"], spared["weight_decay"]) == (0.1, 0.0)
+    assert {parameter.ndim for parameter in spared["params"]} == {1}
+    assert sum(p.numel() for p in (*decayed["params"], *spared["params"])) == 16 * 17 + 17 + 4 * 2 * 12 + (
+        8 * 27 + 8 + 8 * 200 + 8 + 16 * 200 + 16 + 16 * 400 + 16
+    )
+    assert decayed["lr"] == 1e-3  # the detector's own, as the recipe has none
+    kinds = {name: type(make_optimizer(detector, DetectorTraining(name="meso4", optimizer=name))) for name in
+             ("adam", "adamw", "sgd")}  # fmt: skip
+    assert kinds == {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+
+
+def test_the_average_follows_slowly():
+    detector = build("meso4", image_size=32)
+    average = MovingAverage(detector, 0.5)
+    start = detector.network.head[5].bias.item()
+    with torch.no_grad():
+        detector.network.head[5].bias.fill_(start + 1.0)
+    average.update(detector)
+    assert average.detector.network.head[5].bias.item() == pytest.approx(start + 1 - 2 / 11)
+    for _ in range(30):
+        average.update(detector)
+    assert average.detector.network.head[5].bias.item() == pytest.approx(start + 1.0, abs=1e-4)
+
+
+def test_with_an_average_it_is_the_average_that_is_judged_and_kept(data, tmp_path):
+    recipe = {**FIXED, "augmentation": "none", "patience": None}
+    averaged, _ = train(data, tmp_path / "ema", DetectorTraining(**recipe))
+    plain, _ = train(data, tmp_path / "plain", DetectorTraining(**recipe, **{"ema": None}))
+    first, second = (load_checkpoint(path, CPU).detector.state_dict() for path in (averaged, plain))
+    assert not torch.equal(first["network.head.2.weight"], second["network.head.2.weight"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"optimizer": "sgd"}, {"schedule": "step", "step_epochs": 1}, {"label_smoothing": 0.2}, {"clip_norm": 0.01}),
+        *({"sampling": "natural"}, {"augmentation": "strong"}, {"dropout": 0.1}, {"warm_up": 0.9}),
+        {"precision": "bfloat16"},
+    ],
+)  # fmt: skip
+def test_every_part_of_a_recipe_changes_the_weights(data, tmp_path, change):
+    base = {"name": "meso4", "image_size": 32, "epochs": 2, "batch_size": 32}
+    before, _ = train(data, tmp_path / "before", DetectorTraining(**base))
+    after, _ = train(data, tmp_path / "after", DetectorTraining(**base, **change))
+    first, second = (load_checkpoint(path, CPU).detector.state_dict() for path in (before, after))
+    assert not torch.equal(first["network.features.0.0.weight"], second["network.features.0.0.weight"])
+
+
+def test_training_ends_when_val_gets_no_better(data, tmp_path, caplog):
+    caplog.set_level("INFO", logger="deepfakemnist.training.loop")
+    # With a rate of next to nothing no epoch is better than the first.
+    recipe = DetectorTraining(
+        **{**FIXED, "epochs": 30, "patience": 2, "learning_rate": 1e-12, "ema": None, "augmentation": "none"}
+    )
+    _, history = train(data, tmp_path, recipe)
+    rows = lines(history)
+    best = best_epoch(
+        [{name: float(row[name]) for name in ("val_balanced_accuracy", "val_loss")} | {"epoch": int(row["epoch"])}
+         for row in rows]
+    )  # fmt: skip
+    assert len(rows) == best + 2 < 30
+    assert f"no better epoch on val since {best}: training ends" in caplog.text
+
+
+def test_events_and_card_say_what_the_history_says(data, tmp_path):
+    recipe = DetectorTraining(name="meso4", image_size=32, epochs=2, batch_size=32)
+    options = {"card": tmp_path / "card.md", "events": tmp_path / "events", "crop": {"size": 256, "margin": 0.2}}
+    for _ in range(2):  # the second run must not add to the events of the first
+        checkpoint, history = train(data, tmp_path, recipe, **options)
+    rows = lines(history)
+    events = EventAccumulator(str(tmp_path / "events")).Reload()
+    assert [(event.step, event.value) for event in events.Scalars("val/auc")] == [
+        (int(row["epoch"]), pytest.approx(float(row["val_auc"]), abs=1e-5)) for row in rows
+    ]
+    card = (tmp_path / "card.md").read_text()
+    chosen = next(row for row in rows if row["chosen"] == "1")
+    assert f"val_auc: {float(chosen['val_auc']):.4g}" in card
+    assert (
+        "* train_people: 12" in card
+        and "* margin: 0.2" in card
+        and "* learning_rate: 0.001" in card
+        and "arXiv 1809.00888" in card
+    )
+    assert load_checkpoint(checkpoint, CPU).facts["crop"] == {"size": 256, "margin": 0.2}
+
+
+def test_a_detector_of_clips_trains_and_predicts(data, tmp_path):
+    from deepfakemnist.tables import read_table
+    from deepfakemnist.training.predict import predict
+
+    recipe = DetectorTraining(name="framediff_resnet18", image_size=32, epochs=1, batch_size=32)
+    checkpoint, _ = train(data, tmp_path, recipe, trained_on="mixed-without-blink")
+    predict(data.index, data.videos, checkpoint, tmp_path / "table.parquet", "cpu")
+    table = read_table(tmp_path / "table.parquet")
+    assert table.num_rows == 192
+    assert set(table["trained_on"].to_pylist()) == {"mixed-without-blink"}
+
+
+RUN = """
+import sys, time, logging, torch
+torch.set_num_threads(1)
+from deepfakemnist.detector_settings import DetectorTraining
+from deepfakemnist.training import loop
+logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s", force=True)
+index, videos, folder, recipe = sys.argv[1:]
+loop.train_detector(index, videos, f"{folder}/checkpoint.safetensors", f"{folder}/history.tsv",
+                    DetectorTraining.model_validate_json(recipe), "raw", 0, "cpu")
+"""
+
+
+def start(data, folder, recipe):
+    folder.mkdir(exist_ok=True)
+    arguments = [str(data.index), str(data.videos), str(folder), recipe.model_dump_json()]
+    return subprocess.Popen(
+        [sys.executable, "-u", "-c", RUN, *arguments], stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+
+
+def test_killed_and_started_again_it_ends_the_same_to_the_byte(data, tmp_path):
+    """With a moving average, augmentation, dropout and a schedule: all of them must go on where they were."""
+    recipe = DetectorTraining(**{**FIXED, "epochs": 5, "patience": None})
+    whole = [path.read_bytes() for path in train(data, tmp_path / "whole", recipe)]
+    process = start(data, tmp_path / "killed", recipe)
+    for line in process.stdout:
+        if line.startswith("epoch 2/5"):
+            time.sleep(0.02)  # somewhere in the third epoch
+            process.send_signal(signal.SIGKILL)
+            break
+    assert process.wait() == -signal.SIGKILL
+    assert not (tmp_path / "killed/checkpoint.safetensors").exists()
+    again = start(data, tmp_path / "killed", recipe)
+    output, _ = again.communicate(timeout=120)
+    assert again.returncode == 0
+    assert "resuming after epoch 2 of 5" in output
+    names = ("checkpoint.safetensors", "history.tsv")
+    assert [(tmp_path / "killed" / name).read_bytes() for name in names] == whole
