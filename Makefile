@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
 DEMO_CONFIG := config/presets/demo.yaml
 DEMO_RESULTS := results/demo
+# Films the demo's synthetic actors.
+FILM := $(BIN)/snakemake --snakefile workflow/actors.smk --configfile config/actors/demo.yaml
 
 # Numeric libraries take one thread a job; Snakemake runs the jobs side by side.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
@@ -22,10 +24,12 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	touch $@
 
 demo: setup
-	$(BIN)/python -m deepfakemnist.demo.build resources/demo
-	$(BIN)/snakemake --cores $(CORES) --resources gpu=1 --configfile $(DEMO_CONFIG)
+	$(FILM) --cores $(CORES)
+	@# The liveness services that it asks are simulated, on this machine, by local detectors.
+	$(BIN)/deepfakemnist liveness simulate --port 8731 -- \
+		$(BIN)/snakemake --cores $(CORES) --resources gpu=1 --configfile $(DEMO_CONFIG)
 	@# The report is made again only when something it shows is newer.
-	@if [ -z "$$(find $(DEMO_RESULTS)/report $(DEMO_RESULTS)/animator/training.json -newer $(DEMO_RESULTS)/report.html 2>/dev/null | head -1)" ] \
+	@if [ -z "$$(find $(DEMO_RESULTS)/report $(DEMO_RESULTS)/report/animation.html -newer $(DEMO_RESULTS)/report.html 2>/dev/null | head -1)" ] \
 		&& [ -f $(DEMO_RESULTS)/report.html ]; then echo "The report is up to date."; \
 	else $(BIN)/snakemake --configfile $(DEMO_CONFIG) --report $(DEMO_RESULTS)/report.html; fi
 	@echo "Open $(CURDIR)/$(DEMO_RESULTS)/report.html"
@@ -36,16 +40,17 @@ test: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile workflow/rules
+	$(BIN)/snakefmt --check Snakefile workflow/rules workflow/actors.smk
 	$(BIN)/mypy
 	@# Snakemake lints a workflow it can parse, and ours parses its sheets.
-	$(BIN)/python -m deepfakemnist.demo.build resources/demo
+	$(FILM) --cores 1 --quiet all -- resources/demo/sources.tsv resources/demo/drivers.tsv
+	$(BIN)/snakemake --snakefile workflow/actors.smk --configfile config/actors/demo.yaml --lint
 	$(BIN)/snakemake --lint --configfile $(DEMO_CONFIG)
 
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/snakefmt Snakefile workflow/rules
+	$(BIN)/snakefmt Snakefile workflow/rules workflow/actors.smk
 
 schemas: setup
 	$(BIN)/python -m deepfakemnist.schemas workflow/schemas

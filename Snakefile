@@ -40,6 +40,7 @@ include: "workflow/rules/animate.smk"
 include: "workflow/rules/liveness.smk"
 include: "workflow/rules/videos.smk"
 include: "workflow/rules/manifest.smk"
+include: "workflow/rules/release.smk"
 include: "workflow/rules/detectors.smk"
 include: "workflow/rules/report.smk"
 

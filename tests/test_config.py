@@ -59,7 +59,7 @@ def test_the_shipped_config_states_the_defaults(raw):
             r"trained_on names \['c99'\]; allowed are \['raw', 'c23', 'c40', 'mixed'\]",
         ),
         ("compress.qualities.c23.qp", 3, "compress.qualities.c23: name either crf or qp"),
-        ("liveness.providers", [{"provider": "baidoo"}], "liveness.providers.0.*baidoo.*local-motion"),
+        ("liveness.providers", [{"provider": "baidoo"}], "liveness.providers.0.*baidoo.*local-action"),
         ("shard_size", 0, "shard_size"),
     ],
 )

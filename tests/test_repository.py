@@ -1,6 +1,7 @@
 """Promises about the repository itself: environments agree with the lock, every rule says what it needs."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -35,3 +36,14 @@ def test_every_rule_that_runs_a_script_has_log_benchmark_conda_memory_and_time()
 def test_scripts_are_thin():
     for path in (ROOT / "workflow/scripts").glob("*.py"):
         assert len(path.read_text().splitlines()) <= 40, path.name
+
+
+def test_the_environment_of_networks_has_every_dependency_and_that_of_media_no_others():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    wanted = {re.match(r"[a-z0-9_.-]+", name)[0] for name in project if not name.startswith("snakemake")}
+    pinned = {}
+    for name in ("torch", "media"):
+        parts = yaml.safe_load((ROOT / f"envs/{name}.yaml").read_text())["dependencies"]
+        pinned[name] = {pin.split("==")[0] for part in parts if isinstance(part, dict) for pin in part["pip"]}
+    assert pinned["torch"] == wanted
+    assert pinned["media"] < wanted

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 from filelock import FileLock
 
+from deepfakemnist.dataset_settings import FrameSettings
 from deepfakemnist.errors import Failed, Rejected, TooManyFailures
-from deepfakemnist.settings import FrameSettings
 from deepfakemnist.shards import run_shard
 from deepfakemnist.tables import atomic_path, read_rows
 

@@ -11,16 +11,17 @@ from pathlib import Path
 _PACKAGE = "deepfakemnist"
 _ROOT = Path(__file__).parent
 #: Values of settings reach jobs as parameters already; a new description must not re-run a dataset.
-_NOT_CODE = {f"{_PACKAGE}.settings", f"{_PACKAGE}.config", _PACKAGE}
+_SETTINGS = ("settings", "animator_settings", "dataset_settings", "detector_settings", "config")
+_NOT_CODE = {_PACKAGE, *(f"{_PACKAGE}.{name}" for name in _SETTINGS)}
 
 
 @cache
-def code_digest(module: str) -> str:
-    """Return 16 hex digits over ``deepfakemnist.<module>`` and every module of the package that it imports.
+def code_digest(*modules: str) -> str:
+    """Return 16 hex digits over ``deepfakemnist.<module>`` and every module of the package that these import.
 
     Comments, docstrings and formatting do not count: the digest is taken over the syntax tree.
     """
-    wanted, seen = [f"{_PACKAGE}.{module}"], set[str]()
+    wanted, seen = [f"{_PACKAGE}.{module}" for module in modules], set[str]()
     while wanted:
         name = wanted.pop()
         if name not in seen and name not in _NOT_CODE:

@@ -8,21 +8,21 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, PositiveInt, ValidationError, model_validator
 
+from deepfakemnist.animator_settings import AnimatorSettings
+from deepfakemnist.dataset_settings import CompressSettings, DatasetSettings, FrameSettings, ReleaseSettings
+from deepfakemnist.detector_settings import EvaluationSettings, TrainingSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.settings import (
     MIXED,
-    AnimatorSettings,
-    CompressSettings,
+    PROVIDER_NAMES,
     CropSettings,
     DriverSettings,
-    EvaluationSettings,
     Fraction,
-    FrameSettings,
+    JudgeSettings,
     LivenessSettings,
     PlanSettings,
     Settings,
     SourceSettings,
-    TrainingSettings,
 )
 
 
@@ -49,9 +49,12 @@ class Config(Settings):
     crop: CropSettings
     plan: PlanSettings
     animator: AnimatorSettings
+    judge: JudgeSettings = Field(default_factory=JudgeSettings)
     liveness: LivenessSettings
     compress: CompressSettings
     frames: FrameSettings
+    dataset: DatasetSettings = Field(default_factory=DatasetSettings)
+    release: ReleaseSettings = Field(default_factory=ReleaseSettings)
     training: TrainingSettings
     evaluation: EvaluationSettings
     pathvars: dict[str, str] = Field(
@@ -64,9 +67,11 @@ class Config(Settings):
             raise ValueError(
                 f"compress.qualities: {MIXED!r} is reserved; in training.trained_on it means all qualities"
             )
-        unknown = [name for name in self.training.trained_on if name not in (*self.compress.qualities, MIXED)]
-        if unknown:
-            raise ValueError(f"training.trained_on names {unknown}; allowed are {[*self.compress.qualities, MIXED]}")
+        if unknown := self.training.unknown_sets(self.compress.qualities, self.plan.actions):
+            raise ValueError(
+                f"training.trained_on names {unknown}; allowed are {[*self.compress.qualities, MIXED]}, and each "
+                f"with -only-ACTION or -without-ACTION, where ACTION is each or one of {', '.join(self.plan.actions)}"
+            )
         return self
 
 
@@ -90,7 +95,12 @@ def _named_files(config: Config) -> list[tuple[str, Path]]:
         ("ffmpeg", config.ffmpeg),
         ("sources.sheet", config.sources.sheet),
         ("drivers.sheet", config.drivers.sheet),
-        ("animator.weights", config.animator.weights),
+        # What can be fetched need not be there yet.
+        ("animator.weights", None if config.animator.weights_url else config.animator.weights),
+        ("animator.train.vgg19.path", config.animator.train.vgg19.path if config.animator.train.vgg19 else None),
+        ("sources.exclude", config.sources.exclude),
+        ("sources.vox_metadata.csv", config.sources.vox_metadata.csv if config.sources.vox_metadata else None),
+        ("liveness.motions", config.liveness.motions),
     ]
     for index, provider in enumerate(config.liveness.providers):
         if provider.provider == "local-silent":
@@ -109,7 +119,7 @@ def _hint(key: str) -> str:
 
 def _explain(problem: Any) -> str:
     # Tags of discriminated unions stand in the location, but not in the user's file.
-    loc = [part for part in problem["loc"] if part not in ("local-silent", "local-motion", "constrained-int")]
+    loc = [part for part in problem["loc"] if part not in (*PROVIDER_NAMES, "constrained-int")]
     key = ".".join(str(part) for part in loc) or "config"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "missing":

@@ -63,6 +63,12 @@ def device_of(snakemake: Any) -> str:
     return str(snakemake.config.get("device", "auto"))
 
 
+def input_path(snakemake: Any, name: str) -> Path | None:
+    """Return a named input file, or None where the rule has none under that name."""
+    value = snakemake.input.get(name)
+    return Path(value) if value else None
+
+
 def max_failed_fraction(snakemake: Any) -> float:
     """Return the share of a stage's videos that may fail."""
     return load_config(snakemake.config).max_failed_fraction

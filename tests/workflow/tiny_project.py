@@ -6,7 +6,6 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +13,18 @@ import pytest
 import torch
 import yaml
 
-from deepfakemnist.demo.build import Clip, film, film_no_face
+from deepfakemnist.actors.bank import load_bank
+from deepfakemnist.actors.cast import CastSettings, drivers, film, sources
 from deepfakemnist.liveness.minifasnet import V1SE, V2, MiniFASNet
 from deepfakemnist.media.ffmpeg import find_ffmpeg
 
 ROOT = Path(__file__).parents[2]
 FRAMES = 20
-GOOD = ("collins-0-1", "collins-1-1", "collins-2-1", "collins-3-1")
+CAST = CastSettings(
+    folder=Path(), heads=8, sources=4, drivers=2, source_frames=FRAMES, driver_frames=FRAMES, width=320, height=240,
+    flaws=True,
+)  # fmt: skip
+GOOD = ("actor00-1", "actor01-1", "actor02-1", "actor03-1")
 #: What the ledger must say of each bad source: stage, status, reason.
 BAD = {
     "zero_byte": ("ingest", "failed", "empty_file"),
@@ -88,14 +92,14 @@ def _write_sources(folder: Path) -> None:
     videos.mkdir()
     lines = ["video_id\tpath\tperson_id"]
 
-    def add(name: str, file: str, person: str = "collins-0") -> Path:
+    def add(name: str, file: str, person: str = "actor00") -> Path:
         lines.append(f"{name}\tvideos/{file}\t{person}")
         return videos / file
 
+    bank, shots = load_bank(), {shot.name: shot for shot in sources(CAST)}
     for name in GOOD:
-        clip = Clip(name, name[:-2])
-        write_clip(add(name, f"{name}.mp4", clip.person), list(islice(film(clip), FRAMES)))
-    face = list(islice(film(Clip("x", "collins-0")), FRAMES))
+        write_clip(add(name, f"{name}.mp4", shots[name].person), list(film(shots[name], CAST, bank)))
+    face = list(film(shots[GOOD[0]], CAST, bank))
     base = videos / f"{GOOD[0]}.mp4"
 
     add("zero_byte", "zero.mp4").touch()
@@ -106,7 +110,7 @@ def _write_sources(folder: Path) -> None:
     ffmpeg("-f", "lavfi", "-i", "sine=duration=1", add("audio_only", "audio.mp4"))
     write_clip(add("ten_bit", "ten.mp4"), face, "-c:v", "libx264", "-pix_fmt", "yuv420p10le")
     add("gone", "gone.mp4")
-    write_clip(add("no_face", "no_face.mp4"), list(islice(film_no_face(), FRAMES)))
+    write_clip(add("no_face", "no_face.mp4"), list(film(shots["no-face"], CAST, bank)))
     write_clip(add("three_frames", "three.mp4"), face[:3])
     add("../up", "up.mp4")
     add("a/b", "ab.mp4")
@@ -125,10 +129,10 @@ def _write_sources(folder: Path) -> None:
 
 def _write_drivers(folder: Path) -> None:
     lines = ["driver_id\taction\tpath\tperson_id"]
-    for action, person in (("yaw", "hopper-4"), ("mouth", "collins-4")):
-        clip = Clip(f"driver-{action}", person, action)
-        write_clip(folder / f"videos/{clip.name}.mp4", list(film(clip))[:FRAMES])
-        lines.append(f"{clip.name}\t{action}\tvideos/{clip.name}.mp4\t{person}")
+    for shot in drivers(CAST):
+        if shot.action in ("yaw", "mouth"):
+            write_clip(folder / f"videos/{shot.name}.mp4", list(film(shot, CAST, load_bank())))
+            lines.append(f"{shot.name}\t{shot.action}\tvideos/{shot.name}.mp4\t{shot.person}")
     (folder / "drivers.tsv").write_text("\n".join(lines) + "\n")
 
 

@@ -37,9 +37,23 @@ def tables(pattern, **wildcards):
     return expand(pattern, shard=wildcards.pop("shards", SHARDS), **wildcards)
 
 
-def animator_checkpoint(wildcards):
-    """Return the weights the config names, or those the workflow trains."""
-    return CONFIG.animator.weights or "<results>/animator/checkpoint.pth.tar"
+def training_crops(role, shards):
+    """Return the tables of crops the animator is trained on; none where the config names clips for that."""
+    if CONFIG.animator.train.clips:
+        return []
+    return tables(f"<results>/crop/{role}/{{shard}}.parquet", shards=shards)
+
+
+def animator_weights(wildcards):
+    """Return the weights the config names, or those the workflow trains; nothing for an animator without."""
+    if CONFIG.animator.trains:
+        return "<results>/animator/checkpoint.safetensors"
+    return CONFIG.animator.weights or []
+
+
+def animator_code():
+    """Return the digest of the animation stages and of the animator they load."""
+    return code_digest("animate.stages", f"animate.animators.{CONFIG.animator.name}")
 
 
 def clips_to_compress(wildcards):

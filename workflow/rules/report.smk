@@ -47,6 +47,15 @@ rule metrics_pages:
     input:
         metrics="<results>/evaluation/metrics.tsv",
         actions="<results>/evaluation/actions.tsv",
+        pairs="<results>/evaluation/pairs.tsv",
+        groups="<results>/evaluation/groups.tsv",
+        others=[
+            f"<results>/evaluation/{where}/metrics.tsv"
+            for where in (
+                *(f"on_{name}" for name in CONFIG.evaluation.datasets),
+                *(["disturbed"] if CONFIG.evaluation.robustness else []),
+            )
+        ],
     output:
         table=report(
             "<results>/report/metrics.html",
@@ -59,6 +68,12 @@ rule metrics_pages:
             category="Detectors",
             labels={"what": "per action"},
             caption="../report/actions.rst",
+        ),
+        protocols=report(
+            "<results>/report/protocols.html",
+            category="Detectors",
+            labels={"what": "protocols"},
+            caption="../report/protocols.rst",
         ),
         figure=report(
             "<results>/report/cross_quality.svg",
@@ -76,7 +91,8 @@ rule metrics_pages:
         mem_mb=2000,
         runtime=60,
     params:
-        code=code_digest("report.pages"),
+        protocols=CONFIG.evaluation.protocols,
+        code=code_digest("report.pages", "report.detector_pages", "report.figures"),
     script:
         "../scripts/metrics_pages.py"
 
@@ -85,5 +101,8 @@ rule report:
     """The pages that snakemake --report puts together, and what they stand on."""
     input:
         rules.dataset.input,
+        rules.source_pages.output,
         rules.dataset_pages.output,
+        rules.animation_page.output,
+        rules.liveness_page.output,
         rules.metrics_pages.output,
