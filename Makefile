@@ -1,18 +1,16 @@
 # Two commands for a fresh machine with Python 3.11: `make demo` and `make test`. Both set up .venv first, once.
+# `make demo-large` is the demo with more people, for about an hour.
 
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 CORES ?= $(shell nproc 2>/dev/null || echo 2)
-DEMO_CONFIG := config/presets/demo.yaml
-DEMO_RESULTS := results/demo
-# Films the demo's synthetic actors.
-FILM := $(BIN)/snakemake --snakefile workflow/actors.smk --configfile config/actors/demo.yaml
+DEMO := demo
 
 # Numeric libraries take one thread a job; Snakemake runs the jobs side by side.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo test lint format schemas lock clean-demo
+.PHONY: setup demo demo-large test lint format schemas lock clean-demo
 
 setup: $(VENV)/.installed
 
@@ -23,16 +21,18 @@ $(VENV)/.installed: requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	touch $@
 
-demo: setup
-	$(FILM) --cores $(CORES)
+demo-large: DEMO := demo_large
+demo demo-large: setup
+	@# Synthetic actors are filmed first.
+	$(BIN)/snakemake --snakefile workflow/actors.smk --cores $(CORES) --configfile config/actors/$(DEMO).yaml
 	@# The liveness services that it asks are simulated, on this machine, by local detectors.
 	$(BIN)/deepfakemnist liveness simulate --port 8731 -- \
-		$(BIN)/snakemake --cores $(CORES) --resources gpu=1 --configfile $(DEMO_CONFIG)
+		$(BIN)/snakemake --cores $(CORES) --resources gpu=1 --configfile config/presets/$(DEMO).yaml
 	@# The report is made again only when something it shows is newer.
-	@if [ -z "$$(find $(DEMO_RESULTS)/report $(DEMO_RESULTS)/report/animation.html -newer $(DEMO_RESULTS)/report.html 2>/dev/null | head -1)" ] \
-		&& [ -f $(DEMO_RESULTS)/report.html ]; then echo "The report is up to date."; \
-	else $(BIN)/snakemake --configfile $(DEMO_CONFIG) --report $(DEMO_RESULTS)/report.html; fi
-	@echo "Open $(CURDIR)/$(DEMO_RESULTS)/report.html"
+	@if [ -z "$$(find results/$(DEMO)/report -newer results/$(DEMO)/report.html 2>/dev/null | head -1)" ] \
+		&& [ -f results/$(DEMO)/report.html ]; then echo "The report is up to date."; \
+	else $(BIN)/snakemake --configfile config/presets/$(DEMO).yaml --report results/$(DEMO)/report.html; fi
+	@echo "Open $(CURDIR)/results/$(DEMO)/report.html"
 
 test: setup
 	$(BIN)/python -m pytest -n $(CORES) --dist loadgroup $(TESTS)
@@ -43,9 +43,10 @@ lint: setup
 	$(BIN)/snakefmt --check Snakefile workflow/rules workflow/actors.smk
 	$(BIN)/mypy
 	@# Snakemake lints a workflow it can parse, and ours parses its sheets.
-	$(FILM) --cores 1 --quiet all -- resources/demo/sources.tsv resources/demo/drivers.tsv
+	$(BIN)/snakemake --snakefile workflow/actors.smk --configfile config/actors/demo.yaml --cores 1 --quiet all \
+		-- resources/demo/sources.tsv resources/demo/drivers.tsv
 	$(BIN)/snakemake --snakefile workflow/actors.smk --configfile config/actors/demo.yaml --lint
-	$(BIN)/snakemake --lint --configfile $(DEMO_CONFIG)
+	$(BIN)/snakemake --lint --configfile config/presets/demo.yaml
 
 format: setup
 	$(BIN)/ruff check --fix .
@@ -60,4 +61,4 @@ lock: setup
 		--no-emit-find-links --no-emit-trusted-host --output-file requirements.lock pyproject.toml
 
 clean-demo:
-	rm -rf resources/demo $(DEMO_RESULTS)
+	rm -rf resources/demo resources/demo_large results/demo results/demo_large

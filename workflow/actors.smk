@@ -94,3 +94,24 @@ rule render_actors:
         code=code_digest("actors.cast"),
     script:
         "scripts/render_actors.py"
+
+
+rule bake_actors:
+    """Another bank of heads than the one in resources/actors; needs the extra actors. Made only when asked for."""
+    output:
+        bank="results/actors/bank.npz",
+    log:
+        "results/actors/logs/bake_actors.log",
+    benchmark:
+        "results/actors/benchmarks/bake_actors.tsv"
+    conda:
+        "../envs/torch.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        identities=72,
+        seed=20211,
+        code=code_digest("actors.bake"),
+    script:
+        "scripts/bake_actors.py"

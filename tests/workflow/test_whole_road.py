@@ -85,7 +85,7 @@ def test_predictions_and_metrics_are_there(finished):
     assert {row["split"] for row in predictions} == {"val", "test"}
     assert {row["quality"] for row in predictions} == {"raw", "c23", "c40"}
     metrics = (finished.folder / "results/evaluation/metrics.tsv").read_text().splitlines()
-    assert len(metrics) == 1 + 3 * 2 * 2  # qualities × splits × levels
+    assert len(metrics) == 1 + 3 * 2 * 4  # qualities × splits × levels (frame, and video by mean, median, top k)
 
 
 def test_second_run_has_nothing_to_do(finished):
