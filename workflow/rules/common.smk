@@ -11,6 +11,7 @@ from snakemake.exceptions import WorkflowError
 from deepfakemnist.code_digest import code_digest
 from deepfakemnist.config import load_config
 from deepfakemnist.errors import ConfigError
+from deepfakemnist.liveness.motions import read_motions
 from deepfakemnist.road import Road, digest
 from deepfakemnist.workflow import gpus_wanted
 
@@ -65,3 +66,27 @@ def clips_to_compress(wildcards):
     if wildcards.kind == "real":
         return f"<results>/crop/source/{wildcards.shard}.parquet"
     return f"<results>/select/{wildcards.shard}.parquet"
+
+
+def asked_motions(wildcards):
+    """Return what a vendor is asked for per action; nothing for local providers. A change re-runs that vendor only."""
+    try:
+        return read_motions(CONFIG.liveness.motions, wildcards.provider)
+    except ConfigError as error:
+        raise WorkflowError(str(error)) from None
+
+
+def answers_folder():
+    """Return where the vendors' answers are kept: beside the tables, not among them, since they outlive every run."""
+    results = CONFIG.pathvars.get("results", "results")
+    return str(CONFIG.liveness.answers or f"{results}/liveness_answers")
+
+
+def predictions(name):
+    """Return a table of predictions of every trained detector."""
+    return expand(
+        f"<results>/detectors/{{detector}}/{{trained_on}}/seed{{seed}}/{name}.parquet",
+        detector=DETECTORS,
+        trained_on=CONFIG.training.sets(CONFIG.plan.actions),
+        seed=CONFIG.training.seeds,
+    )

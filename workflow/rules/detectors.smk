@@ -112,16 +112,6 @@ rule predict_disturbed:
         "../scripts/predict_disturbed.py"
 
 
-def predictions(name):
-    """Return a table of predictions of every trained detector."""
-    return expand(
-        f"<results>/detectors/{{detector}}/{{trained_on}}/seed{{seed}}/{name}.parquet",
-        detector=DETECTORS,
-        trained_on=CONFIG.training.sets(CONFIG.plan.actions),
-        seed=CONFIG.training.seeds,
-    )
-
-
 rule detectors:
     """Every trained detector with its predictions."""
     input:

@@ -2,7 +2,6 @@
 
 from deepfakemnist.liveness.costs import announce
 from deepfakemnist.liveness.keys import check_keys
-from deepfakemnist.liveness.motions import read_motions
 
 
 onstart:
@@ -12,20 +11,6 @@ onstart:
         print(announce(CONFIG.liveness, clips), end="", file=sys.stderr)
     except ConfigError as error:
         raise WorkflowError(str(error)) from None
-
-
-def asked_motions(wildcards):
-    """Return what a vendor is asked for per action; nothing for local providers. A change re-runs that vendor only."""
-    try:
-        return read_motions(CONFIG.liveness.motions, wildcards.provider)
-    except ConfigError as error:
-        raise WorkflowError(str(error)) from None
-
-
-def answers_folder():
-    """Return where the vendors' answers are kept: beside the tables, not among them, since they outlive every run."""
-    results = CONFIG.pathvars.get("results", "results")
-    return str(CONFIG.liveness.answers or f"{results}/liveness_answers")
 
 
 rule liveness:
