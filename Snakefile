@@ -37,6 +37,7 @@ wildcard_constraints:
 
 include: "workflow/rules/sources.smk"
 include: "workflow/rules/animate.smk"
+include: "workflow/rules/judge.smk"
 include: "workflow/rules/liveness.smk"
 include: "workflow/rules/videos.smk"
 include: "workflow/rules/manifest.smk"

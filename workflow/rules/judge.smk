@@ -1,0 +1,51 @@
+"""Measure what the animations do, and show it."""
+
+
+rule judge:
+    """Measure what every animation does: action transfer, identity kept, sharpness."""
+    input:
+        animations="<results>/animate/{shard}.parquet",
+        sources="<results>/crop/source/{shard}.parquet",
+        drivers=tables("<results>/crop/driver/{shard}.parquet", shards=DRIVER_SHARDS),
+    output:
+        table="<results>/judge/{shard}.parquet",
+    log:
+        "<logs>/judge/{shard}.log",
+    benchmark:
+        "<benchmarks>/judge/{shard}.tsv"
+    conda:
+        "../../envs/media.yaml"
+    resources:
+        mem_mb=3000,
+        runtime=240,
+    params:
+        settings=settings_of("judge"),
+        code=code_digest("animate.judge_stage"),
+    script:
+        "../scripts/judge.py"
+
+
+rule animation_page:
+    """Action transfer, identity and sharpness per action."""
+    input:
+        tables=tables("<results>/judge/{shard}.parquet"),
+    output:
+        page=report(
+            "<results>/report/animation.html",
+            category="Animator",
+            labels={"what": "animations judged"},
+            caption="../report/animation.rst",
+        ),
+    log:
+        "<logs>/animation_page.log",
+    benchmark:
+        "<benchmarks>/animation_page.tsv"
+    conda:
+        "../../envs/media.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        code=code_digest("report.animation_page"),
+    script:
+        "../scripts/animation_page.py"
