@@ -12,14 +12,13 @@ CPU seconds of this process and its children; the median of the repeats.
 from __future__ import annotations
 
 import json
-import resource
 import statistics
 import tempfile
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import numpy as np
+from cpu_time import cpu_seconds
 
 from deepfakemnist.actors.bank import load_bank
 from deepfakemnist.actors.cast import CastSettings, film, sources
@@ -100,18 +99,6 @@ def main() -> None:
     for name, ratio in result["ratio"].items():
         print(f"{name:40s} {ratio:.2f}")
     Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
-
-
-def cpu_seconds(work: Callable[[], None]) -> float:
-    """Return user and system time that ``work`` took in this process and its children."""
-    before = _used()
-    work()
-    return _used() - before
-
-
-def _used() -> float:
-    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in usage)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ Rows, each in CPU seconds of this process and its children:
 from __future__ import annotations
 
 import json
-import resource
 import statistics
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from pathlib import Path
 import cv2
 import dlib
 import numpy as np
+from cpu_time import cpu_seconds
 from skimage.data import astronaut
 
 from deepfakemnist.faces.crop import choose_part, crop_video, cut_out
@@ -143,18 +143,6 @@ def hog_crop(frame: np.ndarray, hog: dlib.fhog_object_detector) -> np.ndarray | 
     left, top = max(face.center().x - side // 2, 0), max(face.center().y - side // 2, 0)
     side = min(side, width - left, height - top)
     return cv2.resize(frame[top : top + side, left : left + side], (256, 256))
-
-
-def cpu_seconds(work: Callable[[], None]) -> float:
-    """Return user and system time that ``work`` took in this process and its children."""
-    before = _used()
-    work()
-    return _used() - before
-
-
-def _used() -> float:
-    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in usage)
 
 
 if __name__ == "__main__":
