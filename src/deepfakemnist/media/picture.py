@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from functools import lru_cache
+from threading import get_ident
 
 import av
 import cv2
@@ -102,7 +103,8 @@ class Picture:
     def _cut(self, left: int, top: int, width: int, height: int) -> av.VideoFrame:
         """Return a part with all tags of the frame; where colours lie between pixels is one that only ffmpeg keeps."""
         frame = self._frame
-        _, source, sink = _cutter(frame.width, frame.height, frame.format.name, (left, top, width, height))
+        kind = (frame.width, frame.height, frame.format.name)
+        _, source, sink = _cutter(get_ident(), kind, (left, top, width, height))
         source.push(frame)
         part = sink.pull()
         assert isinstance(part, av.VideoFrame)
@@ -128,7 +130,8 @@ def _to_rgb(frame: av.VideoFrame, size: tuple[int, int] | None = None, enlarged:
     matrix = Colorspace.SMPTE170M if frame.colorspace == _UNSPECIFIED_MATRIX else None
     interpolation = _SMOOTH if size is None or enlarged else _AVERAGED
     width, height = size or (frame.width, frame.height)
-    scaler = _scaler(frame.width, frame.height, frame.format.name, width, height, int(interpolation))
+    kind = (frame.width, frame.height, frame.format.name, width, height, int(interpolation))
+    scaler = _scaler(get_ident(), kind)
     return scaler.reformat(
         frame,
         width,
@@ -141,17 +144,27 @@ def _to_rgb(frame: av.VideoFrame, size: tuple[int, int] | None = None, enlarged:
     ).to_ndarray()
 
 
-@lru_cache(maxsize=8)
-def _scaler(*_kind: object) -> VideoReformatter:
+# Scalers and graphs work outside Python's lock and write into themselves: two threads that share one crash the process.
+# So every thread has its own; the number of a thread that has ended may come again, and takes over what that one had.
+
+
+@lru_cache(maxsize=64)
+def _scaler(_thread: int, _kind: tuple[object, ...]) -> VideoReformatter:
     """Return the scaler of a kind of conversion; it keeps its tables, which take as long to make as a face to scale."""
     return VideoReformatter()
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=16)
 def _cutter(
-    width: int, height: int, format_name: str, part: tuple[int, int, int, int]
+    _thread: int, kind: tuple[int, int, str], part: tuple[int, int, int, int]
 ) -> tuple[Graph, FilterContext, FilterContext]:
-    """Return a graph that cuts (left, top, width, height) and its ends; making one takes longer than using it."""
+    """Return a graph that cuts (left, top, width, height) and its ends; making one takes longer than using it.
+
+    Args:
+        kind: width, height and pixel format of the frames.
+        part: what to cut.
+    """
+    width, height, format_name = kind
     graph = Graph()
     source = graph.add_buffer(width=width, height=height, format=VideoFormat(format_name), time_base=Fraction(1))
     crop = graph.add("crop", f"{part[2]}:{part[3]}:{part[0]}:{part[1]}:exact=1")
