@@ -34,9 +34,10 @@ demo demo-large: setup
 	else $(BIN)/snakemake --configfile config/presets/$(DEMO).yaml --report results/$(DEMO)/report.html; fi
 	@echo "Open $(CURDIR)/results/$(DEMO)/report.html"
 
-# A crashed worker ends the run: xdist 3.8 waits for ever when it replaces one under loadgroup.
+# By file: a file's tests share a run of the workflow (loadgroup of xdist 3.8 no longer groups under pytest 9.2). A
+# crashed worker ends the run, because xdist 3.8 may wait for ever when it replaces one.
 test: setup
-	$(BIN)/python -m pytest -n $(CORES) --dist loadgroup --max-worker-restart 0 $(TESTS)
+	$(BIN)/python -m pytest -n $(CORES) --dist loadfile --max-worker-restart 0 $(TESTS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -10,7 +10,7 @@ from tiny_project import ROOT, Project, tiny_config
 from deepfakemnist.settings import ACTIONS
 from deepfakemnist.tables import read_rows
 
-pytestmark = [pytest.mark.real, pytest.mark.workflow, pytest.mark.xdist_group("real workflow")]
+pytestmark = [pytest.mark.real, pytest.mark.workflow]
 
 
 def _write_sheet(rows, columns, path, clips):

@@ -15,7 +15,7 @@ from deepfakemnist.media.decode import read_clip
 from deepfakemnist.media.pixels import pixels_sha256
 from deepfakemnist.tables import read_rows
 
-pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("workflow")]
+pytestmark = pytest.mark.workflow
 
 
 def ledger(project):
