@@ -37,6 +37,7 @@ wildcard_constraints:
 
 
 include: "workflow/rules/sources.smk"
+include: "workflow/rules/fakes.smk"
 include: "workflow/rules/rounds.smk"
 include: "workflow/rules/animate.smk"
 include: "workflow/rules/judge.smk"
