@@ -175,6 +175,13 @@ def test_a_second_call_has_nothing_to_do(finished):
     assert "is drawn when" not in told
 
 
+def test_the_report_shows_the_quota(finished):
+    project, *_ = finished
+    project.run("first", "--report", "report.html", "--", MANIFEST)
+    text = (project.folder / "report.html").read_text(encoding="utf-8")
+    assert "How near every action came to its quota" in text
+
+
 def test_every_round_is_what_the_verdicts_before_it_ask_for_in_spite_of_the_kill(finished):
     project, *_ = finished
     folder = project.folder / "first"
