@@ -173,6 +173,27 @@ def test_quota_keeps_the_first_of_each_action_in_proportion_to_the_splits():
     assert apply_quota(rows, None) == rows
 
 
+def test_reals_without_a_kept_fake_are_left_out_on_demand_and_accounted_for(run, tmp_path):
+    alone = [
+        {**row, "video_id": "s2"} for row in read_rows(run.compress["real"]) if row["video_id"] == "s1"
+    ]  # fmt: skip
+    write_table(alone, tmp_path / "alone.parquet", COMPRESSED)
+    write_table([{"video_id": "s2", "person_id": "p2", **OK}], tmp_path / "crop2.parquet", CROPPED)
+    tables = replace(
+        run,
+        compress={**run.compress, "real": [*run.compress["real"], tmp_path / "alone.parquet"]},
+        crop={**run.crop, "source": [*run.crop["source"], tmp_path / "crop2.parquet"]},
+    )
+    for reals, expected in (("all", {"s1", "s2"}), ("of_fakes", {"s1"})):
+        write(tables, tmp_path, reals=reals)
+        assert {r["video_id"] for r in read_rows(tmp_path / "out/videos.parquet") if r["label"] == 0} == expected
+    ledger = {row["video_id"]: row for row in read_rows(tmp_path / "out/ledger.parquet")}
+    assert (ledger["s2"]["stage"], ledger["s2"]["status"], ledger["s2"]["reason"]) == (
+        "select", "rejected", "no_fake_kept",
+    )  # fmt: skip
+    assert (ledger["s1"]["stage"], ledger["s1"]["status"]) == ("frames", "ok")
+
+
 def test_frames_of_a_failed_clip_end_in_the_ledger(run, tmp_path):
     lost = [{"video_id": "s1", "label": 0, "quality": "raw", "frame_index": -1, **BROKEN}]
     write_table(lost, tmp_path / "lost.parquet", FRAMES)
