@@ -2,46 +2,17 @@
 
 import json
 import time
-from contextlib import contextmanager
 from email.utils import formatdate
-from threading import Thread
 
 import pytest
-from simulated import settings_for
-from werkzeug.serving import WSGIRequestHandler, make_server
-from werkzeug.wrappers import Response
+from simulated import ENVIRONMENT, MOTIONS, scripted, settings_for, small_clip
 
 from deepfakemnist.errors import Failed
 from deepfakemnist.liveness.client import _FIRST_WAIT_S, _LAST_WAIT_S, Client, _wait
 from deepfakemnist.liveness.meter import Meter, StopRun
+from deepfakemnist.liveness.registry import build
 
 GOOD = json.dumps({"answer": 1})
-
-
-class Quiet(WSGIRequestHandler):
-    def log(self, *_):
-        """Nothing."""
-
-
-@contextmanager
-def server(*replies):
-    """Answer with ``replies``, (status, headers, text) each, one after the other; yield the address."""
-    left = list(replies)
-
-    def app(environ, start_response):
-        status, headers, text = left.pop(0)
-        return Response(text, status=status, headers=headers)(environ, start_response)
-
-    running = make_server("127.0.0.1", 0, app, request_handler=Quiet)
-    thread = Thread(target=running.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{running.server_port}"
-    finally:
-        running.shutdown()
-        thread.join()
-        running.server_close()
-    assert not left, "not every reply was asked for"
 
 
 def call(address, tmp_path, **settings):
@@ -56,7 +27,7 @@ def call(address, tmp_path, **settings):
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 def test_a_server_in_trouble_is_asked_again_after_a_wait_and_costs_nothing(tmp_path, status):
-    with server((status, {}, "no"), (status, {}, "no"), (200, {}, GOOD)) as address:
+    with scripted((status, {}, "no"), (status, {}, "no"), (200, {}, GOOD)) as address:
         attempts, waits, meter = call(address, tmp_path)
     assert attempts == 3
     assert _FIRST_WAIT_S / 2 <= waits[0] <= _FIRST_WAIT_S <= waits[1] <= 2 * _FIRST_WAIT_S
@@ -68,20 +39,20 @@ def test_a_server_in_trouble_is_asked_again_after_a_wait_and_costs_nothing(tmp_p
     [("3", 3, 3), ("0", 0, 0), ("3600", _LAST_WAIT_S, _LAST_WAIT_S), ("-2", 0, 0), ("soon", 0.25, 0.5)],
 )
 def test_retry_after_is_honoured_within_bounds(tmp_path, header, low, high):
-    with server((503, {"Retry-After": header}, ""), (200, {}, GOOD)) as address:
+    with scripted((503, {"Retry-After": header}, ""), (200, {}, GOOD)) as address:
         _, (wait,), _ = call(address, tmp_path)
     assert low <= wait <= high
 
 
 def test_retry_after_may_be_a_date(tmp_path):
     date = formatdate(time.time() + 20, usegmt=True)
-    with server((503, {"Retry-After": date}, ""), (200, {}, GOOD)) as address:
+    with scripted((503, {"Retry-After": date}, ""), (200, {}, GOOD)) as address:
         _, (wait,), _ = call(address, tmp_path)
     assert 15 <= wait <= 20
 
 
 def test_too_many_requests_hold_all_jobs_up(tmp_path):
-    with server((429, {"Retry-After": "0.3"}, ""), (200, {}, GOOD)) as address:
+    with scripted((429, {"Retry-After": "0.3"}, ""), (200, {}, GOOD)) as address:
         began = time.monotonic()
         attempts, waits, _ = call(address, tmp_path)
     assert (attempts, waits) == (2, []), "the meter waits, which all jobs share"
@@ -90,7 +61,7 @@ def test_too_many_requests_hold_all_jobs_up(tmp_path):
 
 @pytest.mark.parametrize("text", ['{"answer": ', "<html>", "[1]", ""])
 def test_an_answer_that_was_lost_is_asked_for_again_and_counted_as_in_doubt(tmp_path, text):
-    with server((200, {}, text), (200, {}, GOOD)) as address:
+    with scripted((200, {}, text), (200, {}, GOOD)) as address:
         attempts, _, meter = call(address, tmp_path)
     assert attempts == 2
     assert (meter.read().spent, meter.read().in_doubt) == (1.0, 0.5)
@@ -99,7 +70,7 @@ def test_an_answer_that_was_lost_is_asked_for_again_and_counted_as_in_doubt(tmp_
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 404])
 def test_what_cannot_pass_stops_the_run_at_once(tmp_path, status):
     with (
-        server((status, {"Location": "http://127.0.0.1:9/"}, "no")) as address,
+        scripted((status, {"Location": "http://127.0.0.1:9/"}, "no")) as address,
         pytest.raises(StopRun, match=f"HTTP status {status}"),
     ):
         call(address, tmp_path)
@@ -107,7 +78,7 @@ def test_what_cannot_pass_stops_the_run_at_once(tmp_path, status):
 
 def test_attempts_end(tmp_path):
     with (
-        server(*[(503, {}, "no")] * 3) as address,
+        scripted(*[(503, {}, "no")] * 3) as address,
         pytest.raises(Failed, match="no answer after 3 attempts; the last one: HTTP status 503"),
     ):
         call(address, tmp_path, attempts=3)
@@ -119,3 +90,21 @@ def test_waits_double_with_jitter_up_to_a_bound():
         waits = [_wait(attempt) for _ in range(50)]
         assert all(most / 2 <= wait <= most for wait in waits)
         assert len(set(waits)) > 40, "jobs that were refused together do not come back together"
+
+
+@pytest.mark.parametrize("code", [100, 110, 111])
+@pytest.mark.parametrize("names", [("error_code", "error_msg"), ("err_no", "err_msg")])
+def test_baidu_fetches_another_token_when_the_old_one_is_refused(tmp_path, monkeypatch, code, names):
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    result = {"score": 0.5, "thresholds": {"frr_1e-3": 0.3}}
+    bodies = [
+        {"access_token": "one", "expires_in": 1000},
+        dict(zip(names, (code, "Access token invalid"), strict=True)),
+        {"access_token": "two", "expires_in": 1000},
+        {**dict(zip(names, (0, "SUCCESS"), strict=True)), "result": result},
+    ]
+    with scripted(*((200, {}, json.dumps(body)) for body in bodies)) as address:
+        verdict = build(settings_for("baidu", address), MOTIONS["baidu"], tmp_path).check(small_clip(1), "smile")
+    assert (verdict.live, verdict.score, verdict.threshold, verdict.exchange.attempts) == (True, 0.5, 0.3, 2)
+    assert verdict.exchange.cost == 0.2

@@ -2,10 +2,8 @@
 
 import hashlib
 import json
-from threading import Thread
 
-from simulated import ENVIRONMENT, settings_for, small_clip
-from werkzeug.serving import WSGIRequestHandler, make_server
+from simulated import ENVIRONMENT, serving, settings_for, small_clip
 from werkzeug.wrappers import Request, Response
 
 from deepfakemnist.liveness.registry import build
@@ -21,11 +19,6 @@ ANSWER = {
 }  # fmt: skip
 
 
-class Quiet(WSGIRequestHandler):
-    def log(self, *_):
-        """Nothing."""
-
-
 def test_paths_and_names_are_the_configs(tmp_path, monkeypatch):
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
@@ -38,18 +31,12 @@ def test_paths_and_names_are_the_configs(tmp_path, monkeypatch):
         payload = {"alive": True, "acts": [{"name": "BLINK", "value": 0.4}, {"name": "NOD", "value": 0.3}]}
         return Response(json.dumps({"status": 200, "text": "fine", "payload": payload}))(environ, start_response)
 
-    server = make_server("127.0.0.1", 0, app, request_handler=Quiet)
-    thread = Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    settings = settings_for(
-        "tianyan", f"http://127.0.0.1:{server.server_port}/v9", fields=FIELDS, answer=ANSWER, path="/film",
-        silent_path="/still", complexity=2,
-    )  # fmt: skip
-    provider = build(settings, {"blink": "BLINK NOD", "smile": ""}, tmp_path)
-    verdict, silent = (provider.check(small_clip(1), action) for action in ("blink", "smile"))
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(app) as address:
+        settings = settings_for(
+            "tianyan", f"{address}/v9", fields=FIELDS, answer=ANSWER, path="/film", silent_path="/still", complexity=2
+        )
+        provider = build(settings, {"blink": "BLINK NOD", "smile": ""}, tmp_path)
+        verdict, silent = (provider.check(small_clip(1), action) for action in ("blink", "smile"))
 
     (path, form, files), (still, _, pictures) = asked
     assert (path, still) == ("/v9/film", "/v9/still")
