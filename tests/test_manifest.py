@@ -59,7 +59,7 @@ def run(tmp_path):
 
     plan = [
         {"video_id": f"s1@{d}", "source_id": "s1", "driver_id": d, "person_id": "p1", "action": "nod", "split": "test",
-         "plan_order": order, "driver_person_id": "pd", **OK}
+         "plan_order": order, "driver_person_id": "pd", "round": order + 1, **OK}
         for order, d in enumerate(("d1", "d2"))
     ]  # fmt: skip
     shared = {name: value for name, value in plan[0].items() if name in ANIMATED.names}
@@ -127,6 +127,7 @@ def test_videos_and_frames_say_where_they_come_from(run, tmp_path):
     ]  # fmt: skip
     assert {row["split"] for row in videos} == {"test"}
     assert (videos[2]["source_id"], videos[2]["driver_person_id"]) == ("s1", "pd")
+    assert [row["round"] for row in videos] == [None, None, 1, 1]
     assert [(row["animator_licence"], row["precision"]) for row in videos[1:3]] == [("", ""), ("MIT", "exact")]
     assert {row["licence"] for row in videos} == {"CC0"}
     (pair,) = read_rows(tmp_path / "out/pairs.parquet")

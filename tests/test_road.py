@@ -62,7 +62,7 @@ def test_with_rounds_fakes_lie_in_shards_of_their_own(road):
     made = road(quota=4, max_rounds=3)
     assert all(shard.endswith("@1") for shard in made.fake_shards())
     first = [one for shard in made.fake_shards() for one in made.assignments(shard)]
-    assert Counter(one.action for one in first) == {"nod": 8, "yaw": 8}, "four wanted, a half expected to pass"
+    assert Counter(one.action for one in first) == {"nod": 11, "yaw": 11}, "four wanted, a half expected to pass"
     for shard in made.fake_shards():
         sources = {row["video_id"] for row in made.rows("source", source_shard(shard))}
         assert {one.source_id for one in made.assignments(shard)} <= sources

@@ -104,7 +104,9 @@ def write_manifest(
         outcome.follow(role, "ingest", read_rows(tables.ingest[role]))
         outcome.follow(role, "crop", read_rows(tables.crop[role]))
     outcome.follow("driver", "drive", read_rows(tables.drive))
-    outcome.follow("fake", "plan", read_rows(tables.plan))
+    planned = read_rows(tables.plan)
+    outcome.follow("fake", "plan", planned)
+    rounds = {row["video_id"]: row["round"] for row in planned}
     animated = read_rows(tables.animate)
     outcome.follow("fake", "animate", animated)
     selected = apply_quota(read_rows(tables.select), quota)
@@ -129,6 +131,7 @@ def write_manifest(
                 video = _real_row(row, crops[row["video_id"]], split_of)
             else:
                 video = _fake_row(row, chosen[row["video_id"]], facts[row["video_id"]])
+                video["round"] = rounds[row["video_id"]]
             manifest.videos.append({**video, "licence": licences.get(video["source_id"]) or ""})
     order = {name: rank for rank, name in enumerate(qualities)}
     manifest.videos.sort(key=lambda row: (row["label"], row["video_id"], order[row["quality"]]))

@@ -1,7 +1,7 @@
 """Rounds until every action has its quota of accepted animations.
 
 The pool of an action holds every source with every driver of that action. A round draws from it as many candidates as
-are still wanted, divided by the share that was accepted so far; the next round draws only for actions that are short.
+are still wanted, divided by the share that was accepted so far, and a few more; the next round draws only for actions that are short.
 What is drawn is a function of config, seed, ids and what became of the rounds before, so a run that was killed goes on
 as if nothing had happened.
 
@@ -95,7 +95,10 @@ def draw(
 
 
 def _wanted(settings: PlanSettings, tried: Sequence[Tried]) -> dict[str, int]:
-    """Return how many candidates of each action the next round should hold."""
+    """Return how many candidates of each action the next round should hold.
+
+    As many as give what is wanted on average, and one standard deviation more, which spares a last small round.
+    """
     planned = Counter(one.action for one in tried)
     accepted = Counter(one.action for one in tried if one.accepted)
     wanted: dict[str, int] = {}
@@ -103,7 +106,7 @@ def _wanted(settings: PlanSettings, tried: Sequence[Tried]) -> dict[str, int]:
         need = max((settings.quota or 0) - accepted[action], 0)
         hits = accepted[action] + settings.expected_pass_rate * _PRIOR_CANDIDATES
         rate = hits / (planned[action] + _PRIOR_CANDIDATES)
-        wanted[action] = min(math.ceil(need / rate), need * _MOST_PER_WANTED)
+        wanted[action] = min(math.ceil((need + math.sqrt(need * (1 - rate))) / rate), need * _MOST_PER_WANTED)
     return wanted
 
 

@@ -302,6 +302,7 @@ VIDEOS = pa.schema(
         _PERSON,
         _field("source_id", pa.string(), "video the clip shows: itself when real, the animated source when fake"),
         _field("driver_id", pa.string(), "driver of a fake; empty when real"),
+        _field("round", pa.int32(), "planning round of a fake, from 1; null when real"),
         _field("driver_person_id", pa.string(), "who performs the driver; empty when real"),
         _field("licence", pa.string(), "licence that the user stated for the source video"),
         _PATH,

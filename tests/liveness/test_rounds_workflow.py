@@ -147,6 +147,9 @@ def test_the_quota_is_met_exactly_in_some_rounds(finished):
     videos = [row for row in read_rows(project.folder / MANIFEST) if row["quality"] == "c23"]
     fakes = [row for row in videos if row["label"] == 1]
     assert Counter(row["action"] for row in fakes) == dict.fromkeys(ACTIONS, QUOTA)
+    assert {row["video_id"]: row["round"] for row in planned}.items() >= {
+        row["video_id"]: row["round"] for row in fakes
+    }.items()
     # One fake a source, and no real without one.
     reals = {row["video_id"]: row for row in videos if row["label"] == 0}
     assert sorted(reals) == sorted(row["source_id"] for row in fakes)
