@@ -1,9 +1,9 @@
 """Rounds until every action has its quota of accepted animations.
 
 The pool of an action holds every source with every driver of that action. A round draws from it as many candidates as
-are still wanted, divided by the share that was accepted so far, and a few more; the next round draws only for actions that are short.
-What is drawn is a function of config, seed, ids and what became of the rounds before, so a run that was killed goes on
-as if nothing had happened.
+are still wanted, divided by the share that was accepted so far, and a few more; the next round draws only for actions
+that are short. What is drawn is a function of config, seed, ids and what became of the rounds before, so a run that was
+killed goes on as if nothing had happened.
 
 A source carries at most ``actions_per_source`` kept fakes, each of another action. Sources that were never tried with
 an action come before those that were, and a source that is tried again meets another driver.
