@@ -28,7 +28,8 @@ include: "workflow/rules/common.smk"
 wildcard_constraints:
     role="source|driver",
     kind="real|fake",
-    shard=r"[A-Za-z0-9._#-]+",
+    shard=r"[A-Za-z0-9._#@-]+",
+    round=r"\d+",
     provider="|".join(PROVIDERS),
     detector="[a-z0-9_]+",
     trained_on="[A-Za-z0-9_-]+",
@@ -36,6 +37,8 @@ wildcard_constraints:
 
 
 include: "workflow/rules/sources.smk"
+include: "workflow/rules/fakes.smk"
+include: "workflow/rules/rounds.smk"
 include: "workflow/rules/animate.smk"
 include: "workflow/rules/judge.smk"
 include: "workflow/rules/liveness.smk"

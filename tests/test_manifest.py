@@ -59,7 +59,7 @@ def run(tmp_path):
 
     plan = [
         {"video_id": f"s1@{d}", "source_id": "s1", "driver_id": d, "person_id": "p1", "action": "nod", "split": "test",
-         "plan_order": order, "driver_person_id": "pd", **OK}
+         "plan_order": order, "driver_person_id": "pd", "round": order + 1, **OK}
         for order, d in enumerate(("d1", "d2"))
     ]  # fmt: skip
     shared = {name: value for name, value in plan[0].items() if name in ANIMATED.names}
@@ -127,6 +127,7 @@ def test_videos_and_frames_say_where_they_come_from(run, tmp_path):
     ]  # fmt: skip
     assert {row["split"] for row in videos} == {"test"}
     assert (videos[2]["source_id"], videos[2]["driver_person_id"]) == ("s1", "pd")
+    assert [row["round"] for row in videos] == [None, None, 1, 1]
     assert [(row["animator_licence"], row["precision"]) for row in videos[1:3]] == [("", ""), ("MIT", "exact")]
     assert {row["licence"] for row in videos} == {"CC0"}
     (pair,) = read_rows(tmp_path / "out/pairs.parquet")
@@ -171,6 +172,27 @@ def test_quota_keeps_the_first_of_each_action_in_proportion_to_the_splits():
     over = next(row for row in apply_quota(rows, 5) if row["video_id"] == "test1")
     assert (over["status"], over["reason"]) == ("rejected", "over_quota")
     assert apply_quota(rows, None) == rows
+
+
+def test_reals_without_a_kept_fake_are_left_out_on_demand_and_accounted_for(run, tmp_path):
+    alone = [
+        {**row, "video_id": "s2"} for row in read_rows(run.compress["real"]) if row["video_id"] == "s1"
+    ]  # fmt: skip
+    write_table(alone, tmp_path / "alone.parquet", COMPRESSED)
+    write_table([{"video_id": "s2", "person_id": "p2", **OK}], tmp_path / "crop2.parquet", CROPPED)
+    tables = replace(
+        run,
+        compress={**run.compress, "real": [*run.compress["real"], tmp_path / "alone.parquet"]},
+        crop={**run.crop, "source": [*run.crop["source"], tmp_path / "crop2.parquet"]},
+    )
+    for reals, expected in (("all", {"s1", "s2"}), ("of_fakes", {"s1"})):
+        write(tables, tmp_path, reals=reals)
+        assert {r["video_id"] for r in read_rows(tmp_path / "out/videos.parquet") if r["label"] == 0} == expected
+    ledger = {row["video_id"]: row for row in read_rows(tmp_path / "out/ledger.parquet")}
+    assert (ledger["s2"]["stage"], ledger["s2"]["status"], ledger["s2"]["reason"]) == (
+        "select", "rejected", "no_fake_kept",
+    )  # fmt: skip
+    assert (ledger["s1"]["stage"], ledger["s1"]["status"]) == ("frames", "ok")
 
 
 def test_frames_of_a_failed_clip_end_in_the_ledger(run, tmp_path):

@@ -1,4 +1,12 @@
-from deepfakemnist.road import cut
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deepfakemnist.config import load_config
+from deepfakemnist.plan import Assignment
+from deepfakemnist.road import Road, cut, digest, round_of, source_shard
 
 
 def names(count):
@@ -21,3 +29,52 @@ def test_fixed_shard_size_is_met_on_average():
     shards = cut(names(1000), 50)
     assert len(shards) == 20
     assert cut(names(3), 1).keys() == {"v0", "v1", "v2"}
+
+
+@pytest.fixture
+def road(tmp_path):
+    """A function that makes the road of thirty sources and four drivers, with a plan."""
+
+    def make(**plan):
+        videos = [f"p{number % 10}#{number}" for number in range(30)]
+        (tmp_path / "sources.tsv").write_text("video_id\tpath\n" + "".join(f"{v}\t{v}.mp4\n" for v in videos))
+        drivers = "".join(f"d{n}\t{action}\td{n}.mp4\n" for n, action in enumerate(("nod", "nod", "yaw", "yaw")))
+        (tmp_path / "drivers.tsv").write_text(f"driver_id\taction\tpath\n{drivers}")
+        config = yaml.safe_load(Path("config/config.yaml").read_text(encoding="utf-8"))
+        config["sources"]["sheet"], config["drivers"]["sheet"] = (
+            str(tmp_path / f"{n}.tsv") for n in ("sources", "drivers")
+        )
+        config["shard_size"] = 10
+        config["plan"] |= {"actions": ["nod", "yaw"], **plan}
+        return Road(load_config(config), check_files=False)
+
+    return make
+
+
+def test_without_rounds_fakes_lie_in_the_shards_of_their_sources(road):
+    made = road(quota=4)
+    assert not made.rounds
+    assert made.fake_shards() == made.shards("source") == ["shard-0000", "shard-0001", "shard-0002"]
+    assert sum(len(made.assignments(shard)) for shard in made.fake_shards()) == 30
+
+
+def test_with_rounds_fakes_lie_in_shards_of_their_own(road):
+    made = road(quota=4, max_rounds=3)
+    assert all(shard.endswith("@1") for shard in made.fake_shards())
+    first = [one for shard in made.fake_shards() for one in made.assignments(shard)]
+    assert Counter(one.action for one in first) == {"nod": 11, "yaw": 11}, "four wanted, a half expected to pass"
+    for shard in made.fake_shards():
+        sources = {row["video_id"] for row in made.rows("source", source_shard(shard))}
+        assert {one.source_id for one in made.assignments(shard)} <= sources
+    drawn = [Assignment(one.source_id, one.person_id, "yaw", one.split, 9, 2) for one in first[:1]]
+    (shard,) = made.fake_shards(drawn)
+    assert (round_of(shard), round_of("shard-0001")) == (2, 1)
+    assert made.assignments(shard, drawn) == drawn
+    assert made.assignments(shard) == []
+    assert made.fake_shards([]) == []
+
+
+def test_more_rounds_and_another_way_to_end_draw_nothing_anew(road):
+    before = digest(road(quota=4, max_rounds=3).pool())
+    assert digest(road(quota=4, max_rounds=9, on_shortfall="fail", reals="of_fakes").pool()) == before
+    assert digest(road(quota=5, max_rounds=3).pool()) != before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from deepfakemnist.dataset.check import check_rows, check_sizes
 from deepfakemnist.dataset.pairs import pair_rows
 from deepfakemnist.dataset.splits import add_splits
 from deepfakemnist.errors import TooManyFailures
+from deepfakemnist.rounds import apply_quota
 from deepfakemnist.settings import PlanSettings
 from deepfakemnist.tables import (
     FAILED,
@@ -72,6 +73,7 @@ def write_manifest(
     qualities: Sequence[str],
     quota: int | None,
     max_failed_fraction: float,
+    reals: str = "all",
     plan: PlanSettings | None = None,
     seed: int = 0,
     folds: int = 5,
@@ -86,6 +88,7 @@ def write_manifest(
         qualities: names of the qualities, in the config's order.
         quota: fakes kept per action; those beyond it are accounted for as ``over_quota``.
         max_failed_fraction: share of all items that may have failed.
+        reals: ``all``, or ``of_fakes``: sources of which no fake was kept are accounted for as ``no_fake_kept``.
         plan: shares of the splits, for the further splits; None: the defaults.
         seed: the run's seed.
         folds: parts of the column ``fold``.
@@ -101,7 +104,9 @@ def write_manifest(
         outcome.follow(role, "ingest", read_rows(tables.ingest[role]))
         outcome.follow(role, "crop", read_rows(tables.crop[role]))
     outcome.follow("driver", "drive", read_rows(tables.drive))
-    outcome.follow("fake", "plan", read_rows(tables.plan))
+    planned = read_rows(tables.plan)
+    outcome.follow("fake", "plan", planned)
+    rounds = {row["video_id"]: row["round"] for row in planned}
     animated = read_rows(tables.animate)
     outcome.follow("fake", "animate", animated)
     selected = apply_quota(read_rows(tables.select), quota)
@@ -116,6 +121,9 @@ def write_manifest(
         if kind == "fake":
             encoded = [row for row in encoded if row["video_id"] in chosen]
         outcome.follow(role, "compress", encoded)
+        if kind == "real" and reals == "of_fakes":
+            encoded, alone = _of_fakes(encoded, chosen.values())
+            outcome.follow(role, "select", alone)
         for row in encoded:
             if row["status"] != OK:
                 continue
@@ -123,6 +131,7 @@ def write_manifest(
                 video = _real_row(row, crops[row["video_id"]], split_of)
             else:
                 video = _fake_row(row, chosen[row["video_id"]], facts[row["video_id"]])
+                video["round"] = rounds[row["video_id"]]
             manifest.videos.append({**video, "licence": licences.get(video["source_id"]) or ""})
     order = {name: rank for rank, name in enumerate(qualities)}
     manifest.videos.sort(key=lambda row: (row["label"], row["video_id"], order[row["quality"]]))
@@ -225,24 +234,14 @@ class _Outcomes:
         return sorted(self._rows.values(), key=lambda row: (row["kind"], row["video_id"]))
 
 
-def apply_quota(selected: Sequence[Row], quota: int | None) -> list[Row]:
-    """Keep the first ``quota`` accepted fakes of each action, taking from the splits in proportion to their size."""
-    if quota is None:
-        return list(selected)
-    size = Counter((row["action"], row["split"]) for row in selected)
-    accepted = sorted(
-        (row for row in selected if row["status"] == OK),
-        key=lambda row: (row["plan_order"] / size[row["action"], row["split"]], row["split"]),
-    )
-    kept: Counter[str] = Counter()
-    over = set()
-    for row in accepted:
-        if kept[row["action"]] >= quota:
-            over.add(row["video_id"])
-        kept[row["action"]] += 1
-    detail = f"passed, but {quota} of its action came before it"
-    status = {"status": REJECTED, "reason": "over_quota", "detail": detail}
-    return [{**row, **status} if row["video_id"] in over else row for row in selected]
+def _of_fakes(encoded: Sequence[Row], fakes: Iterable[Row]) -> tuple[list[Row], list[Row]]:
+    """Return rows of reals of which a fake was kept, and of the others, marked so where nothing else was wrong."""
+    animated = {row["source_id"] for row in fakes}
+    detail = "none of its fakes was accepted within the quota, and plan.reals is of_fakes"
+    status = {"status": REJECTED, "reason": "no_fake_kept", "detail": detail}
+    troubled = {row["video_id"] for row in encoded if row["status"] != OK}
+    alone = [{**row, **status} for row in encoded if row["video_id"] not in animated | troubled]
+    return [row for row in encoded if row["video_id"] in animated], alone
 
 
 def _real_row(encoded: Row, crop: Row, split_of: dict[str, str]) -> Row:

@@ -3,7 +3,7 @@
 The assignment is a function of ids, people and the seed alone. It is known before any video is read, so a dry run
 tells the truth, and a source whose video changes re-plans nobody else; one that is added or removed may, because
 actions are dealt in turn. What a plan row needs from the videos (is the source usable, which drivers are) is filled in
-per shard.
+per shard. With rounds (``rounds.py``) that holds for the first one; later ones follow from verdicts too.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from deepfakemnist.settings import SPLITS, PlanSettings
 from deepfakemnist.shards import Tally, run_shard
 from deepfakemnist.tables import OK, PLANNED, Row, read_rows
 
+#: Why a candidate ends in the plan.
+NO_DRIVER, SOURCE_UNUSABLE = "no_driver", "source_unusable"
+
 
 @dataclass(frozen=True)
 class Assignment:
@@ -29,6 +32,10 @@ class Assignment:
     action: str
     split: str
     plan_order: int
+    #: Planning round, from 1.
+    round: int = 1
+    #: How often the source was tried with this action before; each time with another driver.
+    turn: int = 0
 
 
 def split_people(people: Sequence[str], settings: PlanSettings, seed: int) -> dict[str, str]:
@@ -78,13 +85,15 @@ def assign(sources: Sequence[Row], settings: PlanSettings, seed: int) -> list[As
 def choose_driver(assignment: Assignment, drivers: Sequence[Row], seed: int) -> Row:
     """Choose among the usable drivers of the action, another person than the source's where there is one.
 
-    Raises: Rejected("no_driver") when no driver of the action is usable.
+    Raises: Rejected("no_driver") when no driver of the action is usable, or each of them was tried.
     """
     fitting = [row for row in drivers if row["action"] == assignment.action and row["status"] == OK]
     if not fitting:
-        raise Rejected("no_driver", f"no driver for action {assignment.action!r} is usable")
+        raise Rejected(NO_DRIVER, f"no driver for action {assignment.action!r} is usable")
     others = [row for row in fitting if row["person_id"] != assignment.person_id] or fitting
-    return min(others, key=lambda row: seed_from(seed, assignment.source_id, row["video_id"]))
+    if assignment.turn >= len(others):
+        raise Rejected(NO_DRIVER, f"tried with every usable driver for action {assignment.action!r}: {len(others)}")
+    return sorted(others, key=lambda row: seed_from(seed, assignment.source_id, row["video_id"]))[assignment.turn]
 
 
 def plan_shard(
@@ -107,9 +116,9 @@ def plan_shard(
         assignment: Assignment = row["assignment"]
         source = sources.get(assignment.source_id)
         if source is None:
-            raise Rejected("source_unusable", "it did not come through ingest")
+            raise Rejected(SOURCE_UNUSABLE, "it did not come through ingest")
         if source["status"] != OK:
-            raise Rejected("source_unusable", f"crop: {source['reason']}: {source['detail']}")
+            raise Rejected(SOURCE_UNUSABLE, f"crop: {source['reason']}: {source['detail']}")
         driver = choose_driver(assignment, drivers, seed)
         return {
             "video_id": pair_id(assignment.source_id, driver["video_id"]),
@@ -129,7 +138,7 @@ def plan_shard(
             "person_id": a.person_id,
             "action": a.action,
             "split": a.split,
-            "round": 1,
+            "round": a.round,
             "plan_order": a.plan_order,
             "assignment": a,
         }

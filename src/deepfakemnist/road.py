@@ -15,6 +15,8 @@ from deepfakemnist.config import Config
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import seed_from
 from deepfakemnist.plan import Assignment, assign, split_people
+from deepfakemnist.rounds import Tried, account, draw
+from deepfakemnist.settings import PlanSettings
 from deepfakemnist.sheets import Sheet, missing_files, read_drivers
 from deepfakemnist.sources.exclusions import without_excluded
 from deepfakemnist.sources.read import read_sources
@@ -25,6 +27,8 @@ _ONE_JOB_PER_VIDEO_UP_TO = 200
 _AUTO_SHARDS = 400
 
 ROLES = ("source", "driver")
+#: Joins a source shard and a round in the name of a shard of fakes. It cannot occur in an id.
+_ROUND_SEPARATOR = "@"
 #: Lists of videos that others published and nobody has all of: what is missing is a row, never a reason to stop.
 DECAYING = ("vox-metadata", "voxceleb1")
 
@@ -68,9 +72,42 @@ class Road:
         """Return ledger rows for what was named but never looked at: refused lines, excluded and unchosen videos."""
         return [*self._sheets["source"].refused, *self._sheets["driver"].refused]
 
-    def assignments(self, shard: str) -> list[Assignment]:
-        """Return the candidates whose source is in a source shard."""
-        return self._assignments.get(shard, [])
+    @property
+    def rounds(self) -> bool:
+        """Whether candidates are drawn in rounds; else all of them are known before anything runs."""
+        return self.config.plan.max_rounds > 1
+
+    def fake_shards(self, drawn: Sequence[Assignment] | None = None) -> list[str]:
+        """Return the shards of fakes of a round, SHARD@ROUND; without rounds they are the source shards.
+
+        Args:
+            drawn: candidates of a later round; None: the first.
+        """
+        if not self.rounds:
+            return self.shards("source")
+        return sorted(self._by_fake_shard(self._assigned if drawn is None else drawn))
+
+    def assignments(self, shard: str, drawn: Sequence[Assignment] | None = None) -> list[Assignment]:
+        """Return the candidates of a shard of fakes; ``drawn`` are those of its round, None: the first."""
+        if drawn is not None:
+            return self._by_fake_shard(drawn).get(shard, [])
+        return self._first_round.get(shard, [])
+
+    def pool(self) -> object:
+        """Return what later rounds depend on besides the rounds before them: people, actions, settings, seed."""
+        sources, drivers, settings, seed = self._pool
+        people = [(row["video_id"], row["person_id"]) for row in sources]
+        performed = [(row["video_id"], row["action"], row["person_id"]) for row in drivers]
+        drawn_by = settings.model_dump(mode="json", exclude={"max_rounds", "on_shortfall", "reals"})
+        return people, performed, drawn_by, seed
+
+    def draw(self, tried: Sequence[Tried]) -> list[Assignment]:
+        """Return the candidates of the next round."""
+        return draw(*self._pool, tried)
+
+    def account(self, tried: Sequence[Tried]) -> list[Row]:
+        """Return how near every action came to its quota, and why it ended there."""
+        return account(*self._pool, tried)
 
     def people(self, splits: Sequence[str]) -> set[str]:
         """Return the people of some splits."""
@@ -90,11 +127,27 @@ class Road:
         return {role: cut(self._sheets[role].rows, self.config.shard_size) for role in ROLES}
 
     @cached_property
-    def _assignments(self) -> dict[str, list[Assignment]]:
-        shard_of = {row["video_id"]: shard for shard, rows in self._shards["source"].items() for row in rows}
+    def _pool(self) -> tuple[list[Row], list[Row], PlanSettings, int]:
+        return self._sheets["source"].rows, self._sheets["driver"].rows, self.config.plan, self.config.seed
+
+    @cached_property
+    def _assigned(self) -> list[Assignment]:
+        sources, drivers, settings, seed = self._pool
+        return draw(sources, drivers, settings, seed) if self.rounds else assign(sources, settings, seed)
+
+    @cached_property
+    def _first_round(self) -> dict[str, list[Assignment]]:
+        return self._by_fake_shard(self._assigned)
+
+    @cached_property
+    def _shard_of(self) -> dict[str, str]:
+        return {row["video_id"]: shard for shard, rows in self._shards["source"].items() for row in rows}
+
+    def _by_fake_shard(self, assignments: Sequence[Assignment]) -> dict[str, list[Assignment]]:
         by_shard: dict[str, list[Assignment]] = defaultdict(list)
-        for assignment in assign(self._sheets["source"].rows, self.config.plan, self.config.seed):
-            by_shard[shard_of[assignment.source_id]].append(assignment)
+        for one in assignments:
+            shard = self._shard_of[one.source_id]
+            by_shard[f"{shard}{_ROUND_SEPARATOR}{one.round}" if self.rounds else shard].append(one)
         return by_shard
 
     def _check_actions(self) -> None:
@@ -133,6 +186,16 @@ def cut(rows: Sequence[Row], shard_size: int | str) -> dict[str, list[Row]]:
     for row in sorted(rows, key=lambda row: row["video_id"]):
         shards[f"shard-{seed_from('shard', row['video_id']) % count:04d}"].append(row)
     return dict(shards)
+
+
+def source_shard(shard: str) -> str:
+    """Return the source shard that a shard of fakes belongs to; a source shard is its own."""
+    return shard.split(_ROUND_SEPARATOR)[0]
+
+
+def round_of(shard: str) -> int:
+    """Return the round of a shard of fakes."""
+    return int((*shard.split(_ROUND_SEPARATOR), "1")[1])
 
 
 def digest(value: object) -> str:

@@ -305,6 +305,20 @@ class PlanSettings(Settings):
     actions: list[Action] = Field(list(ACTIONS), min_length=1, description="actions to make")
     actions_per_source: PositiveInt = Field(1, description="fakes made from each source, each of another action")
     quota: PositiveInt | None = Field(None, description="fakes kept per action; null keeps every one that passes")
+    max_rounds: PositiveInt = Field(
+        1,
+        description="1: every source is animated, and the quota is cut from what passes. More: candidates are drawn in "
+        "up to so many rounds, as many as the quota still wants, and only for actions that are short",
+    )
+    expected_pass_rate: float = Field(
+        0.5, gt=0.0, le=1.0, description="share of candidates expected to pass, until a round has measured it"
+    )
+    on_shortfall: Literal["warn", "fail"] = Field(
+        "warn", description="when an action does not reach its quota: go on with what there is, or stop; with a table"
+    )
+    reals: Literal["all", "of_fakes"] = Field(
+        "all", description="reals of the dataset: every usable source, or only those of which a fake was kept"
+    )
     val_fraction: Fraction = Field(0.15, description="share of people in val")
     test_fraction: Fraction = Field(0.15, description="share of people in test")
 
@@ -316,6 +330,8 @@ class PlanSettings(Settings):
             raise ValueError(
                 f"actions_per_source is {self.actions_per_source} but only {len(self.actions)} actions are named"
             )
+        if self.max_rounds > 1 and self.quota is None:
+            raise ValueError(f"max_rounds is {self.max_rounds}, but there is no quota that rounds could fill")
         return self
 
 

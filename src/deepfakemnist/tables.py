@@ -46,6 +46,7 @@ _DRIVER_ID = _field("driver_id", pa.string(), "driver whose motion moves it")
 _DRIVER_PERSON = _field("driver_person_id", pa.string(), "who performs the driver")
 _SPLIT = _field("split", pa.string(), "train, val or test; a person is in one only")
 _PLAN_ORDER = _field("plan_order", pa.int64(), "rank within action and split; selection takes the first that pass")
+_ROUND = _field("round", pa.int32(), "planning round, from 1")
 _LABEL = _field("label", pa.int8(), "1 fake, 0 real")
 _ANIMATOR_WEIGHTS = _field("checkpoint_sha256", pa.string(), "sha256 of the animator's weights; empty: none")
 
@@ -137,6 +138,13 @@ MOTIONS = _schema(
     _CODE,
 )
 
+DRAWN = pa.schema(
+    [
+        *(_SOURCE_ID, _PERSON, _ACTION, _SPLIT, _PLAN_ORDER, _ROUND),
+        _field("turn", pa.int32(), "how often the source was tried with this action before, each time another driver"),
+    ]
+)
+
 PLANNED = _schema(
     _VIDEO_ID,
     _SOURCE_ID,
@@ -145,7 +153,7 @@ PLANNED = _schema(
     _DRIVER_PERSON,
     _ACTION,
     _SPLIT,
-    _field("round", pa.int32(), "planning round, from 1"),
+    _ROUND,
     _PLAN_ORDER,
     _field("source_path", pa.string(), "cropped source clip"),
     _field("source_pixels_sha256", pa.string(), "pixel hash of the cropped source clip"),
@@ -294,6 +302,7 @@ VIDEOS = pa.schema(
         _PERSON,
         _field("source_id", pa.string(), "video the clip shows: itself when real, the animated source when fake"),
         _field("driver_id", pa.string(), "driver of a fake; empty when real"),
+        _field("round", pa.int32(), "planning round of a fake, from 1; null when real"),
         _field("driver_person_id", pa.string(), "who performs the driver; empty when real"),
         _field("licence", pa.string(), "licence that the user stated for the source video"),
         _PATH,

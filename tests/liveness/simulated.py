@@ -2,6 +2,7 @@
 
 import hashlib
 from contextlib import contextmanager
+from threading import Thread
 
 import numpy as np
 
@@ -47,6 +48,42 @@ def vendors(witness=None, faults=None, **contract):
     simulator = Simulator(Contract(faults=faults or FaultPlan(), **contract), witness or HashWitness())
     with running(simulator) as address:
         yield simulator, address
+
+
+@contextmanager
+def serving(app):
+    """Serve a WSGI application of a test's own and yield its address."""
+    from werkzeug.serving import WSGIRequestHandler, make_server
+
+    class Quiet(WSGIRequestHandler):
+        def log(self, *_):
+            """Nothing."""
+
+    server = make_server("127.0.0.1", 0, app, request_handler=Quiet)
+    thread = Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@contextmanager
+def scripted(*replies):
+    """Answer with ``replies``, (status, headers, text) each, one after the other; yield the address."""
+    from werkzeug.wrappers import Response
+
+    left = list(replies)
+
+    def app(environ, start_response):
+        status, headers, text = left.pop(0)
+        return Response(text, status=status, headers=headers)(environ, start_response)
+
+    with serving(app) as address:
+        yield address
+    assert not left, "not every reply was asked for"
 
 
 def settings_for(provider, address, **more):

@@ -11,6 +11,7 @@ from simulated import ENVIRONMENT, MOTIONS, settings_for, small_clip, vendors
 
 from deepfakemnist.cli import main
 from deepfakemnist.errors import ConfigError
+from deepfakemnist.liveness.costs import announce
 from deepfakemnist.liveness.keys import check_keys
 from deepfakemnist.liveness.registry import build
 from deepfakemnist.liveness.simulator.server import HOST, running
@@ -71,6 +72,14 @@ def test_estimate_of_10000_and_40000_clips(tmp_path, capsys):
     config.write_text("liveness: {providers: [{provider: local-action}]}")
     assert main(["liveness", "estimate", str(config)]) == 0
     assert "nothing is paid" in capsys.readouterr().out
+
+
+def test_a_run_in_rounds_announces_what_its_first_round_costs_and_that_more_may_follow():
+    told = announce(liveness("linkface"), 100, rounds=True).splitlines()
+    assert told[0] == "liveness: 100 clips at linkface cost up to 9.00 and take about 0.0 h"
+    assert told[1].endswith("These are the clips of the first round; later rounds cost more.")
+    assert "later rounds" not in announce(liveness("linkface"), 100)
+    assert announce(liveness("local-action"), 100, rounds=True) == ""
 
 
 def test_ledger_shows_spend_and_pass_rates(tmp_path, monkeypatch, capsys):

@@ -81,8 +81,9 @@ rule drive:
 rule plan:
     """Name the candidates of a shard: source, action, driver, split."""
     input:
-        crops="<results>/crop/source/{shard}.parquet",
+        crops=source_crops,
         motions=tables("<results>/drive/{shard}.parquet", shards=DRIVER_SHARDS),
+        drawn=drawn_in_the_round,
     output:
         table="<results>/plan/{shard}.parquet",
     log:

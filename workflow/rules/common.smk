@@ -12,7 +12,7 @@ from deepfakemnist.code_digest import code_digest
 from deepfakemnist.config import load_config
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.liveness.motions import read_motions
-from deepfakemnist.road import Road, digest
+from deepfakemnist.road import Road, digest, round_of, source_shard
 from deepfakemnist.workflow import gpus_wanted
 
 try:
@@ -42,6 +42,11 @@ def tables(pattern, **wildcards):
     return expand(pattern, shard=wildcards.pop("shards", SHARDS), **wildcards)
 
 
+def source_crops(wildcards):
+    """Return the table of cropped sources that a shard of fakes was planned from."""
+    return f"<results>/crop/source/{source_shard(wildcards.shard)}.parquet"
+
+
 def training_crops(role, shards):
     """Return the tables of crops the animator is trained on; none where the config names clips for that."""
     if CONFIG.animator.train.clips:
@@ -64,7 +69,7 @@ def animator_code():
 def clips_to_compress(wildcards):
     """Return the table of clips to encode: real ones come from crop, fakes from select."""
     if wildcards.kind == "real":
-        return f"<results>/crop/source/{wildcards.shard}.parquet"
+        return source_crops(wildcards)
     return f"<results>/select/{wildcards.shard}.parquet"
 
 

@@ -5,7 +5,7 @@ rule judge:
     """Measure what every animation does: action transfer, identity kept, sharpness."""
     input:
         animations="<results>/animate/{shard}.parquet",
-        sources="<results>/crop/source/{shard}.parquet",
+        sources=source_crops,
         drivers=tables("<results>/crop/driver/{shard}.parquet", shards=DRIVER_SHARDS),
     output:
         table="<results>/judge/{shard}.parquet",
@@ -28,7 +28,7 @@ rule judge:
 rule animation_page:
     """Action transfer, identity and sharpness per action."""
     input:
-        tables=tables("<results>/judge/{shard}.parquet"),
+        tables=fake_tables("<results>/judge/{shard}.parquet"),
     output:
         page=report(
             "<results>/report/animation.html",

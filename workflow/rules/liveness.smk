@@ -7,8 +7,10 @@ from deepfakemnist.liveness.keys import check_keys
 onstart:
     try:
         check_keys(CONFIG.liveness)
-        clips = sum(len(ROAD.assignments(shard)) for shard in SHARDS)
-        print(announce(CONFIG.liveness, clips), end="", file=sys.stderr)
+        clips = sum(len(ROAD.assignments(shard)) for shard in ROAD.fake_shards())
+        print(
+            announce(CONFIG.liveness, clips, ROAD.rounds), end="", file=sys.stderr
+        )
     except ConfigError as error:
         raise WorkflowError(str(error)) from None
 
@@ -69,12 +71,10 @@ rule select:
 rule liveness_page:
     """Pass rates with intervals, agreement of providers, scores with thresholds, cost, and examples side by side."""
     input:
-        verdicts=expand(
-            "<results>/liveness/{provider}/{shard}.parquet",
-            provider=PROVIDERS,
-            shard=SHARDS,
+        verdicts=fake_tables(
+            "<results>/liveness/{provider}/{shard}.parquet", provider=PROVIDERS
         ),
-        selected=tables("<results>/select/{shard}.parquet"),
+        selected=fake_tables("<results>/select/{shard}.parquet"),
     output:
         page=report(
             "<results>/report/liveness.html",

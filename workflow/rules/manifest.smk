@@ -13,13 +13,15 @@ rule manifest:
             "<results>/crop/driver/{shard}.parquet", shards=DRIVER_SHARDS
         ),
         drive=tables("<results>/drive/{shard}.parquet", shards=DRIVER_SHARDS),
-        plan=tables("<results>/plan/{shard}.parquet"),
-        animate=tables("<results>/animate/{shard}.parquet"),
-        select=tables("<results>/select/{shard}.parquet"),
+        plan=fake_tables("<results>/plan/{shard}.parquet"),
+        animate=fake_tables("<results>/animate/{shard}.parquet"),
+        select=fake_tables("<results>/select/{shard}.parquet"),
+        # Where a shortfall is to stop the run, no dataset is written.
+        quota=branch(CONFIG.plan.quota is not None, then="<results>/quota/quota.tsv"),
         compress_real=tables("<results>/compress/{kind}/{shard}.parquet", kind="real"),
-        compress_fake=tables("<results>/compress/{kind}/{shard}.parquet", kind="fake"),
+        compress_fake=fake_tables("<results>/compress/fake/{shard}.parquet"),
         frames_real=tables("<results>/frames/{kind}/{shard}.parquet", kind="real"),
-        frames_fake=tables("<results>/frames/{kind}/{shard}.parquet", kind="fake"),
+        frames_fake=fake_tables("<results>/frames/fake/{shard}.parquet"),
     output:
         videos="<results>/manifest/videos.parquet",
         frames="<results>/manifest/frames.parquet",
@@ -39,6 +41,7 @@ rule manifest:
         refused=digest(ROAD.refused()),
         splits=digest(ROAD.split_of()),
         quota=CONFIG.plan.quota,
+        reals=CONFIG.plan.reals,
         qualities=list(CONFIG.compress.qualities),
         folds=CONFIG.dataset.folds,
         max_failed_fraction=CONFIG.max_failed_fraction,

@@ -105,4 +105,5 @@ rule report:
         rules.dataset_pages.output,
         rules.animation_page.output,
         rules.liveness_page.output,
+        branch(CONFIG.plan.quota is not None, then="<results>/report/quota.html"),
         rules.metrics_pages.output,

@@ -8,8 +8,8 @@ rule compress:
     input:
         clips=clips_to_compress,
         # What the clips of a pair are cut to: the source's frames and those of the drivers planned for it.
-        crops=branch(CUT_PAIRS, then="<results>/crop/source/{shard}.parquet"),
-        plans=branch(CUT_PAIRS, then="<results>/plan/{shard}.parquet"),
+        crops=branch(CUT_PAIRS, then=source_crops),
+        plans=branch(CUT_PAIRS, then=plans_of_the_sources),
     output:
         table="<results>/compress/{kind}/{shard}.parquet",
     log:

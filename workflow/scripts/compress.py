@@ -10,7 +10,7 @@ with stage_script(snakemake):
         label=int(snakemake.wildcards.kind == "fake"),
         settings=settings,
         fps=snakemake.params.fps,
-        lengths=pair_lengths(snakemake.input.crops, [snakemake.input.plans]) if settings.length == "pair" else None,
+        lengths=pair_lengths(snakemake.input.crops, snakemake.input.plans) if settings.length == "pair" else None,
         software=snakemake.params.software,
         ffmpeg=snakemake.config.get("ffmpeg"),
         **shard_arguments(snakemake),

@@ -26,6 +26,7 @@ with stage_script(snakemake):
         refused=road.refused(),
         qualities=snakemake.params.qualities,
         quota=snakemake.params.quota,
+        reals=snakemake.params.reals,
         max_failed_fraction=snakemake.params.max_failed_fraction,
         plan=road.config.plan,
         seed=road.config.seed,

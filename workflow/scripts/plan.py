@@ -1,11 +1,13 @@
 from pathlib import Path
 
 from deepfakemnist.plan import plan_shard
-from deepfakemnist.workflow import road_of, stage_script
+from deepfakemnist.rounds import read_draw
+from deepfakemnist.workflow import input_path, road_of, stage_script
 
 with stage_script(snakemake):
+    drawn = input_path(snakemake, "drawn")
     plan_shard(
-        assignments=road_of(snakemake).assignments(snakemake.wildcards.shard),
+        assignments=road_of(snakemake).assignments(snakemake.wildcards.shard, read_draw(drawn) if drawn else None),
         crops=Path(snakemake.input.crops),
         motions=[Path(path) for path in snakemake.input.motions],
         table=Path(snakemake.output.table),

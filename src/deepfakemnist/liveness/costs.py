@@ -75,10 +75,19 @@ def describe(estimates: Sequence[Estimate]) -> str:
     )
 
 
-def announce(settings: LivenessSettings, clips: int) -> str:
-    """Return what a run may cost, as lines to print before it starts; empty where nothing is sent."""
+def announce(settings: LivenessSettings, clips: int, rounds: bool = False) -> str:
+    """Return what a run may cost, as lines to print before it starts; empty where nothing is sent.
+
+    Args:
+        settings: the providers.
+        clips: clips that are known to be judged.
+        rounds: they are those of the first round, and others may follow.
+    """
     lines = describe(estimate(settings, clips))
-    return f"{lines}\nWhat was answered before costs nothing again.\n" if lines else ""
+    if not lines:
+        return ""
+    more = " These are the clips of the first round; later rounds cost more." if rounds else ""
+    return f"{lines}\nWhat was answered before costs nothing again.{more}\n"
 
 
 def spent(answers: Path) -> list[Spent]:

@@ -32,7 +32,7 @@ _BINS = 24
 _PAIRS = ((True, True), (True, False), (False, True), (False, False))
 _LIVE, _REFUSED = "#2a7f62", "#b0413e"
 _THUMB, _GAP, _LABEL, _HEAD, _MOMENTS = 112, 6, 130, 30, 4
-_TEXT_HEIGHT = 46
+_TEXT_HEIGHT = 54
 _INK, _PAPER, _MARK = (20, 20, 20), (255, 255, 255), (176, 0, 32)
 
 

@@ -1,0 +1,54 @@
+"""Rounds until every action has its quota; without plan.max_rounds only the table of quotas is made."""
+
+
+checkpoint draw:
+    """Draw the candidates that the quota still wants after the rounds before; none is the end."""
+    input:
+        plans=tables_of_earlier_rounds("<results>/plan/{shard}.parquet"),
+        selected=tables_of_earlier_rounds("<results>/select/{shard}.parquet"),
+    output:
+        table="<results>/rounds/round{round}.parquet",
+    log:
+        "<logs>/draw/{round}.log",
+    benchmark:
+        "<benchmarks>/draw/{round}.tsv"
+    conda:
+        "../../envs/media.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        pool=digest(ROAD.pool()),
+        code=code_digest("rounds"),
+    script:
+        "../scripts/draw.py"
+
+
+rule quota:
+    """Say how near every action came to its quota, and stop where that is not near enough."""
+    input:
+        plans=fake_tables("<results>/plan/{shard}.parquet"),
+        selected=fake_tables("<results>/select/{shard}.parquet"),
+    output:
+        table="<results>/quota/quota.tsv",
+        page=report(
+            "<results>/report/quota.html",
+            category="Dataset",
+            labels={"what": "quota"},
+            caption="../report/quota.rst",
+        ),
+    log:
+        "<logs>/quota.log",
+    benchmark:
+        "<benchmarks>/quota.tsv"
+    conda:
+        "../../envs/media.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=30,
+    params:
+        pool=digest(ROAD.pool()),
+        on_shortfall=CONFIG.plan.on_shortfall,
+        code=code_digest("rounds", "report.quota_page"),
+    script:
+        "../scripts/quota.py"
