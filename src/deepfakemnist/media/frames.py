@@ -20,7 +20,8 @@ from PIL import Image
 from deepfakemnist.dataset_settings import FrameSettings
 from deepfakemnist.errors import Failed
 from deepfakemnist.ids import seed_from
-from deepfakemnist.media.decode import read_pictures
+from deepfakemnist.media.container import every_frame, open_video
+from deepfakemnist.media.picture import Picture
 from deepfakemnist.shards import Tally, run_shard
 from deepfakemnist.tables import FRAMES, OK, Row, atomic_path, read_rows
 
@@ -157,10 +158,11 @@ def _take_frames(clip: Row, folder: Path, settings: FrameSettings, find_face: Fi
 def _pictures(file: Row, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
     missing = set(wanted)
     # Read to its end, which proves that nothing is missing; only what is kept is turned into RGB.
-    for index, (picture, _) in enumerate(read_pictures(file["path"])):
-        if index in missing:
-            missing.remove(index)
-            yield index, picture.rgb()
+    with open_video(file["path"]) as video:
+        for index, frame in enumerate(every_frame(video)):
+            if index in missing:
+                missing.remove(index)
+                yield index, Picture(frame).rgb()
     if missing:
         raise Failed(
             "length_differs", f"{file['path']} has no frames {sorted(missing)}; its table says {file['frames']}"
