@@ -19,6 +19,7 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from deepfakemnist.dataset_settings import CompressSettings, MarkSettings, Quality
 from deepfakemnist.errors import ConfigError
+from deepfakemnist.media.colour import to_samples
 from deepfakemnist.media.compress import compress_shard
 from deepfakemnist.media.decode import read_clip
 from deepfakemnist.media.encode import write_working_clip
@@ -284,6 +285,24 @@ def test_other_builds_of_ffmpeg_give_the_same_pixels(tmp_path: Path, moving: np.
         compress_shard(folder / "clips.parquet", folder / "t.parquet", folder / "out", **options)
         hashes.append([row["pixels_sha256"] for row in read_rows(folder / "t.parquet")])
     assert hashes[0] == hashes[1]
+
+
+def test_another_build_of_x264_gives_the_same_pixels(tmp_path: Path, moving: np.ndarray) -> None:
+    """PyAV brings libraries of its own, another ffmpeg and another x264 build than the program's."""
+    qualities = {"raw": Quality(qp=0, preset="veryfast"), "c23": Quality(crf=23), "c40": Quality(crf=40)}
+    for row in compress(tmp_path, [working_row(tmp_path, "v", moving)], qualities=qualities):
+        quality = qualities[row["quality"]]
+        rate = {"crf": str(quality.crf)} if quality.qp is None else {"qp": str(quality.qp)}
+        path = tmp_path / f"pyav-{row['quality']}.mp4"
+        with av.open(str(path), "w", format="mp4") as container:
+            stream = container.add_stream("libx264", rate=25, options={"preset": quality.preset, **rate})
+            stream.width, stream.height, stream.pix_fmt, stream.thread_count = 64, 64, "yuv420p", 1
+            for samples in to_samples(moving, "yuv420p"):
+                frame = av.VideoFrame.from_ndarray(samples.reshape(96, 64), format="yuv420p")
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        assert samples_sha256(path) == row["pixels_sha256"]
+        assert path.read_bytes() != Path(row["path"]).read_bytes()
 
 
 def test_again_gives_the_same_table(tmp_path: Path, moving: np.ndarray) -> None:
