@@ -266,7 +266,7 @@ FRAMES = _schema(
     _LABEL,
     _field("quality", pa.string(), "quality of the clip the frame is from"),
     _field("frame_index", pa.int32(), "index in the clip, from 0; -1 on a row for a clip that gave none"),
-    _field("time_s", pa.float64(), "time in the clip, seconds"),
+    _field("time_s", pa.float64(), "when the frame is shown by the file's time stamps (pts), seconds after the first"),
     _field("width", pa.int32(), "pixels"),
     _field("height", pa.int32(), "pixels"),
     _field("face_found", pa.bool_(), "a face was found in this frame; null where none was looked for"),
@@ -302,7 +302,10 @@ VIDEOS = pa.schema(
         _PATH,
         *(COMPRESSED.field(name) for name in ("frames", "fps", "width", "height", "bytes", "sha256")),
         *(COMPRESSED.field(name) for name in ("stream_bytes", "stream_sha256", "marks", "encoder", "encoder_version")),
-        *(COMPRESSED.field(name) for name in ("ffmpeg_version", "psnr_db", "ssim", "vmaf", "input_pixels_sha256")),
+        *(
+            COMPRESSED.field(name)
+            for name in ("ffmpeg_argv", "ffmpeg_version", "psnr_db", "ssim", "vmaf", "input_pixels_sha256")
+        ),
         _SAMPLES,
         _field("animator", pa.string(), "animator of a fake; empty when real"),
         _field("animator_licence", pa.string(), "licence of the animator's code and weights; empty when real"),

@@ -30,6 +30,7 @@ from deepfakemnist.media.samples import open_samples, samples_sha256
 from deepfakemnist.tables import COMPRESSED, CROPPED, PLANNED, Row, read_rows, read_table, write_table
 
 EXACT = Quality(codec="libx264rgb", qp=0, pix_fmt="rgb24", preset="ultrafast")
+FFPP = Quality(codec="libx264rgb", crf=0, pix_fmt="rgb24")  # what FaceForensics++ calls raw
 FULL_CHROMA = Quality(crf=23, pix_fmt="yuv444p")
 
 
@@ -157,8 +158,11 @@ def test_colours_do_not_drift(tmp_path: Path) -> None:
 
 def test_rgb_is_bit_exact(tmp_path: Path, moving: np.ndarray) -> None:
     odd = moving[:, :33, :47]
-    rows = compress(tmp_path, [working_row(tmp_path, "v", odd)], qualities={"exact": EXACT, "full": FULL_CHROMA})
-    assert rows[0]["psnr_db"] is None
+    rows = compress(
+        tmp_path, [working_row(tmp_path, "v", odd)], qualities={"exact": EXACT, "full": FULL_CHROMA, "c0": FFPP}
+    )
+    assert (rows[0]["psnr_db"], rows[2]["psnr_db"]) == (None, None)
+    assert rows[2]["pixels_sha256"] == rows[0]["pixels_sha256"]
     assert np.array_equal(read_clip(rows[0]["path"]), odd)
     assert rows[0]["pixels_sha256"] == hashlib.sha256(np.ascontiguousarray(odd).data).hexdigest()
     assert rows[1]["psnr_db"] > 25

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -21,6 +22,7 @@ from deepfakemnist.dataset_settings import FrameSettings
 from deepfakemnist.errors import Failed
 from deepfakemnist.ids import seed_from
 from deepfakemnist.media.container import every_frame, open_video
+from deepfakemnist.media.decode import frame_time
 from deepfakemnist.media.picture import Picture
 from deepfakemnist.shards import Tally, run_shard
 from deepfakemnist.tables import FRAMES, OK, Row, atomic_path, read_rows
@@ -71,7 +73,7 @@ def frames_shard(
     for row in read_rows(compressed):
         if row["status"] == OK:
             clip = clips.setdefault(row["video_id"], {"video_id": row["video_id"], "label": row["label"], "files": []})
-            clip["files"].append({name: row[name] for name in ("quality", "path", "frames", "fps", "pixels_sha256")})
+            clip["files"].append({name: row[name] for name in ("quality", "path", "frames", "pixels_sha256")})
     return run_shard(
         list(clips.values()),
         *(table, FRAMES, partial(_take_frames, folder=folder, settings=settings, find_face=find_face)),
@@ -137,8 +139,7 @@ def _take_frames(clip: Row, folder: Path, settings: FrameSettings, find_face: Fi
     regions: dict[int, Region | None] = {}
     if find_face:
         # Once, at the first quality: found at each, boxes would differ with what compression hides.
-        pictures = dict(_pictures(clip["files"][0], wanted))
-        for index, picture in pictures.items():
+        for index, _, picture in _pictures(clip["files"][0], wanted):
             face = find_face(picture)
             height, width = picture.shape[:2]
             regions[index] = square_around(face, settings.face_scale, width, height) if face else None
@@ -146,23 +147,27 @@ def _take_frames(clip: Row, folder: Path, settings: FrameSettings, find_face: Fi
     with atomic_path(path) as part, _writer(part, {}) as writer:
         for file in clip["files"]:
             rows = []
-            for index, picture in _pictures(file, wanted):
+            for index, time, picture in _pictures(file, wanted):
                 shown, facts = _cut(picture, index, regions)
-                rows.append({**_row(clip, file, index), **facts, "image": encode_image(shown)})
+                rows.append({**_row(clip, file, index, time), **facts, "image": encode_image(shown)})
                 if settings.png:
                     _write_png(folder / "png" / file["quality"] / clip["video_id"] / f"{index:04d}.png", shown)
             writer.write_table(pa.Table.from_pylist(rows, FRAMES), row_group_size=ROW_GROUP)
     return {"path": str(path)}
 
 
-def _pictures(file: Row, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+def _pictures(file: Row, wanted: list[int]) -> Iterator[tuple[int, float, np.ndarray]]:
+    """Yield index, seconds after the first frame and RGB of the wanted frames."""
     missing = set(wanted)
     # Read to its end, which proves that nothing is missing; only what is kept is turned into RGB.
     with open_video(file["path"]) as video:
         for index, frame in enumerate(every_frame(video)):
+            if index == 0:
+                origin = frame_time(frame, Fraction(0))
             if index in missing:
                 missing.remove(index)
-                yield index, Picture(frame).rgb()
+                time = frame_time(frame, origin + index * video.frame_duration) - origin
+                yield index, float(time), Picture(frame).rgb()
     if missing:
         raise Failed(
             "length_differs", f"{file['path']} has no frames {sorted(missing)}; its table says {file['frames']}"
@@ -185,13 +190,13 @@ def _cut(picture: np.ndarray, index: int, regions: dict[int, Region | None]) -> 
     }
 
 
-def _row(clip: Row, file: Row, index: int) -> Row:
+def _row(clip: Row, file: Row, index: int, time: float) -> Row:
     return {
         "video_id": clip["video_id"],
         "label": clip["label"],
         "quality": file["quality"],
         "frame_index": index,
-        "time_s": index / file["fps"],
+        "time_s": time,
         **{"status": OK, "reason": "", "detail": ""},
     }
 
