@@ -1,7 +1,8 @@
 """Still frames for frame-level detectors: lossless WebP in one Parquet file per shard.
 
 JPEG would be a second lossy compression on top of the one under study; PNG takes 1.7 times the space of WebP at its
-fastest setting for the same time (39 against 64 kB per 256x256 frame of c23, measured).
+fastest setting for the same time (39 against 64 kB per 256x256 frame of c23, measured). The WebP encoder at its fastest
+is what a frame costs: 2 of 3 ms; see benchmarks/frames.json.
 """
 
 from __future__ import annotations
