@@ -3,7 +3,8 @@
     python benchmarks/frames.py            prints the table and writes benchmarks/frames.json
 
 Kept frames per CPU second and core, from decoding the c23 clip to the bytes on disk; bytes per frame; and images per
-CPU second when they are read back one at a time in random order. Clips are made here: synthetic actors who
+CPU second when they are read back one at a time in random order; and the WebP encoder alone, which bounds the rest.
+Clips are made here: synthetic actors who
 talk. Medians of the repeats.
 """
 
@@ -30,12 +31,12 @@ from deepfakemnist.media.compress import compress_clip
 from deepfakemnist.media.decode import read_frames
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.media.ffmpeg import find_ffmpeg
-from deepfakemnist.media.frames import decode_image, frames_shard
+from deepfakemnist.media.frames import decode_image, encode_image, frames_shard
 from deepfakemnist.tables import COMPRESSED, write_table
 
-CLIPS, REPEATS, SIDE, FPS = 2, 3, 256, 25.0
+CLIPS, REPEATS, SIDE, FPS = 2, 5, 256, 25.0
 CAST = CastSettings(
-    folder=Path(), heads=CLIPS, sources=CLIPS, drivers=0, drivers_per_action=0, source_frames=60, width=SIDE,
+    folder=Path(), heads=CLIPS, sources=CLIPS, drivers=0, drivers_per_action=0, source_frames=125, width=SIDE,
     height=SIDE, close_up=True,
 )  # fmt: skip
 
@@ -72,7 +73,15 @@ def main() -> None:
                     Image.fromarray(frame).save(path)
             return total
 
+        decoded = [frame for row in rows for frame in read_frames(row["path"])]
+
+        def encoder() -> int:
+            for frame in decoded:
+                encode_image(frame)
+            return total
+
         ways: dict[str, Callable[[], int]] = {
+            "the WebP encoder alone": encoder,
             "WebP in Parquet, 16 of each clip": lambda: webp("even"),
             "WebP in Parquet, every frame": lambda: webp("all"),
             "PNG files, every frame": png,

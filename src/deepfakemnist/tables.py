@@ -39,6 +39,9 @@ _PERSON = _field("person_id", pa.string(), "who is seen; splits are disjoint by 
 _ACTION = _field("action", pa.string(), "facial action shown; empty for sources")
 _PATH = _field("path", pa.string(), "file, relative to the working directory")
 _PIXELS = _field("pixels_sha256", pa.string(), "sha256 over the decoded RGB frames, independent of the container")
+_SAMPLES = _field(
+    "pixels_sha256", pa.string(), "sha256 over the decoded samples as stored: planes Y, U, V, or pixels of RGB"
+)
 _CODE = _field("code", pa.string(), "digest of the library code that made the row")
 _FRAMES = _field("frames", pa.int32(), "decoded frames")
 _SOURCE_ID = _field("source_id", pa.string(), "video whose face is animated")
@@ -257,12 +260,12 @@ COMPRESSED = _schema(
     _field("encoder_version", pa.string(), "what the encoder calls itself in the stream; empty where it does not"),
     _field("ffmpeg_argv", pa.string(), "ffmpeg's arguments as JSON"),
     _field("ffmpeg_version", pa.string(), "first line of ffmpeg -version"),
-    _field("psnr_db", pa.float64(), "PSNR over RGB against the clip before encoding; null when lossless"),
-    _field("ssim", pa.float64(), "mean SSIM of luma against the clip before encoding, on up to 16 frames"),
+    _field("psnr_db", pa.float64(), "PSNR over all samples against the encoder's input, which raw holds; null: equal"),
+    _field("ssim", pa.float64(), "mean SSIM of luma against the encoder's input, on up to 16 frames; 1: equal"),
     _field("vmaf", pa.float64(), "mean VMAF against the first quality; null when not asked for or not to be had"),
     _field("frames_cut", pa.int32(), "frames left out at the end, to be as long as the rest of the pair"),
-    _field("input_pixels_sha256", pa.string(), "pixel hash of the clip that was encoded"),
-    _PIXELS,
+    _field("input_pixels_sha256", pa.string(), "hash over the RGB pixels of the clip that was encoded"),
+    _SAMPLES,
     _CODE,
 )
 
@@ -271,7 +274,7 @@ FRAMES = _schema(
     _LABEL,
     _field("quality", pa.string(), "quality of the clip the frame is from"),
     _field("frame_index", pa.int32(), "index in the clip, from 0; -1 on a row for a clip that gave none"),
-    _field("time_s", pa.float64(), "time in the clip, seconds"),
+    _field("time_s", pa.float64(), "when the frame is shown by the file's time stamps (pts), seconds after the first"),
     _field("width", pa.int32(), "pixels"),
     _field("height", pa.int32(), "pixels"),
     _field("face_found", pa.bool_(), "a face was found in this frame; null where none was looked for"),
@@ -308,8 +311,11 @@ VIDEOS = pa.schema(
         _PATH,
         *(COMPRESSED.field(name) for name in ("frames", "fps", "width", "height", "bytes", "sha256")),
         *(COMPRESSED.field(name) for name in ("stream_bytes", "stream_sha256", "marks", "encoder", "encoder_version")),
-        *(COMPRESSED.field(name) for name in ("ffmpeg_version", "psnr_db", "ssim", "vmaf", "input_pixels_sha256")),
-        _PIXELS,
+        *(
+            COMPRESSED.field(name)
+            for name in ("ffmpeg_argv", "ffmpeg_version", "psnr_db", "ssim", "vmaf", "input_pixels_sha256")
+        ),
+        _SAMPLES,
         _field("animator", pa.string(), "animator of a fake; empty when real"),
         _field("animator_licence", pa.string(), "licence of the animator's code and weights; empty when real"),
         _field("motion_mode", pa.string(), "how motion was transferred; empty when real"),

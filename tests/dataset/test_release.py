@@ -117,6 +117,16 @@ def test_card_and_citation(tmp_path: Path) -> None:
     assert (cited["cff-version"], cited["version"], cited["date-released"]) == ("1.2.0", "1.0.0", "2026-01-02")
 
 
+def test_the_folder_loads_by_its_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    datasets = pytest.importorskip("datasets")
+    out = release(tmp_path / "out")
+    for name, count in (("videos", 8), ("frames", 24), ("pairs", 4)):
+        loaded = datasets.load_dataset(str(out), name, split="train", cache_dir=str(tmp_path / "cache"))
+        assert len(loaded) == count
+    assert loaded[0]["fake_id"].startswith(loaded[0]["real_id"])
+
+
 def test_croissant_is_valid_and_loads_ten_records(tmp_path: Path) -> None:
     mlcroissant = pytest.importorskip("mlcroissant")
     out = release(tmp_path / "out")

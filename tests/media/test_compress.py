@@ -19,15 +19,18 @@ from skimage.metrics import peak_signal_noise_ratio
 
 from deepfakemnist.dataset_settings import CompressSettings, MarkSettings, Quality
 from deepfakemnist.errors import ConfigError
+from deepfakemnist.media.colour import to_samples
 from deepfakemnist.media.compress import compress_shard
 from deepfakemnist.media.decode import read_clip
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.media.ffmpeg import find_ffmpeg
 from deepfakemnist.media.lengths import pair_lengths
 from deepfakemnist.media.pixels import pixels_sha256
+from deepfakemnist.media.samples import open_samples, samples_sha256
 from deepfakemnist.tables import COMPRESSED, CROPPED, PLANNED, Row, read_rows, read_table, write_table
 
 EXACT = Quality(codec="libx264rgb", qp=0, pix_fmt="rgb24", preset="ultrafast")
+FFPP = Quality(codec="libx264rgb", crf=0, pix_fmt="rgb24")  # what FaceForensics++ calls raw
 FULL_CHROMA = Quality(crf=23, pix_fmt="yuv444p")
 
 
@@ -45,6 +48,12 @@ def compress(folder: Path, rows: list[Row], label: int = 0, **settings: Any) -> 
     compress_shard(folder / "clips.parquet", table, folder / "out", **options)
     assert read_table(table).schema.equals(COMPRESSED)
     return read_rows(table)
+
+
+def stored(path: str) -> np.ndarray:
+    """Return all samples of a file, (T,N)."""
+    with open_samples(path) as samples:
+        return np.stack(list(samples))
 
 
 @pytest.fixture(scope="module")
@@ -68,14 +77,16 @@ def test_rows(made: dict[str, list[Row]], moving: np.ndarray) -> None:
         assert row["input_pixels_sha256"] == pixels_sha256(moving)
         clip = read_clip(row["path"])
         assert clip.shape == moving.shape
-        assert row["pixels_sha256"] == pixels_sha256(clip)
+        assert row["pixels_sha256"] == samples_sha256(row["path"])
         assert row["sha256"] == hashlib.sha256(Path(row["path"]).read_bytes()).hexdigest()
         assert 0 < row["stream_bytes"] < row["bytes"]
         assert re.fullmatch(r"x264 - core \d+( r\d+ \w+)?", row["encoder_version"])
-        assert row["psnr_db"] == pytest.approx(peak_signal_noise_ratio(moving, clip), abs=1e-6)
-    raw, c23, c40 = (row["psnr_db"] for row in rows)
-    assert raw > c23 > c40 > 15
-    assert 1 > rows[0]["ssim"] > rows[1]["ssim"] > rows[2]["ssim"] > 0.3
+    raw, c23, c40 = (stored(row["path"]) for row in rows)
+    assert rows[0]["psnr_db"] is None  # raw holds the very samples that were encoded
+    assert rows[1]["psnr_db"] == pytest.approx(peak_signal_noise_ratio(raw, c23), abs=1e-6)
+    assert rows[2]["psnr_db"] == pytest.approx(peak_signal_noise_ratio(raw, c40), abs=1e-6)
+    assert rows[1]["psnr_db"] > rows[2]["psnr_db"] > 15
+    assert 1 == rows[0]["ssim"] > rows[1]["ssim"] > rows[2]["ssim"] > 0.3
     assert rows[0]["bytes"] > rows[1]["bytes"] > rows[2]["bytes"]
     assert json.loads(rows[1]["encoder"]) == {
         "codec": "libx264", "crf": 23, "pix_fmt": "yuv420p", "preset": "medium",
@@ -147,9 +158,13 @@ def test_colours_do_not_drift(tmp_path: Path) -> None:
 
 def test_rgb_is_bit_exact(tmp_path: Path, moving: np.ndarray) -> None:
     odd = moving[:, :33, :47]
-    rows = compress(tmp_path, [working_row(tmp_path, "v", odd)], qualities={"exact": EXACT, "full": FULL_CHROMA})
-    assert rows[0]["psnr_db"] is None
-    assert rows[0]["pixels_sha256"] == rows[0]["input_pixels_sha256"]
+    rows = compress(
+        tmp_path, [working_row(tmp_path, "v", odd)], qualities={"exact": EXACT, "full": FULL_CHROMA, "c0": FFPP}
+    )
+    assert (rows[0]["psnr_db"], rows[2]["psnr_db"]) == (None, None)
+    assert rows[2]["pixels_sha256"] == rows[0]["pixels_sha256"]
+    assert np.array_equal(read_clip(rows[0]["path"]), odd)
+    assert rows[0]["pixels_sha256"] == hashlib.sha256(np.ascontiguousarray(odd).data).hexdigest()
     assert rows[1]["psnr_db"] > 25
     assert read_clip(rows[1]["path"]).shape == (12, 33, 47, 3)
 
@@ -234,18 +249,21 @@ def test_missing_encoder_is_named(tmp_path: Path, moving: np.ndarray) -> None:
         poor.require(["libx264", "libx265"])
 
 
-def test_ssim_is_that_of_ffmpeg(made: dict[str, list[Row]], moving: np.ndarray, tmp_path: Path) -> None:
-    """Luma of RGB to the full range and x264's to the limited one differ by rounding alone."""
-    graph = "[0:v]format=gray[a];[1:v]format=gray[b];[a][b]ssim"
-    for row in made["real"][1:]:
-        exact = write_working_clip(tmp_path / "exact.mp4", moving, 25).path
-        coded = write_working_clip(tmp_path / "coded.mp4", read_clip(row["path"]), 25).path
-        words = ["-i", coded, "-i", exact, "-lavfi", graph, "-f", "null", "-"]
-        shown = subprocess.run(
-            [find_ffmpeg().path, "-hide_banner", *map(str, words)], capture_output=True, text=True, check=True
-        )
-        theirs = float(re.search(r"SSIM Y:([\d.]+)", shown.stderr).group(1))
-        assert row["ssim"] == pytest.approx(theirs, abs=2e-3)
+def test_psnr_and_ssim_are_those_of_ffmpeg_against_raw(made: dict[str, list[Row]]) -> None:
+    raw, *others = made["real"]
+    for row in others:
+        words = ["-i", row["path"], "-i", raw["path"], "-lavfi", "[0:v][1:v]ssim;[0:v][1:v]psnr", "-f", "null", "-"]
+        shown = subprocess.run([find_ffmpeg().path, "-hide_banner", *words], capture_output=True, text=True, check=True)
+        assert row["ssim"] == pytest.approx(float(re.search(r"SSIM Y:([\d.]+)", shown.stderr).group(1)), abs=1e-5)
+        assert row["psnr_db"] == pytest.approx(float(re.search(r"average:([\d.]+)", shown.stderr).group(1)), abs=1e-4)
+
+
+def test_pixel_hash_is_what_ffmpeg_prints(made: dict[str, list[Row]], tmp_path: Path, moving: np.ndarray) -> None:
+    rgb = compress(tmp_path, [working_row(tmp_path, "v", moving)], qualities={"exact": EXACT, "full": FULL_CHROMA})
+    for row, words in [*((row, []) for row in (*made["fake"], rgb[1])), (rgb[0], ["-pix_fmt", "rgb24"])]:
+        asked = [find_ffmpeg().path, "-v", "error", "-i", row["path"], "-map", "0:v", *words, "-f", "hash"]
+        shown = subprocess.run([*asked, "-hash", "sha256", "-"], capture_output=True, text=True, check=True)
+        assert shown.stdout.strip() == f"SHA256={row['pixels_sha256']}"
 
 
 def test_vmaf_where_the_ffmpeg_has_it(tmp_path: Path, moving: np.ndarray) -> None:
@@ -271,6 +289,24 @@ def test_other_builds_of_ffmpeg_give_the_same_pixels(tmp_path: Path, moving: np.
         compress_shard(folder / "clips.parquet", folder / "t.parquet", folder / "out", **options)
         hashes.append([row["pixels_sha256"] for row in read_rows(folder / "t.parquet")])
     assert hashes[0] == hashes[1]
+
+
+def test_another_build_of_x264_gives_the_same_pixels(tmp_path: Path, moving: np.ndarray) -> None:
+    """PyAV brings libraries of its own, another ffmpeg and another x264 build than the program's."""
+    qualities = {"raw": Quality(qp=0, preset="veryfast"), "c23": Quality(crf=23), "c40": Quality(crf=40)}
+    for row in compress(tmp_path, [working_row(tmp_path, "v", moving)], qualities=qualities):
+        quality = qualities[row["quality"]]
+        rate = {"crf": str(quality.crf)} if quality.qp is None else {"qp": str(quality.qp)}
+        path = tmp_path / f"pyav-{row['quality']}.mp4"
+        with av.open(str(path), "w", format="mp4") as container:
+            stream = container.add_stream("libx264", rate=25, options={"preset": quality.preset, **rate})
+            stream.width, stream.height, stream.pix_fmt, stream.thread_count = 64, 64, "yuv420p", 1
+            for samples in to_samples(moving, "yuv420p"):
+                frame = av.VideoFrame.from_ndarray(samples.reshape(96, 64), format="yuv420p")
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        assert samples_sha256(path) == row["pixels_sha256"]
+        assert path.read_bytes() != Path(row["path"]).read_bytes()
 
 
 def test_again_gives_the_same_table(tmp_path: Path, moving: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -120,6 +121,16 @@ def test_clip_that_gives_all_it_has(tmp_path: Path) -> None:
     made = read_rows(take(tmp_path, [row], per_clip=16))
     assert [int(decode_image(one["image"]).mean()) for one in made] == [0, 3, 6]
     assert np.array_equal(decode_image(made[2]["image"]), read_clip(row["path"])[2])
+
+
+def test_times_are_those_of_the_file(tmp_path: Path, run_ffmpeg: Callable[..., Path]) -> None:
+    """Imported clips may have uneven times: the third frame of this one comes 0.48 s late."""
+    late = "setpts=N/25/TB+if(gte(N\\,2)\\,0.48/TB\\,0)"
+    words = ("-vf", late, "-fps_mode", "passthrough", "-c:v", "libx264", "-bf", "0")
+    path = run_ffmpeg(*words, tmp_path / "uneven.mp4", frames=ramp(4))
+    row = {**encoded_row(tmp_path, "a", "raw", ramp(4)), "path": str(path)}
+    made = read_rows(take(tmp_path, [row], per_clip=4))
+    assert [one["time_s"] for one in made] == pytest.approx([0, 0.04, 0.56, 0.6], abs=1e-3)
 
 
 def test_policies() -> None:

@@ -13,6 +13,7 @@ import pytest
 from deepfakemnist.dataset.marks_cli import add_arguments
 from deepfakemnist.dataset_settings import FrameSettings, MarkSettings
 from deepfakemnist.errors import ConfigError
+from deepfakemnist.media import credentials
 from deepfakemnist.media.boxes import boxes, set_comment
 from deepfakemnist.media.credentials import SOURCE_TYPE
 from deepfakemnist.media.decode import read_clip
@@ -133,6 +134,17 @@ def test_a_certificate_of_the_users_needs_its_key(clip: Path, tmp_path: Path, mo
         mark_synthetic(clip, settings, "fomm")
     assert "no key" not in str(error.value)
     assert read_marks(clip).names == ""
+
+
+def test_a_certificate_of_the_users_signs(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(credentials, "_TEST_SIGNER", "A newspaper")
+    chain, key = credentials._test_certificate.__wrapped__()
+    (tmp_path / "chain.pem").write_bytes(chain)
+    (tmp_path / "key.pem").write_bytes(key)
+    monkeypatch.setenv("DEEPFAKEMNIST_C2PA_KEY", str(tmp_path / "key.pem"))
+    mark_synthetic(clip, MarkSettings(certificate=tmp_path / "chain.pem"), "fomm")
+    found = read_marks(clip).credentials
+    assert found is not None and (found["state"], found["signer"]) == ("Valid", "A newspaper")
 
 
 def test_a_file_that_is_no_mp4(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import yaml
 from tiny_project import BAD, GOOD, ODD, ROOT, Project
 
 from deepfakemnist.media.decode import read_clip
-from deepfakemnist.media.pixels import pixels_sha256
+from deepfakemnist.media.samples import samples_sha256
 from deepfakemnist.tables import read_rows
 
 pytestmark = pytest.mark.workflow
@@ -33,7 +33,7 @@ def jobs(output):
 def pixels(project):
     """Return video and quality → hash of its decoded frames, read from the files."""
     rows = read_rows(project.folder / "results/manifest/videos.parquet")
-    return {(row["video_id"], row["quality"]): pixels_sha256(read_clip(project.folder / row["path"])) for row in rows}
+    return {(row["video_id"], row["quality"]): samples_sha256(project.folder / row["path"]) for row in rows}
 
 
 def test_ledger_accounts_for_every_source_with_its_reason(finished):

@@ -33,9 +33,8 @@ from typing import NamedTuple
 import av
 
 from deepfakemnist.errors import ConfigError, Failed, Rejected
-from deepfakemnist.media.decode import read_frames
 from deepfakemnist.media.marks import read_marks
-from deepfakemnist.media.pixels import pixels_sha256
+from deepfakemnist.media.samples import samples_sha256
 from deepfakemnist.tables import Row, read_rows
 
 #: Columns in which a person has one value only.
@@ -166,7 +165,7 @@ def _check_marks(row: Row, path: Path) -> Iterator[Problem]:
 
 def _check_pixels(row: Row, path: Path) -> Iterator[Problem]:
     try:
-        if pixels_sha256(read_frames(path)) != row["pixels_sha256"]:
+        if samples_sha256(path) != row["pixels_sha256"]:
             yield Problem("other_pixels", str(path), "decodes to other pixels than its row says")
     except (Failed, Rejected) as error:
         yield Problem("other_pixels", str(path), f"does not decode: {error}")

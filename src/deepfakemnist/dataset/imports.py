@@ -12,12 +12,10 @@ from deepfakemnist.dataset.splits import add_splits
 from deepfakemnist.dataset.trees import FFPP_SHARES, layout_of, read_dfmnist, read_ffpp
 from deepfakemnist.dataset_settings import FrameSettings
 from deepfakemnist.errors import ConfigError, Failed, Rejected
-from deepfakemnist.media.container import open_video
-from deepfakemnist.media.decode import read_frames
 from deepfakemnist.media.encoder_notes import encoder_version
 from deepfakemnist.media.frames import FindFace, frames_shard
 from deepfakemnist.media.marks import coded_stream, read_marks
-from deepfakemnist.media.pixels import PixelHash
+from deepfakemnist.media.samples import open_samples
 from deepfakemnist.tables import (
     COMPRESSED,
     FAILED,
@@ -93,12 +91,10 @@ def _measured(row: Row) -> Row:
     """Return a row with what its file is, or with why it cannot be used."""
     path = Path(row["path"])
     try:
-        pixels = PixelHash()
-        with open_video(path) as video:
-            fps = float(1 / video.frame_duration)
-        for frame in read_frames(path):
-            pixels.update(frame)
-            height, width = frame.shape[:2]
+        with open_samples(path) as samples:
+            fps = float(1 / samples.video.frame_duration)
+            for _ in samples:
+                pass
         data = path.read_bytes()
     except (Failed, Rejected) as error:
         status = REJECTED if isinstance(error, Rejected) else FAILED
@@ -112,8 +108,9 @@ def _measured(row: Row) -> Row:
         return {**row, "status": FAILED, "reason": "changed", "detail": detail}
     return {
         **row,
-        **{"frames": pixels.frames, "fps": fps, "width": width, "height": height, "bytes": len(data), "sha256": sha256},
-        **{"stream_bytes": stream.bytes, "stream_sha256": stream.sha256, "pixels_sha256": pixels.hexdigest()},
+        **{"frames": samples.frames, "fps": fps, "width": samples.size[0], "height": samples.size[1]},
+        **{"bytes": len(data), "sha256": sha256, "pixels_sha256": samples.hexdigest()},
+        **{"stream_bytes": stream.bytes, "stream_sha256": stream.sha256},
         "encoder_version": encoder_version(path),
         "marks": row.get("marks") or read_marks(path, c2pa=False).names,
         **{"status": OK, "reason": "", "detail": ""},

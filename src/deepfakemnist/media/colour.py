@@ -17,7 +17,7 @@ _SCALER = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.A
 
 
 def to_samples(clip: Iterable[np.ndarray], pix_fmt: str, shrink_to: int | None = None) -> Iterator[np.ndarray]:
-    """Yield the samples of each frame as ffmpeg reads them from a pipe.
+    """Yield the samples of each frame as ffmpeg reads them from a pipe, uint8 in one row.
 
     Args:
         clip: (H,W,3) uint8 RGB frames; even sides for yuv420p.
@@ -42,4 +42,4 @@ def to_samples(clip: Iterable[np.ndarray], pix_fmt: str, shrink_to: int | None =
                 interpolation=_SCALER,
                 threads=1,
             )
-        yield frame.to_ndarray()
+        yield frame.to_ndarray().reshape(-1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -21,15 +21,16 @@ import numpy as np
 from deepfakemnist.dataset_settings import CompressSettings, Quality
 from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.media.colour import to_samples
-from deepfakemnist.media.container import open_video
+from deepfakemnist.media.container import every_frame, open_video
 from deepfakemnist.media.credentials import check_signer
-from deepfakemnist.media.decode import read_clip
 from deepfakemnist.media.encode import COMMON_OUTPUT
 from deepfakemnist.media.encoder_notes import encoder_version
 from deepfakemnist.media.ffmpeg import FFmpeg, absolute, arguments, find_ffmpeg, frames_input, run_graph
 from deepfakemnist.media.marks import coded_stream, mark_synthetic, read_marks
+from deepfakemnist.media.picture import Picture
 from deepfakemnist.media.pixels import pixels_sha256
-from deepfakemnist.media.similarity import psnr, ssim, vmaf
+from deepfakemnist.media.samples import open_samples
+from deepfakemnist.media.similarity import Likeness, vmaf
 from deepfakemnist.shards import Tally, run_shard
 from deepfakemnist.tables import COMPRESSED, OK, Row, atomic_path, read_rows
 
@@ -111,7 +112,7 @@ def compress_clip(
 
     Raises: Rejected, Failed, ConfigError; see :func:`compress_shard`.
     """
-    clip = read_clip(row["path"])
+    clip = _read_pictures(row["path"])
     input_pixels = pixels_sha256(clip)
     if input_pixels != row["pixels_sha256"]:
         raise Failed("input_changed", f"{row['path']}: its pixels are not those its table row was written for")
@@ -120,7 +121,7 @@ def compress_clip(
     if kept < whole:
         clip = clip[:kept]
         input_pixels = pixels_sha256(clip)
-    height, width = clip.shape[1:3]
+    height, width = clip[0].shape[:2]
     odd = [name for name, quality in settings.qualities.items() if quality.pix_fmt == "yuv420p"]
     if odd and (width % 2 or height % 2):
         raise Rejected("odd_size", f"{width}x{height}; yuv420p ({', '.join(odd)}) needs even sides")
@@ -181,47 +182,65 @@ def encode_graph(parts: dict[str, Path], qualities: dict[str, Quality], width: i
 
 
 def _encode_and_measure(
-    clip: np.ndarray, parts: dict[str, Path], settings: CompressSettings, fps: float, program: FFmpeg
+    clip: Sequence[np.ndarray], parts: dict[str, Path], settings: CompressSettings, fps: float, program: FFmpeg
 ) -> dict[str, Row]:
     """Write every part; return what is measured on each.
 
     Qualities that begin with the same samples share an ffmpeg process: raw, c23 and c40 of the paper all do.
     """
-    height, width = clip.shape[1:3]
+    height, width = clip[0].shape[:2]
     facts: dict[str, Row] = {}
     first = next(iter(settings.qualities))
+    #: The clip in every format that is encoded: what each file is held against.
+    meant: dict[str, list[np.ndarray]] = {
+        pix_fmt: list(to_samples(clip, pix_fmt)) for pix_fmt in {one.pix_fmt for one in settings.qualities.values()}
+    }
     groups: dict[tuple[str | None, str, int | None], dict[str, Quality]] = {}
     for name, quality in settings.qualities.items():
         groups.setdefault((quality.after, quality.pix_fmt, quality.shrink_to), {})[name] = quality
     # A second generation needs the first on disk; the sort keeps the order of the settings otherwise.
     for (before, pix_fmt, shrink_to), group in sorted(groups.items(), key=lambda item: item[0][0] is not None):
         graph = encode_graph({name: parts[name] for name in group}, group, width, height, fps)
-        pictures = clip if before is None else read_clip(parts[before])
-        run_graph(graph, program, to_samples(pictures, pix_fmt, shrink_to))
+        fed: Iterable[np.ndarray] = meant[pix_fmt]
+        if before is not None or shrink_to is not None:
+            fed = to_samples(clip if before is None else _read_pictures(parts[before]), pix_fmt, shrink_to)
+        run_graph(graph, program, fed)
         # Temporary names differ from run to run; the table must not.
         known = {absolute(parts[name]): f"{name}.mp4" for name in group}
         argv = json.dumps(["ffmpeg", *(known.get(word, word) for word in arguments(graph))])
         for name in group:
-            facts[name] = {"ffmpeg_argv": argv, **_verify(parts[name], clip, fps)}
+            measured = _verify(parts[name], meant[pix_fmt], (width, height), fps, rgb=pix_fmt == "rgb24")
+            facts[name] = {"ffmpeg_argv": argv, **measured}
             if settings.vmaf and name != first:
                 facts[name]["vmaf"] = vmaf(parts[first], parts[name], program)
     return facts
 
 
-def _verify(part: Path, clip: np.ndarray, fps: float) -> Row:
+def _read_pictures(path: Path | str) -> list[np.ndarray]:
+    """Return every frame of a clip of this project, (H,W,3) uint8 RGB; it is opened once, its times are even."""
+    with open_video(path) as video:
+        return [Picture(frame).rgb() for frame in every_frame(video)]
+
+
+def _verify(part: Path, meant: Sequence[np.ndarray], size: tuple[int, int], fps: float, rgb: bool) -> Row:
     """Decode what was written, hold it against what was meant, and return what is measured on it."""
-    with open_video(part) as video:
-        found_fps = float(1 / video.frame_duration)
-    coded = read_clip(part)
-    if coded.shape != clip.shape or abs(found_fps - fps) > _FPS_TOLERANCE * fps:
+    likeness = Likeness(meant, size, rgb)
+    with open_samples(part) as coded:
+        for index, samples in enumerate(coded):
+            if index < len(meant) and samples.size == meant[index].size:
+                likeness.add(index, samples)
+        found = (coded.frames, *coded.size, float(1 / coded.video.frame_duration))
+        same_format = samples.size == meant[0].size
+    if found[:3] != (len(meant), *size) or not same_format or abs(found[3] - fps) > _FPS_TOLERANCE * fps:
         raise Failed(
             "encode_differs",
-            f"(frames, height, width, 3) and fps are {coded.shape} {found_fps:g} instead of {clip.shape} {fps:g}",
+            f"frames, width, height and fps are {found} instead of {(len(meant), *size, fps)}"
+            + ("" if same_format else ", in another pixel format"),
         )
     return {
-        "pixels_sha256": pixels_sha256(coded),
-        "psnr_db": psnr(clip, coded),
-        "ssim": ssim(clip, coded),
+        "pixels_sha256": coded.hexdigest(),
+        "psnr_db": likeness.psnr_db,
+        "ssim": likeness.ssim,
         "encoder_version": encoder_version(part),
     }
 

@@ -1,13 +1,15 @@
 """Still frames for frame-level detectors: lossless WebP in one Parquet file per shard.
 
 JPEG would be a second lossy compression on top of the one under study; PNG takes 1.7 times the space of WebP at its
-fastest setting for the same time (39 against 64 kB per 256x256 frame of c23, measured).
+fastest setting for the same time (39 against 64 kB per 256x256 frame of c23, measured). The WebP encoder at its fastest
+is what a frame costs: 2 of 3 ms; see benchmarks/frames.json.
 """
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -20,7 +22,9 @@ from PIL import Image
 from deepfakemnist.dataset_settings import FrameSettings
 from deepfakemnist.errors import Failed
 from deepfakemnist.ids import seed_from
-from deepfakemnist.media.decode import read_pictures
+from deepfakemnist.media.container import every_frame, open_video
+from deepfakemnist.media.decode import frame_time
+from deepfakemnist.media.picture import Picture
 from deepfakemnist.shards import Tally, run_shard
 from deepfakemnist.tables import FRAMES, OK, Row, atomic_path, read_rows
 
@@ -70,7 +74,7 @@ def frames_shard(
     for row in read_rows(compressed):
         if row["status"] == OK:
             clip = clips.setdefault(row["video_id"], {"video_id": row["video_id"], "label": row["label"], "files": []})
-            clip["files"].append({name: row[name] for name in ("quality", "path", "frames", "fps", "pixels_sha256")})
+            clip["files"].append({name: row[name] for name in ("quality", "path", "frames", "pixels_sha256")})
     return run_shard(
         list(clips.values()),
         *(table, FRAMES, partial(_take_frames, folder=folder, settings=settings, find_face=find_face)),
@@ -136,8 +140,7 @@ def _take_frames(clip: Row, folder: Path, settings: FrameSettings, find_face: Fi
     regions: dict[int, Region | None] = {}
     if find_face:
         # Once, at the first quality: found at each, boxes would differ with what compression hides.
-        pictures = dict(_pictures(clip["files"][0], wanted))
-        for index, picture in pictures.items():
+        for index, _, picture in _pictures(clip["files"][0], wanted):
             face = find_face(picture)
             height, width = picture.shape[:2]
             regions[index] = square_around(face, settings.face_scale, width, height) if face else None
@@ -145,22 +148,27 @@ def _take_frames(clip: Row, folder: Path, settings: FrameSettings, find_face: Fi
     with atomic_path(path) as part, _writer(part, {}) as writer:
         for file in clip["files"]:
             rows = []
-            for index, picture in _pictures(file, wanted):
+            for index, time, picture in _pictures(file, wanted):
                 shown, facts = _cut(picture, index, regions)
-                rows.append({**_row(clip, file, index), **facts, "image": encode_image(shown)})
+                rows.append({**_row(clip, file, index, time), **facts, "image": encode_image(shown)})
                 if settings.png:
                     _write_png(folder / "png" / file["quality"] / clip["video_id"] / f"{index:04d}.png", shown)
             writer.write_table(pa.Table.from_pylist(rows, FRAMES), row_group_size=ROW_GROUP)
     return {"path": str(path)}
 
 
-def _pictures(file: Row, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
+def _pictures(file: Row, wanted: list[int]) -> Iterator[tuple[int, float, np.ndarray]]:
+    """Yield index, seconds after the first frame and RGB of the wanted frames."""
     missing = set(wanted)
     # Read to its end, which proves that nothing is missing; only what is kept is turned into RGB.
-    for index, (picture, _) in enumerate(read_pictures(file["path"])):
-        if index in missing:
-            missing.remove(index)
-            yield index, picture.rgb()
+    with open_video(file["path"]) as video:
+        for index, frame in enumerate(every_frame(video)):
+            if index == 0:
+                origin = frame_time(frame, Fraction(0))
+            if index in missing:
+                missing.remove(index)
+                time = frame_time(frame, origin + index * video.frame_duration) - origin
+                yield index, float(time), Picture(frame).rgb()
     if missing:
         raise Failed(
             "length_differs", f"{file['path']} has no frames {sorted(missing)}; its table says {file['frames']}"
@@ -183,13 +191,13 @@ def _cut(picture: np.ndarray, index: int, regions: dict[int, Region | None]) -> 
     }
 
 
-def _row(clip: Row, file: Row, index: int) -> Row:
+def _row(clip: Row, file: Row, index: int, time: float) -> Row:
     return {
         "video_id": clip["video_id"],
         "label": clip["label"],
         "quality": file["quality"],
         "frame_index": index,
-        "time_s": index / file["fps"],
+        "time_s": time,
         **{"status": OK, "reason": "", "detail": ""},
     }
 
