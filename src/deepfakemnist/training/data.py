@@ -14,11 +14,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms.v2 import functional
 
-from deepfakemnist.detector_settings import Augmentation, Sampling, training_set
+from deepfakemnist.detector_settings import Augmentation, Sampling
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import seed_from
 from deepfakemnist.media.frames import decode_image
-from deepfakemnist.settings import MIXED
 from deepfakemnist.tables import FRAME_INDEX, Row, read_table
 from deepfakemnist.training.augment import augment
 from deepfakemnist.training.frame_reader import BadFrame, FrameReader
@@ -30,13 +29,13 @@ Draw = tuple[int, int]
 
 
 def read_index(index: Path | str, videos: Path | str) -> pa.Table:
-    """Return the index of frames with ``action`` and ``person_id`` of their videos, sorted by shard and row.
+    """Return the index of frames with ``action``, ``person_id`` and ``split_driver`` of their videos, by shard and row.
 
     Raises: ConfigError when a table lacks a column, a frame's video is not in ``videos``, is there twice or has
     another label or split, a person is in more than one split, or a file of frames is missing.
     """
     frames = _read(index, FRAME_INDEX.names)
-    known = _read(videos, ["video_id", "quality", "label", "split", "action", "person_id"])
+    known = _read(videos, ["video_id", "quality", "label", "split", "action", "person_id", "split_driver"])
     splits_of = known.group_by("person_id").aggregate([("split", "count_distinct")])
     if leaking := splits_of.filter(pc.greater(splits_of["split_count_distinct"], 1))["person_id"].to_pylist():
         raise ConfigError(
@@ -66,28 +65,6 @@ def read_index(index: Path | str, videos: Path | str) -> pa.Table:
     return joined.drop_columns(["known", "label_of_video", "split_of_video"]).sort_by(
         [("shard_path", "ascending"), ("shard_row", "ascending")]
     )
-
-
-def choose_frames(frames: pa.Table, split: str, trained_on: str) -> pa.Table:
-    """Return the frames of a split that belong to a training set, see detector_settings.training_set.
-
-    Raises: ConfigError when the index has no such quality or the split no fake of the action.
-    """
-    wanted = training_set(trained_on)
-    chosen = pc.equal(frames["split"], split)
-    qualities = sorted(set(frames["quality"].to_pylist()))
-    if wanted.quality != MIXED:
-        if wanted.quality not in qualities:
-            raise ConfigError(
-                f"trained_on: {wanted.quality!r} has no frames; the index has {', '.join(qualities) or 'none'}"
-            )
-        chosen = pc.and_(chosen, pc.equal(frames["quality"], wanted.quality))
-    action, real = pc.fill_null(frames["action"], ""), pc.equal(frames["label"], 0)
-    if wanted.only is not None:
-        chosen = pc.and_(chosen, pc.or_(real, pc.equal(action, wanted.only)))
-    if wanted.without is not None:
-        chosen = pc.and_(chosen, pc.or_(real, pc.not_equal(action, wanted.without)))
-    return frames.filter(chosen)
 
 
 class FrameDataset(Dataset[tuple[Tensor, Tensor]]):

@@ -30,7 +30,7 @@ from deepfakemnist.ids import seed_from
 from deepfakemnist.tables import Row
 from deepfakemnist.training.card import write_card
 from deepfakemnist.training.checkpoint import CLASSES, ResumeFile, save_checkpoint
-from deepfakemnist.training.data import FrameDataset, FrameSampler, choose_frames, load, read_index
+from deepfakemnist.training.data import FrameDataset, FrameSampler, load, read_index
 from deepfakemnist.training.history import HISTORY_COLUMNS, Events, best_epoch, summary
 from deepfakemnist.training.optimise import (
     MovingAverage,
@@ -39,6 +39,7 @@ from deepfakemnist.training.optimise import (
     peak_learning_rate,
 )
 from deepfakemnist.training.predict import choose_device, logits_of
+from deepfakemnist.training.sets import choose
 from deepfakemnist.tsv import write_tsv
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ def train_detector(
     """
     target = choose_device(device)
     frames = read_index(index, videos)
-    train, val = (choose_frames(frames, split, trained_on) for split in ("train", "val"))
+    train, val = (choose(frames, split, trained_on) for split in ("train", "val"))
     _check_classes(train, val, trained_on)
 
     torch.manual_seed(seed_from(seed, "start"))
