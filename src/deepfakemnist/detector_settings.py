@@ -172,6 +172,9 @@ class TrainingSettings(Settings):
         "another split than they are: test then has drivers that training has not seen",
     )
     seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
+    gpus: PositiveInt = Field(
+        1, description="GPUs of each training, which then share its batches; batch_size must be divisible by it"
+    )
     tensorboard: bool = Field(True, description="also write TensorBoard events beside every checkpoint")
 
     @model_validator(mode="after")

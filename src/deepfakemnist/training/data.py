@@ -156,12 +156,20 @@ class FrameSampler(Sampler[Draw]):
         seed: of the draws, with ``epoch``, an attribute to be set.
         sampling: class: every frame of the larger class once, those of the smaller as often in turn; action: the same,
             and among the fakes each action as often as any other; natural: every frame once.
+        rank, ranks: of several processes that train together; each draws its part of every batch.
     """
 
     def __init__(
-        self, labels: NDArray[np.int8], actions: Sequence[str], seed: int, sampling: Sampling = "class"
+        self,
+        labels: NDArray[np.int8],
+        actions: Sequence[str],
+        seed: int,
+        sampling: Sampling = "class",
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
         self.seed = seed
+        self._rank, self._ranks = rank, ranks
         self.epoch = 0
         real, fake = (np.flatnonzero(labels == label) for label in (0, 1))
         larger = max(len(real), len(fake))
@@ -176,14 +184,16 @@ class FrameSampler(Sampler[Draw]):
             self._parts = [(real, each * len(groups)), *((group, each) for group in groups)]
 
     def __len__(self) -> int:
-        return sum(count for _, count in self._parts)
+        return sum(count for _, count in self._parts) // self._ranks
 
     def __iter__(self) -> Iterator[Draw]:
         random = np.random.default_rng(seed_from(self.seed, "frames", self.epoch))
         rows = np.concatenate([_in_turn(rows, count, random) for rows, count in self._parts])
         random.shuffle(rows)
         seeds = random.integers(0, 2**62, len(rows))
-        return iter(list(zip(rows.tolist(), seeds.tolist(), strict=True)))
+        # Every n-th draw: the batches of all processes together are those that one process would have.
+        mine = slice(self._rank, len(self) * self._ranks, self._ranks)
+        return iter(list(zip(rows[mine].tolist(), seeds[mine].tolist(), strict=True)))
 
 
 def _in_turn(rows: NDArray[np.int64], count: int, random: np.random.Generator) -> NDArray[np.int64]:

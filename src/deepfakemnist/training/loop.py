@@ -40,6 +40,7 @@ from deepfakemnist.training.optimise import (
 )
 from deepfakemnist.training.predict import choose_device, logits_of
 from deepfakemnist.training.sets import choose
+from deepfakemnist.training.team import Team, current_team, share_norms
 from deepfakemnist.tsv import write_tsv
 
 log = logging.getLogger(__name__)
@@ -66,6 +67,7 @@ def train_detector(
     Best is the highest balanced accuracy over val frames of the same kind, then the lowest loss; test frames are
     never read. Without val frames the last epoch is kept, and the log says so. After each epoch the full state is
     written to ``checkpoint`` + ``.resume``, from which a killed run goes on; the file is removed at the end.
+    Started several times, see training.team, the processes share the work and the first writes the files.
 
     Args:
         index: table with tables.FRAME_INDEX.
@@ -84,7 +86,7 @@ def train_detector(
     Raises: ConfigError when train has no frames, train or val has frames of one class only, the tables do not fit
     together, or training diverges; BadFrame, naming it, for a frame that cannot be read.
     """
-    target = choose_device(device)
+    target, team = choose_device(device), current_team()
     frames = read_index(index, videos)
     train, val = (choose(frames, split, trained_on) for split in ("train", "val"))
     _check_classes(train, val, trained_on)
@@ -92,13 +94,14 @@ def train_detector(
     torch.manual_seed(seed_from(seed, "start"))
     detector = build(settings.name, settings.weights, settings.image_size, settings.dropout).to(target)
     _say_size(detector)
+    share_norms(detector, team, target)
     average = MovingAverage(detector, settings.ema) if settings.ema else None
     judged = average.detector if average else detector
     optimizer = make_optimizer(detector, settings)
-    stepped = torch.compile(detector) if settings.compile else detector
+    stepped = team.stepped(detector, settings.compile)
     dataset = FrameDataset(train, detector.image_size, detector.config.clip_frames, settings.augmentation)
-    sampler = FrameSampler(dataset.labels, train["action"].to_pylist(), seed, settings.sampling)
-    batches = load(dataset, settings.batch_size, workers, sampler)
+    sampler = FrameSampler(dataset.labels, train["action"].to_pylist(), seed, settings.sampling, *team)
+    batches = load(dataset, team.share_of(settings.batch_size), workers, sampler)
     log.info(
         "%s, %s, seed %d: %d train and %d val frames, up to %d epochs of %d steps on %s",
         *(settings.called, trained_on, seed, train.num_rows, val.num_rows, settings.epochs, len(batches), target),
@@ -117,7 +120,7 @@ def train_detector(
         log.info("resuming after epoch %d of %d", len(rows), settings.epochs)
 
     started, epochs_before = time.monotonic(), len(rows)
-    with Events(events) as board:
+    with Events(events if team.leads else None) as board:
         for row in rows:
             board.add(row)
         for epoch in range(len(rows) + 1, settings.epochs + 1):
@@ -125,23 +128,27 @@ def train_detector(
                 log.info("no better epoch on val since %d: training ends", best_epoch(rows))
                 break
             sampler.epoch = epoch
-            torch.manual_seed(seed_from(seed, "dropout", epoch))
-            row = {"epoch": epoch, **_train_epoch(stepped, detector, optimizer, average, batches, settings, epoch)}
-            row |= _validate(judged, val, target, workers)
+            torch.manual_seed(seed_from(seed, "dropout", epoch, *([team.rank] if team.rank else [])))
+            trained = _train_epoch(stepped, detector, optimizer, average, batches, settings, epoch, team)
+            team.agree(detector, judged)
+            row = {"epoch": epoch, **trained, **_validate(judged, val, target, workers, team)}
             rows.append(row)
             board.add(row)
             if best_epoch(rows) == epoch:
                 best = {name: value.clone() for name, value in judged.state_dict().items()}
-            resume.write(
-                {
-                    **{"detector": detector.state_dict(), "optimizer": optimizer.state_dict()},
-                    **{"history": rows, "best": best},
-                    **({"average": judged.state_dict(), "average_steps": average.steps} if average else {}),
-                }
-            )
+            if team.leads:
+                resume.write(
+                    {
+                        **{"detector": detector.state_dict(), "optimizer": optimizer.state_dict()},
+                        **{"history": rows, "best": best},
+                        **({"average": judged.state_dict(), "average_steps": average.steps} if average else {}),
+                    }
+                )
             left = (time.monotonic() - started) / (epoch - epochs_before) * (settings.epochs - epoch)
             log.info("epoch %d/%d: %s; about %.0f s left", epoch, settings.epochs, summary(row), left)
 
+    if not team.leads:
+        return
     chosen = best_epoch(rows)
     if not val.num_rows:
         log.warning("val has no frames: the last epoch, %d, is kept without knowing whether it is the best", chosen)
@@ -161,10 +168,11 @@ def _train_epoch(
     batches: DataLoader[tuple[Tensor, Tensor]],
     settings: DetectorTraining,
     epoch: int,
+    team: Team,
 ) -> Row:
     """Take one step per batch. Returns learning_rate (of the first step), train_loss and train_accuracy.
 
-    ``stepped`` is ``detector``, or it compiled: the same weights behind another forward pass.
+    ``stepped`` is ``detector``, or it compiled or of a team: the same weights behind another forward pass.
     """
     detector.train()
     device = detector.mean.device
@@ -201,23 +209,25 @@ def _train_epoch(
                 "epoch %d/%d, step %d/%d: loss %.4f, %.0f frames/s",
                 *(epoch, settings.epochs, step + 1, steps, loss_sum.item() / seen, seen / (last_report - started)),
             )
-    if not math.isfinite(loss_sum.item()):
+    total_loss, total_right, total_seen = team.total(loss_sum, right, torch.full_like(loss_sum, seen))
+    if not math.isfinite(total_loss):
         raise ConfigError(
-            f"training of {settings.called} diverged: the loss of epoch {epoch} is {loss_sum.item()}; lower its "
+            f"training of {settings.called} diverged: the loss of epoch {epoch} is {total_loss}; lower its "
             f"learning_rate, now {peak}"
         )
     return {
         "learning_rate": peak * learning_rate_factor((epoch - 1) * steps, steps, settings),
-        "train_loss": loss_sum.item() / seen,
-        "train_accuracy": right.item() / seen,
+        "train_loss": total_loss / total_seen,
+        "train_accuracy": total_right / total_seen,
     }
 
 
-def _validate(detector: Detector, val: pa.Table, device: torch.device, workers: int) -> Row:
+def _validate(detector: Detector, val: pa.Table, device: torch.device, workers: int, team: Team) -> Row:
     """Return val_loss (mean of both classes' means), val_balanced_accuracy and val_auc; None without val frames."""
     if not val.num_rows:
         return {"val_loss": None, "val_balanced_accuracy": None, "val_auc": None}
-    logits = logits_of(detector, val, device, workers).astype(np.float64)
+    mine = team.rows_of(val["video_id"].to_pylist())
+    logits = team.joined(logits_of(detector, val.take(mine), device, workers), mine).astype(np.float64)
     labels = val["label"].to_numpy()
     losses = np.logaddexp(0.0, np.where(labels == 1, -logits, logits))
     scores = 1.0 / (1.0 + np.exp(-logits))
