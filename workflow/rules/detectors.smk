@@ -65,6 +65,7 @@ rule predict_dataset:
         checkpoint="<results>/detectors/{detector}/{trained_on}/seed{seed}/checkpoint.safetensors",
         frames=lambda wildcards: f"{DATASETS[wildcards.dataset]}/frames.parquet",
         videos=lambda wildcards: f"{DATASETS[wildcards.dataset]}/videos.parquet",
+        trained_videos="<results>/manifest/videos.parquet",
     output:
         table="<results>/detectors/{detector}/{trained_on}/seed{seed}/on_{dataset}.parquet",
     log:
