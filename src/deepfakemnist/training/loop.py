@@ -46,6 +46,8 @@ from deepfakemnist.tsv import write_tsv
 log = logging.getLogger(__name__)
 
 _PROGRESS_EVERY_S = 30.0
+#: Share of their start that batch norms may keep; activations' variances are often a thousandth of it.
+_KEPT_OF_START = 1e-3
 
 
 def train_detector(
@@ -102,6 +104,7 @@ def train_detector(
     dataset = FrameDataset(train, detector.image_size, detector.config.clip_frames, settings.augmentation)
     sampler = FrameSampler(dataset.labels, train["action"].to_pylist(), seed, settings.sampling, *team)
     batches = load(dataset, team.share_of(settings.batch_size), workers, sampler)
+    _say_norms(detector, settings.epochs * len(batches))
     log.info(
         "%s, %s, seed %d: %d train and %d val frames, up to %d epochs of %d steps on %s",
         *(settings.called, trained_on, seed, train.num_rows, val.num_rows, settings.epochs, len(batches), target),
@@ -259,6 +262,18 @@ def _say_size(detector: Detector) -> None:
     published = detector.config.input_size
     if detector.image_size != published:
         log.warning("%s was published for %d pixels, not %d", detector.config.name, published, detector.image_size)
+
+
+def _say_norms(detector: Detector, steps: int) -> None:
+    """Warn of trainings so short that batch norms still hold part of their start: MesoNet's, as Keras's, are slow."""
+    momenta = [layer.momentum for layer in detector.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    kept = max(((1.0 - momentum) ** steps for momentum in momenta if momentum), default=0.0)
+    if kept > _KEPT_OF_START:
+        log.warning(
+            "%s: after all %d steps its batch norms keep %.2g of their start, and scores on val and test, which use "
+            "them, may lag far behind training; more epochs or smaller batches help",
+            *(detector.config.name, steps, kept),
+        )
 
 
 def _data_facts(train: pa.Table, val: pa.Table) -> dict[str, int]:
