@@ -46,6 +46,7 @@ include: "workflow/rules/videos.smk"
 include: "workflow/rules/manifest.smk"
 include: "workflow/rules/release.smk"
 include: "workflow/rules/detectors.smk"
+include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
 
 

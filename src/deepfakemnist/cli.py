@@ -25,6 +25,7 @@ GROUPS: dict[str, tuple[str, str]] = {
     "marks": ("dataset.marks_cli", "what files say of themselves"),
     "predict": ("predict_cli", "score videos with a trained detector"),
     "release": ("dataset.release_cli", "write a release folder"),
+    "train": ("training.cli", "train one detector, on several GPUs by torchrun"),
 }
 
 

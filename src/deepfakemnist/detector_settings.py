@@ -24,6 +24,8 @@ _LABEL = re.compile(r"[a-z0-9_]+")
 
 #: What a training set may be named beside a quality: fakes of one action, or all fakes but those of one.
 _BY_ACTION = re.compile(rf"(?P<quality>.+)-(?P<kind>only|without)-(?P<action>{'|'.join((*ACTIONS, 'each'))})")
+#: Or fakes whose driver is in the split too, so that test has drivers that training has not seen.
+_BY_DRIVER = "-by-driver"
 
 Sampling = Literal["class", "action", "natural"]
 Augmentation = Literal["none", "flip", "strong"]
@@ -138,15 +140,19 @@ class TrainingSet(NamedTuple):
         quality: a quality of the config, or ``mixed`` for all of them.
         only: fakes of this action only, against all reals; None for every action.
         without: fakes of every action but this; None for every action.
+        by_driver: no fakes whose driver is in another split than they are (column ``split_driver``).
     """
 
     quality: str
     only: str | None = None
     without: str | None = None
+    by_driver: bool = False
 
 
 def training_set(trained_on: str) -> TrainingSet:
-    """Read a name such as ``c23``, ``mixed``, ``raw-only-nod`` or ``raw-without-nod``."""
+    """Read a name such as ``c23``, ``mixed``, ``raw-only-nod``, ``raw-without-nod`` or ``raw-by-driver``."""
+    if trained_on.endswith(_BY_DRIVER):
+        return TrainingSet(trained_on.removesuffix(_BY_DRIVER), by_driver=True)
     match = _BY_ACTION.fullmatch(trained_on)
     if match is None:
         return TrainingSet(trained_on)
@@ -162,9 +168,13 @@ class TrainingSettings(Settings):
         min_length=1,
         description="training sets, one detector each: a quality; mixed, all of them together; QUALITY-only-ACTION, "
         "fakes of one action against all reals; QUALITY-without-ACTION, fakes of all other actions. each in place of "
-        "ACTION stands for every action of the plan, one set each",
+        "ACTION stands for every action of the plan, one set each. QUALITY-by-driver, no fakes whose driver is in "
+        "another split than they are: test then has drivers that training has not seen",
     )
     seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
+    gpus: PositiveInt = Field(
+        1, description="GPUs of each training, which then share its batches; batch_size must be divisible by it"
+    )
     tensorboard: bool = Field(True, description="also write TensorBoard events beside every checkpoint")
 
     @model_validator(mode="after")

@@ -63,6 +63,16 @@ def device_of(snakemake: Any) -> str:
     return str(snakemake.config.get("device", "auto"))
 
 
+def decoders_of(snakemake: Any, processes: int = 1) -> int:
+    """Return how many processes decode frames beside each of the ``processes`` that run a network.
+
+    With a GPU all cores of the job but one. On a CPU the network wants the cores: one decoder, where there is a second
+    core, is ahead of every network.
+    """
+    cores = int(snakemake.threads) // processes
+    return max(cores - 1, 0) if snakemake.resources.get("gpu") else min(max(cores - 1, 0), 1)
+
+
 def input_path(snakemake: Any, name: str) -> Path | None:
     """Return a named input file, or None where the rule has none under that name."""
     value = snakemake.input.get(name)

@@ -58,9 +58,9 @@ def make_data(folder: Path, people: int = 24, frames: int = 4, shuffled: bool = 
             striped = bool(label) != (shuffled and person // 4 % 2 == 1)
             for quality in ("raw", "c40"):
                 common = {"video_id": video, "label": label, "quality": quality}
-                video_rows.append(
-                    {**common, "split": split, "action": action, "person_id": f"p{person:02d}", "source_id": source}
-                )
+                apart = label == 1 and person // 8 == 1  # the driver is in another split
+                fact = {**common, "split": split, "split_driver": "" if apart else split, "action": action}
+                video_rows.append({**fact, "person_id": f"p{person:02d}", "source_id": source})
                 for number in range(frames):
                     pixels = picture(striped, random, blur=quality == "c40")
                     pictures[video, quality, number] = pixels

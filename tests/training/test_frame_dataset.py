@@ -11,8 +11,9 @@ import torch
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.tables import FRAME_INDEX, FRAMES, VIDEOS, write_table
 from deepfakemnist.training import frame_reader
-from deepfakemnist.training.data import FrameDataset, FrameSampler, choose_frames, load, read_index
+from deepfakemnist.training.data import FrameDataset, FrameSampler, load, read_index
 from deepfakemnist.training.frame_reader import BadFrame
+from deepfakemnist.training.sets import choose
 
 
 def shuffled_frames(data):
@@ -87,7 +88,7 @@ def test_a_cache_for_one_row_group_and_two_files_reads_the_same(data, monkeypatc
 
 
 def test_workers_give_the_same_batches_as_this_process(data):
-    frames = choose_frames(read_index(data.index, data.videos), "val", "raw")
+    frames = choose(read_index(data.index, data.videos), "val", "raw")
     dataset = FrameDataset(frames, image_size=32)
     sampler = FrameSampler(dataset.labels, frames["action"].to_pylist(), seed=3)
     alone = list(load(dataset, 8, workers=0, sampler=sampler))
@@ -109,16 +110,23 @@ def test_actions_and_people_come_from_the_videos(data):
 
 def test_choosing_by_split_and_quality(data):
     frames = read_index(data.index, data.videos)
-    raw = choose_frames(frames, "test", "raw")
+    raw = choose(frames, "test", "raw")
     assert (set(raw["split"].to_pylist()), set(raw["quality"].to_pylist())) == ({"test"}, {"raw"})
-    assert choose_frames(frames, "test", "mixed").num_rows == 2 * raw.num_rows
-    only = choose_frames(frames, "train", "raw-only-nod")
+    assert choose(frames, "test", "mixed").num_rows == 2 * raw.num_rows
+    only = choose(frames, "train", "raw-only-nod")
     assert set(zip(only["label"].to_pylist(), only["action"].to_pylist(), strict=True)) == {(0, ""), (1, "nod")}
-    rest = choose_frames(frames, "train", "mixed-without-nod")
+    rest = choose(frames, "train", "mixed-without-nod")
     assert set(zip(rest["label"].to_pylist(), rest["action"].to_pylist(), strict=True)) == {(0, ""), (1, "blink")}
     assert set(rest["quality"].to_pylist()) == {"raw", "c40"}
+    apart = choose(frames, "train", "raw-by-driver")
+    assert {row["person_id"] for row in apart.to_pylist() if row["label"] == 0} == {
+        f"p{n:02d}" for n in range(0, 24, 2)
+    }
+    assert {row["person_id"] for row in apart.to_pylist() if row["label"] == 1} == {
+        f"p{n:02d}" for n in (0, 2, 4, 6, 16, 18, 20, 22)
+    }
     with pytest.raises(ConfigError, match="trained_on: 'c23' has no frames; the index has c40, raw"):
-        choose_frames(frames, "train", "c23")
+        choose(frames, "train", "c23")
 
 
 def rewrite_frame(data, row, **changes):

@@ -59,14 +59,17 @@ def test_recipes_that_cannot_be(values, message):
 
 
 def test_training_sets_have_names():
-    assert training_set("c23") == ("c23", None, None)
-    assert training_set("raw-only-nod") == ("raw", "nod", None)
-    assert training_set("my-quality-without-right_slope") == ("my-quality", None, "right_slope")
+    assert training_set("c23") == ("c23", None, None, False)
+    assert training_set("raw-only-nod") == ("raw", "nod", None, False)
+    assert training_set("my-quality-without-right_slope") == ("my-quality", None, "right_slope", False)
+    assert training_set("raw-by-driver") == ("raw", None, None, True)
     settings = TrainingSettings(
         detectors=[{"name": "meso4"}, {"name": "meso4", "label": "meso4_again"}],
-        trained_on=["raw", "raw-only-each", "mixed-without-nod", "raw-only-nod"],
+        trained_on=["raw", "raw-only-each", "mixed-without-nod", "raw-only-nod", "mixed-by-driver"],
     )
-    assert settings.sets(["nod", "yaw"]) == ["raw", "raw-only-nod", "raw-only-yaw", "mixed-without-nod"]
+    assert settings.sets(["nod", "yaw"]) == [
+        *("raw", "raw-only-nod", "raw-only-yaw", "mixed-without-nod", "mixed-by-driver")
+    ]
     assert settings.unknown_sets(["raw"], ["nod", "yaw"]) == []
     assert settings.unknown_sets(["c23"], ["yaw"]) == ["raw", "raw-only-each", "mixed-without-nod", "raw-only-nod"]
     with pytest.raises(ValueError, match="detectors names something twice"):

@@ -10,7 +10,7 @@ from skimage.data import astronaut
 from deepfakemnist.detector_settings import DetectorTraining
 from deepfakemnist.detectors.registry import build
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.tables import read_table
+from deepfakemnist.tables import VIDEOS, read_table, write_table
 from deepfakemnist.training.checkpoint import save_checkpoint
 from deepfakemnist.training.predict import predict
 from deepfakemnist.training.robustness import LEVELS, disturb, predict_disturbed
@@ -77,3 +77,15 @@ def test_what_cannot_be_disturbed(own_data, tmp_path):
 def test_another_dataset_has_its_name_before_the_quality(own_data, tmp_path):
     predict(own_data.index, own_data.videos, checkpoint_of(tmp_path), tmp_path / "o.parquet", "cpu", dataset="warp")
     assert set(read_table(tmp_path / "o.parquet")["quality"].to_pylist()) == {"warp:raw", "warp:c40"}
+
+
+def test_people_of_another_dataset_that_training_saw_are_left_out(own_data, tmp_path, caplog):
+    """Two datasets of one collection share people; whoever trained on a face would be tested on it."""
+    trained = [{**row, "split": "train"} for row in own_data.video_rows if row["person_id"] == "p03"]
+    write_table(trained, tmp_path / "trained.parquet", VIDEOS)
+    arguments = (own_data.index, own_data.videos, checkpoint_of(tmp_path), tmp_path / "o.parquet", "cpu")
+    predict(*arguments, dataset="warp", trained_videos=own_data.videos)
+    people = set(read_table(tmp_path / "o.parquet")["person_id"].to_pylist())
+    predict(*arguments, dataset="warp", trained_videos=tmp_path / "trained.parquet")
+    assert people - set(read_table(tmp_path / "o.parquet")["person_id"].to_pylist()) == {"p03"}
+    assert "1 people of warp were trained on under the same id" in caplog.text

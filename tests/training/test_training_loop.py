@@ -243,6 +243,8 @@ def test_divergence_is_said(data, tmp_path):
 def test_another_size_than_published_is_said(own_data, tmp_path, caplog):
     train(own_data, tmp_path / "run", settings(epochs=1))
     assert "meso4 was published for 256 pixels, not 32" in caplog.text
+    # 16 frames of train, 32 at most in a step: one step an epoch, at a momentum of 0.01.
+    assert "after all 1 steps its batch norms keep 0.99 of their start" in caplog.text
 
 
 def test_cuda_without_a_gpu(own_data, tmp_path):

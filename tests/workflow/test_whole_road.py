@@ -88,6 +88,14 @@ def test_predictions_and_metrics_are_there(finished):
     assert len(metrics) == 1 + 3 * 2 * 4  # qualities × splits × levels (frame, and video by mean, median, top k)
 
 
+def test_protocols_on_other_data_reach_the_report(finished):
+    page = (finished.folder / "results/report/protocols.html").read_text(encoding="utf-8")
+    for number, heads in {"6": "group", "7, 8": "other:c40", "9": "raw\\+noise30", "10": "videos"}.items():
+        part = re.search(rf"<h2>{number}\. .*?(?=<h2>|$)", page, re.DOTALL).group()
+        assert re.search(heads, part), number
+        assert "meso4" in part, number  # a row of numbers, not only a head
+
+
 def test_second_run_has_nothing_to_do(finished):
     assert "Nothing to be done" in finished.run("-n")
 

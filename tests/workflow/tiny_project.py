@@ -178,7 +178,8 @@ def tiny_config(folder: Path) -> dict:
             "detectors": [{"name": "meso4", "image_size": 64, "epochs": 1, "batch_size": 8}],
             "trained_on": ["c23"],
         },
-        "evaluation": {"bootstrap": 20},
+        # The run's own manifest stands in for another animator's, and for an imported dataset.
+        "evaluation": {"bootstrap": 20, "datasets": {"other": "results/manifest"}, "robustness": ["noise"]},
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Train detectors on each training set, let them judge every quality, and turn their predictions into numbers."""
+"""Train detectors on each training set, and let them judge every quality."""
 
 DETECTORS = {detector.called: detector for detector in CONFIG.training.detectors}
 DATASETS = CONFIG.evaluation.datasets
@@ -19,15 +19,16 @@ rule train:
         "<benchmarks>/train/{detector}/{trained_on}/seed{seed}.tsv"
     conda:
         "../../envs/torch.yaml"
-    threads: 4
+    threads: 4 * CONFIG.training.gpus
     resources:
-        gpu=GPUS,
+        gpu=GPUS * CONFIG.training.gpus,
         mem_mb=16000,
         runtime=1440,
     params:
         settings=lambda wildcards: DETECTORS[wildcards.detector].model_dump(mode="json"),
         crop=settings_of("crop"),
         tensorboard=CONFIG.training.tensorboard,
+        gpus=CONFIG.training.gpus,
         code=code_digest("training.loop"),
     script:
         "../scripts/train.py"
@@ -64,6 +65,7 @@ rule predict_dataset:
         checkpoint="<results>/detectors/{detector}/{trained_on}/seed{seed}/checkpoint.safetensors",
         frames=lambda wildcards: f"{DATASETS[wildcards.dataset]}/frames.parquet",
         videos=lambda wildcards: f"{DATASETS[wildcards.dataset]}/videos.parquet",
+        trained_videos="<results>/manifest/videos.parquet",
     output:
         table="<results>/detectors/{detector}/{trained_on}/seed{seed}/on_{dataset}.parquet",
     log:
@@ -116,58 +118,3 @@ rule detectors:
     """Every trained detector with its predictions."""
     input:
         predictions("predictions"),
-
-
-rule evaluate:
-    """Accuracy, AUC and the rest at frame and video level, with intervals that respect people."""
-    input:
-        predictions=predictions("predictions"),
-        videos="<results>/manifest/videos.parquet",
-        crops=tables("<results>/crop/source/{shard}.parquet"),
-    output:
-        metrics="<results>/evaluation/metrics.tsv",
-        actions="<results>/evaluation/actions.tsv",
-        pairs="<results>/evaluation/pairs.tsv",
-        groups="<results>/evaluation/groups.tsv",
-    log:
-        "<logs>/evaluate.log",
-    benchmark:
-        "<benchmarks>/evaluate.tsv"
-    conda:
-        "../../envs/torch.yaml"
-    resources:
-        mem_mb=4000,
-        runtime=120,
-    params:
-        settings=settings_of("evaluation"),
-        seed=CONFIG.seed,
-        code=code_digest("evaluation.stage", "evaluation.groups"),
-    script:
-        "../scripts/evaluate.py"
-
-
-rule evaluate_elsewhere:
-    """The same numbers on another dataset (on_NAME), or on disturbed frames (disturbed)."""
-    input:
-        predictions=lambda wildcards: predictions(wildcards.where),
-    output:
-        metrics="<results>/evaluation/{where}/metrics.tsv",
-        actions="<results>/evaluation/{where}/actions.tsv",
-        pairs="<results>/evaluation/{where}/pairs.tsv",
-    log:
-        "<logs>/evaluate_{where}.log",
-    benchmark:
-        "<benchmarks>/evaluate_{where}.tsv"
-    wildcard_constraints:
-        where="disturbed|on_[A-Za-z0-9_-]+",
-    conda:
-        "../../envs/torch.yaml"
-    resources:
-        mem_mb=4000,
-        runtime=120,
-    params:
-        settings=settings_of("evaluation"),
-        seed=CONFIG.seed,
-        code=code_digest("evaluation.stage", "evaluation.groups"),
-    script:
-        "../scripts/evaluate.py"

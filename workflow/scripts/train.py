@@ -1,11 +1,15 @@
 from pathlib import Path
 
 from deepfakemnist.detector_settings import DetectorTraining
+from deepfakemnist.training.launch import in_team
 from deepfakemnist.training.loop import train_detector
-from deepfakemnist.workflow import device_of, stage_script
+from deepfakemnist.workflow import decoders_of, device_of, stage_script
 
 with stage_script(snakemake):
-    train_detector(
+    in_team(
+        train_detector,
+        processes=snakemake.params.gpus,
+        log_file=Path(snakemake.log[0]),
         index=Path(snakemake.input.frames),
         videos=Path(snakemake.input.videos),
         checkpoint=Path(snakemake.output.checkpoint),
@@ -17,6 +21,5 @@ with stage_script(snakemake):
         seed=int(snakemake.wildcards.seed),
         crop=snakemake.params.crop,
         device=device_of(snakemake),
-        # A GPU wants frames decoded beside it; on a CPU the decoding processes would take the network's cores.
-        workers=snakemake.threads - 1 if snakemake.resources.get("gpu") else 0,
+        workers=decoders_of(snakemake, snakemake.params.gpus),
     )

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from deepfakemnist.detector_settings import EvaluationSettings
 from deepfakemnist.evaluation.levels import RUN, read_predictions, video_level
 from deepfakemnist.evaluation.stage import METRICS_COLUMNS, groups_of, measure, with_means
 from deepfakemnist.ids import seed_from
 from deepfakemnist.tables import Row, read_table
+from deepfakemnist.training.sets import choose
 from deepfakemnist.tsv import write_tsv
 
 _KEY = ("detector", "trained_on", "tested_on", "split", "level", "group", "value")
@@ -33,10 +35,10 @@ def evaluate_groups(
 ) -> None:
     """Measure every run on groups of the test videos; columns as in metrics.tsv, with ``group`` and ``value``.
 
-    ``driver``: fakes whose driver also drives fakes of train (seen) or does not (unseen), each against all reals.
-    ``driver_person``: the same of the person who performs. ``animator``: fakes of each, against all reals.
-    ``face_px``, ``sharpness``, ``brightness``: reals and fakes whose source is in the lowest, middle or highest third
-    of the test sources.
+    ``driver``: fakes whose driver also drives fakes that the run was trained on (seen) or does not (unseen), each
+    against all reals. ``driver_person``: the same of the person who performs. ``animator``: fakes of each, against all
+    reals. ``face_px``, ``sharpness``, ``brightness``: reals and fakes whose source is in the lowest, middle or highest
+    third of the test sources.
 
     Args:
         predictions: tables with tables.PREDICTIONS.
@@ -47,7 +49,12 @@ def evaluate_groups(
         seed: of the resamples.
     """
     samples = video_level(read_predictions(predictions))
-    known = _groups(_frame_of([videos]), _frame_of(crops) if crops else None)
+    listed = read_table(videos)
+    measured = _frame_of(crops) if crops else None
+    known = {
+        name: _groups(listed.to_pandas(), choose(listed, "train", name).to_pandas(), measured)
+        for name in pc.unique(samples["trained_on"]).to_pylist()
+    }
     rows: list[Row] = []
     for part in groups_of(samples):
         first = part.slice(0, 1).to_pylist()[0]
@@ -55,7 +62,7 @@ def evaluate_groups(
             continue
         key = {name: first[name] for name in (*RUN, "split")} | {"tested_on": first["quality"], "level": "video"}
         part = part.append_column("row", pa.array(range(part.num_rows)))
-        members = part.select(["row", "video_id", "label"]).to_pandas().merge(known, on="video_id")
+        members = part.select(["row", "video_id", "label"]).to_pandas().merge(known[first["trained_on"]], on="video_id")
         for group, values in _members(members):
             for value, chosen in values:
                 draws = seed_from(seed, first["quality"], group, value)
@@ -63,10 +70,13 @@ def evaluate_groups(
     write_tsv(groups_tsv, GROUPS_COLUMNS, with_means(rows, _KEY))
 
 
-def _groups(videos: pd.DataFrame, crops: pd.DataFrame | None) -> pd.DataFrame:
-    """Return one row per video of test: video_id and a column per group; empty where a video is in none."""
+def _groups(videos: pd.DataFrame, trained: pd.DataFrame, crops: pd.DataFrame | None) -> pd.DataFrame:
+    """Return one row per video of test: video_id and a column per group; empty where a video is in none.
+
+    ``trained`` are the videos of the training set.
+    """
     videos = videos.drop_duplicates("video_id").fillna({"driver_id": "", "driver_person_id": "", "animator": ""})
-    train = videos[(videos["split"] == "train") & (videos["label"] == 1)]
+    train = trained[trained["label"] == 1]
     test = videos[videos["split"] == "test"].copy()
     for name in ("driver", "driver_person"):
         seen = test[f"{name}_id"].isin(train[f"{name}_id"])

@@ -22,10 +22,14 @@ def augment(pixels: Tensor, kind: Augmentation, seed: int) -> Tensor:
     """
     if kind == "none":
         return pixels
-    # torchvision draws from torch's global generator, which dropout in this process uses too.
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    # torchvision draws from torch's global generator, which dropout in this process uses too. torch.manual_seed would
+    # seed those of all devices and, where CUDA has not begun, keep a trace of the stack each time.
+    state = torch.get_rng_state()
+    try:
+        torch.default_generator.manual_seed(seed)
         changed: Tensor = _transforms(kind, pixels.shape[-1])(pixels)
+    finally:
+        torch.set_rng_state(state)
     return changed
 
 

@@ -14,11 +14,10 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms.v2 import functional
 
-from deepfakemnist.detector_settings import Augmentation, Sampling, training_set
+from deepfakemnist.detector_settings import Augmentation, Sampling
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import seed_from
 from deepfakemnist.media.frames import decode_image
-from deepfakemnist.settings import MIXED
 from deepfakemnist.tables import FRAME_INDEX, Row, read_table
 from deepfakemnist.training.augment import augment
 from deepfakemnist.training.frame_reader import BadFrame, FrameReader
@@ -30,13 +29,13 @@ Draw = tuple[int, int]
 
 
 def read_index(index: Path | str, videos: Path | str) -> pa.Table:
-    """Return the index of frames with ``action`` and ``person_id`` of their videos, sorted by shard and row.
+    """Return the index of frames with ``action``, ``person_id`` and ``split_driver`` of their videos, by shard and row.
 
     Raises: ConfigError when a table lacks a column, a frame's video is not in ``videos``, is there twice or has
     another label or split, a person is in more than one split, or a file of frames is missing.
     """
     frames = _read(index, FRAME_INDEX.names)
-    known = _read(videos, ["video_id", "quality", "label", "split", "action", "person_id"])
+    known = _read(videos, ["video_id", "quality", "label", "split", "action", "person_id", "split_driver"])
     splits_of = known.group_by("person_id").aggregate([("split", "count_distinct")])
     if leaking := splits_of.filter(pc.greater(splits_of["split_count_distinct"], 1))["person_id"].to_pylist():
         raise ConfigError(
@@ -66,28 +65,6 @@ def read_index(index: Path | str, videos: Path | str) -> pa.Table:
     return joined.drop_columns(["known", "label_of_video", "split_of_video"]).sort_by(
         [("shard_path", "ascending"), ("shard_row", "ascending")]
     )
-
-
-def choose_frames(frames: pa.Table, split: str, trained_on: str) -> pa.Table:
-    """Return the frames of a split that belong to a training set, see detector_settings.training_set.
-
-    Raises: ConfigError when the index has no such quality or the split no fake of the action.
-    """
-    wanted = training_set(trained_on)
-    chosen = pc.equal(frames["split"], split)
-    qualities = sorted(set(frames["quality"].to_pylist()))
-    if wanted.quality != MIXED:
-        if wanted.quality not in qualities:
-            raise ConfigError(
-                f"trained_on: {wanted.quality!r} has no frames; the index has {', '.join(qualities) or 'none'}"
-            )
-        chosen = pc.and_(chosen, pc.equal(frames["quality"], wanted.quality))
-    action, real = pc.fill_null(frames["action"], ""), pc.equal(frames["label"], 0)
-    if wanted.only is not None:
-        chosen = pc.and_(chosen, pc.or_(real, pc.equal(action, wanted.only)))
-    if wanted.without is not None:
-        chosen = pc.and_(chosen, pc.or_(real, pc.not_equal(action, wanted.without)))
-    return frames.filter(chosen)
 
 
 class FrameDataset(Dataset[tuple[Tensor, Tensor]]):
@@ -150,7 +127,8 @@ class FrameDataset(Dataset[tuple[Tensor, Tensor]]):
             raise BadFrame(f"{FrameReader.describe(name)}: its {len(data)} bytes are no picture ({error})") from error
         if self._change is not None:
             picture = self._change(picture, f"{name['video_id']} {name['frame_index']}")
-        pixels = torch.from_numpy(picture).permute(2, 0, 1).contiguous()
+        # A view, in memory still channels last: mirroring, batches and convolutions are quicker so.
+        pixels = torch.from_numpy(picture).permute(2, 0, 1)
         if pixels.shape[1:] != (self.image_size, self.image_size):
             pixels = functional.resize(pixels, [self.image_size, self.image_size], antialias=True)
         return pixels
@@ -179,12 +157,20 @@ class FrameSampler(Sampler[Draw]):
         seed: of the draws, with ``epoch``, an attribute to be set.
         sampling: class: every frame of the larger class once, those of the smaller as often in turn; action: the same,
             and among the fakes each action as often as any other; natural: every frame once.
+        rank, ranks: of several processes that train together; each draws its part of every batch.
     """
 
     def __init__(
-        self, labels: NDArray[np.int8], actions: Sequence[str], seed: int, sampling: Sampling = "class"
+        self,
+        labels: NDArray[np.int8],
+        actions: Sequence[str],
+        seed: int,
+        sampling: Sampling = "class",
+        rank: int = 0,
+        ranks: int = 1,
     ) -> None:
         self.seed = seed
+        self._rank, self._ranks = rank, ranks
         self.epoch = 0
         real, fake = (np.flatnonzero(labels == label) for label in (0, 1))
         larger = max(len(real), len(fake))
@@ -199,14 +185,16 @@ class FrameSampler(Sampler[Draw]):
             self._parts = [(real, each * len(groups)), *((group, each) for group in groups)]
 
     def __len__(self) -> int:
-        return sum(count for _, count in self._parts)
+        return sum(count for _, count in self._parts) // self._ranks
 
     def __iter__(self) -> Iterator[Draw]:
         random = np.random.default_rng(seed_from(self.seed, "frames", self.epoch))
         rows = np.concatenate([_in_turn(rows, count, random) for rows, count in self._parts])
         random.shuffle(rows)
         seeds = random.integers(0, 2**62, len(rows))
-        return iter(list(zip(rows.tolist(), seeds.tolist(), strict=True)))
+        # Every n-th draw: the batches of all processes together are those that one process would have.
+        mine = slice(self._rank, len(self) * self._ranks, self._ranks)
+        return iter(list(zip(rows[mine].tolist(), seeds[mine].tolist(), strict=True)))
 
 
 def _in_turn(rows: NDArray[np.int64], count: int, random: np.random.Generator) -> NDArray[np.int64]:
@@ -233,12 +221,19 @@ def load(
         drop_last=sampler is not None and len(sampler) > batch_size,
         num_workers=workers,
         persistent_workers=workers > 0 and sampler is not None,
+        collate_fn=_batch,
         pin_memory=torch.cuda.is_available(),
         # A loader draws seeds for its workers. From torch's own generator, that would shift the dropout that follows,
         # by an amount that depends on the number of workers.
         generator=torch.Generator(),
         worker_init_fn=_one_thread,
     )
+
+
+def _batch(samples: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Return pixels (B, ..., 3, S, S), in memory channels last, and labels (B,)."""
+    pixels, labels = zip(*samples, strict=True)
+    return torch.stack([picture.movedim(-3, -1) for picture in pixels]).movedim(-1, -3), torch.stack(labels)
 
 
 def _one_thread(worker: int) -> None:

@@ -30,7 +30,7 @@ from deepfakemnist.ids import seed_from
 from deepfakemnist.tables import Row
 from deepfakemnist.training.card import write_card
 from deepfakemnist.training.checkpoint import CLASSES, ResumeFile, save_checkpoint
-from deepfakemnist.training.data import FrameDataset, FrameSampler, choose_frames, load, read_index
+from deepfakemnist.training.data import FrameDataset, FrameSampler, load, read_index
 from deepfakemnist.training.history import HISTORY_COLUMNS, Events, best_epoch, summary
 from deepfakemnist.training.optimise import (
     MovingAverage,
@@ -39,11 +39,15 @@ from deepfakemnist.training.optimise import (
     peak_learning_rate,
 )
 from deepfakemnist.training.predict import choose_device, logits_of
+from deepfakemnist.training.sets import choose
+from deepfakemnist.training.team import Team, current_team, share_norms
 from deepfakemnist.tsv import write_tsv
 
 log = logging.getLogger(__name__)
 
 _PROGRESS_EVERY_S = 30.0
+#: Share of their start that batch norms may keep; activations' variances are often a thousandth of it.
+_KEPT_OF_START = 1e-3
 
 
 def train_detector(
@@ -65,6 +69,7 @@ def train_detector(
     Best is the highest balanced accuracy over val frames of the same kind, then the lowest loss; test frames are
     never read. Without val frames the last epoch is kept, and the log says so. After each epoch the full state is
     written to ``checkpoint`` + ``.resume``, from which a killed run goes on; the file is removed at the end.
+    Started several times, see training.team, the processes share the work and the first writes the files.
 
     Args:
         index: table with tables.FRAME_INDEX.
@@ -83,21 +88,23 @@ def train_detector(
     Raises: ConfigError when train has no frames, train or val has frames of one class only, the tables do not fit
     together, or training diverges; BadFrame, naming it, for a frame that cannot be read.
     """
-    target = choose_device(device)
+    target, team = choose_device(device), current_team()
     frames = read_index(index, videos)
-    train, val = (choose_frames(frames, split, trained_on) for split in ("train", "val"))
+    train, val = (choose(frames, split, trained_on) for split in ("train", "val"))
     _check_classes(train, val, trained_on)
 
     torch.manual_seed(seed_from(seed, "start"))
     detector = build(settings.name, settings.weights, settings.image_size, settings.dropout).to(target)
     _say_size(detector)
+    share_norms(detector, team, target)
     average = MovingAverage(detector, settings.ema) if settings.ema else None
     judged = average.detector if average else detector
     optimizer = make_optimizer(detector, settings)
-    stepped = torch.compile(detector) if settings.compile else detector
+    stepped = team.stepped(detector, settings.compile)
     dataset = FrameDataset(train, detector.image_size, detector.config.clip_frames, settings.augmentation)
-    sampler = FrameSampler(dataset.labels, train["action"].to_pylist(), seed, settings.sampling)
-    batches = load(dataset, settings.batch_size, workers, sampler)
+    sampler = FrameSampler(dataset.labels, train["action"].to_pylist(), seed, settings.sampling, *team)
+    batches = load(dataset, team.share_of(settings.batch_size), workers, sampler)
+    _say_norms(detector, settings.epochs * len(batches))
     log.info(
         "%s, %s, seed %d: %d train and %d val frames, up to %d epochs of %d steps on %s",
         *(settings.called, trained_on, seed, train.num_rows, val.num_rows, settings.epochs, len(batches), target),
@@ -116,7 +123,7 @@ def train_detector(
         log.info("resuming after epoch %d of %d", len(rows), settings.epochs)
 
     started, epochs_before = time.monotonic(), len(rows)
-    with Events(events) as board:
+    with Events(events if team.leads else None) as board:
         for row in rows:
             board.add(row)
         for epoch in range(len(rows) + 1, settings.epochs + 1):
@@ -124,23 +131,27 @@ def train_detector(
                 log.info("no better epoch on val since %d: training ends", best_epoch(rows))
                 break
             sampler.epoch = epoch
-            torch.manual_seed(seed_from(seed, "dropout", epoch))
-            row = {"epoch": epoch, **_train_epoch(stepped, detector, optimizer, average, batches, settings, epoch)}
-            row |= _validate(judged, val, target, workers)
+            torch.manual_seed(seed_from(seed, "dropout", epoch, *([team.rank] if team.rank else [])))
+            trained = _train_epoch(stepped, detector, optimizer, average, batches, settings, epoch, team)
+            team.agree(detector, judged)
+            row = {"epoch": epoch, **trained, **_validate(judged, val, target, workers, team)}
             rows.append(row)
             board.add(row)
             if best_epoch(rows) == epoch:
                 best = {name: value.clone() for name, value in judged.state_dict().items()}
-            resume.write(
-                {
-                    **{"detector": detector.state_dict(), "optimizer": optimizer.state_dict()},
-                    **{"history": rows, "best": best},
-                    **({"average": judged.state_dict(), "average_steps": average.steps} if average else {}),
-                }
-            )
+            if team.leads:
+                resume.write(
+                    {
+                        **{"detector": detector.state_dict(), "optimizer": optimizer.state_dict()},
+                        **{"history": rows, "best": best},
+                        **({"average": judged.state_dict(), "average_steps": average.steps} if average else {}),
+                    }
+                )
             left = (time.monotonic() - started) / (epoch - epochs_before) * (settings.epochs - epoch)
             log.info("epoch %d/%d: %s; about %.0f s left", epoch, settings.epochs, summary(row), left)
 
+    if not team.leads:
+        return
     chosen = best_epoch(rows)
     if not val.num_rows:
         log.warning("val has no frames: the last epoch, %d, is kept without knowing whether it is the best", chosen)
@@ -160,10 +171,11 @@ def _train_epoch(
     batches: DataLoader[tuple[Tensor, Tensor]],
     settings: DetectorTraining,
     epoch: int,
+    team: Team,
 ) -> Row:
     """Take one step per batch. Returns learning_rate (of the first step), train_loss and train_accuracy.
 
-    ``stepped`` is ``detector``, or it compiled: the same weights behind another forward pass.
+    ``stepped`` is ``detector``, or it compiled or of a team: the same weights behind another forward pass.
     """
     detector.train()
     device = detector.mean.device
@@ -200,23 +212,25 @@ def _train_epoch(
                 "epoch %d/%d, step %d/%d: loss %.4f, %.0f frames/s",
                 *(epoch, settings.epochs, step + 1, steps, loss_sum.item() / seen, seen / (last_report - started)),
             )
-    if not math.isfinite(loss_sum.item()):
+    total_loss, total_right, total_seen = team.total(loss_sum, right, torch.full_like(loss_sum, seen))
+    if not math.isfinite(total_loss):
         raise ConfigError(
-            f"training of {settings.called} diverged: the loss of epoch {epoch} is {loss_sum.item()}; lower its "
+            f"training of {settings.called} diverged: the loss of epoch {epoch} is {total_loss}; lower its "
             f"learning_rate, now {peak}"
         )
     return {
         "learning_rate": peak * learning_rate_factor((epoch - 1) * steps, steps, settings),
-        "train_loss": loss_sum.item() / seen,
-        "train_accuracy": right.item() / seen,
+        "train_loss": total_loss / total_seen,
+        "train_accuracy": total_right / total_seen,
     }
 
 
-def _validate(detector: Detector, val: pa.Table, device: torch.device, workers: int) -> Row:
+def _validate(detector: Detector, val: pa.Table, device: torch.device, workers: int, team: Team) -> Row:
     """Return val_loss (mean of both classes' means), val_balanced_accuracy and val_auc; None without val frames."""
     if not val.num_rows:
         return {"val_loss": None, "val_balanced_accuracy": None, "val_auc": None}
-    logits = logits_of(detector, val, device, workers).astype(np.float64)
+    mine = team.rows_of(val["video_id"].to_pylist())
+    logits = team.joined(logits_of(detector, val.take(mine), device, workers), mine).astype(np.float64)
     labels = val["label"].to_numpy()
     losses = np.logaddexp(0.0, np.where(labels == 1, -logits, logits))
     scores = 1.0 / (1.0 + np.exp(-logits))
@@ -248,6 +262,18 @@ def _say_size(detector: Detector) -> None:
     published = detector.config.input_size
     if detector.image_size != published:
         log.warning("%s was published for %d pixels, not %d", detector.config.name, published, detector.image_size)
+
+
+def _say_norms(detector: Detector, steps: int) -> None:
+    """Warn of trainings so short that batch norms still hold part of their start: MesoNet's, as Keras's, are slow."""
+    momenta = [layer.momentum for layer in detector.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    kept = max(((1.0 - momentum) ** steps for momentum in momenta if momentum), default=0.0)
+    if kept > _KEPT_OF_START:
+        log.warning(
+            "%s: after all %d steps its batch norms keep %.2g of their start, and scores on val and test, which use "
+            "them, may lag far behind training; more epochs or smaller batches help",
+            *(detector.config.name, steps, kept),
+        )
 
 
 def _data_facts(train: pa.Table, val: pa.Table) -> dict[str, int]:

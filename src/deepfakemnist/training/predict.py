@@ -43,6 +43,7 @@ def predict(
     device: str = "auto",
     workers: int = 0,
     dataset: str | None = None,
+    trained_videos: Path | str | None = None,
 ) -> None:
     """Write tables.PREDICTIONS for every val and test frame at every quality, whatever the detector was trained on.
 
@@ -57,6 +58,8 @@ def predict(
         device: auto, cpu or cuda.
         workers: processes that decode frames; 0 decodes in this one.
         dataset: name of another dataset that the tables are of; stands before its qualities, as in ``other:c23``.
+        trained_videos: tables.VIDEOS of the dataset the detector was trained on; its people of train are left out
+            of the other one, and the log says how many they were.
 
     Raises: ConfigError for tables that do not fit together or have no val or test frames, and for a file that is no
     checkpoint; BadFrame, naming it, for a frame that cannot be read.
@@ -65,15 +68,26 @@ def predict(
     trained = load_checkpoint(checkpoint, target)
     frames = read_index(index, videos)
     frames = frames.filter(pc.is_in(frames["split"], pa.array(["val", "test"])))
+    others = videos_without_frames(videos, frames)
+    if trained_videos is not None:
+        known = _people_trained_on(trained_videos)
+        shared = pc.is_in(frames["person_id"], pa.array(sorted(known), pa.string()))
+        if lost := len(pc.unique(frames.filter(shared)["person_id"])):
+            log.warning("%d people of %s were trained on under the same id; they are left out", lost, dataset)
+        frames = frames.filter(pc.invert(shared))
+        others = [row for row in others if row["person_id"] not in known]
     if not frames.num_rows:
         raise ConfigError(f"{index} has no frames in val or test; give people to them (plan.test_fraction)")
     logits = logits_of(trained.detector, frames, target, workers)
-    others = videos_without_frames(videos, frames)
     if dataset is not None:
         others = [{**row, "quality": f"{dataset}:{row['quality']}"} for row in others]
         names = pa.array([f"{dataset}:{quality}" for quality in frames["quality"].to_pylist()])
         frames = frames.set_column(frames.schema.get_field_index("quality"), "quality", names)
     write_predictions(table, trained, frames, logits, others)
+
+
+def _people_trained_on(videos: Path | str) -> set[str]:
+    return {row["person_id"] for row in read_rows(videos, ("person_id", "split")) if row["split"] == "train"}
 
 
 def videos_without_frames(videos: Path | str, frames: pa.Table) -> list[Row]:

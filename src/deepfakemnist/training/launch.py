@@ -1,0 +1,65 @@
+"""Starts several processes that train together, and what each does first, see training.team."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, record
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+from deepfakemnist.errors import ConfigError
+from deepfakemnist.training.predict import choose_device
+
+#: How long the others wait while one process reads tables or writes a checkpoint.
+_PATIENCE = timedelta(hours=2)
+
+
+def in_team(work: Callable[..., None], processes: int, log_file: Path | str | None = None, **arguments: Any) -> None:
+    """Do work in several processes on this machine, as ``torchrun --nproc-per-node`` does; with one, in this process.
+
+    Args:
+        work: an importable function, called with ``arguments``; one of them is ``device``.
+        processes: how many; on GPUs each takes one of its own.
+        log_file: what the first process adds its log to; the others say warnings only.
+        arguments: what can be pickled.
+
+    Raises: ConfigError when a process ends with an error, or there are not enough GPUs.
+    """
+    if processes == 1:
+        work(**arguments)
+        return
+    if choose_device(arguments["device"]).type == "cuda" and torch.cuda.device_count() < processes:
+        raise ConfigError(f"training.gpus is {processes}, but this machine shows {torch.cuda.device_count()} GPUs")
+    config = LaunchConfig(
+        min_nodes=1, max_nodes=1, nproc_per_node=processes, max_restarts=0, monitor_interval=0.2,
+        rdzv_backend="c10d", rdzv_endpoint="localhost:0", run_id=f"deepfakemnist-{os.getpid()}",
+    )  # fmt: skip
+    try:
+        elastic_launch(config, as_member)(work, log_file, arguments)
+    except ChildFailedError as error:
+        _, failure = error.get_first_failure()
+        raise ConfigError(f"process {failure.local_rank} of {processes} ended: {failure.message}") from error
+
+
+@record
+def as_member(work: Callable[..., None], log_file: Path | str | None, arguments: dict[str, Any]) -> None:
+    """Join the processes that torchrun or in_team started, and do the work; arguments as for in_team."""
+    rank = int(os.environ["RANK"])
+    handler = logging.FileHandler(log_file) if log_file and rank == 0 else logging.StreamHandler()
+    form = "%(asctime)s %(levelname)s %(message)s"
+    logging.basicConfig(level=logging.INFO if rank == 0 else logging.WARNING, format=form, handlers=[handler])
+    device = choose_device(arguments["device"])
+    if device.type == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+    try:
+        work(**arguments)
+    finally:
+        distributed.destroy_process_group()

@@ -1,0 +1,56 @@
+"""Turn predictions into numbers: on the run's own test clips, on other datasets, on disturbed frames."""
+
+
+rule evaluate:
+    """Accuracy, AUC and the rest at frame and video level, with intervals that respect people."""
+    input:
+        predictions=predictions("predictions"),
+        videos="<results>/manifest/videos.parquet",
+        crops=tables("<results>/crop/source/{shard}.parquet"),
+    output:
+        metrics="<results>/evaluation/metrics.tsv",
+        actions="<results>/evaluation/actions.tsv",
+        pairs="<results>/evaluation/pairs.tsv",
+        groups="<results>/evaluation/groups.tsv",
+    log:
+        "<logs>/evaluate.log",
+    benchmark:
+        "<benchmarks>/evaluate.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        settings=settings_of("evaluation"),
+        seed=CONFIG.seed,
+        code=code_digest("evaluation.stage", "evaluation.groups"),
+    script:
+        "../scripts/evaluate.py"
+
+
+rule evaluate_elsewhere:
+    """The same numbers on another dataset (on_NAME), or on disturbed frames (disturbed)."""
+    input:
+        predictions=lambda wildcards: predictions(wildcards.where),
+    output:
+        metrics="<results>/evaluation/{where}/metrics.tsv",
+        actions="<results>/evaluation/{where}/actions.tsv",
+        pairs="<results>/evaluation/{where}/pairs.tsv",
+    log:
+        "<logs>/evaluate_{where}.log",
+    benchmark:
+        "<benchmarks>/evaluate_{where}.tsv"
+    wildcard_constraints:
+        where="disturbed|on_[A-Za-z0-9_-]+",
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        settings=settings_of("evaluation"),
+        seed=CONFIG.seed,
+        code=code_digest("evaluation.stage", "evaluation.groups"),
+    script:
+        "../scripts/evaluate.py"
