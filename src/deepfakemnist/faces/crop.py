@@ -165,7 +165,7 @@ def choose_part(footage: Footage, cuts: Sequence[Cut]) -> tuple[range, Track]:
 def cut_out(footage: Footage, part: range, boxes: Sequence[CropBox], size: int) -> Iterator[np.ndarray]:
     """Yield the crops of a part, one per frame."""
     begin = 0
-    for picture, times in footage.pictures():
+    for picture, times in footage.pictures(part, boxes):
         wanted = range(max(begin, part.start), min(begin + times, part.stop))
         crop: np.ndarray | None = None
         for frame in wanted:
