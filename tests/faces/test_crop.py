@@ -137,6 +137,7 @@ def test_gates_name_figure_and_limit(tmp_path: Path) -> None:
     assert row["interpolated"] == 0 and row["yaw_range"] < 1 and row["padded"] == 0
     for settings, reason in (
         ({"min_sharpness": row["sharpness"] + 1}, "blurred"),
+        ({"min_track_score": 0.999}, "uncertain_face"),
         ({"min_brightness": 200}, "too_dark"),
         ({"max_brightness": 50}, "too_bright"),
     ):

@@ -54,7 +54,8 @@ def crop_shard(
         max_failed_fraction: see :func:`deepfakemnist.shards.run_shard`.
 
     Reasons beside those of reading a video: rejected with too_short, no_face, face_lost, face_too_small, off_frame,
-    no_box, not_square, box_guessed, turns_too_far, blurred, too_dark or too_bright; failed with source_changed.
+    no_box, not_square, box_guessed, uncertain_face, turns_too_far, blurred, too_dark or too_bright; failed with
+    source_changed.
     """
     find_ffmpeg(ffmpeg)  # complain before the first video
     detector = FaceDetector(settings.min_score, settings.detect_max_side)
