@@ -153,6 +153,7 @@ class CropSettings(Settings):
     max_interpolated: Fraction = Field(
         0.5, description="share of frames whose box may be a guess because the face was not found around them"
     )
+    min_track_score: Fraction = Field(0.0, description="mean YuNet score of the tracked face, from min_score to 1")
     min_sharpness: float = Field(0.0, ge=0.0, description="median variance of the Laplacian; blurred clips have few")
     min_brightness: float = Field(0.0, ge=0.0, le=255.0, description="mean luma of the crop, 0..255")
     max_brightness: float = Field(255.0, ge=0.0, le=255.0, description="mean luma of the crop, 0..255")

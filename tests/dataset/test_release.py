@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import hashlib
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,9 +16,11 @@ from small_dataset import make_dataset
 from deepfakemnist.dataset.changelog import compare
 from deepfakemnist.dataset.check import check_dataset
 from deepfakemnist.dataset.croissant import validate
+from deepfakemnist.dataset.exclusions import NotLeftOutError, write_proof
 from deepfakemnist.dataset.release import write_release
 from deepfakemnist.dataset_settings import Creator, Quality, ReleaseSettings
 from deepfakemnist.errors import ConfigError
+from deepfakemnist.sources.exclusions import Exclusions
 from deepfakemnist.tables import read_rows
 
 ONE = {"c23": Quality(crf=23, preset="ultrafast")}
@@ -42,8 +46,8 @@ def in_run(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(run)
 
 
-def release(out: Path, **changes) -> Path:
-    return write_release(Path("results/manifest"), out, SETTINGS.model_copy(update=changes))
+def release(out: Path, exclude: Path | None = None, **changes) -> Path:
+    return write_release(Path("results/manifest"), out, SETTINGS.model_copy(update=changes), exclude)
 
 
 def files(folder: Path) -> set[str]:
@@ -91,6 +95,25 @@ def test_whoever_is_named_is_left_out_with_all_that_was_made_of_them(tmp_path: P
     kept = {row["video_id"] for path in out.glob("frames/*/*.parquet") for row in read_rows(path)}
     assert kept == {"s0", "s3", "s3@nod-d1"}
     assert "5 videos were left out" in (out / "README.md").read_text()
+    proof = json.loads((out / "EXCLUSIONS.json").read_text())
+    assert proof["lists_sha256"] == [hashlib.sha256((tmp_path / "out.tsv").read_bytes()).hexdigest()]
+    assert (proof["videos_left_out"], proof["violations"], proof["checked"]["videos"]) == (5, 0, 3)
+    assert "EXCLUSIONS.json" in (out / "SHA256SUMS").read_text()
+
+
+def test_the_runs_own_list_holds_for_the_release_too(tmp_path: Path) -> None:
+    """Somebody who asked to be taken out after the run is not handed on; a folder that has them is refused."""
+    (tmp_path / "late.tsv").write_text("person_id\treason\np3\tasked yesterday\n")
+    out = release(tmp_path / "out", exclude=tmp_path / "late.tsv")
+    assert {row["person_id"] for row in read_rows(out / "manifest/videos.parquet")} == {"p0", "p1", "p2"}
+    with pytest.raises(NotLeftOutError) as caught:
+        write_proof(out, Exclusions({"s0": "late"}, {"p1": ""}), [], 0)
+    for line in (
+        "videos: video_id s0: late",
+        "videos: person_id p1: no reason given",
+        "stored_frames: video_id s0: late",
+    ):
+        assert line in str(caught.value)
 
 
 def test_licences(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from deepfakemnist.faces.detect import FaceDetector
 from deepfakemnist.faces.policies import CropBox, ff_1_3, square_track, vox_metadata
 from deepfakemnist.media.decode import read_clip, read_frames
 from deepfakemnist.media.encode import write_working_clip
+from deepfakemnist.media.ffmpeg import find_ffmpeg, frames_input, run_graph
 from deepfakemnist.media.picture import Picture
 from deepfakemnist.media.probe import probe
 from deepfakemnist.settings import CropSettings
@@ -48,6 +49,11 @@ def ingest(folder: Path, clips: dict[str, list[np.ndarray]], **changes: Any) -> 
         rows.append({**named, **probe(path), "status": "ok", "reason": "", "detail": "", **changes})
     write_table(rows, folder / "ingested.parquet", INGESTED)
     return folder / "ingested.parquet"
+
+
+def file_row(video_id: str, path: Path, **changes: Any) -> Row:
+    named = {"video_id": video_id, "role": "source", "person_id": video_id, "action": "", "path": str(path)}
+    return {**named, **changes, **probe(path), "status": "ok", "reason": "", "detail": ""}
 
 
 def crop(folder: Path, table: Path, **settings: Any) -> dict[str, Row]:
@@ -131,6 +137,7 @@ def test_gates_name_figure_and_limit(tmp_path: Path) -> None:
     assert row["interpolated"] == 0 and row["yaw_range"] < 1 and row["padded"] == 0
     for settings, reason in (
         ({"min_sharpness": row["sharpness"] + 1}, "blurred"),
+        ({"min_track_score": 0.999}, "uncertain_face"),
         ({"min_brightness": 200}, "too_dark"),
         ({"max_brightness": 50}, "too_bright"),
     ):
@@ -164,6 +171,35 @@ def test_what_does_not_fit_into_memory_is_decoded_again(tmp_path: Path, monkeypa
     once = crop(tmp_path, table)["v"]
     monkeypatch.setattr(footage, "_KEPT_BYTES", 10 * WIDTH * HEIGHT)
     assert crop(tmp_path, table)["v"] == once
+
+
+def test_who_leaves_what_was_kept_of_the_pictures_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the surroundings of the face are kept; the crop is the same as with all of every picture."""
+    reads: list[str] = []
+    read = footage.read_pictures
+    monkeypatch.setattr(footage, "read_pictures", lambda path, **words: reads.append(path) or read(path, **words))
+    scenes = {}
+    for name, step in (("stays", 1), ("walks", 9)):
+        scenes[name] = [np.full((480, 960, 3), 100, np.uint8) for _ in range(36)]
+        for number, scene in enumerate(scenes[name]):
+            scene[100:360, 100 + step * number :][:, :260] = PORTRAIT
+    words = {"vcodec": "libx264", "qp": 0, "preset": "ultrafast", "pix_fmt": "yuv420p"}
+    paths = {name: tmp_path / f"{name}.mp4" for name in scenes}
+    for name, frames in scenes.items():
+        graph = frames_input(960, 480, 25).output(str(paths[name]), **words)
+        run_graph(graph, find_ffmpeg(), frames)
+    write_table([file_row(*item) for item in paths.items()], tmp_path / "i.parquet", INGESTED)
+    kept = crop(tmp_path, tmp_path / "i.parquet", max_padding=0.5)
+    assert {row["status"] for row in kept.values()} == {"ok"}
+    assert [Path(path).stem for path in reads] == ["stays", "walks", "walks"]
+    monkeypatch.setattr(Picture, "near", lambda picture, *_: picture)
+    assert (
+        crop(tmp_path, tmp_path / "i.parquet", max_padding=0.5, min_score=0.6999)["walks"]["pixels_sha256"]
+        == (kept["walks"]["pixels_sha256"])
+    )
+    assert len(reads) == 5
 
 
 def test_only_the_wanted_segment(tmp_path: Path) -> None:
@@ -269,19 +305,11 @@ class TestCut:
         assert np.abs(CropBox(0, 0, 128, 256).cut(self.picture, 64) - expected).max() <= 0.5
 
 
-def real_rows(folder: Path, *names: str, **changes: Any) -> list[Row]:
-    rows = []
-    for name in names:
-        path = folder / "real" / "videos" / f"{name}.mp4"
-        named = {"video_id": name, "role": "source", "person_id": name, "action": "", "path": str(path)}
-        rows.append({**named, **changes, **probe(path), "status": "ok", "reason": "", "detail": ""})
-    return rows
-
-
 @pytest.mark.real
 def test_real_clips(tmp_path: Path, real_data: Path) -> None:
     """Uneven times, 720p at 30 fps and a small webcam picture give faces in the middle of 256x256 at 25 fps."""
-    rows = real_rows(real_data, "vr-1", "lp-s18", "clm-cap12", start_s=2.5, end_s=3.7)
+    names = ("vr-1", "lp-s18", "clm-cap12")
+    rows = [file_row(name, real_data / f"real/videos/{name}.mp4", start_s=2.5, end_s=3.7) for name in names]
     write_table(rows, tmp_path / "ingested.parquet", INGESTED)
     for row in crop(tmp_path, tmp_path / "ingested.parquet").values():
         assert (row["status"], row["frames"]) == ("ok", 30)
@@ -301,9 +329,7 @@ def test_real_clips_joined_are_taken_apart(tmp_path: Path, real_data: Path) -> N
         for frame in read_frames(real_data / "real" / "videos" / f"{name}.mp4", fps=25, end_s=end)
     ]
     path = write_working_clip(tmp_path / "two.mp4", frames, 25).path
-    named = {"video_id": "two", "role": "source", "person_id": "p", "action": "", "path": str(path)}
-    row = {**named, **probe(path), "status": "ok", "reason": "", "detail": ""}
-    write_table([row], tmp_path / "ingested.parquet", INGESTED)
+    write_table([file_row("two", path)], tmp_path / "ingested.parquet", INGESTED)
     cut = crop(tmp_path, tmp_path / "ingested.parquet")["two"]
     assert (cut["frames"], cut["dropped_frames"], cut["kept_from_s"]) == (50, 30, 1.2)
     assert json.loads(cut["cuts"]) == [{"time_s": 1.2, "what": "shot"}]

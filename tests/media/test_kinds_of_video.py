@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import Colorspace, Interpolation
 from made_clips import numbers, ramp
 from skimage.data import astronaut
 
@@ -159,6 +160,39 @@ def test_a_region_has_the_pixels_of_the_whole_picture(pix_fmt: str, size: tuple[
         assert np.array_equal(picture.region(left, top, wide, high), whole[top : top + high, left : left + wide])
     with pytest.raises(ValueError, match=f"is not inside {width}x{height}"):
         picture.region(-1, 0, 5, 5)
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuvj422p", "yuv444p"])
+def test_what_is_kept_of_a_picture_has_its_pixels(pix_fmt: str) -> None:
+    """A part asked of the kept surroundings is that of the whole picture; what is not there is said not to be."""
+    noise = np.random.default_rng(4).integers(0, 256, (320, 480, 3), dtype=np.uint8)
+    frame = av.VideoFrame.from_ndarray(noise, "rgb24").reformat(format=pix_fmt)
+    whole = Picture(frame)
+    kept = whole.near(150, 90, 200, 130)  # becomes 128, 64 to 384, 256
+    assert (kept.width, kept.height) == (480, 320) and kept.nbytes < 0.4 * whole.nbytes
+    for box in ((150, 90, 200, 130), (144, 80, 96, 64), (161, 93, 33, 47)):
+        assert kept.holds(*box) and whole.holds(*box)
+        assert np.array_equal(kept.region(*box), whole.region(*box))
+        assert np.array_equal(kept.scaled_region(*box, 48), whole.scaled_region(*box, 48))
+    assert not kept.holds(120, 90, 40, 40) and not kept.holds(300, 90, 80, 40)
+    corner = whole.near(-40, 200, 200, 200)
+    assert corner.holds(-20, 230, 100, 110) and not corner.holds(0, 180, 50, 50)
+    # nothing to gain, or nothing that can be cut
+    assert whole.near(0, 0, 480, 300) is whole
+    grey = Picture(frame.reformat(format="gray"))
+    assert grey.near(150, 90, 200, 130) is grey and grey.holds(0, 0, 480, 320)
+
+
+@pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuvj420p", "yuv422p", "yuv444p", "gbrp"])
+def test_colours_by_planes_are_those_of_ffmpeg(pix_fmt: str) -> None:
+    """RGB by planes is what ffmpeg makes of its path to packed RGB, also where values leave the allowed range."""
+    stored = av.VideoFrame(96, 80, pix_fmt)
+    random = np.random.default_rng(5)
+    for plane in stored.planes:
+        plane.update(random.bytes(plane.buffer_size))
+    exact = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT | Interpolation.FULL_CHR_H_INT
+    packed = stored.reformat(format="rgb24", interpolation=exact, src_colorspace=Colorspace.SMPTE170M)
+    assert np.array_equal(Picture(stored).rgb(), packed.to_ndarray())
 
 
 def test_scaled_as_stored_is_scaled_as_seen() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import struct
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -85,6 +86,35 @@ class TestBroken:
         path.write_bytes(data[: int(len(data) * share)])
         assert reason(path) == ("Failed", "truncated")
 
+    @pytest.mark.parametrize("lost", [1, 400, 3000])
+    def test_a_matroska_file_without_its_end(self, noisy: Callable[..., Path], lost: int) -> None:
+        """Some frames short of its end it plays like a whole one; its header says how long it should be."""
+        path = noisy("cut.mkv", "-an")
+        path.write_bytes(path.read_bytes()[:-lost])
+        assert reason(path) == ("Failed", "truncated")
+
+    def test_a_stream_that_was_never_finished_states_no_length(self, noisy: Callable[..., Path]) -> None:
+        assert probe(noisy("live.mkv", "-f", "matroska", "-live", "1"))["frames"] == 50
+
+    @pytest.mark.parametrize(("box", "at", "value"), [(b"stts", 12, 60), (b"stsz", 16 + 4 * 30, 0)])
+    def test_fewer_frames_than_the_container_says(
+        self, noisy: Callable[..., Path], box: bytes, at: int, value: int
+    ) -> None:
+        """The index counts 60 where 50 are, or a frame in it has no bytes; decoders return what is there."""
+        path = noisy("few.mp4", "-an")
+        data = bytearray(path.read_bytes())
+        struct.pack_into(">I", data, data.find(box) + at, value)
+        path.write_bytes(data)
+        assert reason(path) == ("Failed", "corrupt")
+
+    def test_more_time_than_frames(self, noisy: Callable[..., Path]) -> None:
+        path = noisy("long.avi")
+        data = bytearray(path.read_bytes())
+        struct.pack_into("<I", data, data.find(b"strh") + 40, 60)
+        struct.pack_into("<I", data, data.find(b"avih") + 24, 60)
+        path.write_bytes(data)
+        assert reason(path) == ("Failed", "truncated")
+
     @pytest.mark.parametrize("name", ["bad.mp4", "bad.mkv"])
     def test_damaged_in_the_middle(self, noisy: Callable[..., Path], name: str) -> None:
         path = noisy(name)
@@ -163,6 +193,15 @@ class TestWhole:
         """An edit list hides frames before the cut; that is not damage."""
         path = run_ffmpeg("-ss", "0.6", "-i", noisy("long.mp4"), "-c", "copy", tmp_path / "trimmed.mp4")
         assert probe(path)["frames"] == 35
+
+    @pytest.mark.parametrize(("length", "begin", "left"), [(1000, 0, 25), (1000, 12800, 25), (600, 15360, 15)])
+    def test_trimmed_by_an_edit_list(self, noisy: Callable[..., Path], length: int, begin: int, left: int) -> None:
+        """A telephone's trim keeps all samples and shows some; those that it hides are not missing."""
+        path = noisy("edited.mp4", "-an")
+        data = bytearray(path.read_bytes())
+        struct.pack_into(">II", data, data.find(b"elst") + 12, length, begin)
+        path.write_bytes(data)
+        assert probe(path)["frames"] == left
 
     @pytest.mark.parametrize("degrees", [90, 180, 270])
     def test_rotated(self, run_ffmpeg: Run, tmp_path: Path, moving: np.ndarray, degrees: int) -> None:

@@ -44,11 +44,20 @@ def test_a_release_can_prove_that_the_list_was_honoured(tmp_path: Path) -> None:
     assert listed.violations([{**fake, "driver_person_id": "bob"}]) == ["driver_person_id bob: no reason given"]
 
 
+def test_a_published_video_takes_out_all_its_segments(tmp_path: Path) -> None:
+    """Takedowns name the video, ids name a segment of it; a fake is made of both its halves."""
+    listed = read_exclusions(write(tmp_path / "x.tsv", "video_id\treason\n-7w0_IB\tgone\nid9#zz#1#2\t\n"))
+    segments = [{"video_id": f"id1#{video}#000010#000090"} for video in ("-7w0_IB", "7w0_IB")]
+    assert listed.violations(segments) == ["video_id id1#-7w0_IB#000010#000090: gone"]
+    assert len(listed.violations([{"video_id": "a@id2#-7w0_IB#1#2"}, {"fake_id": "id9#zz#1#2@d"}])) == 2
+    assert listed.violations([{"video_id": "id9#zz#1#3"}, {"source_id": None}]) == []
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("name\nx\n", r"line 1: the header has \['name'\]"),
-        ("video_id\tperson_id\na\tb\n", "line 2: name a video_id or a person_id, one of them"),
+        ("name\nx\n", r"line 1: the columns are video_id, person_id, reason, not name"),
+        ("video_id\tperson_id\n../a\t\n", r"line 2: id '../a' is not allowed"),
         ("video_id\tperson_id\treason\na\t\tok\n\t\tx\n", "line 3"),
     ],
 )

@@ -6,7 +6,11 @@ rule write_release:
     input:
         videos="<results>/manifest/videos.parquet",
         frames="<results>/manifest/frames.parquet",
-        exclusions=CONFIG.release.exclusions or [],
+        exclusions=[
+            path
+            for path in (CONFIG.release.exclusions, CONFIG.sources.exclude)
+            if path
+        ],
     output:
         # The last file written: the folder appears whole or not at all.
         sums=f"<results>/release/{CONFIG.release.version}/SHA256SUMS",
@@ -21,6 +25,7 @@ rule write_release:
         runtime=240,
     params:
         settings=settings_of("release"),
+        exclude=CONFIG.sources.exclude,
         code=code_digest("dataset.release"),
     script:
         "../scripts/release.py"

@@ -9,4 +9,5 @@ with stage_script(snakemake):
         manifest=Path(snakemake.input.videos).parent,
         out=Path(snakemake.output.sums).parent,
         settings=ReleaseSettings(**snakemake.params.settings),
+        exclude=snakemake.params.exclude,
     )

@@ -5,6 +5,7 @@
 frames/<kind>/<shard>.parquet
 manifest/videos.parquet  frames.parquet  pairs.parquet
 README.md  CITATION.cff  CHANGELOG.md  LICENCES.tsv  croissant.json  SHA256SUMS
+EXCLUSIONS.json where a list of exclusions was given
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import pyarrow.parquet as pq
 from deepfakemnist.dataset.card import citation, describe, write_card
 from deepfakemnist.dataset.changelog import changelog
 from deepfakemnist.dataset.croissant import write_croissant
-from deepfakemnist.dataset.exclusions import leave_out, read_exclusions
+from deepfakemnist.dataset.exclusions import leave_out, read_lists, write_proof
 from deepfakemnist.dataset.pairs import pair_rows
 from deepfakemnist.dataset_settings import ReleaseSettings
 from deepfakemnist.errors import ConfigError
@@ -38,13 +39,14 @@ log = logging.getLogger(__name__)
 ACTION_FOLDER = {"embarrassment": "embarrass", "surprise": "surpise"}
 
 
-def write_release(manifest: Path, out: Path, settings: ReleaseSettings) -> Path:
+def write_release(manifest: Path, out: Path, settings: ReleaseSettings, exclude: Path | None = None) -> Path:
     """Write a release of a finished dataset, whole or not at all.
 
     Args:
         manifest: folder with videos.parquet and frames.parquet; their paths start at the working directory.
         out: folder to write; an earlier one of that name is replaced.
         settings: what goes in, and what is said of it.
+        exclude: the run's own list of what it must not use: what was added to it later must not be released either.
 
     Returns: ``out``.
 
@@ -56,7 +58,9 @@ def write_release(manifest: Path, out: Path, settings: ReleaseSettings) -> Path:
         if unknown := sorted(set(settings.qualities) - set(there)):
             raise ConfigError(f"release.qualities names {unknown}; the dataset has {there}")
         videos = [row for row in videos if row["quality"] in settings.qualities]
-    kept, left_out = leave_out(videos, read_exclusions(settings.exclusions), settings.require_licence)
+    lists = [path for path in (settings.exclusions, exclude) if path is not None]
+    exclusions = read_lists(lists)
+    kept, left_out = leave_out(videos, exclusions, settings.require_licence)
     if not kept:
         raise ConfigError("release: nothing is left to release; see exclusions, qualities and require_licence")
     # The fake's own folder is beside: links need one file system, and a release that fails leaves nothing behind.
@@ -64,6 +68,9 @@ def write_release(manifest: Path, out: Path, settings: ReleaseSettings) -> Path:
     shutil.rmtree(part, ignore_errors=True)
     try:
         _fill(part, manifest, kept, left_out, settings)
+        if lists:
+            write_proof(part, exclusions, lists, left_out)
+        _write_sums(part, {_place(row): row["sha256"] for row in kept if row["sha256"]})
         shutil.rmtree(out, ignore_errors=True)
         part.rename(out)
     finally:
@@ -86,7 +93,6 @@ def _fill(part: Path, manifest: Path, kept: list[Row], left_out: int, settings: 
     (part / "CITATION.cff").write_text(citation(settings), encoding="utf-8")
     write_card(part / "README.md", rows, left_out, settings)
     write_croissant(part, settings, describe(rows))
-    _write_sums(part, {row["path"]: row["sha256"] for row in rows if row["sha256"]})
 
 
 def _place(row: Row) -> str:

@@ -54,7 +54,8 @@ def crop_shard(
         max_failed_fraction: see :func:`deepfakemnist.shards.run_shard`.
 
     Reasons beside those of reading a video: rejected with too_short, no_face, face_lost, face_too_small, off_frame,
-    no_box, not_square, box_guessed, turns_too_far, blurred, too_dark or too_bright; failed with source_changed.
+    no_box, not_square, box_guessed, uncertain_face, turns_too_far, blurred, too_dark or too_bright; failed with
+    source_changed.
     """
     find_ffmpeg(ffmpeg)  # complain before the first video
     detector = FaceDetector(settings.min_score, settings.detect_max_side)
@@ -165,7 +166,7 @@ def choose_part(footage: Footage, cuts: Sequence[Cut]) -> tuple[range, Track]:
 def cut_out(footage: Footage, part: range, boxes: Sequence[CropBox], size: int) -> Iterator[np.ndarray]:
     """Yield the crops of a part, one per frame."""
     begin = 0
-    for picture, times in footage.pictures():
+    for picture, times in footage.pictures(part, boxes):
         wanted = range(max(begin, part.start), min(begin + times, part.stop))
         crop: np.ndarray | None = None
         for frame in wanted:

@@ -1,18 +1,21 @@
 """One reading of a video: its pictures as far as memory allows, the faces in some of them, and where it is cut.
 
-A video is decoded once where its pictures fit into memory as they are stored (11 minutes of 256×256, 30 seconds of
-720p), because the crop's box is known only after the last look. What does not fit is decoded a second time.
+The crop's box is known only after the last look, so pictures wait in memory as they are stored, and of large ones only
+the surroundings of the faces seen so far. What does not fit (30 seconds of whole 720p pictures do), or leaves those
+surroundings, is decoded a second time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 
 import numpy as np
 
 from deepfakemnist.errors import Rejected
 from deepfakemnist.faces.detect import Face, FaceDetector
+from deepfakemnist.faces.policies import CropBox
 from deepfakemnist.faces.shots import Cut, face_patch, find_cuts, step, thumbnail
 from deepfakemnist.faces.track import Track, main_track, track_faces
 from deepfakemnist.media.decode import read_pictures
@@ -45,9 +48,14 @@ class Footage:
     steps: list[float] = field(default_factory=list)
     _kept: list[tuple[Picture, int]] | None = None
 
-    def pictures(self) -> Iterator[tuple[Picture, int]]:
-        """Yield each picture with the number of frames it stands for; their sum is ``frames``."""
-        if self._kept is not None:
+    def pictures(self, part: range, boxes: Sequence[CropBox]) -> Iterator[tuple[Picture, int]]:
+        """Yield each picture with the number of frames it stands for; their sum is ``frames``.
+
+        Args:
+            part: frames of which something is wanted.
+            boxes: what is wanted of each of them.
+        """
+        if self._kept is not None and _all_held(self._kept, part, boxes):
             yield from self._kept
         else:
             yield from _read(self.row, self.settings)
@@ -82,6 +90,7 @@ def read_footage(row: Row, settings: CropSettings, detector: FaceDetector) -> Fo
     """
     footage, kept, stored = Footage(row, settings), list[tuple[Picture, int]](), 0
     last: np.ndarray | None = None
+    surroundings = _Surroundings(row, settings)
     for picture, times in _read(row, settings):
         footage.width, footage.height = picture.width, picture.height
         now = thumbnail(picture.grey())
@@ -91,12 +100,14 @@ def read_footage(row: Row, settings: CropSettings, detector: FaceDetector) -> Fo
         if first < footage.frames + times:  # one of the frames that are looked at
             faces, small = detector.look(picture)
             faces = _within(faces, row, first / settings.fps)
+            surroundings.add([face.box for face in faces])
             shrink = np.array([small.shape[1] / picture.width, small.shape[0] / picture.height])
             patches = [face_patch(small, face.landmarks * shrink) for face in faces]
             footage.looks += [
                 Look(frame, faces, patches) for frame in range(first, footage.frames + times, settings.detect_every)
             ]
         footage.frames += times
+        picture = surroundings.of(picture)
         stored += picture.nbytes
         if stored <= _KEPT_BYTES:
             kept.append((picture, times))
@@ -146,6 +157,44 @@ def usable_track(looks: list[tuple[int, list[Face]]], settings: CropSettings) ->
             "face_too_small", f"median side {track.side:.0f} px; at least {settings.min_face_px:g} are needed"
         )
     return track
+
+
+class _Surroundings:
+    """The part of a video's pictures that its crop will probably need, by the boxes known so far."""
+
+    def __init__(self, row: Row, settings: CropSettings) -> None:
+        self._settings = settings
+        self._whole = bool(row.get("cropped"))
+        self._union: tuple[float, float, float, float] | None = None  # left, top, right, bottom
+        self.add([tuple(box[1:5]) for box in row.get("boxes") or ()])
+
+    def add(self, boxes: Sequence[tuple[float, ...]]) -> None:
+        """Add boxes: left, top, width, height."""
+        for left, top, width, height in boxes:
+            known = self._union or (left, top, left, top)
+            self._union = (
+                *(min(known[0], left), min(known[1], top)),
+                *(max(known[2], left + width), max(known[3], top + height)),
+            )
+
+    def of(self, picture: Picture) -> Picture:
+        """Return a picture without what is far from every box: more than the side of a crop away from its middle."""
+        if self._whole or self._union is None:
+            return picture
+        left, top, right, bottom = self._union
+        side = ceil(max(right - left, bottom - top) * (1 + 2 * self._settings.margin))
+        return picture.near(round((left + right) / 2) - side, round((top + bottom) / 2) - side, 2 * side, 2 * side)
+
+
+def _all_held(kept: Sequence[tuple[Picture, int]], part: range, boxes: Sequence[CropBox]) -> bool:
+    begin = 0
+    for picture, times in kept:
+        for frame in range(max(begin, part.start), min(begin + times, part.stop)):
+            box = boxes[frame - part.start]
+            if not picture.holds(box.left, box.top, box.width, box.height):
+                return False
+        begin += times
+    return True
 
 
 def _read(row: Row, settings: CropSettings) -> Iterator[tuple[Picture, int]]:

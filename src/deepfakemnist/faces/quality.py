@@ -76,10 +76,12 @@ def brightness(crop: np.ndarray) -> float:
 def check_quality(row: Row, settings: CropSettings) -> None:
     """Hold the figures of a row of CROPPED against the limits.
 
-    Raises: Rejected with reason box_guessed, turns_too_far, blurred, too_dark or too_bright, figure and limit.
+    Raises: Rejected with reason box_guessed, uncertain_face, turns_too_far, blurred, too_dark or too_bright, with
+        figure and limit.
     """
     gates = (
         ("interpolated", "box_guessed", row["interpolated"] > settings.max_interpolated, settings.max_interpolated),
+        ("face_score", "uncertain_face", row["face_score"] < settings.min_track_score, settings.min_track_score),
         ("yaw_range", "turns_too_far", row["yaw_range"] > settings.max_yaw_range, settings.max_yaw_range),
         ("sharpness", "blurred", row["sharpness"] < settings.min_sharpness, settings.min_sharpness),
         ("brightness", "too_dark", row["brightness"] < settings.min_brightness, settings.min_brightness),

@@ -37,10 +37,12 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from deepfakemnist.errors import Failed, Rejected
+from deepfakemnist.media.ebml import stated_size
 
 #: Containers of moving pictures. Everything else is refused before it is parsed: playlists and image lists would make
 #: ffmpeg open other files, a picture would count as a one-frame video.
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,nut,gif"
+_LIMITS = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
 _SIGNATURES = (
     (0, b"GIF8"),
     (4, b"ftyp"),
@@ -101,9 +103,8 @@ def open_video(path: Path | str) -> Iterator[Video]:
         raise Failed("unreadable", f"{path}: {error}") from error
     if not head:
         raise Failed("empty_file", f"{path}: zero bytes")
-    limits = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
     try:
-        container = av.open(str(path), options=limits, metadata_errors="replace")
+        container = av.open(str(path), options=_LIMITS, metadata_errors="replace")
     except (av.FFmpegError, ValueError) as error:
         if any(head[at : at + len(mark)] == mark for at, mark in _SIGNATURES):
             raise Failed("truncated", f"{path}: begins like a video, but its index is missing or broken") from error
@@ -193,14 +194,26 @@ def bit_depth(stream: VideoStream) -> int | None:
 
 
 def _check_index(video: Video) -> None:
-    """An MP4's index says where every sample lies: a file that ends before the last one was cut."""
+    """An MP4's index says where every sample lies, a Matroska file how long it is: one that ends before was cut."""
+    size = video.path.stat().st_size
+    if "matroska" in video.container.format.name.split(",") and (stated_size(video.path) or 0) > size:
+        raise Failed("truncated", f"{video.path}: has {size} of {stated_size(video.path)} bytes")
     if not _has_sample_table(video):
         return
-    size = video.path.stat().st_size
     entries = list(video.stream.index_entries)
     missing = sum(entry.pos + entry.size > size for entry in entries)
     if missing:
         raise Failed("truncated", f"{video.path}: {missing} of {len(entries)} frames lie beyond its end")
+    if sum(entry.size > 0 for entry in entries) < video.stream.frames:
+        _check_count(video)
+
+
+def _check_count(video: Video) -> None:
+    """An MP4 says how many frames it has; an edit list may leave some of them out of the index, nothing else may."""
+    with av.open(str(video.path), options={**_LIMITS, "ignore_editlist": "1"}, metadata_errors="replace") as whole:
+        there = sum(entry.size > 0 for entry in whole.streams[video.stream.index].index_entries)
+    if there < video.stream.frames:
+        raise Failed("corrupt", f"{video.path}: {there} frames are there, its header says {video.stream.frames}")
 
 
 def _has_sample_table(video: Video) -> bool:

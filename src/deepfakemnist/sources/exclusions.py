@@ -1,7 +1,8 @@
 """Who and what must not be in the dataset: a list of videos and people, honoured before anything is read of them.
 
-The list is a tab-separated table with the columns ``video_id``, ``person_id`` and ``reason``; a line names a video or a
-person. A person's name takes out every source and driver of theirs, hence every fake that would show or move them.
+The list is a tab-separated table with the columns ``video_id``, ``person_id`` and ``reason``. A person's name takes out
+every source and driver of theirs, hence every fake that would show or move them. A video's name takes out the row of
+that id and, where ids are made as VoxCeleb's are (person#video#…), every segment of the video.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from deepfakemnist.errors import ConfigError
+from deepfakemnist.ids import PAIR_SEPARATOR, check_id
 from deepfakemnist.sheets import Sheet, refusal
 from deepfakemnist.tables import Row
 
@@ -28,15 +30,16 @@ class Exclusions:
     def reason_for(self, row: Row) -> str | None:
         """Return why a row of any table may not be there, or None.
 
-        Looks at every column that names a video or a person: video_id, source_id, driver_id, person_id and
-        driver_person_id.
+        Looks at every column that names a video or a person: video_id, source_id, driver_id, real_id, fake_id,
+        person_id and driver_person_id.
         """
-        for column, listed in (
-            *((name, self.videos) for name in ("video_id", "source_id", "driver_id")),
-            *((name, self.people) for name in ("person_id", "driver_person_id")),
-        ):
-            if row.get(column) in listed:
-                return f"{column} {row[column]}: {listed[row[column]] or 'no reason given'}"
+        for column in ("video_id", "source_id", "driver_id", "real_id", "fake_id"):
+            for name in _videos_in(row.get(column) or ""):
+                if name in self.videos:
+                    return f"{column} {row[column]}: {self.videos[name] or 'no reason given'}"
+        for column in ("person_id", "driver_person_id"):
+            if row.get(column) in self.people:
+                return f"{column} {row[column]}: {self.people[row[column]] or 'no reason given'}"
         return None
 
     def violations(self, rows: Iterable[Row]) -> list[str]:
@@ -44,8 +47,18 @@ class Exclusions:
         return [why for row in rows if (why := self.reason_for(row)) is not None]
 
 
-def read_exclusions(path: Path) -> Exclusions:
-    """Read the list. Raises ConfigError naming file and line."""
+def read_exclusions(path: Path, key: str = "sources.exclude") -> Exclusions:
+    """Read the list.
+
+    Args:
+        path: the table, UTF-8.
+        key: the config key that names it, for messages.
+
+    Raises: ConfigError naming file and line, also for a line that names nobody or no possible id: a list that is
+        misread leaves somebody in.
+    """
+    if not path.is_file():
+        raise ConfigError(f"{key}: {str(path)!r} is not a file")
     exclusions = Exclusions()
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -53,16 +66,19 @@ def read_exclusions(path: Path) -> Exclusions:
             columns = reader.fieldnames or []
             if not {"video_id", "person_id"} & set(columns) or set(columns) - set(_COLUMNS):
                 raise ConfigError(
-                    f"{path} line 1: the header has {list(columns)}; allowed are {list(_COLUMNS)}, separated by tabs, "
-                    "with video_id or person_id among them"
+                    f"{path} line 1: the columns are {', '.join(_COLUMNS)}, not {', '.join(columns)}; video_id or "
+                    "person_id must be among them, separated by tabs"
                 )
             for row in reader:
-                video, person = ((row.get(name) or "").strip() for name in _COLUMNS[:2])
-                if bool(video) == bool(person):
-                    raise ConfigError(f"{path} line {reader.line_num}: name a video_id or a person_id, one of them")
-                (exclusions.videos if video else exclusions.people)[video or person] = (row.get("reason") or "").strip()
+                where = f"{path} line {reader.line_num}"
+                video, person, reason = ((row.get(name) or "").strip() for name in _COLUMNS)
+                if not video and not person:
+                    raise ConfigError(f"{where}: names neither a video_id nor a person_id")
+                for name, listed in ((video, exclusions.videos), (person, exclusions.people)):
+                    if name:
+                        listed[_checked(name, where)] = reason
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"sources.exclude: cannot read {path}: {error}") from error
+        raise ConfigError(f"{key}: cannot read {path}: {error}") from error
     return exclusions
 
 
@@ -79,3 +95,21 @@ def without_excluded(sheet: Sheet, path: Path, kind: str = "source") -> Sheet:
     if not kept.rows:
         raise ConfigError(f"sources.exclude: {path} excludes every {kind}")
     return kept
+
+
+def _videos_in(name: str) -> Iterable[str]:
+    """Yield what a row's id names: itself, source and driver of a fake, and the video behind person#video#…"""
+    if name:
+        yield name
+        for part in name.split(PAIR_SEPARATOR):
+            yield part
+            yield from part.split("#")[1:2]
+
+
+def _checked(name: str, where: str) -> str:
+    try:
+        for part in name.split(PAIR_SEPARATOR):
+            check_id(part.lstrip("-") or part)  # a published video's name may begin with a dash, an id here may not
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    return name
