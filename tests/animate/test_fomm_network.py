@@ -72,6 +72,31 @@ def test_full_resolution_skip_returns_a_visible_unmoved_source_exactly(small_mod
         np.testing.assert_allclose(generator(picture, still, still), picture, atol=2e-5)
 
 
+def test_bicubic_sampling_keeps_more_of_a_shifted_source(small_model):
+    """Everything visible and moved by a third of a pixel: bilinear blurs more, and both stay in 0..1."""
+    picture = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)).round()
+    at = torch.rand(1, 4, 2) - 0.5
+    identity = torch.eye(2).expand(1, 4, 2, 2)
+    contrast = {}
+    for sampling in ("bilinear", "bicubic"):
+        generator_model = small_model.generator.model_copy(update={"skip_sampling": sampling})
+        model = small_model.model_copy(update={"generator": generator_model})
+        generator = FirstOrderMotionModel(model, align_corners=True).eval().generator
+        dense = generator.dense_motion_network
+        for layer in (dense.occlusion, dense.mask):
+            torch.nn.init.zeros_(layer.weight)
+        torch.nn.init.constant_(dense.occlusion.bias, 50.0)
+        with torch.no_grad():
+            dense.mask.bias.copy_(torch.tensor([-50.0, 0, 0, 0, 0]))  # all follow the keypoints, none the background
+        with torch.inference_mode():
+            still = generator(picture, Keypoints(at, identity), Keypoints(at, identity))
+            moved = generator(picture, Keypoints(at, identity), Keypoints(at + 2 / 31 / 3, identity))
+        np.testing.assert_allclose(still, picture, atol=1e-4)
+        assert moved.min() >= 0 and moved.max() <= 1
+        contrast[sampling] = moved.std().item()
+    assert contrast["bicubic"] > 1.1 * contrast["bilinear"]
+
+
 def with_dense(model: FommModel, **changes: object) -> FommModel:
     dense = model.generator.dense_motion.model_copy(update=changes)
     return model.model_copy(update={"generator": model.generator.model_copy(update={"dense_motion": dense})})

@@ -166,6 +166,7 @@ class Generator(nn.Module):
             )
         self.align_corners = align_corners
         self.full_resolution_skip = model.full_resolution_skip
+        self.skip_sampling = model.skip_sampling
         self.dense_motion_network = DenseMotionNetwork(model, num_kp, num_channels, align_corners)
         self.down = downsample(num_channels, model.scale_factor)
         width, steps = model.block_expansion, range(1, model.num_down_blocks + 1)
@@ -208,8 +209,10 @@ class Generator(nn.Module):
             # Corner-aligned, because the motion's grid is: an unmoved picture stays exactly where it is.
             flow = _resize(motion.deformation.permute(0, 3, 1, 2), size, align_corners=True).permute(0, 2, 3, 1)
             warped = F.grid_sample(
-                encoded.picture, flow, mode="bilinear", padding_mode="border", align_corners=self.align_corners
+                encoded.picture, flow, mode=self.skip_sampling, padding_mode="border", align_corners=self.align_corners
             )
+            if self.skip_sampling == "bicubic":  # overshoots at edges
+                warped = warped.clamp(0, 1)
             visible = _resize(motion.occlusion, size)
             picture = visible * warped + (1 - visible) * _resize(picture, size)
         return picture
