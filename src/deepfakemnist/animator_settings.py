@@ -33,6 +33,12 @@ class DenseMotionModel(Settings):
     num_blocks: PositiveInt = 5
     scale_factor: PositiveFloat = 0.25
     head_kernel: HeadKernel = 7
+    upsampling: PositiveInt = Field(
+        1,
+        description="masks and occlusion map are made at this multiple of the resolution, enlarged before softmax and "
+        "sigmoid, which leaves edges sharp: lids that meet are less than a pixel apart at a quarter of the resolution. "
+        "Official weights need 1.",
+    )
     keypoint_prior: float = Field(
         0.0,
         ge=0,
@@ -95,8 +101,8 @@ class TrainAnimatorSettings(Settings):
     )
     start_from: Path | None = Field(
         None,
-        description="weights to begin with instead of random ones, e.g. of an earlier training with other losses; of "
-        "the same architecture",
+        description="weights to begin with instead of random ones, e.g. of an earlier training with other losses; "
+        "their tensors must fit the model",
     )
     train_keypoints: bool = Field(
         True,

@@ -121,6 +121,31 @@ def test_with_the_prior_a_new_model_follows_the_nearest_keypoint(small_model):
     np.testing.assert_allclose(motion.mask.sum(1), 1, atol=1e-5)
 
 
+def test_upsampled_masks_have_sharper_edges(small_model):
+    """Left of the middle a keypoint comes from 0.4 away, right of it one stays: how steep is the border?"""
+    at = torch.tensor([[[-0.1, 0.0], [0.1, 0.0], [0.5, 0.5], [0.5, -0.5]]])
+    from_far = at + torch.tensor([[[0.0, 0.4], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]])
+    identity = torch.eye(2).expand(1, 4, 2, 2)
+    steepest = {}
+    for upsampling in (1, 4):
+        model = with_dense(small_model, keypoint_prior=8.0, upsampling=upsampling)
+        torch.manual_seed(0)
+        generator = FirstOrderMotionModel(model).eval().generator
+        torch.nn.init.zeros_(generator.dense_motion_network.occlusion.weight)
+        torch.nn.init.constant_(generator.dense_motion_network.occlusion.bias, 50.0)
+        picture = torch.rand(1, 3, 64, 64)
+        with torch.inference_mode():
+            motion = generator.motion(generator.encode(picture), Keypoints(from_far, identity), Keypoints(at, identity))
+            still = generator(picture, Keypoints(at, identity), Keypoints(at, identity))
+        assert motion.mask.shape == (1, 5, 32 * upsampling, 32 * upsampling)
+        assert motion.occlusion.shape == (1, 1, 32 * upsampling, 32 * upsampling)
+        np.testing.assert_allclose(motion.mask.sum(1), 1, atol=1e-5)
+        np.testing.assert_allclose(still, picture, atol=4e-5)
+        flow = torch.nn.functional.interpolate(motion.deformation[..., 1][None], size=(256, 256), mode="bilinear")
+        steepest[upsampling] = flow[..., 128, :].diff(dim=-1).abs().max().item()
+    assert steepest[4] > 1.5 * steepest[1]
+
+
 @pytest.mark.parametrize("scale", [0.5, 0.25])
 def test_painting_at_a_share_of_the_resolution(small_model, scale):
     """What is visible stays as sharp as the source; what is painted is at that share of the resolution."""

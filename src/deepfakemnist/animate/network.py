@@ -62,7 +62,7 @@ class DenseMotion(NamedTuple):
     """Where each pixel of the animation comes from."""
 
     mask: Tensor
-    """(B, K+1, h, w) share of each motion, the static background first."""
+    """(B, K+1, h, w) share of each motion, the static background first; h and w as dense motion's upsampling says."""
     deformation: Tensor
     """(B, h, w, 2) coordinates in the source."""
     occlusion: Tensor | None
@@ -107,6 +107,7 @@ class DenseMotionNetwork(nn.Module):
         self.hourglass = Hourglass(in_channels, dense.block_expansion, dense.max_features, dense.num_blocks)
         kernel, padding = dense.head_kernel, dense.head_kernel // 2
         self.mask = nn.Conv2d(self.hourglass.out_channels, num_kp + 1, kernel, padding=padding)
+        self.upsampling = dense.upsampling
         self.keypoint_prior = dense.keypoint_prior
         if dense.keypoint_prior:
             nn.init.zeros_(self.mask.weight)  # a new model moves as the prior says
@@ -135,13 +136,22 @@ class DenseMotionNetwork(nn.Module):
         heat = F.pad(heat, (0, 0, 0, 0, 1, 0))  # the background has no keypoint
         evidence = torch.cat([heat[:, :, None], moved.transpose(1, 2)], dim=2)
         features = self.hourglass(evidence.flatten(1, 2))
-        logits = self.mask(features)
+        logits = self._enlarged(self.mask(features))
+        if self.upsampling > 1:
+            grid = coordinate_grid(*logits.shape[-2:], small)
+            motions = self._motions(grid, source, driving)
         if self.keypoint_prior:
             logits = logits + self.keypoint_prior * _nearness(grid, driving.value)
         mask = torch.softmax(logits, dim=1)
         deformation = torch.einsum("bkhw,bkhwc->bhwc", mask, motions)
-        occlusion = None if self.occlusion is None else torch.sigmoid(self.occlusion(features))
+        occlusion = None if self.occlusion is None else torch.sigmoid(self._enlarged(self.occlusion(features)))
         return DenseMotion(mask, deformation, occlusion)
+
+    def _enlarged(self, logits: Tensor) -> Tensor:
+        """Corner-aligned, as the grid is."""
+        if self.upsampling == 1:
+            return logits
+        return F.interpolate(logits, scale_factor=self.upsampling, mode="bilinear", align_corners=True)
 
     @staticmethod
     def _motions(grid: Tensor, source: Keypoints, driving: Keypoints) -> Tensor:
@@ -223,7 +233,9 @@ class Generator(nn.Module):
         return self.decode(encoded, self.motion(encoded, source, driving))
 
     def _warp(self, features: Tensor, deformation: Tensor) -> Tensor:
-        flow = _resize(deformation.permute(0, 3, 1, 2), features.shape[-2:]).permute(0, 2, 3, 1)
+        # Upsampled deformations are corner-aligned; the original, where it resizes, is not.
+        aligned = self.dense_motion_network.upsampling > 1
+        flow = _resize(deformation.permute(0, 3, 1, 2), features.shape[-2:], aligned).permute(0, 2, 3, 1)
         return F.grid_sample(features, flow, mode="bilinear", padding_mode="zeros", align_corners=self.align_corners)
 
 

@@ -94,7 +94,7 @@ class TrainingState:
             torch.manual_seed(random.initial_seed())
             networks = FirstOrderMotionModel(model, align_corners)
             if settings.start_from is not None:
-                begun = load_checkpoint(settings.start_from, model, align_corners=align_corners)
+                begun = load_checkpoint(settings.start_from, model, align_corners=align_corners, tensors_only=True)
                 networks.load_state_dict(begun.state_dict())
             if settings.adversarial:
                 discriminator = MultiScaleDiscriminator(settings.discriminator, model.num_kp, model.num_channels)
