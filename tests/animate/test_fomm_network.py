@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from deepfakemnist.animate.blocks import coordinate_grid
 from deepfakemnist.animate.checkpoint import load_checkpoint
 from deepfakemnist.animate.network import FirstOrderMotionModel, Keypoints, minimum_size, size_multiple
 from deepfakemnist.animator_settings import FommModel, GeneratorModel, KeypointModel
@@ -144,6 +145,20 @@ def test_upsampled_masks_have_sharper_edges(small_model):
         flow = torch.nn.functional.interpolate(motion.deformation[..., 1][None], size=(256, 256), mode="bilinear")
         steepest[upsampling] = flow[..., 128, :].diff(dim=-1).abs().max().item()
     assert steepest[4] > 1.5 * steepest[1]
+
+
+def test_mixed_motions_are_the_mean_of_each(small_model):
+    """Coefficients averaged by the mask against a map of every motion averaged by it."""
+    dense = FirstOrderMotionModel(with_dense(small_model, upsampling=2)).eval().generator.dense_motion_network
+    torch.manual_seed(0)
+    source, driving = (
+        Keypoints(torch.rand(2, 4, 2) - 0.5, torch.eye(2) + 0.2 * torch.randn(2, 4, 2, 2)) for _ in range(2)
+    )
+    with torch.inference_mode():
+        motion = dense(torch.rand(2, 3, 32, 32), source, driving)
+        motions = dense._motions(coordinate_grid(64, 64, motion.mask), source, driving)
+    wanted = (motion.mask[..., None] * motions).sum(1)
+    np.testing.assert_allclose(motion.deformation, wanted, atol=2e-6)
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.25])

@@ -138,12 +138,14 @@ class DenseMotionNetwork(nn.Module):
         features = self.hourglass(evidence.flatten(1, 2))
         logits = self._enlarged(self.mask(features))
         if self.upsampling > 1:
-            grid = coordinate_grid(*logits.shape[-2:], small)
-            motions = self._motions(grid, source, driving)
+            grid = coordinate_grid(self.upsampling * height, self.upsampling * width, small)
         if self.keypoint_prior:
             logits = logits + self.keypoint_prior * _nearness(grid, driving.value)
         mask = torch.softmax(logits, dim=1)
-        deformation = torch.einsum("bkhw,bkhwc->bhwc", mask, motions)
+        if self.upsampling > 1:
+            deformation = _mixed(grid, mask, source, driving)
+        else:
+            deformation = torch.einsum("bkhw,bkhwc->bhwc", mask, motions)
         occlusion = None if self.occlusion is None else torch.sigmoid(self._enlarged(self.occlusion(features)))
         return DenseMotion(mask, deformation, occlusion)
 
@@ -304,9 +306,25 @@ def _nearness(grid: Tensor, centres: Tensor) -> Tensor:
 
     As logits times p, their softmax is Shepard's inverse distance weighting with the power 2p.
     """
-    distance = (grid - centres[:, :, None, None]).square().sum(-1) + _PRIOR_NEAR**2
+    across = (grid[0, :, 0] - centres[:, :, :1]).square()
+    down = (grid[:, 0, 1] - centres[:, :, 1:]).square() + _PRIOR_NEAR**2
+    distance = across[:, :, None] + down[..., None]
     background = torch.full_like(distance[:, :1], _PRIOR_FAR**2)
     return -torch.log(torch.cat([background, distance], dim=1))
+
+
+def _mixed(grid: Tensor, mask: Tensor, source: Keypoints, driving: Keypoints) -> Tensor:
+    """Return the mean (B, h, w, 2) of all motions by ``mask`` without making a map of each.
+
+    Motions are affine, so their mean at a place is the mean of their coefficients applied to it.
+    """
+    transform = source.jacobian @ invert_2x2(driving.jacobian)
+    shift = source.value[..., None] - transform @ driving.value[..., None]
+    local = torch.cat([transform, shift], dim=-1).flatten(2)
+    identity = local.new_tensor([1.0, 0, 0, 0, 1, 0]).expand(len(local), 1, 6)
+    a, b, c, d, e, f = torch.einsum("bkc,bkhw->bchw", torch.cat([identity, local], dim=1), mask).unbind(1)
+    x, y = grid.unbind(-1)
+    return torch.stack([a * x + b * y + c, d * x + e * y + f], dim=-1)
 
 
 def _resize(maps: Tensor, size: torch.Size, align_corners: bool = False) -> Tensor:
