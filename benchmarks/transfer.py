@@ -61,9 +61,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("weights", type=Path, nargs="+", help="checkpoints to compare")
     parser.add_argument("--run", type=Path, help="results folder of a run whose crops are taken instead of actors")
-    parser.add_argument("--each", type=int, default=3, help="sources for each action")
+    parser.add_argument("--each", type=int, default=2, help="sources for each action")
     parser.add_argument("--sheets", type=Path, help="folder for contact sheets to look at")
-    parser.add_argument("--json", type=Path, help="file to write what is printed to")
+    parser.add_argument(
+        "--json", type=Path, help="file to keep what is printed in, beside what it holds of other people"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -81,10 +83,12 @@ def main() -> None:
     for path, rows in zip(arguments.weights, measured, strict=True):
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
         actions = table(rows)
-        found[str(path)] = {"sha256": sha256, "actions": actions}
+        found[sha256] = actions
         show(f"{path} {sha256[:12]}", actions)
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps(found, indent=1) + "\n")
+        content = json.loads(arguments.json.read_text()) if arguments.json.exists() else {}
+        content["actors" if arguments.run is None else arguments.run.name] = found
+        arguments.json.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def of_actors(each: int, embedder: FaceEmbedder) -> Iterator[Take]:
