@@ -24,13 +24,9 @@ from deepfakemnist.animate.blocks import (
     downsample,
     stride_of,
 )
+from deepfakemnist.animate.keypoint_maps import keypoint_gaussians, nearness
 from deepfakemnist.animator_settings import FommModel, GeneratorModel, KeypointModel
 from deepfakemnist.errors import ConfigError
-
-#: Variance of the Gaussian that marks a keypoint for the dense motion network (official default).
-_KEYPOINT_VARIANCE = 0.01
-#: Distances in -1..1: where a keypoint stops growing stronger, and where it yields to the background.
-_PRIOR_NEAR, _PRIOR_FAR = 0.02, 0.5
 
 #: With the full-resolution skip a new model begins as a copy of the source, sigmoid(4) = 0.98, and learns where to
 #: paint. Against a start at 0.5, 100 steps gave a held-out L1 of 0.037 instead of 0.054 on 5 real clips and made no
@@ -140,7 +136,7 @@ class DenseMotionNetwork(nn.Module):
         if self.upsampling > 1:
             grid = coordinate_grid(self.upsampling * height, self.upsampling * width, small)
         if self.keypoint_prior:
-            logits = logits + self.keypoint_prior * _nearness(grid, driving.value)
+            logits = logits + self.keypoint_prior * nearness(grid, driving.value)
         mask = torch.softmax(logits, dim=1)
         if self.upsampling > 1:
             deformation = _mixed(grid, mask, source, driving)
@@ -293,24 +289,6 @@ def choose_device(name: str) -> torch.device:
 def _float32(like: Tensor) -> torch.autocast:
     """Keep geometry out of an autocast region: coordinates in bfloat16 are off by whole pixels."""
     return torch.autocast(like.device.type, enabled=False)
-
-
-def keypoint_gaussians(grid: Tensor, centres: Tensor) -> Tensor:
-    """(h, w, 2), (B, K, 2) → (B, K, h, w): a Gaussian of height 1 on each keypoint."""
-    offset = grid - centres[:, :, None, None]
-    return torch.exp(-0.5 * offset.square().sum(-1) / _KEYPOINT_VARIANCE)
-
-
-def _nearness(grid: Tensor, centres: Tensor) -> Tensor:
-    """(h, w, 2), (B, K, 2) → (B, K+1, h, w): -log of the squared distance from each keypoint, the background first.
-
-    As logits times p, their softmax is Shepard's inverse distance weighting with the power 2p.
-    """
-    across = (grid[0, :, 0] - centres[:, :, :1]).square()
-    down = (grid[:, 0, 1] - centres[:, :, 1:]).square() + _PRIOR_NEAR**2
-    distance = across[:, :, None] + down[..., None]
-    background = torch.full_like(distance[:, :1], _PRIOR_FAR**2)
-    return -torch.log(torch.cat([background, distance], dim=1))
 
 
 def _mixed(grid: Tensor, mask: Tensor, source: Keypoints, driving: Keypoints) -> Tensor:
