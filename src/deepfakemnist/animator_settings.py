@@ -33,6 +33,12 @@ class DenseMotionModel(Settings):
     num_blocks: PositiveInt = 5
     scale_factor: PositiveFloat = 0.25
     head_kernel: HeadKernel = 7
+    upsampling: PositiveInt = Field(
+        1,
+        description="masks and occlusion map are made at this multiple of the resolution, enlarged before softmax and "
+        "sigmoid, which leaves edges sharp: lids that meet are less than a pixel apart at a quarter of the resolution. "
+        "Official weights need 1.",
+    )
     keypoint_prior: float = Field(
         0.0,
         ge=0,
@@ -54,6 +60,11 @@ class GeneratorModel(Settings):
         False,
         description="output = occlusion × warped source + (1 − occlusion) × generated. Not in the original; it lets a "
         "small model trained for minutes keep the source's detail. Official weights need false.",
+    )
+    skip_sampling: Literal["bilinear", "bicubic"] = Field(
+        "bilinear",
+        description="how that skip reads the source between pixels; bicubic keeps more of its sharpness. Used with "
+        "full_resolution_skip only",
     )
     scale_factor: PositiveFloat = Field(
         1.0,
@@ -88,6 +99,16 @@ class TrainAnimatorSettings(Settings):
         description="train on these instead of this run's crops: a folder of clips, or a Parquet or TSV table with "
         "the column path and, for sampling: person, person_id",
     )
+    start_from: Path | None = Field(
+        None,
+        description="weights to begin with instead of random ones, e.g. of an earlier training with other losses; "
+        "their tensors must fit the model",
+    )
+    train_keypoints: bool = Field(
+        True,
+        description="false leaves the keypoint detector as start_from has it and trains the generator alone, which is "
+        "cheaper; then equivariance and landmarks count for nothing",
+    )
     steps: PositiveInt = Field(300, description="optimiser steps")
     stop_after: PositiveInt | None = Field(
         None, description="end after this step although the learning rate was planned for all; a later one goes on"
@@ -107,6 +128,11 @@ class TrainAnimatorSettings(Settings):
         0.0,
         description="share of pairs that are the most different of several drawn, so that rest meets the peak of an "
         "action more often than chance has it",
+    )
+    aperture_pairs: Fraction = Field(
+        0.0,
+        description="share of pairs that differ most, of several drawn, in how far eyes and mouth are open; by facial "
+        "landmarks",
     )
     colour_jitter: Fraction = Field(
         0.1, description="both frames of a pair get gains and an offset of up to this, so that colours vary more"
@@ -129,6 +155,13 @@ class TrainAnimatorSettings(Settings):
     gradient: float = Field(1.0, ge=0, description="weight of image gradients within the loss that needs no VGG19")
     face_detail: float = Field(
         0.0, ge=0, description="further weight of that loss on eyes and mouth, found by facial landmarks"
+    )
+    eye_detail: float = Field(0.0, ge=0, description="the same on the eyes alone, which are few pixels of a face")
+    keep_source: float = Field(
+        0.0,
+        ge=0,
+        description="weight of the mean of 1 − occlusion: what the source shows is taken from it rather than painted "
+        "again, which blurs. For full_resolution_skip",
     )
     equivariance_value: float = Field(10.0, ge=0, description="weight of keypoint equivariance (paper: 10)")
     equivariance_jacobian: float = Field(10.0, ge=0, description="weight of jacobian equivariance (paper: 10)")

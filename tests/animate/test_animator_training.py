@@ -19,6 +19,7 @@ import torch
 from deepfakemnist.animate.checkpoint import load_checkpoint, read_facts
 from deepfakemnist.animate.equivariance import RandomDeformation
 from deepfakemnist.animate.facial_points import FACIAL_POINTS
+from deepfakemnist.animate.network import Keypoints
 from deepfakemnist.animate.pairs import TrainingClip
 from deepfakemnist.animate.training import STATE, train_animator
 from deepfakemnist.animator_settings import DiscriminatorModel, TrainAnimatorSettings
@@ -37,6 +38,9 @@ FULL = QUICK.model_copy(
         "sampling": "person",
         "landmarks": 20.0,
         "face_detail": 2.0,
+        "eye_detail": 1.0,
+        "keep_source": 0.5,
+        "aperture_pairs": 0.2,
         "adversarial": 1.0,
         "discriminator": DiscriminatorModel(block_expansion=4, max_features=8, num_blocks=2),
     }
@@ -284,9 +288,65 @@ def test_a_finished_training_is_not_done_twice(tmp_path, small_model, clips, cap
     np.testing.assert_array_equal(first, second)
 
 
+def parts(path: Path) -> dict[str, dict[str, torch.Tensor]]:
+    networks = load_checkpoint(path)
+    return {"keypoints": networks.kp_detector.state_dict(), "generator": networks.generator.state_dict()}
+
+
+def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return all(torch.equal(tensor, second[name]) for name, tensor in first.items())
+
+
+def test_a_training_can_start_from_weights_and_leave_the_keypoints(tmp_path, small_model, clips, caplog):
+    """The detector stays to the last bit, its batch norms included; killed or not, the same start gives the same."""
+    train(clips, tmp_path / "first", small_model)
+    settings = QUICK.model_copy(
+        update={"start_from": tmp_path / "first" / "weights.pth", "train_keypoints": False, "ema": 0.5}
+    )
+    report, whole = train(clips, tmp_path / "second", small_model, settings)
+    before, after = (parts(tmp_path / name / "weights.pth") for name in ("first", "second"))
+    assert equal(before["keypoints"], after["keypoints"])
+    assert not equal(before["generator"], after["generator"])
+    assert report.losses[-1].equivariance_value == 0
+    assert report.losses[-1].reconstruction > 0
+
+    stopped = settings.model_copy(update={"stop_after": 2})
+    train(clips, tmp_path / "parts", small_model, stopped)
+    _, went_on = train(clips, tmp_path / "parts", small_model, settings)
+    np.testing.assert_array_equal(went_on, whole)
+
+    train(clips, tmp_path / "first", small_model, seed=3)  # other weights under the same name
+    train(clips, tmp_path / "second", small_model, settings)
+    assert "train.start_from was" in caplog.text
+
+
+def test_weights_to_start_from_must_fit(tmp_path, small_model, tiny_checkpoint, clips):
+    with pytest.raises(ConfigError, match="num_kp"):
+        train(clips, tmp_path, small_model, QUICK.model_copy(update={"start_from": tiny_checkpoint}))
+
+
+def test_keeping_the_source_is_rewarded(tmp_path, small_model, clips):
+    """With it the occlusion maps of a model that learns to paint stay nearer to 1."""
+    settings = QUICK.model_copy(update={"steps": 40, "learning_rate": 2e-3})
+    shown = {}
+    for weight in (0.0, 20.0):
+        folder = tmp_path / str(weight)
+        train(clips, folder, small_model, settings.model_copy(update={"keep_source": weight}))
+        networks = load_checkpoint(folder / "weights.pth", small_model)
+        pictures = torch.from_numpy(clips[0].frames[:6]).permute(0, 3, 1, 2).float() / 255
+        with torch.inference_mode():
+            found = networks.kp_detector(pictures)
+            source, driving = ([part[i : i + 3] for part in found] for i in (0, 3))
+            encoded = networks.generator.encode(pictures[:3])
+            motion = networks.generator.motion(encoded, Keypoints(*source), Keypoints(*driving))
+        shown[weight] = motion.occlusion.mean().item()
+    assert 1 - shown[20.0] < 0.5 * (1 - shown[0.0])
+
+
 @pytest.mark.parametrize(
     ("count", "change", "message"),
     [
+        (3, {"train_keypoints": False}, "train_keypoints: false needs weights in start_from"),
         (1, {}, "at least 2 usable clips, one of them held out; there are 1"),
         (3, {"size": 36}, r"train\.size is 36; this architecture takes sizes from 16 in multiples of 8"),
         (3, {"size": 32, "adversarial": 1.0}, r"train\.size is 32; this architecture takes sizes from 64"),

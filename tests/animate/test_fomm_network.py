@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from deepfakemnist.animate.blocks import coordinate_grid
 from deepfakemnist.animate.checkpoint import load_checkpoint
 from deepfakemnist.animate.network import FirstOrderMotionModel, Keypoints, minimum_size, size_multiple
 from deepfakemnist.animator_settings import FommModel, GeneratorModel, KeypointModel
@@ -72,6 +73,31 @@ def test_full_resolution_skip_returns_a_visible_unmoved_source_exactly(small_mod
         np.testing.assert_allclose(generator(picture, still, still), picture, atol=2e-5)
 
 
+def test_bicubic_sampling_keeps_more_of_a_shifted_source(small_model):
+    """Everything visible and moved by a third of a pixel: bilinear blurs more, and both stay in 0..1."""
+    picture = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)).round()
+    at = torch.rand(1, 4, 2) - 0.5
+    identity = torch.eye(2).expand(1, 4, 2, 2)
+    contrast = {}
+    for sampling in ("bilinear", "bicubic"):
+        generator_model = small_model.generator.model_copy(update={"skip_sampling": sampling})
+        model = small_model.model_copy(update={"generator": generator_model})
+        generator = FirstOrderMotionModel(model, align_corners=True).eval().generator
+        dense = generator.dense_motion_network
+        for layer in (dense.occlusion, dense.mask):
+            torch.nn.init.zeros_(layer.weight)
+        torch.nn.init.constant_(dense.occlusion.bias, 50.0)
+        with torch.no_grad():
+            dense.mask.bias.copy_(torch.tensor([-50.0, 0, 0, 0, 0]))  # all follow the keypoints, none the background
+        with torch.inference_mode():
+            still = generator(picture, Keypoints(at, identity), Keypoints(at, identity))
+            moved = generator(picture, Keypoints(at, identity), Keypoints(at + 2 / 31 / 3, identity))
+        np.testing.assert_allclose(still, picture, atol=1e-4)
+        assert moved.min() >= 0 and moved.max() <= 1
+        contrast[sampling] = moved.std().item()
+    assert contrast["bicubic"] > 1.1 * contrast["bilinear"]
+
+
 def with_dense(model: FommModel, **changes: object) -> FommModel:
     dense = model.generator.dense_motion.model_copy(update=changes)
     return model.model_copy(update={"generator": model.generator.model_copy(update={"dense_motion": dense})})
@@ -94,6 +120,45 @@ def test_with_the_prior_a_new_model_follows_the_nearest_keypoint(small_model):
     np.testing.assert_allclose(at(-0.2, -0.5), (-0.5, -0.5), atol=0.04)
     np.testing.assert_allclose(at(0.5, 0.5), (0.5, 0.5), atol=0.04)
     np.testing.assert_allclose(motion.mask.sum(1), 1, atol=1e-5)
+
+
+def test_upsampled_masks_have_sharper_edges(small_model):
+    """Left of the middle a keypoint comes from 0.4 away, right of it one stays: how steep is the border?"""
+    at = torch.tensor([[[-0.1, 0.0], [0.1, 0.0], [0.5, 0.5], [0.5, -0.5]]])
+    from_far = at + torch.tensor([[[0.0, 0.4], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]])
+    identity = torch.eye(2).expand(1, 4, 2, 2)
+    steepest = {}
+    for upsampling in (1, 4):
+        model = with_dense(small_model, keypoint_prior=8.0, upsampling=upsampling)
+        torch.manual_seed(0)
+        generator = FirstOrderMotionModel(model).eval().generator
+        torch.nn.init.zeros_(generator.dense_motion_network.occlusion.weight)
+        torch.nn.init.constant_(generator.dense_motion_network.occlusion.bias, 50.0)
+        picture = torch.rand(1, 3, 64, 64)
+        with torch.inference_mode():
+            motion = generator.motion(generator.encode(picture), Keypoints(from_far, identity), Keypoints(at, identity))
+            still = generator(picture, Keypoints(at, identity), Keypoints(at, identity))
+        assert motion.mask.shape == (1, 5, 32 * upsampling, 32 * upsampling)
+        assert motion.occlusion.shape == (1, 1, 32 * upsampling, 32 * upsampling)
+        np.testing.assert_allclose(motion.mask.sum(1), 1, atol=1e-5)
+        np.testing.assert_allclose(still, picture, atol=4e-5)
+        flow = torch.nn.functional.interpolate(motion.deformation[..., 1][None], size=(256, 256), mode="bilinear")
+        steepest[upsampling] = flow[..., 128, :].diff(dim=-1).abs().max().item()
+    assert steepest[4] > 1.5 * steepest[1]
+
+
+def test_mixed_motions_are_the_mean_of_each(small_model):
+    """Coefficients averaged by the mask against a map of every motion averaged by it."""
+    dense = FirstOrderMotionModel(with_dense(small_model, upsampling=2)).eval().generator.dense_motion_network
+    torch.manual_seed(0)
+    source, driving = (
+        Keypoints(torch.rand(2, 4, 2) - 0.5, torch.eye(2) + 0.2 * torch.randn(2, 4, 2, 2)) for _ in range(2)
+    )
+    with torch.inference_mode():
+        motion = dense(torch.rand(2, 3, 32, 32), source, driving)
+        motions = dense._motions(coordinate_grid(64, 64, motion.mask), source, driving)
+    wanted = (motion.mask[..., None] * motions).sum(1)
+    np.testing.assert_allclose(motion.deformation, wanted, atol=2e-6)
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.25])

@@ -8,7 +8,7 @@ import torch
 from torchvision.models import vgg19
 
 from deepfakemnist.animate.equivariance import RandomDeformation
-from deepfakemnist.animate.facial_points import APERTURES, FACIAL_POINTS, MIRRORED, detail_map
+from deepfakemnist.animate.facial_points import APERTURES, EYE_REGIONS, FACIAL_POINTS, MIRRORED, detail_map
 from deepfakemnist.animate.losses import StepLosses, detail_loss, equivariance_losses, landmark_loss
 from deepfakemnist.animate.network import Keypoints
 from deepfakemnist.animate.pairs import PairSampler, TrainingClip, hold_out, load_clips
@@ -155,6 +155,7 @@ def test_detail_loss_counts_errors_there_and_only_there():
     mouth[..., 40:50, 26:38] = 1
     assert detail_loss(elsewhere, target, face()).item() < 1e-3
     assert detail_loss(mouth, target, face()).item() > 0.3
+    assert detail_loss(mouth, target, face(), EYE_REGIONS).item() < 1e-3
 
 
 def test_the_total_is_what_the_networks_are_trained_on():
@@ -216,6 +217,24 @@ def test_far_pairs_are_farther_apart(tmp_path):
         apart[share] = np.abs(source - driving).mean()
     assert apart[0.0] == pytest.approx(11 / 3, abs=0.4)  # two of ten numbers
     assert apart[1.0] > 6.5
+
+
+def test_aperture_pairs_differ_in_how_far_the_eyes_are_open(tmp_path):
+    """Eyes of frame t are open by t, whatever the level of the picture; frame 0 shows no face."""
+    clips = clips_of(10, ["a", "b"])
+    points = torch.cat([face(opening=0.01 * t) for t in range(10)]).numpy()
+    points[0] = np.nan
+    pointed = [TrainingClip(clip.frames[::-1], clip.person, points) for clip in clips]
+    apart = {}
+    for share in (0.0, 1.0):
+        drawn = sampler(pointed, tmp_path, landmarks=1.0, aperture_pairs=share).draw(
+            200, torch.Generator().manual_seed(0)
+        )
+        source, driving = levels(drawn)
+        apart[share] = np.abs(source - driving).mean()
+        unseen = torch.cat([drawn.source_points, drawn.driving_points]).isnan().any(dim=2).any(dim=1).sum()
+        assert (unseen > 10) == (share == 0.0), "what cannot be compared is not preferred"
+    assert apart[1.0] > 5.0 > apart[0.0]
 
 
 def test_a_mirrored_pair_has_mirrored_points(tmp_path):

@@ -104,12 +104,16 @@ def test_every_intermediate_of_the_original_program_stays(tiny_checkpoint, tiny_
 def test_a_network_with_skip_and_smaller_painting_is_kept_too(small_model):
     torch.manual_seed(0)
     pictures = torch.rand(3, 3, 32, 32)
-    generator = small_model.generator.model_copy(update={"scale_factor": 0.5})
-    for model in (small_model, small_model.model_copy(update={"generator": generator})):
+    dense = small_model.generator.dense_motion.model_copy(update={"upsampling": 2, "keypoint_prior": 2.0})
+    generator = small_model.generator.model_copy(
+        update={"scale_factor": 0.5, "skip_sampling": "bicubic", "dense_motion": dense}
+    )
+    # Noise is the worst picture to sample between the pixels of: what rounding moves shows more with sharper sampling.
+    for model, furthest in ((small_model, 5e-5), (small_model.model_copy(update={"generator": generator}), 2e-4)):
         networks = FirstOrderMotionModel(model)
         settle(networks.kp_detector, pictures)
         np.testing.assert_allclose(
-            animation(optimised(networks), pictures), animation(networks.eval(), pictures), atol=5e-5, rtol=0
+            animation(optimised(networks), pictures), animation(networks.eval(), pictures), atol=furthest, rtol=0
         )
 
 

@@ -98,6 +98,7 @@ def test_clips_are_named_by_a_folder_or_a_table(tmp_path, moving_discs):
     for name in ("id1#a#0", "id1#b#1", "id2#c#2"):
         write_working_clip(folder / f"{name}.mp4", moving_discs[0][:2], 25.0)
     (folder / "notes.txt").write_text("no clip")
+    (folder / ".id3#d#3.x1y2.part.mp4").write_bytes(b"what a killed writer left")
     found = clips_of(tmp_path)
     assert [(row["video_id"], row["person_id"]) for row in found] == [
         ("id1#a#0", "id1"),

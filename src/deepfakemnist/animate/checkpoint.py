@@ -37,7 +37,12 @@ State = dict[str, Tensor]
 
 
 def load_checkpoint(
-    path: Path | str, model: FommModel | None = None, sha256: str | None = None, *, align_corners: bool | None = None
+    path: Path | str,
+    model: FommModel | None = None,
+    sha256: str | None = None,
+    *,
+    align_corners: bool | None = None,
+    tensors_only: bool = False,
 ) -> FirstOrderMotionModel:
     """Build the networks and fill them with the weights of ``path``; on the CPU, float32, in evaluation mode.
 
@@ -48,6 +53,7 @@ def load_checkpoint(
         model: architecture that the weights must fit exactly; None takes what the file states, or vox-256.
         sha256: refuse a file with any other digest.
         align_corners: see ``FirstOrderMotionModel``; None takes what the weights were trained with.
+        tensors_only: settings that shape no tensor may differ from what the file states; for training on.
 
     Raises: ConfigError saying what the file is when it is not such a checkpoint, or how it differs from ``model``.
     """
@@ -64,7 +70,7 @@ def load_checkpoint(
     with torch.device("meta"):
         networks = FirstOrderMotionModel(model, align_corners)
     networks.to_empty(device="cpu")
-    _check_states(path, content, networks, model)
+    _check_states(path, content, networks, model, tensors_only)
     for part in _PARTS:
         getattr(networks, part).load_state_dict(content[part])
     log.info("loaded animator weights %s (%s)", path, _facts(content) or f"epoch {content.get('epoch', 'unknown')}")
@@ -192,7 +198,9 @@ def _check_layout(path: Path, content: Any) -> None:
             )
 
 
-def _check_states(path: Path, content: dict[str, Any], networks: FirstOrderMotionModel, model: FommModel) -> None:
+def _check_states(
+    path: Path, content: dict[str, Any], networks: FirstOrderMotionModel, model: FommModel, tensors_only: bool
+) -> None:
     differences = []
     for part in _PARTS:
         wanted, found = getattr(networks, part).state_dict(), content[part]
@@ -204,7 +212,7 @@ def _check_states(path: Path, content: dict[str, Any], networks: FirstOrderMotio
             if name in found and found[name].shape != tensor.shape
         ]
     settings = _differing_settings(content, model, bool(differences))
-    if differences or settings:
+    if differences or (settings and not tensors_only):
         listed = "; ".join(differences[:_LISTED])
         if len(differences) > _LISTED:
             listed += f"; and {len(differences) - _LISTED} more"

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepfakemnist.animate.blocks import coordinate_grid
-from deepfakemnist.animate.network import keypoint_gaussians
+from deepfakemnist.animate.keypoint_maps import keypoint_gaussians
 from deepfakemnist.animator_settings import DiscriminatorModel
 
 _KERNEL = 4

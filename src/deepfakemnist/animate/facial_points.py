@@ -48,8 +48,11 @@ MIRRORED = [
 #: Points that move against each other when an eye or the mouth opens; what matters is their distance.
 APERTURES = ((0, 1), (2, 3), (4, 5), (6, 7))
 
-#: Points around each eye and around the mouth.
-_REGIONS = ([0, 1, 17, 18], [2, 3, 19, 20], [4, 5, 6, 7])
+#: Points around each region of a face.
+Regions = tuple[list[int], ...]
+EYE_REGIONS: Regions = ([0, 1, 17, 18], [2, 3, 19, 20])
+#: The eyes and the mouth.
+FACE_REGIONS: Regions = (*EYE_REGIONS, [4, 5, 6, 7])
 #: A region reaches this far beyond its points, as a share of their distance from the middle, so that lips and lashes
 #: are in it.
 _REACH = 1.3
@@ -68,18 +71,19 @@ def find_facial_points(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
     return found
 
 
-def detail_map(points: Tensor, height: int, width: int) -> Tensor:
-    """Return (B, 1, height, width) weights of about 1 on eyes and mouth and 0 elsewhere.
+def detail_map(points: Tensor, height: int, width: int, regions: Regions = FACE_REGIONS) -> Tensor:
+    """Return (B, 1, height, width) weights of about 1 on the regions and 0 elsewhere.
 
     Args:
         points: (B, P, 2) ``FACIAL_POINTS`` in -1..1; pictures with NaN get zeros.
         height: of the maps.
         width: of the maps.
+        regions: which points surround each.
     """
     x = torch.linspace(-1, 1, width, device=points.device)
     y = torch.linspace(-1, 1, height, device=points.device)
     weights = points.new_zeros(len(points), height, width)
-    for region in _REGIONS:
+    for region in regions:
         corners = points[:, region]
         centre = corners.mean(dim=1)
         radius = _REACH * (corners - centre[:, None]).norm(dim=-1).amax(dim=1)

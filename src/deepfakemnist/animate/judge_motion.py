@@ -15,7 +15,7 @@ Signals = dict[str, np.ndarray]
 #: Blendshapes whose mean is a signal, 0..1. Eyes and brows of both sides move together in the ten actions. They are not
 #: linear in the picture: half-way from rest to a wide smile, cross-faded, reads as 0.9 of it, so a transfer near 1 says
 #: that an expression is there, a low one that it is not, and the head's angles alone are amounts.
-_EXPRESSIONS = {
+EXPRESSIONS = {
     "blink": ("eyeBlinkLeft", "eyeBlinkRight"),
     "jaw": ("jawOpen",),
     "smile": ("mouthSmileLeft", "mouthSmileRight"),
@@ -39,7 +39,7 @@ ACTION_SIGNALS: dict[str, dict[str, int]] = {
     "embarrassment": {"pitch": 1, "yaw": 0, "smile": 1},
 }
 #: Amplitude from which a driver shows a signal: share of a blendshape, degrees.
-MIN_AMPLITUDE = dict.fromkeys(_EXPRESSIONS, 0.1) | dict.fromkeys(_POSE, 4.0)
+MIN_AMPLITUDE = dict.fromkeys(EXPRESSIONS, 0.1) | dict.fromkeys(_POSE, 4.0)
 #: Frames with both faces below which nothing is said.
 MIN_FRAMES = 5
 _LOW, _HIGH = 2, 98
@@ -69,8 +69,7 @@ def measure_action(faces: Sequence[FaceLandmarks | None]) -> Signals:
         if face is not None:
             shapes[t], poses[t] = face.blendshapes, face.pose
     signals = {
-        name: shapes[:, [BLENDSHAPES.index(part) for part in parts]].mean(axis=1)
-        for name, parts in _EXPRESSIONS.items()
+        name: shapes[:, [BLENDSHAPES.index(part) for part in parts]].mean(axis=1) for name, parts in EXPRESSIONS.items()
     }
     return signals | {name: poses[:, column] for column, name in enumerate(_POSE)}
 

@@ -20,7 +20,7 @@ from deepfakemnist.animate.discriminator import (
     generator_loss,
 )
 from deepfakemnist.animate.equivariance import RandomDeformation
-from deepfakemnist.animate.facial_points import APERTURES, detail_map
+from deepfakemnist.animate.facial_points import APERTURES, EYE_REGIONS, FACE_REGIONS, Regions, detail_map
 from deepfakemnist.animate.network import FirstOrderMotionModel, Keypoints
 from deepfakemnist.animate.pairs import Pairs
 from deepfakemnist.animate.perceptual import PixelPyramid, VggPyramid
@@ -39,6 +39,8 @@ class StepLosses:
     step: int
     reconstruction: float = 0.0
     face_detail: float = 0.0
+    eye_detail: float = 0.0
+    keep_source: float = 0.0
     equivariance_value: float = 0.0
     equivariance_jacobian: float = 0.0
     landmarks: float = 0.0
@@ -91,23 +93,27 @@ class Objective:
         step: int,
     ) -> Animated:
         """Animate the sources of ``pairs`` towards their driving frames and weigh what is wrong with the result."""
-        settings, batch, device = self.settings, len(pairs.source), pairs.source.device
-        deformation = RandomDeformation(batch, random, device)
-        deformed = deformation.pictures(pairs.driving, networks.generator.align_corners)
-        # One pass over all three, so that batch norm sees the same statistics for each.
-        found = networks.kp_detector(torch.cat([pairs.source, pairs.driving, deformed]))
-        of_source, of_driving, of_deformed = (
-            Keypoints(*(part[i * batch : (i + 1) * batch] for part in found)) for i in range(3)
-        )
-        terms = self._keypoint_terms(pairs, of_source, of_driving, of_deformed, deformation, step)
+        settings, device = self.settings, pairs.source.device
+        if settings.train_keypoints:
+            terms, of_source, of_driving = self._keypoint_terms(networks, pairs, random, step)
+        else:
+            terms = {}
+            with torch.no_grad():
+                detector = networks.kp_detector.eval()  # its batch norms stay as they are, too
+                of_source, of_driving = detector(pairs.source), detector(pairs.driving)
         if step <= settings.landmark_steps:
             return Animated(terms, None, of_driving)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=self.autocast):
-            prediction = networks.generator(pairs.source, of_source, of_driving)
+            encoded = networks.generator.encode(pairs.source)
+            motion = networks.generator.motion(encoded, of_source, of_driving)
+            prediction = networks.generator.decode(encoded, motion)
             terms["reconstruction"] = settings.reconstruction * self.perceptual(prediction, pairs.driving)
-        if settings.face_detail and pairs.driving_points is not None:
-            detail = detail_loss(prediction, pairs.driving, pairs.driving_points)
-            terms["face_detail"] = settings.face_detail * detail
+        if settings.keep_source and motion.occlusion is not None:
+            terms["keep_source"] = settings.keep_source * (1 - motion.occlusion).mean()
+        if pairs.driving_points is not None:
+            for name, regions in (("face_detail", FACE_REGIONS), ("eye_detail", EYE_REGIONS)):
+                if weight := getattr(settings, name):
+                    terms[name] = weight * detail_loss(prediction, pairs.driving, pairs.driving_points, regions)
         if discriminator is not None:
             keypoints = of_driving.value.detach()
             fake, verdict = discriminator(prediction, keypoints)
@@ -118,15 +124,17 @@ class Objective:
         return Animated(terms, prediction, of_driving)
 
     def _keypoint_terms(
-        self,
-        pairs: Pairs,
-        of_source: Keypoints,
-        of_driving: Keypoints,
-        of_deformed: Keypoints,
-        deformation: RandomDeformation,
-        step: int,
-    ) -> dict[str, Tensor]:
-        settings = self.settings
+        self, networks: FirstOrderMotionModel, pairs: Pairs, random: torch.Generator, step: int
+    ) -> tuple[dict[str, Tensor], Keypoints, Keypoints]:
+        """Return what is wrong with the keypoints, and those of sources and of driving frames."""
+        settings, batch = self.settings, len(pairs.source)
+        deformation = RandomDeformation(batch, random, pairs.source.device)
+        deformed = deformation.pictures(pairs.driving, networks.generator.align_corners)
+        # One pass over all three, so that batch norm sees the same statistics for each.
+        found = networks.kp_detector(torch.cat([pairs.source, pairs.driving, deformed]))
+        of_source, of_driving, of_deformed = (
+            Keypoints(*(part[i * batch : (i + 1) * batch] for part in found)) for i in range(3)
+        )
         value, jacobian = equivariance_losses(of_driving, of_deformed, deformation)
         ramp = min(1.0, step / _JACOBIAN_RAMP)
         terms = {
@@ -137,7 +145,7 @@ class Objective:
             values = torch.cat([of_source.value, of_driving.value])
             points = torch.cat([pairs.source_points, pairs.driving_points])
             terms["landmarks"] = settings.landmarks * landmark_loss(values, points)
-        return terms
+        return terms, of_source, of_driving
 
 
 def gains_by_bfloat16(device: torch.device) -> bool:
@@ -193,9 +201,10 @@ def landmark_loss(values: Tensor, points: Tensor) -> Tensor:
     return loss
 
 
-def detail_loss(prediction: Tensor, target: Tensor, points: Tensor) -> Tensor:
-    """Return the mean over eyes and mouth of L1 and gradients; 0 where no picture of the batch shows a face."""
-    weights = detail_map(points, *target.shape[-2:])
+def detail_loss(prediction: Tensor, target: Tensor, points: Tensor, regions: Regions = FACE_REGIONS) -> Tensor:
+    """Return the mean over ``regions`` of L1 and gradients; 0 where no picture of the batch shows a face."""
+    height, width = target.shape[-2:]
+    weights = detail_map(points, height, width, regions)
     error = prediction - target
     loss = prediction.new_zeros(())
     for scale in range(_DETAIL_SCALES):

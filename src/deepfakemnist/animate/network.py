@@ -24,13 +24,9 @@ from deepfakemnist.animate.blocks import (
     downsample,
     stride_of,
 )
+from deepfakemnist.animate.keypoint_maps import keypoint_gaussians, nearness
 from deepfakemnist.animator_settings import FommModel, GeneratorModel, KeypointModel
 from deepfakemnist.errors import ConfigError
-
-#: Variance of the Gaussian that marks a keypoint for the dense motion network (official default).
-_KEYPOINT_VARIANCE = 0.01
-#: Distances in -1..1: where a keypoint stops growing stronger, and where it yields to the background.
-_PRIOR_NEAR, _PRIOR_FAR = 0.02, 0.5
 
 #: With the full-resolution skip a new model begins as a copy of the source, sigmoid(4) = 0.98, and learns where to
 #: paint. Against a start at 0.5, 100 steps gave a held-out L1 of 0.037 instead of 0.054 on 5 real clips and made no
@@ -62,7 +58,7 @@ class DenseMotion(NamedTuple):
     """Where each pixel of the animation comes from."""
 
     mask: Tensor
-    """(B, K+1, h, w) share of each motion, the static background first."""
+    """(B, K+1, h, w) share of each motion, the static background first; h and w as dense motion's upsampling says."""
     deformation: Tensor
     """(B, h, w, 2) coordinates in the source."""
     occlusion: Tensor | None
@@ -107,6 +103,7 @@ class DenseMotionNetwork(nn.Module):
         self.hourglass = Hourglass(in_channels, dense.block_expansion, dense.max_features, dense.num_blocks)
         kernel, padding = dense.head_kernel, dense.head_kernel // 2
         self.mask = nn.Conv2d(self.hourglass.out_channels, num_kp + 1, kernel, padding=padding)
+        self.upsampling = dense.upsampling
         self.keypoint_prior = dense.keypoint_prior
         if dense.keypoint_prior:
             nn.init.zeros_(self.mask.weight)  # a new model moves as the prior says
@@ -135,13 +132,24 @@ class DenseMotionNetwork(nn.Module):
         heat = F.pad(heat, (0, 0, 0, 0, 1, 0))  # the background has no keypoint
         evidence = torch.cat([heat[:, :, None], moved.transpose(1, 2)], dim=2)
         features = self.hourglass(evidence.flatten(1, 2))
-        logits = self.mask(features)
+        logits = self._enlarged(self.mask(features))
+        if self.upsampling > 1:
+            grid = coordinate_grid(self.upsampling * height, self.upsampling * width, small)
         if self.keypoint_prior:
-            logits = logits + self.keypoint_prior * _nearness(grid, driving.value)
+            logits = logits + self.keypoint_prior * nearness(grid, driving.value)
         mask = torch.softmax(logits, dim=1)
-        deformation = torch.einsum("bkhw,bkhwc->bhwc", mask, motions)
-        occlusion = None if self.occlusion is None else torch.sigmoid(self.occlusion(features))
+        if self.upsampling > 1:
+            deformation = _mixed(grid, mask, source, driving)
+        else:
+            deformation = torch.einsum("bkhw,bkhwc->bhwc", mask, motions)
+        occlusion = None if self.occlusion is None else torch.sigmoid(self._enlarged(self.occlusion(features)))
         return DenseMotion(mask, deformation, occlusion)
+
+    def _enlarged(self, logits: Tensor) -> Tensor:
+        """Corner-aligned, as the grid is."""
+        if self.upsampling == 1:
+            return logits
+        return F.interpolate(logits, scale_factor=self.upsampling, mode="bilinear", align_corners=True)
 
     @staticmethod
     def _motions(grid: Tensor, source: Keypoints, driving: Keypoints) -> Tensor:
@@ -166,6 +174,7 @@ class Generator(nn.Module):
             )
         self.align_corners = align_corners
         self.full_resolution_skip = model.full_resolution_skip
+        self.skip_sampling = model.skip_sampling
         self.dense_motion_network = DenseMotionNetwork(model, num_kp, num_channels, align_corners)
         self.down = downsample(num_channels, model.scale_factor)
         width, steps = model.block_expansion, range(1, model.num_down_blocks + 1)
@@ -208,8 +217,10 @@ class Generator(nn.Module):
             # Corner-aligned, because the motion's grid is: an unmoved picture stays exactly where it is.
             flow = _resize(motion.deformation.permute(0, 3, 1, 2), size, align_corners=True).permute(0, 2, 3, 1)
             warped = F.grid_sample(
-                encoded.picture, flow, mode="bilinear", padding_mode="border", align_corners=self.align_corners
+                encoded.picture, flow, mode=self.skip_sampling, padding_mode="border", align_corners=self.align_corners
             )
+            if self.skip_sampling == "bicubic":  # overshoots at edges
+                warped = warped.clamp(0, 1)
             visible = _resize(motion.occlusion, size)
             picture = visible * warped + (1 - visible) * _resize(picture, size)
         return picture
@@ -220,7 +231,9 @@ class Generator(nn.Module):
         return self.decode(encoded, self.motion(encoded, source, driving))
 
     def _warp(self, features: Tensor, deformation: Tensor) -> Tensor:
-        flow = _resize(deformation.permute(0, 3, 1, 2), features.shape[-2:]).permute(0, 2, 3, 1)
+        # Upsampled deformations are corner-aligned; the original, where it resizes, is not.
+        aligned = self.dense_motion_network.upsampling > 1
+        flow = _resize(deformation.permute(0, 3, 1, 2), features.shape[-2:], aligned).permute(0, 2, 3, 1)
         return F.grid_sample(features, flow, mode="bilinear", padding_mode="zeros", align_corners=self.align_corners)
 
 
@@ -278,20 +291,18 @@ def _float32(like: Tensor) -> torch.autocast:
     return torch.autocast(like.device.type, enabled=False)
 
 
-def keypoint_gaussians(grid: Tensor, centres: Tensor) -> Tensor:
-    """(h, w, 2), (B, K, 2) → (B, K, h, w): a Gaussian of height 1 on each keypoint."""
-    offset = grid - centres[:, :, None, None]
-    return torch.exp(-0.5 * offset.square().sum(-1) / _KEYPOINT_VARIANCE)
+def _mixed(grid: Tensor, mask: Tensor, source: Keypoints, driving: Keypoints) -> Tensor:
+    """Return the mean (B, h, w, 2) of all motions by ``mask`` without making a map of each.
 
-
-def _nearness(grid: Tensor, centres: Tensor) -> Tensor:
-    """(h, w, 2), (B, K, 2) → (B, K+1, h, w): -log of the squared distance from each keypoint, the background first.
-
-    As logits times p, their softmax is Shepard's inverse distance weighting with the power 2p.
+    Motions are affine, so their mean at a place is the mean of their coefficients applied to it.
     """
-    distance = (grid - centres[:, :, None, None]).square().sum(-1) + _PRIOR_NEAR**2
-    background = torch.full_like(distance[:, :1], _PRIOR_FAR**2)
-    return -torch.log(torch.cat([background, distance], dim=1))
+    transform = source.jacobian @ invert_2x2(driving.jacobian)
+    shift = source.value[..., None] - transform @ driving.value[..., None]
+    local = torch.cat([transform, shift], dim=-1).flatten(2)
+    identity = local.new_tensor([1.0, 0, 0, 0, 1, 0]).expand(len(local), 1, 6)
+    a, b, c, d, e, f = torch.einsum("bkc,bkhw->bchw", torch.cat([identity, local], dim=1), mask).unbind(1)
+    x, y = grid.unbind(-1)
+    return torch.stack([a * x + b * y + c, d * x + e * y + f], dim=-1)
 
 
 def _resize(maps: Tensor, size: torch.Size, align_corners: bool = False) -> Tensor:

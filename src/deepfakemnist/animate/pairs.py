@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 _HELD_OUT = 0.1
 #: Pairs among which a far one is chosen.
 _FAR_CANDIDATES = 6
+#: ``FACIAL_POINTS`` across and along the right eye, the left eye and the mouth.
+_OPENINGS, _WIDTHS = ((0, 1), (2, 3), (4, 5)), ((17, 18), (19, 20), (6, 7))
 #: Side of the small pictures by which frames are compared; a closed eye of a 256-pixel crop is about 4×1 of them.
 _THUMBNAIL = 32
 
@@ -81,15 +83,16 @@ def load_clips(clips: Sequence[TrainingClip], settings: TrainAnimatorSettings, c
 
     Raises: ConfigError for a clip of fewer than two frames, and what ``read_clip`` raises for a bad file.
     """
-    needs_points = settings.landmarks > 0 or settings.face_detail > 0
+    by_points = (settings.landmarks, settings.face_detail, settings.eye_detail, settings.aperture_pairs)
+    needs_points = any(weight > 0 for weight in by_points)
     loaded = [_load(clip, settings, cache if needs_points else None) for clip in clips]
     if needs_points:
         known = torch.cat([clip.points.isfinite().all(dim=(1, 2)) for clip in loaded if clip.points is not None])
         log.info("facial points in %d of %d frames", int(known.sum()), len(known))
         if not known.any():
             raise ConfigError(
-                "animator.train.landmarks and face_detail need faces, and none was found in any training frame; "
-                "set both to 0"
+                "animator.train.landmarks, face_detail, eye_detail and aperture_pairs need faces, and none was found "
+                "in any training frame; set all to 0"
             )
     return loaded
 
@@ -135,8 +138,7 @@ class PairSampler:
         pictures, points = [], []
         for _ in range(count):
             clip = self.clips[self._clip(random)]
-            far = augment and torch.rand((), generator=random).item() < self.settings.far_pairs
-            pair = self._far_pair(clip, random) if far else _pair(clip, random)
+            pair = self._choose_pair(clip, random) if augment else _pair(clip, random)
             both = clip.pictures[pair].float() / 255
             where = clip.points[pair] if clip.points is not None else None
             if augment:
@@ -156,10 +158,18 @@ class PairSampler:
         of_person = self.people[int(torch.randint(len(self.people), (), generator=random))]
         return of_person[int(torch.randint(len(of_person), (), generator=random))]
 
-    def _far_pair(self, clip: LoadedClip, random: torch.Generator) -> Tensor:
+    def _choose_pair(self, clip: LoadedClip, random: torch.Generator) -> Tensor:
+        kind = torch.rand((), generator=random).item()
+        if kind >= self.settings.far_pairs + self.settings.aperture_pairs:
+            return _pair(clip, random)
         candidates = torch.stack([_pair(clip, random) for _ in range(_FAR_CANDIDATES)])
-        difference = clip.thumbnails[candidates[:, 0]] - clip.thumbnails[candidates[:, 1]]
-        return candidates[int(difference.abs().mean(dim=(1, 2, 3)).argmax())]
+        first, second = candidates.unbind(dim=1)
+        if kind < self.settings.far_pairs or clip.points is None:
+            difference = (clip.thumbnails[first] - clip.thumbnails[second]).abs().mean(dim=(1, 2, 3))
+        else:  # NaN, where no face was found, is the least different
+            openings = _openings(clip.points)
+            difference = (openings[first] - openings[second]).abs().amax(dim=1).nan_to_num(-1.0)
+        return candidates[int(difference.argmax())]
 
     def _augment(self, both: Tensor, where: Tensor | None, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
         if torch.rand((), generator=random).item() < 0.5:
@@ -233,6 +243,12 @@ def _found_points(frames: NDArray[np.uint8], cache: Path) -> NDArray[np.float32]
     np.save(part, found)
     part.replace(path)
     return found
+
+
+def _openings(points: Tensor) -> Tensor:
+    """(N, P, 2) facial points → (N, 3): how far each eye and the mouth are open, over their widths."""
+    lengths = [[(points[:, i] - points[:, j]).norm(dim=-1) for i, j in sides] for sides in (_OPENINGS, _WIDTHS)]
+    return torch.stack(lengths[0], dim=1) / torch.stack(lengths[1], dim=1)
 
 
 def _pair(clip: LoadedClip, random: torch.Generator) -> Tensor:

@@ -81,7 +81,8 @@ def clips_of(where: Path) -> list[Row]:
     """
     if where.is_dir():
         paths = sorted(path for path in where.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
-        return [_clip(path) for path in paths]
+        # Hidden: what a killed writer left half done.
+        return [_clip(path) for path in paths if not path.name.startswith(".")]
     if not where.is_file():
         raise ConfigError(f"animator.train.clips: {str(where)!r} is neither a folder nor a file")
     is_parquet = where.suffix == ".parquet"

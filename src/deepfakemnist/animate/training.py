@@ -182,6 +182,11 @@ def _check(clips: Sequence[TrainingClip], model: FommModel, settings: TrainAnima
             f"animator.train.landmark_steps is {settings.landmark_steps}; it needs landmarks above 0 and must leave "
             f"some of the {settings.steps} steps"
         )
+    if not settings.train_keypoints and (settings.start_from is None or settings.landmark_steps):
+        raise ConfigError(
+            "animator.train.train_keypoints: false needs weights in start_from, and landmark_steps: 0, because those "
+            "steps train nothing else"
+        )
     if settings.frames_per_clip < 2:
         raise ConfigError(f"animator.train.frames_per_clip is {settings.frames_per_clip}; a pair takes at least 2")
 
