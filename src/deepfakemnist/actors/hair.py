@@ -182,13 +182,14 @@ def _grow(
     phase, turns = rng.uniform(0, 2 * np.pi, count), rng.uniform(1.5, 3.0, count)
     curl = look.curl * (1.3 if look.style == "curly_long" else 0.3)
     weight = np.where(fringed, 0.5, style.weight)[:, None]
-    stiff = look.style in ("crop", "pixie", "receding")
+    stiff, hangs = look.style in ("crop", "pixie", "receding"), style.comb == "down"
     direction = (0.7 if stiff else 0.35) * normal + 0.6 * comb
     point, below = places + 0.0008 * normal, normal
     lines, normals = [point], [normal]
     for station in range(1, _STATIONS):
         share = station / (_STATIONS - 1)
-        on_head = smooth(_EAR_Z - 0.03, _EAR_Z + 0.03, point[:, 2])[:, None]
+        # Only hair that hangs leaves the head; what is combed or cut short stays on it down to the nape.
+        on_head = smooth(_EAR_Z - 0.03, _EAR_Z + 0.03, point[:, 2])[:, None] if hangs else np.ones((count, 1))
         wish = comb * (1 - weight * np.sqrt(share)) * np.maximum(on_head, 0.05) + own * (0.3 + 0.7 * on_head)
         wish[:, 2:] -= 1.8 * weight * np.maximum(share, 1 - on_head)
         wish += 0.8 * curl * np.sin(phase + 2 * np.pi * turns * share)[:, None] * np.cross(below, direction)
