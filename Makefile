@@ -10,7 +10,7 @@ DEMO := demo
 # Numeric libraries take one thread a job; Snakemake runs the jobs side by side.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo demo-large test lint format schemas lock clean-demo
+.PHONY: setup demo demo-large gallery test lint format schemas lock clean-demo
 
 setup: $(VENV)/.installed
 
@@ -33,6 +33,9 @@ demo demo-large: setup
 		&& [ -f results/$(DEMO)/report.html ]; then echo "The report is up to date."; \
 	else $(BIN)/snakemake --configfile config/presets/$(DEMO).yaml --report results/$(DEMO)/report.html; fi
 	@echo "Open $(CURDIR)/results/$(DEMO)/report.html"
+
+gallery: demo
+	$(BIN)/python docs/demo_gallery.py results/demo docs/demo_gallery.jpg
 
 test: setup
 	$(BIN)/python -m pytest -n $(CORES) --dist loadgroup $(TESTS)
