@@ -58,8 +58,11 @@ class Skin:
 
     def __init__(self, bank: Bank, head: np.ndarray, normals: np.ndarray) -> None:
         self.bank, self.head, self.normals = bank, head, normals
-        self._vertices = bank.vertices_of("skin")
-        self._tree = cKDTree(head[self._vertices])
+        skin = bank.vertices_of("skin")
+        x, _, z = bank.template[skin].T
+        ear = (np.abs(x) > 0.074) & (z > -0.050) & (z < 0.034)
+        # Hair that hangs lies over the ears, hair that is combed behind them.
+        self._surfaces = {over: (which, cKDTree(head[which])) for over, which in ((True, skin), (False, skin[~ear]))}
 
     def roots(self, density: np.ndarray, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Scatter points over the skin by (V,) ``density``: returns (count,) vertices and (count,3) places."""
@@ -72,10 +75,12 @@ class Skin:
         places = a[drawn] * (1 - u - v)[:, None] + b[drawn] * u[:, None] + c[drawn] * v[:, None]
         return faces[drawn, 0], places
 
-    def keep(self, points: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def keep(
+        self, points: np.ndarray, low: np.ndarray, high: np.ndarray, over_ears: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return (N,3) points moved to between (N,) ``low`` and ``high`` off the skin, and the normals there."""
-        _, nearest = self._tree.query(points)
-        vertex = self._vertices[nearest]
+        vertices, tree = self._surfaces[over_ears]
+        vertex = vertices[tree.query(points)[1]]
         normal = self.normals[vertex]
         height = ((points - self.head[vertex]) * normal).sum(1)
         return points + normal * (np.clip(height, low, high) - height)[:, None], normal
@@ -199,7 +204,7 @@ def _grow(
         direction /= np.linalg.norm(direction, axis=1, keepdims=True) + 1e-9
         low = clearance * min(1.0, 2.5 * share)
         high = np.where(on_head[:, 0] > 0.2, low + (0.012 if stiff else 0.003), np.inf)
-        point, below = skin.keep(point + step * direction, low, high)
+        point, below = skin.keep(point + step * direction, low, high, over_ears=hangs)
         lines.append(point)
         normals.append(below)
     return np.stack(lines, 1), np.stack(normals, 1)
