@@ -25,9 +25,11 @@ demo-large: DEMO := demo_large
 demo demo-large: setup
 	@# Synthetic actors are filmed first.
 	$(BIN)/snakemake --snakefile workflow/actors.smk --cores $(CORES) --configfile config/actors/$(DEMO).yaml
-	@# The liveness services that it asks are simulated, on this machine, by local detectors.
+	@# The liveness services that it asks are simulated, on this machine, by local detectors. Detectors this small take
+	@# longer to start than to train: one thread each, side by side.
 	$(BIN)/deepfakemnist liveness simulate --port 8731 -- \
-		$(BIN)/snakemake --cores $(CORES) --resources gpu=1 --configfile config/presets/$(DEMO).yaml
+		$(BIN)/snakemake --cores $(CORES) --resources gpu=1 --set-threads train=1 predict=1 \
+		--configfile config/presets/$(DEMO).yaml
 	@# The report is made again only when something it shows is newer.
 	@if [ -z "$$(find results/$(DEMO)/report -newer results/$(DEMO)/report.html 2>/dev/null | head -1)" ] \
 		&& [ -f results/$(DEMO)/report.html ]; then echo "The report is up to date."; \

@@ -175,7 +175,7 @@ def actions(bank: Bank) -> dict[str, Any]:
     heads = np.linspace(0, len(bank) - 1, ACTION_ACTORS).astype(int)
     actors = [Actor(bank, int(head), seed=int(head) + 1) for head in heads]
     rows: dict[str, Any] = {}
-    frames_seen = {"yunet": 0, "landmarker": 0, "frames": 0}
+    seen = {"yunet": 0, "looked": 0, "landmarker": 0, "frames": 0}
     for action in ACTIONS:
         changes: dict[str, list[float]] = {name: [] for name in SIGNALS[action]}
         fits: dict[str, list[float]] = {name: [] for name in SIGNALS[action]}
@@ -184,9 +184,10 @@ def actions(bank: Bank) -> dict[str, Any]:
             act = perform(actor, action, seed=number, frames=ACTION_FRAMES, fps=FPS, framing=CLOSE_UP)
             clip = act.clip()
             found = landmarker.track(clip)
-            frames_seen["frames"] += len(clip)
-            frames_seen["yunet"] += sum(len(detector(frame)) == 1 for frame in clip[::4]) * 4
-            frames_seen["landmarker"] += sum(face is not None for face in found)
+            seen["frames"] += len(clip)
+            seen["looked"] += len(clip[::4])
+            seen["yunet"] += sum(len(detector(frame)) == 1 for frame in clip[::4])
+            seen["landmarker"] += sum(face is not None for face in found)
             moves = movements(found, FPS)
             for other in ACTIONS:
                 also[other] += score_action(moves, other).score >= 1
@@ -210,9 +211,9 @@ def actions(bank: Bank) -> dict[str, Any]:
     return {
         "what": "change from rest at the commanded peak (blendshapes 0..1, degrees); correlation with the command",
         "actors": len(actors),
-        "frames": frames_seen["frames"],
-        "yunet_exactly_one_face": round(frames_seen["yunet"] / frames_seen["frames"], 4),
-        "landmarker_face": round(frames_seen["landmarker"] / frames_seen["frames"], 4),
+        "frames": seen["frames"],
+        "yunet_exactly_one_face": round(seen["yunet"] / seen["looked"], 4),
+        "landmarker_face": round(seen["landmarker"] / seen["frames"], 4),
         "by_action": rows,
     }
 
