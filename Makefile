@@ -10,7 +10,7 @@ DEMO := demo
 # Numeric libraries take one thread a job; Snakemake runs the jobs side by side.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo demo-large test lint format schemas lock clean-demo
+.PHONY: setup demo demo-large gallery test lint format schemas lock clean-demo
 
 setup: $(VENV)/.installed
 
@@ -25,14 +25,19 @@ demo-large: DEMO := demo_large
 demo demo-large: setup
 	@# Synthetic actors are filmed first.
 	$(BIN)/snakemake --snakefile workflow/actors.smk --cores $(CORES) --configfile config/actors/$(DEMO).yaml
-	@# The liveness services that it asks are simulated, on this machine, by local detectors.
+	@# The liveness services that it asks are simulated, on this machine, by local detectors. Detectors this small take
+	@# longer to start than to train: one thread each, side by side.
 	$(BIN)/deepfakemnist liveness simulate --port 8731 -- \
-		$(BIN)/snakemake --cores $(CORES) --resources gpu=1 --configfile config/presets/$(DEMO).yaml
+		$(BIN)/snakemake --cores $(CORES) --resources gpu=1 --set-threads train=1 predict=1 \
+		--configfile config/presets/$(DEMO).yaml
 	@# The report is made again only when something it shows is newer.
 	@if [ -z "$$(find results/$(DEMO)/report -newer results/$(DEMO)/report.html 2>/dev/null | head -1)" ] \
 		&& [ -f results/$(DEMO)/report.html ]; then echo "The report is up to date."; \
 	else $(BIN)/snakemake --configfile config/presets/$(DEMO).yaml --report results/$(DEMO)/report.html; fi
 	@echo "Open $(CURDIR)/results/$(DEMO)/report.html"
+
+gallery: demo
+	$(BIN)/python docs/demo_gallery.py results/demo docs/demo_gallery.jpg
 
 # By file: a file's tests share a run of the workflow (loadgroup of xdist 3.8 no longer groups under pytest 9.2). A
 # crashed worker ends the run, because xdist 3.8 may wait for ever when it replaces one.

@@ -25,11 +25,23 @@ except ValidationError as error:
     raise WorkflowError(f"the cast's config is not usable: {error}") from None
 
 FOLDER = str(CAST.folder)
-SHOTS = [*sources(CAST), *drivers(CAST)]
+SHOTS = {"sources": sources(CAST), "drivers": drivers(CAST)}
 SETTINGS = CAST.model_dump(mode="json")
 # Starting Python takes longer than a short clip: a job films several.
-PER_JOB = max(3, min(16, -(-len(SHOTS) // 24)))
-JOBS = range(-(-len(SHOTS) // PER_JOB))
+PER_JOB = max(3, min(16, -(-sum(map(len, SHOTS.values())) // 24)))
+
+
+def jobs(role):
+    """Listings of the jobs that film the sources or the drivers."""
+    return expand(
+        f"{FOLDER}/filmed/{role}/{{job}}.txt",
+        job=range(-(-len(SHOTS[role]) // PER_JOB)),
+    )
+
+
+def names(role, job):
+    """The videos that a job films."""
+    return [shot.name for shot in SHOTS[role][int(job) * PER_JOB :][:PER_JOB]]
 
 
 wildcard_constraints:
@@ -47,7 +59,8 @@ rule film_all:
     input:
         f"{FOLDER}/sources.tsv",
         f"{FOLDER}/drivers.tsv",
-        expand(f"{FOLDER}/filmed/{{job}}.txt", job=JOBS),
+        jobs("sources"),
+        jobs("drivers"),
 
 
 rule cast_sheets:
@@ -68,16 +81,16 @@ rule cast_sheets:
         "scripts/cast_sheets.py"
 
 
-rule render_actors:
-    """Some videos: sources who talk, drivers who perform an action, planted flaws. The output lists them."""
+rule render_sources:
+    """Some of the sources, who talk, and of the planted flaws. The output lists the videos."""
     input:
         bank=ancient(DEFAULT_BANK),
     output:
-        listing=f"{FOLDER}/filmed/{{job}}.txt",
+        listing=f"{FOLDER}/filmed/sources/{{job}}.txt",
     log:
-        f"{FOLDER}/logs/render_actors/{{job}}.log",
+        f"{FOLDER}/logs/render_sources/{{job}}.log",
     benchmark:
-        f"{FOLDER}/benchmarks/render_actors/{{job}}.tsv"
+        f"{FOLDER}/benchmarks/render_sources/{{job}}.tsv"
     conda:
         "../envs/media.yaml"
     resources:
@@ -85,15 +98,24 @@ rule render_actors:
         runtime=60,
     params:
         settings=SETTINGS,
-        names=lambda wildcards: [
-            shot.name
-            for shot in SHOTS[
-                int(wildcards.job) * PER_JOB : (int(wildcards.job) + 1) * PER_JOB
-            ]
-        ],
+        names=lambda wildcards: names("sources", wildcards.job),
         code=code_digest("actors.cast"),
     script:
         "scripts/render_actors.py"
+
+
+use rule render_sources as render_drivers with:
+    # Some of the drivers, who perform an action each.
+    output:
+        listing=f"{FOLDER}/filmed/drivers/{{job}}.txt",
+    log:
+        f"{FOLDER}/logs/render_drivers/{{job}}.log",
+    benchmark:
+        f"{FOLDER}/benchmarks/render_drivers/{{job}}.tsv"
+    params:
+        settings=SETTINGS,
+        names=lambda wildcards: names("drivers", wildcards.job),
+        code=code_digest("actors.cast"),
 
 
 rule bake_actors:

@@ -257,13 +257,13 @@ def snakemake(folder, *arguments, expect=0):
 
 @pytest.mark.workflow
 def test_the_workflow_films_a_cast_once(tmp_path):
-    """One job is run, which films two sources and one of the ten drivers; there are four of three shots each."""
+    """Two jobs are run: both sources, and the last of the ten drivers; three more of three drivers each are left."""
     settings = cast()
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json")))
-    wanted = ["cast/sources.tsv", "cast/filmed/0.txt"]
+    wanted = ["cast/sources.tsv", "cast/filmed/sources/0.txt", "cast/filmed/drivers/3.txt"]
     snakemake(tmp_path, *wanted)
-    listed = (tmp_path / wanted[1]).read_text().split()
-    assert listed == ["videos/actor00-1.mp4", "videos/actor01-1.mp4", "videos/blink-actor02.mp4"]
+    listed = [name for listing in wanted[1:] for name in (tmp_path / listing).read_text().split()]
+    assert listed == ["videos/actor00-1.mp4", "videos/actor01-1.mp4", "videos/embarrassment-actor02.mp4"]
     for name in listed:
         assert read_clip(tmp_path / "cast" / name).shape == (16, 96, 128, 3)
     rows = read_sheet(tmp_path / "cast/sources.tsv", SourceRow, keep_going=False).rows
@@ -273,9 +273,10 @@ def test_the_workflow_films_a_cast_once(tmp_path):
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "cast").rglob("*") if path.is_file()}
     assert "Nothing to be done" in snakemake(tmp_path, *wanted)
     assert {path: path.stat().st_mtime_ns for path in times} == times
-    # With another seed everybody is somebody else: that job and the three that are still to run.
+    # With another seed everybody is somebody else: both jobs and the three that are still to run.
     changed = snakemake(tmp_path, "--dry-run", "--config", "seed=1")
-    assert re.search(r"^render_actors +4$", changed, flags=re.M) and "Params have changed" in changed
+    assert re.search(r"^render_sources +1$", changed, flags=re.M) and "Params have changed" in changed
+    assert re.search(r"^render_drivers +4$", changed, flags=re.M)
 
 
 @pytest.mark.workflow

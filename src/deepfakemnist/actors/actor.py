@@ -31,6 +31,8 @@ _STRONGER = {
     "eyeWideLeft": 1.5,
     "eyeWideRight": 1.5,
 }
+#: MakeHuman's upper teeth end level with the lip, 10 mm behind it, where no open mouth shows them.
+_UPPER_TEETH_M = np.array([0.0, -0.003, -0.0035], np.float32)
 _EYE_LIGHT, _MOUTH_LIGHT = 0.65, 0.45  # least share of sky that eyeballs, and teeth and tongue, see
 
 
@@ -168,6 +170,7 @@ class Actor:
         hairy = scalp(bank.template, look.style) * (look.style in hair.STYLES)
         on_skin = np.isin(np.arange(len(head)), bank.vertices_of("skin"))
         head = head + normals * ((_CLOTH_M * cloth + _SCALP_M * hairy) * on_skin)[:, None].astype(np.float32)
+        head[bank.vertices_of("teeth_upper")] += _UPPER_TEETH_M
         surface = hair.Skin(bank, head, normals)
         worn = [
             *hair.grow_hair(bank, surface, look, rng),

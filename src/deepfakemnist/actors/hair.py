@@ -58,8 +58,11 @@ class Skin:
 
     def __init__(self, bank: Bank, head: np.ndarray, normals: np.ndarray) -> None:
         self.bank, self.head, self.normals = bank, head, normals
-        self._vertices = bank.vertices_of("skin")
-        self._tree = cKDTree(head[self._vertices])
+        skin = bank.vertices_of("skin")
+        x, _, z = bank.template[skin].T
+        ear = (np.abs(x) > 0.074) & (z > -0.050) & (z < 0.034)
+        # Hair that hangs lies over the ears, hair that is combed behind them.
+        self._surfaces = {over: (which, cKDTree(head[which])) for over, which in ((True, skin), (False, skin[~ear]))}
 
     def roots(self, density: np.ndarray, count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Scatter points over the skin by (V,) ``density``: returns (count,) vertices and (count,3) places."""
@@ -72,10 +75,12 @@ class Skin:
         places = a[drawn] * (1 - u - v)[:, None] + b[drawn] * u[:, None] + c[drawn] * v[:, None]
         return faces[drawn, 0], places
 
-    def keep(self, points: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def keep(
+        self, points: np.ndarray, low: np.ndarray, high: np.ndarray, over_ears: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return (N,3) points moved to between (N,) ``low`` and ``high`` off the skin, and the normals there."""
-        _, nearest = self._tree.query(points)
-        vertex = self._vertices[nearest]
+        vertices, tree = self._surfaces[over_ears]
+        vertex = vertices[tree.query(points)[1]]
         normal = self.normals[vertex]
         height = ((points - self.head[vertex]) * normal).sum(1)
         return points + normal * (np.clip(height, low, high) - height)[:, None], normal
@@ -182,13 +187,14 @@ def _grow(
     phase, turns = rng.uniform(0, 2 * np.pi, count), rng.uniform(1.5, 3.0, count)
     curl = look.curl * (1.3 if look.style == "curly_long" else 0.3)
     weight = np.where(fringed, 0.5, style.weight)[:, None]
-    stiff = look.style in ("crop", "pixie", "receding")
+    stiff, hangs = look.style in ("crop", "pixie", "receding"), style.comb == "down"
     direction = (0.7 if stiff else 0.35) * normal + 0.6 * comb
     point, below = places + 0.0008 * normal, normal
     lines, normals = [point], [normal]
     for station in range(1, _STATIONS):
         share = station / (_STATIONS - 1)
-        on_head = smooth(_EAR_Z - 0.03, _EAR_Z + 0.03, point[:, 2])[:, None]
+        # Only hair that hangs leaves the head; what is combed or cut short stays on it down to the nape.
+        on_head = smooth(_EAR_Z - 0.03, _EAR_Z + 0.03, point[:, 2])[:, None] if hangs else np.ones((count, 1))
         wish = comb * (1 - weight * np.sqrt(share)) * np.maximum(on_head, 0.05) + own * (0.3 + 0.7 * on_head)
         wish[:, 2:] -= 1.8 * weight * np.maximum(share, 1 - on_head)
         wish += 0.8 * curl * np.sin(phase + 2 * np.pi * turns * share)[:, None] * np.cross(below, direction)
@@ -198,7 +204,7 @@ def _grow(
         direction /= np.linalg.norm(direction, axis=1, keepdims=True) + 1e-9
         low = clearance * min(1.0, 2.5 * share)
         high = np.where(on_head[:, 0] > 0.2, low + (0.012 if stiff else 0.003), np.inf)
-        point, below = skin.keep(point + step * direction, low, high)
+        point, below = skin.keep(point + step * direction, low, high, over_ears=hangs)
         lines.append(point)
         normals.append(below)
     return np.stack(lines, 1), np.stack(normals, 1)
