@@ -250,6 +250,8 @@ def test_every_interval_holds_its_value():
     found = {
         "accuracy": metrics.accuracy(labels, scores),
         "balanced_accuracy": metrics.balanced_accuracy(labels, scores),
+        "real_accuracy": metrics.class_accuracy(labels, scores, label=0),
+        "fake_accuracy": metrics.class_accuracy(labels, scores, label=1),
         "auc": metrics.auc(labels, scores),
         "eer": metrics.eer(labels, scores),
         "average_precision": metrics.average_precision(labels, scores),
@@ -260,6 +262,13 @@ def test_every_interval_holds_its_value():
     for name, value in found.items():
         assert result[name].low <= value <= result[name].high, name
         assert result[name].low < result[name].high, name
+
+
+def test_the_interval_of_one_class_comes_from_draws_that_hold_it():
+    # One person of three is real and called right; every fake is missed.
+    found = bootstrap([0, 1, 1], [0.1, 0.2, 0.3], ["a", "b", "c"], 200, seed=1)
+    assert (found["real_accuracy"].low, found["real_accuracy"].high) == (1.0, 1.0)
+    assert (found["fake_accuracy"].low, found["fake_accuracy"].high) == (0.0, 0.0)
 
 
 def two_detectors(random, gain, people=40, per_person=4):

@@ -16,7 +16,10 @@ from numpy.typing import ArrayLike, NDArray
 from deepfakemnist.evaluation.metrics import THRESHOLD, Curve, Floats, Ranking, as_arrays
 
 #: What is resampled, in the order of the tables.
-RESAMPLED = (*("accuracy", "balanced_accuracy", "auc", "eer", "average_precision", "tpr_at_fpr_1", "tpr_at_fpr_5"),)
+RESAMPLED = (
+    *("accuracy", "balanced_accuracy", "real_accuracy", "fake_accuracy"),
+    *("auc", "eer", "average_precision", "tpr_at_fpr_1", "tpr_at_fpr_5"),
+)
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,8 @@ class Bootstrap:
     """Intervals from one set of resamples.
 
     Args:
-        intervals: of every name in RESAMPLED; that of accuracy over all resamples, the others over those that held
-            both classes.
+        intervals: of every name in RESAMPLED; that of accuracy over all resamples, those of one class's accuracy over
+            those that held the class, the others over those that held both.
         skipped: resamples that held one class only.
     """
 
@@ -79,6 +82,9 @@ def bootstrap(labels: ArrayLike, scores: ArrayLike, people: Sequence[Any], resam
     right = _right(y, s)
     values["accuracy"] = _means(draws, person, right).tolist()
     of_real, of_fake = (_means(draws, person, right, y == label) for label in (0, 1))
+    values["real_accuracy"], values["fake_accuracy"] = (
+        found[~np.isnan(found)].tolist() for found in (of_real, of_fake)
+    )
     ranking = Ranking(y, s)
     for number, draw in enumerate(draws):
         curve = ranking.curve(draw[person].astype(np.float64))

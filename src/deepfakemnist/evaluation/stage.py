@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 _KEY = ("detector", "trained_on", "tested_on", "split", "level")
 #: An interval says how much the people matter; a mean of intervals over training seeds would say nothing.
 _INTERVALS = tuple(f"{name}_{end}" for name in RESAMPLED for end in ("low", "high"))
-_POINTS = (*RESAMPLED, "real_accuracy", "fake_accuracy", "brier", "calibration_error", "apcer", "bpcer", "acer")
+_POINTS = (*RESAMPLED, "brier", "calibration_error", "apcer", "bpcer", "acer")
 _COUNTS = ("n_videos", "n_frames", "n_people", "n_without_frames")
 _MEASURED = (
     *(column for name in RESAMPLED for column in (name, f"{name}_low", f"{name}_high")),
