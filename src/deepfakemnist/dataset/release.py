@@ -26,6 +26,7 @@ from deepfakemnist.dataset.changelog import changelog
 from deepfakemnist.dataset.croissant import write_croissant
 from deepfakemnist.dataset.exclusions import leave_out, read_lists, write_proof
 from deepfakemnist.dataset.pairs import pair_rows
+from deepfakemnist.dataset.trees import ACTION_FOLDER
 from deepfakemnist.dataset_settings import ReleaseSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import check_id
@@ -34,9 +35,6 @@ from deepfakemnist.tables import FRAME_INDEX, PAIRS, VIDEOS, Row, read_rows, wri
 from deepfakemnist.tsv import write_tsv
 
 log = logging.getLogger(__name__)
-
-#: The authors' folders, spelling included; other code walks them by these names.
-ACTION_FOLDER = {"embarrassment": "embarrass", "surprise": "surpise"}
 
 
 def write_release(manifest: Path, out: Path, settings: ReleaseSettings, exclude: Path | None = None) -> Path:
