@@ -23,6 +23,7 @@ from deepfakemnist.tables import (
     LEDGER,
     OK,
     PAIRS,
+    PUBLISHED_SPLIT,
     REJECTED,
     VIDEOS,
     Row,
@@ -190,7 +191,7 @@ def write_manifest(
     write_table(manifest.ledger, out / "ledger.parquet", LEDGER)
     with atomic_path(out / "summary.json") as part:
         part.write_text(json.dumps(manifest.summary, indent=2) + "\n", encoding="utf-8")
-    write_table(manifest.videos, out / "videos.parquet", VIDEOS)
+    write_table(manifest.videos, out / "videos.parquet", VIDEOS, PUBLISHED_SPLIT if tables.enter else None)
     return manifest
 
 

@@ -345,6 +345,9 @@ VIDEOS = pa.schema(
     ]
 )
 
+#: Metadata of a table of VIDEOS whose split its authors published: it is kept even where it parts no people.
+PUBLISHED_SPLIT = {"split": "published"}
+
 PAIRS = pa.schema(
     [
         _field("fake_id", pa.string(), "the fake's video_id"),

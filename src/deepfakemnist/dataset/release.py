@@ -31,7 +31,7 @@ from deepfakemnist.dataset_settings import ReleaseSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import check_id
 from deepfakemnist.media.frames import ROW_GROUP
-from deepfakemnist.tables import FRAME_INDEX, PAIRS, VIDEOS, Row, read_rows, write_table
+from deepfakemnist.tables import FRAME_INDEX, PAIRS, VIDEOS, Row, read_metadata, read_rows, write_table
 from deepfakemnist.tsv import write_tsv
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ def _fill(part: Path, manifest: Path, kept: list[Row], left_out: int, settings: 
     known = {(row["video_id"], row["quality"]) for row in rows}
     frames = [row for row in read_rows(manifest / "frames.parquet") if (row["video_id"], row["quality"]) in known]
     write_table(_put_frames(frames, part, settings.files), part / "manifest/frames.parquet", FRAME_INDEX)
-    write_table(rows, part / "manifest/videos.parquet", VIDEOS)
+    write_table(rows, part / "manifest/videos.parquet", VIDEOS, read_metadata(manifest / "videos.parquet"))
     write_table(pair_rows(rows), part / "manifest/pairs.parquet", PAIRS)
     write_tsv(part / "LICENCES.tsv", ("source_id", "person_id", "licence"), _licences(rows))
     (part / "CHANGELOG.md").write_text(changelog(settings.previous, rows, settings.version), encoding="utf-8")
