@@ -3,15 +3,10 @@
 from deepfakemnist.sources.released import KINDS
 
 
-def clips_of_the_tree(wildcards):
-    """Return the files of a shard."""
-    return ROAD.files(KINDS[wildcards.kind], wildcards.shard)
-
-
 rule enter:
     """Decode every clip of a shard to its end; what is broken or has another rate is a row that says so."""
     input:
-        clips_of_the_tree,
+        lambda wildcards: ROAD.files(KINDS[wildcards.kind], wildcards.shard),
     output:
         table="<results>/enter/{kind}/{shard}.parquet",
     log:
