@@ -36,12 +36,22 @@ wildcard_constraints:
     seed=r"\d+",
 
 
-include: "workflow/rules/sources.smk"
 include: "workflow/rules/fakes.smk"
-include: "workflow/rules/rounds.smk"
-include: "workflow/rules/animate.smk"
-include: "workflow/rules/judge.smk"
-include: "workflow/rules/liveness.smk"
+
+
+if ROAD.released:
+
+    include: "workflow/rules/released.smk"
+
+else:
+
+    include: "workflow/rules/sources.smk"
+    include: "workflow/rules/rounds.smk"
+    include: "workflow/rules/animate.smk"
+    include: "workflow/rules/judge.smk"
+    include: "workflow/rules/liveness.smk"
+
+
 include: "workflow/rules/videos.smk"
 include: "workflow/rules/manifest.smk"
 include: "workflow/rules/release.smk"

@@ -67,6 +67,11 @@ class Config(Settings):
             raise ValueError(
                 f"compress.qualities: {MIXED!r} is reserved; in training.trained_on it means all qualities"
             )
+        if self.sources.released is not None and (self.plan.quota is not None or self.plan.reals == "of_fakes"):
+            raise ValueError(
+                "plan.quota and plan.reals of_fakes are about fakes made by the run; sources.released holds finished "
+                "ones, all of which are taken. Leave them at null and all"
+            )
         if unknown := self.training.unknown_sets(self.compress.qualities, self.plan.actions):
             raise ValueError(
                 f"training.trained_on names {unknown}; allowed are {[*self.compress.qualities, MIXED]}, and each "
@@ -102,6 +107,8 @@ def _named_files(config: Config) -> list[tuple[str, Path]]:
         ("sources.vox_metadata.csv", config.sources.vox_metadata.csv if config.sources.vox_metadata else None),
         ("liveness.motions", config.liveness.motions),
     ]
+    if config.sources.released is not None:  # nothing is animated, nobody is asked
+        return [(key, path) for key, path in named if path is not None and key in ("ffmpeg", "sources.exclude")]
     for index, provider in enumerate(config.liveness.providers):
         if provider.provider == "local-silent":
             for name in ("minifasnet_v2", "minifasnet_v1se"):

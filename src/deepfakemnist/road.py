@@ -20,6 +20,7 @@ from deepfakemnist.settings import PlanSettings
 from deepfakemnist.sheets import Sheet, missing_files, read_drivers
 from deepfakemnist.sources.exclusions import without_excluded
 from deepfakemnist.sources.read import read_sources
+from deepfakemnist.sources.released import read_released
 from deepfakemnist.tables import Row
 
 #: Up to this many videos every job is one video; beyond, planning and scheduling jobs would cost more than they give.
@@ -45,7 +46,12 @@ class Road:
                 network file system it takes seconds, and every job parses the workflow again.
         """
         self.config = config
-        self._sheets: dict[str, Sheet] = {
+        self._sheets: dict[str, Sheet]
+        if config.sources.released is not None:
+            clips = read_released(config.sources)
+            self._sheets = {"source": clips["real"], "driver": Sheet(), "fake": clips["fake"]}
+            return
+        self._sheets = {
             "source": read_sources(config.sources, config.seed),
             "driver": read_drivers(config.drivers.sheet),
         }
@@ -70,7 +76,12 @@ class Road:
 
     def refused(self) -> list[Row]:
         """Return ledger rows for what was named but never looked at: refused lines, excluded and unchosen videos."""
-        return [*self._sheets["source"].refused, *self._sheets["driver"].refused]
+        return [row for sheet in self._sheets.values() for row in sheet.refused]
+
+    @property
+    def released(self) -> bool:
+        """Whether the clips are finished ones, real (role source) and fake (role fake), that nothing is made of."""
+        return self.config.sources.released is not None
 
     @property
     def rounds(self) -> bool:
@@ -83,6 +94,8 @@ class Road:
         Args:
             drawn: candidates of a later round; None: the first.
         """
+        if self.released:
+            return self.shards("fake")
         if not self.rounds:
             return self.shards("source")
         return sorted(self._by_fake_shard(self._assigned if drawn is None else drawn))
@@ -115,6 +128,8 @@ class Road:
 
     def split_of(self) -> dict[str, str]:
         """Return the split of every source video."""
+        if self.released:
+            return {row["video_id"]: row["split"] for row in self._sheets["source"].rows}
         return {row["video_id"]: self._split_of_person[row["person_id"]] for row in self._sheets["source"].rows}
 
     @cached_property
@@ -124,7 +139,7 @@ class Road:
 
     @cached_property
     def _shards(self) -> dict[str, dict[str, list[Row]]]:
-        return {role: cut(self._sheets[role].rows, self.config.shard_size) for role in ROLES}
+        return {role: cut(sheet.rows, self.config.shard_size) for role, sheet in self._sheets.items()}
 
     @cached_property
     def _pool(self) -> tuple[list[Row], list[Row], PlanSettings, int]:

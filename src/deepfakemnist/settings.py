@@ -71,12 +71,20 @@ class SelectionSettings(Settings):
 
 
 class SourceSettings(Settings):
-    """Where real videos come from: a sample sheet, a folder, or VoxCeleb's annotations with a folder of videos."""
+    """Where real videos come from: a sample sheet, a folder, VoxCeleb's annotations with a folder of videos.
+
+    Or where all clips come from, fakes too: the published tree.
+    """
 
     sheet: Path | None = Field(None, description="TSV with video_id, path and optional columns; see config/README.md")
     folder: Path | None = Field(None, description="folder searched for videos; ids are made from file names")
     vox_metadata: VoxMetadataSettings | None = Field(None, description="segments and boxes of vox-metadata.csv")
     voxceleb1: VoxCeleb1Settings | None = Field(None, description="utterances and boxes of VoxCeleb1's txt folder")
+    released: Path | None = Field(
+        None,
+        description="tree of finished clips, real_dataset/selected_<split> and fake_dataset/<action>, as "
+        "DeepFakeMnist+ was published; they are encoded and keep that split; nothing is cropped, planned or animated",
+    )
     pattern: str = Field("**/*", description="glob below folder")
     person_from: str | None = Field(
         None,
@@ -100,12 +108,15 @@ class SourceSettings(Settings):
 
     @model_validator(mode="after")
     def _one_source(self) -> SourceSettings:
-        named = [name for name in ("sheet", "folder", "vox_metadata", "voxceleb1") if getattr(self, name) is not None]
+        ways = ("sheet", "folder", "vox_metadata", "voxceleb1", "released")
+        named = [name for name in ways if getattr(self, name) is not None]
         if len(named) != 1:
             raise ValueError(
-                f"name one of sheet, folder, vox_metadata and voxceleb1, not {named or 'none of them'} "
+                f"name one of {', '.join(ways[:-1])} and {ways[-1]}, not {named or 'none of them'} "
                 "(sheet: null where another one is named)"
             )
+        if self.released is not None and (self.cropped or self.select):
+            raise ValueError("cropped and select go with videos; released names finished clips, all of which are taken")
         if self.cropped and named[0] in ("vox_metadata", "voxceleb1"):
             raise ValueError(f"cropped goes with sheet or folder; {named[0]} speaks of full videos")
         return self

@@ -242,6 +242,25 @@ SELECTED = _schema(
     _PIXELS,
 )
 
+ENTERED = _schema(
+    _VIDEO_ID,
+    _LABEL,
+    _SOURCE_ID,
+    _DRIVER_ID,
+    _PERSON,
+    _DRIVER_PERSON,
+    _ACTION,
+    _SPLIT,
+    _PATH,
+    _FRAMES,
+    _field("fps", pa.float64(), "frames per second"),
+    _field("width", pa.int32(), "pixels, upright"),
+    _field("height", pa.int32(), "pixels, upright"),
+    _field("source_sha256", pa.string(), "sha256 of the file in the tree"),
+    _PIXELS,
+    _CODE,
+)
+
 COMPRESSED = _schema(
     _VIDEO_ID,
     _LABEL,
@@ -325,6 +344,9 @@ VIDEOS = pa.schema(
         _field("synthetic", pa.bool_(), "made by a model: true for every fake"),
     ]
 )
+
+#: Metadata of a table of VIDEOS whose split its authors published: it is kept even where it parts no people.
+PUBLISHED_SPLIT = {"split": "published"}
 
 PAIRS = pa.schema(
     [

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.tables import FRAME_INDEX, FRAMES, VIDEOS, write_table
+from deepfakemnist.tables import FRAME_INDEX, FRAMES, PUBLISHED_SPLIT, VIDEOS, write_table
 from deepfakemnist.training import frame_reader
 from deepfakemnist.training.data import FrameDataset, FrameSampler, load, read_index
 from deepfakemnist.training.frame_reader import BadFrame
@@ -198,6 +198,16 @@ def test_tables_that_disagree_are_refused(own_data, change, message):
     write_table(own_data.video_rows, own_data.videos, VIDEOS)
     with pytest.raises(ConfigError, match=message):
         read_index(own_data.index, own_data.videos)
+
+
+def test_a_published_split_is_kept_with_a_warning(own_data, caplog):
+    for row in (*own_data.video_rows, *own_data.index_rows):
+        if row["video_id"] == "p00#a":  # of which the fake stays in train
+            row["split"] = "test"
+    write_table(own_data.index_rows, own_data.index, FRAME_INDEX)
+    write_table(own_data.video_rows, own_data.videos, VIDEOS, PUBLISHED_SPLIT)
+    assert read_index(own_data.index, own_data.videos).num_rows == len(own_data.index_rows)
+    assert "1 people are in more than one split" in caplog.text
 
 
 def test_a_table_without_the_columns_is_refused(own_data):

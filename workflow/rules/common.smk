@@ -42,6 +42,11 @@ def tables(pattern, **wildcards):
     return expand(pattern, shard=wildcards.pop("shards", SHARDS), **wildcards)
 
 
+def of_made_clips(files):
+    """Return tables of the stages before compress; none where the clips come finished, from a published tree."""
+    return [] if ROAD.released else files
+
+
 def source_crops(wildcards):
     """Return the table of cropped sources that a shard of fakes was planned from."""
     return f"<results>/crop/source/{source_shard(wildcards.shard)}.parquet"
@@ -67,7 +72,9 @@ def animator_code():
 
 
 def clips_to_compress(wildcards):
-    """Return the table of clips to encode: real ones come from crop, fakes from select."""
+    """Return the table of clips to encode: real ones come from crop, fakes from select, finished ones from enter."""
+    if ROAD.released:
+        return f"<results>/enter/{wildcards.kind}/{wildcards.shard}.parquet"
     if wildcards.kind == "real":
         return source_crops(wildcards)
     return f"<results>/select/{wildcards.shard}.parquet"

@@ -46,7 +46,7 @@ def fake_shards(last):
 def fake_tables(pattern, **wildcards):
     """Return the tables of a stage of fakes, one per shard of every round."""
     if not ROAD.rounds:
-        return tables(pattern, **wildcards)
+        return tables(pattern, shards=ROAD.fake_shards(), **wildcards)
     return lambda _: tables(
         pattern, shards=fake_shards(CONFIG.plan.max_rounds), **wildcards
     )

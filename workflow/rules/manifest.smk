@@ -4,18 +4,24 @@
 rule manifest:
     """Write videos.parquet, frames.parquet, pairs.parquet and ledger.parquet."""
     input:
-        ingest_source=tables("<results>/ingest/source/{shard}.parquet"),
+        enter_real=branch(
+            ROAD.released, then=tables("<results>/enter/real/{shard}.parquet")
+        ),
+        enter_fake=branch(
+            ROAD.released, then=fake_tables("<results>/enter/fake/{shard}.parquet")
+        ),
+        ingest_source=of_made_clips(tables("<results>/ingest/source/{shard}.parquet")),
         ingest_driver=tables(
             "<results>/ingest/driver/{shard}.parquet", shards=DRIVER_SHARDS
         ),
-        crop_source=tables("<results>/crop/source/{shard}.parquet"),
+        crop_source=of_made_clips(tables("<results>/crop/source/{shard}.parquet")),
         crop_driver=tables(
             "<results>/crop/driver/{shard}.parquet", shards=DRIVER_SHARDS
         ),
         drive=tables("<results>/drive/{shard}.parquet", shards=DRIVER_SHARDS),
-        plan=fake_tables("<results>/plan/{shard}.parquet"),
-        animate=fake_tables("<results>/animate/{shard}.parquet"),
-        select=fake_tables("<results>/select/{shard}.parquet"),
+        plan=of_made_clips(fake_tables("<results>/plan/{shard}.parquet")),
+        animate=of_made_clips(fake_tables("<results>/animate/{shard}.parquet")),
+        select=of_made_clips(fake_tables("<results>/select/{shard}.parquet")),
         # Where a shortfall is to stop the run, no dataset is written.
         quota=branch(CONFIG.plan.quota is not None, then="<results>/quota/quota.tsv"),
         compress_real=tables("<results>/compress/{kind}/{shard}.parquet", kind="real"),

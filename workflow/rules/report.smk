@@ -1,5 +1,16 @@
 """Pages for snakemake --report: what the dataset holds, what it looks like, what detectors make of it."""
 
+if ROAD.released:
+    PAGES_OF_THE_ROAD = (
+        []
+    )  # of finished clips there is nothing to tell of sources, animation and liveness
+else:
+    PAGES_OF_THE_ROAD = [
+        rules.source_pages.output,
+        rules.animation_page.output,
+        rules.liveness_page.output,
+    ]
+
 
 rule dataset_pages:
     """Summary and ledger as pages, and a contact sheet of real next to fake."""
@@ -101,9 +112,7 @@ rule report:
     """The pages that snakemake --report puts together, and what they stand on."""
     input:
         rules.dataset.input,
-        rules.source_pages.output,
+        PAGES_OF_THE_ROAD,
         rules.dataset_pages.output,
-        rules.animation_page.output,
-        rules.liveness_page.output,
         branch(CONFIG.plan.quota is not None, then="<results>/report/quota.html"),
         rules.metrics_pages.output,

@@ -1,6 +1,7 @@
 """One encode chain for real and fake, and still frames of every clip."""
 
-CUT_PAIRS = CONFIG.compress.length == "pair"
+#: Of finished clips nobody knows which belong together: all keep their length.
+CUT_PAIRS = CONFIG.compress.length == "pair" and not ROAD.released
 
 
 rule compress:
@@ -22,9 +23,9 @@ rule compress:
         mem_mb=2000,
         runtime=240,
     params:
-        settings=settings_of("compress"),
+        settings={**settings_of("compress"), "length": "pair" if CUT_PAIRS else "keep"},
         fps=CONFIG.crop.fps,
-        software=CONFIG.animator.name,
+        software="others, as released" if ROAD.released else CONFIG.animator.name,
         code=code_digest("media.compress", "media.lengths"),
     script:
         "../scripts/compress.py"

@@ -20,6 +20,7 @@ with stage_script(snakemake):
             select=paths("select"),
             compress={"real": paths("compress_real"), "fake": paths("compress_fake")},
             frames={"real": paths("frames_real"), "fake": paths("frames_fake")},
+            enter={"real": paths("enter_real"), "fake": paths("enter_fake")} if road.released else {},
         ),
         out=Path(snakemake.output.videos).parent,
         split_of=road.split_of(),

@@ -55,6 +55,7 @@ def write_card(path: Path, videos: Sequence[Row], left_out: int, settings: Relea
         head=yaml.safe_dump(head, sort_keys=False).strip(),
         settings=settings,
         description=describe(videos),
+        people_apart=len({(row["person_id"], row["split"]) for row in first}) == len({r["person_id"] for r in first}),
         splits=[
             (
                 split,

@@ -24,9 +24,11 @@ from deepfakemnist.tables import (
     LEDGER,
     OK,
     PAIRS,
+    PUBLISHED_SPLIT,
     REJECTED,
     VIDEOS,
     Row,
+    read_metadata,
     read_rows,
     write_table,
 )
@@ -80,7 +82,10 @@ def import_dataset(
 
     index, troubles = _take_frames(good, out, frames, find_face)
     manifest = out / "manifest"
-    write_table([{name: row.get(name) for name in VIDEOS.names} for row in good], manifest / "videos.parquet", VIDEOS)
+    facts = read_metadata(folder / "manifest/videos.parquet") if layout == "released" else {}
+    told = PUBLISHED_SPLIT if layout == "dfmnist" or facts.get("split") == PUBLISHED_SPLIT["split"] else None
+    videos = [{name: row.get(name) for name in VIDEOS.names} for row in good]
+    write_table(videos, manifest / "videos.parquet", VIDEOS, told)
     write_table(index, manifest / "frames.parquet", FRAME_INDEX)
     write_table(pair_rows(good), manifest / "pairs.parquet", PAIRS)
     write_table(_ledger(rows, troubles), manifest / "ledger.parquet", LEDGER)

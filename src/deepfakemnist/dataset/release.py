@@ -26,17 +26,15 @@ from deepfakemnist.dataset.changelog import changelog
 from deepfakemnist.dataset.croissant import write_croissant
 from deepfakemnist.dataset.exclusions import leave_out, read_lists, write_proof
 from deepfakemnist.dataset.pairs import pair_rows
+from deepfakemnist.dataset.trees import ACTION_FOLDER
 from deepfakemnist.dataset_settings import ReleaseSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import check_id
 from deepfakemnist.media.frames import ROW_GROUP
-from deepfakemnist.tables import FRAME_INDEX, PAIRS, VIDEOS, Row, read_rows, write_table
+from deepfakemnist.tables import FRAME_INDEX, PAIRS, VIDEOS, Row, read_metadata, read_rows, write_table
 from deepfakemnist.tsv import write_tsv
 
 log = logging.getLogger(__name__)
-
-#: The authors' folders, spelling included; other code walks them by these names.
-ACTION_FOLDER = {"embarrassment": "embarrass", "surprise": "surpise"}
 
 
 def write_release(manifest: Path, out: Path, settings: ReleaseSettings, exclude: Path | None = None) -> Path:
@@ -86,7 +84,7 @@ def _fill(part: Path, manifest: Path, kept: list[Row], left_out: int, settings: 
     known = {(row["video_id"], row["quality"]) for row in rows}
     frames = [row for row in read_rows(manifest / "frames.parquet") if (row["video_id"], row["quality"]) in known]
     write_table(_put_frames(frames, part, settings.files), part / "manifest/frames.parquet", FRAME_INDEX)
-    write_table(rows, part / "manifest/videos.parquet", VIDEOS)
+    write_table(rows, part / "manifest/videos.parquet", VIDEOS, read_metadata(manifest / "videos.parquet"))
     write_table(pair_rows(rows), part / "manifest/pairs.parquet", PAIRS)
     write_tsv(part / "LICENCES.tsv", ("source_id", "person_id", "licence"), _licences(rows))
     (part / "CHANGELOG.md").write_text(changelog(settings.previous, rows, settings.version), encoding="utf-8")

@@ -15,10 +15,9 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from deepfakemnist.dataset.release import ACTION_FOLDER
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import check_id, seed_from
 from deepfakemnist.plan import split_people
@@ -28,6 +27,8 @@ from deepfakemnist.tables import Row
 #: FaceForensics++ has 720, 140 and 140 of 1000 videos.
 FFPP_SHARES = PlanSettings(val_fraction=0.14, test_fraction=0.14)
 _QUALITY = {"c0": "raw", "raw": "raw"}
+#: The authors' folders, spelling included; other code walks them by these names.
+ACTION_FOLDER = {"embarrassment": "embarrass", "surprise": "surpise"}
 _ACTION = {folder: action for action, folder in ACTION_FOLDER.items()}
 _FFPP_NAME = re.compile(r"(?P<target>\d+)(?:_(?P<source>\d+))?")
 _TRAIN, _TRAIN_AND_VAL = 0.70, 0.85  # the authors' 700/150/150
@@ -50,17 +51,24 @@ def layout_of(folder: Path) -> str:
     )
 
 
-def read_dfmnist(folder: Path) -> list[Row]:
+def read_dfmnist(folder: Path, refuse: Callable[[Path, str], None] | None = None) -> list[Row]:
     """Return a row for every file of the authors' tree, with split and action; ``quality`` is raw.
 
     Splits of fakes follow the authors' rule: of each action the first 700 in numeric order are train, the next 150 val,
     the last 150 test, or these shares of how many there are.
+
+    Args:
+        folder: the tree.
+        refuse: told of a file whose name cannot be an id, and why; such a file gets no row. None: an error.
+
+    Raises: ConfigError for a name that cannot be an id, unless there is ``refuse``.
     """
     rows = []
     for split in SPLITS:
         for path in sorted((folder / f"real_dataset/selected_{split}").glob("*.mp4")):
-            name = _checked(path.stem, path)
-            rows.append({**_real(name, path), "quality": "raw", "split": split, "person_id": name.partition("#")[0]})
+            if _usable(path, path.stem, refuse):
+                name, person = path.stem, path.stem.partition("#")[0]
+                rows.append({**_real(name, path), "quality": "raw", "split": split, "person_id": person})
     split_of = {row["video_id"]: row["split"] for row in rows}
     for place in sorted(path for path in (folder / "fake_dataset").glob("*") if path.is_dir()):
         paths = sorted(place.glob("*.mp4"), key=lambda path: (len(path.stem), path.stem))
@@ -68,10 +76,12 @@ def read_dfmnist(folder: Path) -> list[Row]:
         for rank, path in enumerate(paths):
             source, _, driver = path.stem.partition("@")
             if driver:  # a release of this project without its manifest: names tell
-                name, person = f"{_checked(source, path)}@{_checked(driver, path)}", source.partition("#")[0]
+                name, person = path.stem, source.partition("#")[0]
             else:
                 # Source and driver are unknown; each fake stands alone, for a person of its own.
-                name = source = person = _checked(f"{action}-{path.stem}", path)
+                name = source = person = f"{action}-{path.stem}"
+            if not all(_usable(path, part, refuse) for part in (source, driver or source)):
+                continue
             share = rank / len(paths)
             split = "train" if share < _TRAIN else "val" if share < _TRAIN_AND_VAL else "test"
             row = _fake(name, path, action, source, driver)
@@ -154,6 +164,17 @@ def _fake(name: str, path: Path, action: str, source: str, driver: str) -> Row:
         **{"video_id": name, "label": 1, "source_id": source, "path": str(path), "synthetic": True},
         **{"action": action, "driver_id": driver, "driver_person_id": driver, "animator": ""},
     }
+
+
+def _usable(path: Path, name: str, refuse: Callable[[Path, str], None] | None) -> bool:
+    try:
+        _checked(name, path)
+    except ConfigError as error:
+        if refuse is None:
+            raise
+        refuse(path, str(error))
+        return False
+    return True
 
 
 def _checked(name: str, path: Path) -> str:

@@ -80,7 +80,8 @@ def _groups(videos: pd.DataFrame, trained: pd.DataFrame, crops: pd.DataFrame | N
     test = videos[videos["split"] == "test"].copy()
     for name in ("driver", "driver_person"):
         seen = test[f"{name}_id"].isin(train[f"{name}_id"])
-        test[name] = np.where(test["label"] == 0, "", np.where(seen, "seen", "unseen"))
+        # A published fake may not tell its driver.
+        test[name] = np.where(test[f"{name}_id"] == "", "", np.where(seen, "seen", "unseen"))
     columns = ["video_id", "driver", "driver_person", "animator"]
     if crops is None:
         return test[columns]

@@ -47,9 +47,12 @@ def write_contact_sheet(videos: Path, driver_crops: Sequence[Path], path: Path) 
         draw.text((_GAP, top + 8), fake["action"], _INK, ImageFont.load_default(size=17))
         draw.text((_GAP, top + 34), _wrap(fake["source_id"]), _INK, ImageFont.load_default(size=11))
         draw.line((0, top, width, top), fill=(220, 220, 220))
-        source = read_clip(reals[fake["source_id"]]["path"])
-        _paste(sheet, source[0], _LABEL, top + _GAP)
-        _paste_row(sheet, read_clip(drivers[fake["driver_id"]]), top + _GAP)
+        if fake["driver_id"] in drivers:
+            source = read_clip(reals[fake["source_id"]]["path"])
+            _paste(sheet, source[0], _LABEL, top + _GAP)
+            _paste_row(sheet, read_clip(drivers[fake["driver_id"]]), top + _GAP)
+        else:
+            draw.text((_LABEL, top + 8), "source or driver not at hand; the fake alone", _INK, font)
         _paste_row(sheet, read_clip(fake["path"]), top + _THUMB + 2 * _GAP)
     if not bands:
         draw.text((_LABEL, _HEAD + 20), "no fake was accepted", _MARK, font)
@@ -58,7 +61,9 @@ def write_contact_sheet(videos: Path, driver_crops: Sequence[Path], path: Path) 
 
 
 def _example(rows: Sequence[Row], action: str, reals: dict[str, Row]) -> Row | None:
-    return next((row for row in rows if row["action"] == action and row["source_id"] in reals), None)
+    """Return a fake whose source is there too, or one of which neither source nor driver is known."""
+    shown = (row for row in rows if row["source_id"] in reals or not row["driver_id"])
+    return next((row for row in shown if row["action"] == action), None)
 
 
 def _paste_row(sheet: Image.Image, clip: np.ndarray, top: int) -> None:

@@ -1,0 +1,57 @@
+"""The tree that DeepFakeMnist+ was published as: finished clips, real and fake, which need no crop and no animation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deepfakemnist.dataset.trees import layout_of, read_dfmnist
+from deepfakemnist.errors import ConfigError
+from deepfakemnist.settings import SourceSettings
+from deepfakemnist.sheets import Sheet, refusal
+from deepfakemnist.sources.exclusions import without_excluded
+from deepfakemnist.sources.folder import video_files
+
+#: What a clip of a class is called in the ledger.
+KINDS = {"real": "source", "fake": "fake"}
+
+
+def read_released(settings: SourceSettings) -> dict[str, Sheet]:
+    """Return the clips of the tree by class, real and fake, with action and the authors' split; no file is opened.
+
+    Every video below the tree is a row or a refused row: excluded; bad_name, where ``on_bad_row`` lets the run go on;
+    duplicate_id, a name that an earlier split has; outside_the_layout, a video that lies where the layout has none.
+
+    Raises: ConfigError for a tree of another layout, one without clips, or an impossible name.
+    """
+    folder = settings.released
+    assert folder is not None
+    if layout_of(folder) != "dfmnist":
+        raise ConfigError(
+            f"sources.released: {folder} is no tree of real_dataset/selected_<split> and fake_dataset/<action>; "
+            "other layouts come under a manifest by deepfakemnist import"
+        )
+    sheets = {kind: Sheet() for kind in KINDS}
+
+    def refuse(path: Path, why: str, reason: str = "bad_name") -> None:
+        kind = "fake" if (folder / "fake_dataset") in path.parents else "real"
+        name = path.relative_to(folder).as_posix()
+        sheets[kind].refused.append(refusal(name, why, reason=reason, kind=KINDS[kind]))
+
+    first: dict[str, str] = {}
+    for row in read_dfmnist(folder, refuse if settings.on_bad_row == "row" else None):
+        name, path = row["video_id"], row["path"]
+        if name in first:
+            refuse(Path(path), f"{path}: {name} is what {first[name]} is called too", "duplicate_id")
+        else:
+            first[name] = path
+            sheets["fake" if row["label"] else "real"].rows.append(row)
+    known = {*first.values(), *(str(folder / row["video_id"]) for sheet in sheets.values() for row in sheet.refused)}
+    for path in video_files(folder):
+        if str(path) not in known:
+            refuse(path, f"{path}: not where the layout has clips, see config/README.md", "outside_the_layout")
+    for kind, sheet in sheets.items():
+        if not sheet.rows:
+            raise ConfigError(f"sources.released: {folder} holds no {kind} .mp4 where the layout keeps them")
+        if settings.exclude:
+            sheets[kind] = without_excluded(sheet, settings.exclude, KINDS[kind])
+    return sheets

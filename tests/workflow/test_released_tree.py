@@ -1,0 +1,135 @@
+"""The published tree enters the workflow by config alone and comes out as a dataset, with the authors' split."""
+
+import re
+import shutil
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from tiny_project import ROOT, Project, write_clip
+
+from deepfakemnist.dataset.check import check_dataset
+from deepfakemnist.tables import read_rows
+
+pytestmark = pytest.mark.workflow
+#: The authors split by video: id1 is in train and val.
+REALS = {"train": ("id1#a#1#2", "id4#d#1#2"), "val": ("id1#b#1#2",), "test": ("id3#c#1#2",)}
+
+
+def noise(seed: int, side: int = 48, frames: int = 6) -> list[np.ndarray]:
+    first = np.random.default_rng(seed).integers(60, 190, (side // 8, side // 8, 3), dtype=np.uint8)
+    first = first.repeat(8, axis=0).repeat(8, axis=1)
+    return [np.roll(first, number, axis=1) for number in range(frames)]
+
+
+def write(path: Path, seed: int, rate: str = "25", **size: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    options = ("-c:v", "libx264", "-qp", "0", "-pix_fmt", "yuv420p", "-vf", f"setpts=N/{rate}/TB", "-r", rate)
+    write_clip(path, noise(seed, **size), *options)
+
+
+def make_tree(tree: Path) -> None:
+    """Four reals and twenty-one fakes of two actions; beside them a cut file, another rate, odd sides, a stray."""
+    for seed, (split, name) in enumerate((split, name) for split, names in REALS.items() for name in names):
+        write(tree / f"real_dataset/selected_{split}/{name}.mp4", seed)
+    for number in range(10):
+        write(tree / f"fake_dataset/surpise/{100 * number}.mp4", 100 + number)
+        write(tree / f"fake_dataset/blink/{number}.mp4", 200 + number, side=64 if number == 1 else 48)
+    cut = tree / "real_dataset/selected_val/id5#cut#1#2.mp4"
+    write(cut, 5)
+    cut.write_bytes(cut.read_bytes()[:-300])
+    write(tree / "real_dataset/selected_test/id6#slow#1#2.mp4", 6, rate="15")
+    odd = [frame[:47, :47].copy() for frame in noise(7)]
+    write_clip(tree / "real_dataset/selected_train/id7#odd#1#2.mp4", odd, "-c:v", "libx264", "-pix_fmt", "yuv444p")
+    shutil.copy(tree / "fake_dataset/blink/3.mp4", tree / "fake_dataset/lost.mp4")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    folder = tmp_path_factory.mktemp("released")
+    make_tree(folder / "DFMNIST+")
+    excluded = "\tid4\tasked to be left out\nblink-2\t\tas well\n"
+    (folder / "exclude.tsv").write_text(f"video_id\tperson_id\treason\n{excluded}")
+    config = {
+        "shard_size": 15,
+        "max_failed_fraction": 0.5,
+        "device": "cpu",
+        # All the rest is as shipped: a driver sheet that is not there, lengths of pairs, local liveness.
+        "sources": {"sheet": None, "released": "DFMNIST+", "exclude": "exclude.tsv"},
+        "frames": {"per_clip": 2},
+        "dataset": {"audit": {"bootstrap": 20}},
+        "training": {"detectors": [{"name": "meso4", "image_size": 64, "epochs": 1}], "trained_on": ["c23"]},
+    }
+    shutil.copytree(ROOT / "config", folder / "config")
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(config))
+    return Project(folder)
+
+
+@pytest.fixture(scope="module")
+def finished(project: Project) -> Project:
+    (planned,) = set(re.findall(r"^total +(\d+)$", project.run("dataset", "-n"), flags=re.M))
+    assert f"{planned} of {planned} steps (100%) done" in project.run("dataset"), "a dry run tells of every job"
+    return project
+
+
+def table(project: Project, name: str) -> list[dict]:
+    return read_rows(project.folder / f"results/manifest/{name}.parquet")
+
+
+def test_labels_actions_and_the_authors_split_are_kept_at_every_quality(finished: Project) -> None:
+    videos = table(finished, "videos")
+    assert Counter((row["label"], row["quality"]) for row in videos) == {
+        (label, quality): count for label, count in ((0, 3), (1, 19)) for quality in ("raw", "c23", "c40")
+    }
+    split = {row["video_id"]: row["split"] for row in videos}
+    assert {name: split[name] for name in split if "#" in name} == {
+        name: part for part, names in REALS.items() for name in names if not name.startswith("id4")
+    }
+    authors = ["train"] * 7 + ["val"] * 2 + ["test"]
+    assert [split[f"surprise-{100 * number}"] for number in range(10)] == authors
+    assert [split.get(f"blink-{number}") for number in range(10)] == [*authors[:2], None, *authors[3:]], "2 is excluded"
+    for row in videos:
+        fake = row["label"] == 1
+        assert (row["action"], row["synthetic"]) == (row["video_id"].split("-")[0] if fake else "", fake)
+        assert (row["driver_id"], row["animator"], row["round"]) == ("", "", None)
+        assert row["marks"] == ("comment,c2pa" if fake else "")
+        side = 64 if row["video_id"] == "blink-1" else 48
+        assert (row["width"], row["height"], row["fps"], row["frames"]) == (side, side, 25.0, 6)
+    assert not any(pair["complete"] for pair in table(finished, "pairs"))
+    assert len(table(finished, "frames")) == 2 * len(videos)
+
+
+def test_every_file_is_accounted_for(finished: Project) -> None:
+    ledger = {row["video_id"]: row for row in table(finished, "ledger")}
+    assert len(ledger) == 28
+    bad = {name: (row["kind"], row["stage"], row["status"], row["reason"]) for name, row in ledger.items()}
+    assert {name: what for name, what in bad.items() if what[2] != "ok"} == {
+        "id4#d#1#2": ("source", "sheet", "rejected", "excluded"),
+        "blink-2": ("fake", "sheet", "rejected", "excluded"),
+        "id5#cut#1#2": ("source", "enter", "failed", "truncated"),
+        "id6#slow#1#2": ("source", "enter", "rejected", "other_rate"),
+        "id7#odd#1#2": ("source", "compress", "rejected", "odd_size"),
+        "fake_dataset/lost.mp4": ("fake", "sheet", "rejected", "outside_the_layout"),
+    }
+    assert "15 frames per second; crop.fps says 25" in ledger["id6#slow#1#2"]["detail"]
+
+
+def test_the_files_are_what_the_manifest_says(finished: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(finished.folder)
+    problems = check_dataset(Path("results/manifest"), decode=True)
+    assert {problem.kind for problem in problems} == {"split_leak"}
+    log = Path("results/logs/manifest.log").read_text()
+    assert "the published split is kept, although" in log and "person id1" in log
+
+
+def test_a_second_call_has_nothing_to_do(finished: Project) -> None:
+    assert "Nothing to be done" in finished.run("dataset")
+
+
+def test_the_report_plans_without_the_stages_before(finished: Project) -> None:
+    plan = finished.run("report", "-n")
+    assert "train" in plan and "evaluate" in plan and "metrics_pages" in plan
+    for rule in ("ingest", "crop", "plan", "drive", "animate", "liveness", "liveness_page", "source_pages"):
+        assert f"rule {rule}:" not in plan
