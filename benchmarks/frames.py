@@ -32,7 +32,8 @@ from deepfakemnist.media.decode import read_frames
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.media.ffmpeg import find_ffmpeg
 from deepfakemnist.media.frames import decode_image, encode_image, frames_shard
-from deepfakemnist.tables import COMPRESSED, write_table
+from deepfakemnist.table_files import write_table
+from deepfakemnist.tables import COMPRESSED
 
 CLIPS, REPEATS, SIDE, FPS = 2, 5, 256, 25.0
 CAST = CastSettings(

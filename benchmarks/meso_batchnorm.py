@@ -42,7 +42,8 @@ from deepfakemnist.detector_settings import DetectorTraining
 from deepfakemnist.detectors.base import Detector
 from deepfakemnist.evaluation import metrics
 from deepfakemnist.media.frames import ROW_GROUP, encode_image
-from deepfakemnist.tables import FRAME_INDEX, FRAMES, VIDEOS, write_table
+from deepfakemnist.table_files import write_table
+from deepfakemnist.tables import FRAME_INDEX, FRAMES, VIDEOS
 from deepfakemnist.training.checkpoint import load_checkpoint
 from deepfakemnist.training.data import FrameDataset, read_index
 from deepfakemnist.training.loop import train_detector

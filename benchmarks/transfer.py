@@ -35,7 +35,8 @@ from deepfakemnist.faces.landmarks import FaceLandmarker
 from deepfakemnist.ids import seed_from
 from deepfakemnist.media.decode import read_clip
 from deepfakemnist.settings import ACTIONS
-from deepfakemnist.tables import OK, read_rows
+from deepfakemnist.table_files import read_rows
+from deepfakemnist.tables import OK
 
 FIRST_HEAD, HEADS = 56, 16
 FRAMES = 40

@@ -18,7 +18,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from deepfakemnist.media.decode import read_clip
 from deepfakemnist.settings import ACTIONS
-from deepfakemnist.tables import OK, Row, read_rows
+from deepfakemnist.table_files import read_rows
+from deepfakemnist.tables import OK, Row
 
 _THUMB, _GAP, _HEAD, _COLUMNS, _MOMENTS = 116, 4, 26, 2, 4
 _BETWEEN = 22  # columns of actions

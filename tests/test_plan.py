@@ -5,7 +5,8 @@ import pytest
 from deepfakemnist.errors import Rejected
 from deepfakemnist.plan import assign, choose_driver, plan_shard, split_people
 from deepfakemnist.settings import ACTIONS, PlanSettings
-from deepfakemnist.tables import CROPPED, MOTIONS, read_rows, write_table
+from deepfakemnist.table_files import read_rows, write_table
+from deepfakemnist.tables import CROPPED, MOTIONS
 
 
 def sources(people=20, videos=3):

@@ -23,7 +23,8 @@ from deepfakemnist.rounds import (
     write_draw,
 )  # fmt: skip
 from deepfakemnist.settings import PlanSettings
-from deepfakemnist.tables import PLANNED, SELECTED, write_table
+from deepfakemnist.table_files import write_table
+from deepfakemnist.tables import PLANNED, SELECTED
 
 ACTIONS = ("nod", "yaw", "smile")
 

@@ -12,7 +12,7 @@ from filelock import FileLock
 from deepfakemnist.dataset_settings import FrameSettings
 from deepfakemnist.errors import Failed, Rejected, TooManyFailures
 from deepfakemnist.shards import run_shard
-from deepfakemnist.tables import atomic_path, read_rows
+from deepfakemnist.table_files import atomic_path, read_rows
 
 SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("video_id", "path", "person_id", "status", "reason", "detail", "code")]

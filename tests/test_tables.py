@@ -2,7 +2,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from deepfakemnist import tables
-from deepfakemnist.tables import LEDGER, atomic_path, read_metadata, read_rows, write_table
+from deepfakemnist.table_files import atomic_path, read_metadata, read_rows, write_table
+from deepfakemnist.tables import LEDGER
 
 
 def test_table_keeps_types_descriptions_and_metadata(tmp_path):

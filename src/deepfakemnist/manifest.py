@@ -16,21 +16,8 @@ from deepfakemnist.dataset.splits import add_splits
 from deepfakemnist.errors import TooManyFailures
 from deepfakemnist.rounds import apply_quota
 from deepfakemnist.settings import PlanSettings
-from deepfakemnist.tables import (
-    FAILED,
-    FRAME_INDEX,
-    FRAMES,
-    LEDGER,
-    OK,
-    PAIRS,
-    PUBLISHED_SPLIT,
-    REJECTED,
-    VIDEOS,
-    Row,
-    atomic_path,
-    read_rows,
-    write_table,
-)
+from deepfakemnist.table_files import atomic_path, read_rows, write_table
+from deepfakemnist.tables import FAILED, FRAME_INDEX, FRAMES, LEDGER, OK, PAIRS, PUBLISHED_SPLIT, REJECTED, VIDEOS, Row
 
 log = logging.getLogger(__name__)
 

@@ -17,7 +17,8 @@ from deepfakemnist.errors import Rejected
 from deepfakemnist.ids import pair_id, seed_from
 from deepfakemnist.settings import SPLITS, PlanSettings
 from deepfakemnist.shards import Tally, run_shard
-from deepfakemnist.tables import OK, PLANNED, Row, read_rows
+from deepfakemnist.table_files import read_rows
+from deepfakemnist.tables import OK, PLANNED, Row
 
 #: Why a candidate ends in the plan.
 NO_DRIVER, SOURCE_UNUSABLE = "no_driver", "source_unusable"

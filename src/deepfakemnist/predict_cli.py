@@ -12,7 +12,7 @@ from typing import Any
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.faces.detect import FaceDetector
 from deepfakemnist.settings import CropSettings
-from deepfakemnist.tables import atomic_path
+from deepfakemnist.table_files import atomic_path
 from deepfakemnist.training.checkpoint import load_checkpoint
 from deepfakemnist.training.judge_video import Judgement, judge_video, write_heat_map, write_overlay
 from deepfakemnist.training.predict import choose_device

@@ -22,7 +22,8 @@ from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import seed_from
 from deepfakemnist.plan import NO_DRIVER, SOURCE_UNUSABLE, Assignment, split_people
 from deepfakemnist.settings import SPLITS, PlanSettings
-from deepfakemnist.tables import DRAWN, OK, REJECTED, Row, read_rows, write_table
+from deepfakemnist.table_files import read_rows, write_table
+from deepfakemnist.tables import DRAWN, OK, REJECTED, Row
 
 #: ``expected_pass_rate`` counts like so many candidates: few verdicts say little.
 _PRIOR_CANDIDATES = 4

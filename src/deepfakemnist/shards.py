@@ -25,7 +25,8 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from deepfakemnist.errors import Failed, Rejected, TooManyFailures
-from deepfakemnist.tables import FAILED, OK, REJECTED, Row, read_metadata, read_rows, write_table
+from deepfakemnist.table_files import read_metadata, read_rows, write_table
+from deepfakemnist.tables import FAILED, OK, REJECTED, Row
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,8 @@ import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from deepfakemnist.tables import Row, atomic_path
+from deepfakemnist.table_files import atomic_path
+from deepfakemnist.tables import Row
 
 
 def write_tsv(path: Path | str, columns: Sequence[str], rows: Iterable[Row]) -> None:

@@ -25,7 +25,7 @@ from deepfakemnist.ingest import ingest_shard
 from deepfakemnist.media.decode import read_clip
 from deepfakemnist.settings import ACTIONS, CropSettings
 from deepfakemnist.sheets import DriverRow, SourceRow, read_sheet
-from deepfakemnist.tables import read_rows
+from deepfakemnist.table_files import read_rows
 
 ROOT = Path(__file__).parents[2]
 

@@ -21,7 +21,7 @@ from deepfakemnist.media.decode import read_clip
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.plan import assign, choose_driver
 from deepfakemnist.settings import CropSettings, PlanSettings
-from deepfakemnist.tables import read_rows
+from deepfakemnist.table_files import read_rows
 
 ROOT = Path(__file__).parents[2]
 CLOSE_UP = Framing(head=0.72, eyes_y=0.45)

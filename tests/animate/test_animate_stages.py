@@ -18,7 +18,8 @@ from deepfakemnist.ids import pair_id
 from deepfakemnist.media.decode import read_clip
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.media.pixels import pixels_sha256
-from deepfakemnist.tables import ANIMATED, CROPPED, MOTIONS, PLANNED, read_rows, read_table, write_table
+from deepfakemnist.table_files import read_rows, read_table, write_table
+from deepfakemnist.tables import ANIMATED, CROPPED, MOTIONS, PLANNED
 
 STATUS_OK = {"status": "ok", "reason": "", "detail": ""}
 

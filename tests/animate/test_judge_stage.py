@@ -11,7 +11,8 @@ from deepfakemnist.animate.judge_stage import judge_shard
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.report.animation_page import write_animation_page
 from deepfakemnist.settings import JudgeSettings
-from deepfakemnist.tables import ANIMATED, CROPPED, JUDGED, read_rows, read_table, write_table
+from deepfakemnist.table_files import read_rows, read_table, write_table
+from deepfakemnist.tables import ANIMATED, CROPPED, JUDGED
 
 OK = {"status": "ok", "reason": "", "detail": ""}
 CLOSE = Framing(head=0.75)

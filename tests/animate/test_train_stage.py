@@ -12,7 +12,8 @@ from deepfakemnist.animate.train_stage import clips_of, train_animator_stage
 from deepfakemnist.animator_settings import AnimatorSettings, TrainAnimatorSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.media.encode import write_working_clip
-from deepfakemnist.tables import CROPPED, write_table
+from deepfakemnist.table_files import write_table
+from deepfakemnist.tables import CROPPED
 
 STATUS_OK = {"status": "ok", "reason": "", "detail": ""}
 

@@ -13,18 +13,8 @@ from deepfakemnist.media.compress import compress_shard
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.media.frames import frames_shard
 from deepfakemnist.settings import PlanSettings
-from deepfakemnist.tables import (
-    CROPPED,
-    FRAME_INDEX,
-    FRAMES,
-    LEDGER,
-    OK,
-    PAIRS,
-    VIDEOS,
-    Row,
-    read_rows,
-    write_table,
-)
+from deepfakemnist.table_files import read_rows, write_table
+from deepfakemnist.tables import CROPPED, FRAME_INDEX, FRAMES, LEDGER, OK, PAIRS, VIDEOS, Row
 
 SETTINGS = {"c23": Quality(crf=23, preset="ultrafast"), "c40": Quality(crf=40, preset="ultrafast")}
 STATUS = {"status": OK, "reason": "", "detail": ""}

@@ -15,7 +15,8 @@ from deepfakemnist.dataset.file_facts import container_facts, picture_facts
 from deepfakemnist.dataset_settings import AuditSettings, Quality
 from deepfakemnist.media.ffmpeg import find_ffmpeg
 from deepfakemnist.report.audit_page import write_audit_page
-from deepfakemnist.tables import Row, read_rows
+from deepfakemnist.table_files import read_rows
+from deepfakemnist.tables import Row
 
 SETTINGS = AuditSettings(folds=3, bootstrap=100)
 PEOPLE = 6

@@ -15,7 +15,8 @@ from deepfakemnist.dataset_settings import MarkSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.media.boxes import set_comment
 from deepfakemnist.media.marks import mark_synthetic
-from deepfakemnist.tables import FRAME_INDEX, VIDEOS, Row, read_rows, write_table
+from deepfakemnist.table_files import read_rows, write_table
+from deepfakemnist.tables import FRAME_INDEX, VIDEOS, Row
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from deepfakemnist.dataset.release import write_release
 from deepfakemnist.dataset_settings import FrameSettings, Quality, ReleaseSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.media.encode import write_working_clip
-from deepfakemnist.tables import read_rows
+from deepfakemnist.table_files import read_rows
 
 STILLS = FrameSettings(per_clip=2)
 

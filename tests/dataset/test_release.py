@@ -21,7 +21,7 @@ from deepfakemnist.dataset.release import write_release
 from deepfakemnist.dataset_settings import Creator, Quality, ReleaseSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.sources.exclusions import Exclusions
-from deepfakemnist.tables import read_rows
+from deepfakemnist.table_files import read_rows
 
 ONE = {"c23": Quality(crf=23, preset="ultrafast")}
 SETTINGS = ReleaseSettings(

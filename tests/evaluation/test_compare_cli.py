@@ -7,7 +7,8 @@ import pytest
 
 from deepfakemnist import compare_cli
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.tables import PREDICTIONS, write_table
+from deepfakemnist.table_files import write_table
+from deepfakemnist.tables import PREDICTIONS
 
 
 def write(path, detector, noise, qualities=("raw", "c40"), people=16, seed=0):

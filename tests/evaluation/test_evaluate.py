@@ -12,7 +12,8 @@ from deepfakemnist.errors import ConfigError
 from deepfakemnist.evaluation import metrics
 from deepfakemnist.evaluation.levels import frame_level, read_predictions, video_level
 from deepfakemnist.evaluation.stage import ACTIONS_COLUMNS, METRICS_COLUMNS, evaluate
-from deepfakemnist.tables import PREDICTIONS, write_table
+from deepfakemnist.table_files import write_table
+from deepfakemnist.tables import PREDICTIONS
 
 SETTINGS = EvaluationSettings(bootstrap=100)
 

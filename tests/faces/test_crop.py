@@ -24,7 +24,8 @@ from deepfakemnist.media.ffmpeg import find_ffmpeg, frames_input, run_graph
 from deepfakemnist.media.picture import Picture
 from deepfakemnist.media.probe import probe
 from deepfakemnist.settings import CropSettings
-from deepfakemnist.tables import CROPPED, INGESTED, Row, read_rows, read_table, write_table
+from deepfakemnist.table_files import read_rows, read_table, write_table
+from deepfakemnist.tables import CROPPED, INGESTED, Row
 
 WIDTH, HEIGHT = 560, 420
 #: Head and shoulders, with some background around.

@@ -13,7 +13,8 @@ from deepfakemnist.report.liveness_page import (
     write_liveness_page,
     write_score_figure,
 )
-from deepfakemnist.tables import SELECTED, VERDICTS, write_table
+from deepfakemnist.table_files import write_table
+from deepfakemnist.tables import SELECTED, VERDICTS
 
 
 def verdict(number, provider, live, score, threshold, **more):

@@ -13,7 +13,8 @@ from simulated import ENVIRONMENT, small_clip, vendors
 
 from deepfakemnist.liveness.simulator.contract import KEYS
 from deepfakemnist.media.encode import write_working_clip
-from deepfakemnist.tables import ANIMATED, read_rows, write_table
+from deepfakemnist.table_files import read_rows, write_table
+from deepfakemnist.tables import ANIMATED
 
 pytestmark = pytest.mark.workflow
 

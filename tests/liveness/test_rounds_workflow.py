@@ -23,7 +23,7 @@ from deepfakemnist.liveness.simulator.witness import Seen
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.rounds import draw, read_draw, read_tried
 from deepfakemnist.settings import PlanSettings
-from deepfakemnist.tables import read_rows
+from deepfakemnist.table_files import read_rows
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("rounds workflow")]
 

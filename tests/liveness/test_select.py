@@ -3,7 +3,8 @@ import json
 import pytest
 
 from deepfakemnist.liveness.select import select, select_shard
-from deepfakemnist.tables import ANIMATED, VERDICTS, read_rows, write_table
+from deepfakemnist.table_files import read_rows, write_table
+from deepfakemnist.tables import ANIMATED, VERDICTS
 
 
 def animation(name, status="ok"):

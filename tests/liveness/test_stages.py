@@ -13,7 +13,8 @@ from deepfakemnist.liveness.simulator.faults import FaultPlan
 from deepfakemnist.liveness.stages import liveness_shard
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.settings import LocalActionSettings, PlanSettings, WeightFile
-from deepfakemnist.tables import ANIMATED, read_rows, write_table
+from deepfakemnist.table_files import read_rows, write_table
+from deepfakemnist.tables import ANIMATED
 
 ACTION = LocalActionSettings(provider="local-action")
 

@@ -27,7 +27,8 @@ from deepfakemnist.media.ffmpeg import find_ffmpeg
 from deepfakemnist.media.lengths import pair_lengths
 from deepfakemnist.media.pixels import pixels_sha256
 from deepfakemnist.media.samples import open_samples, samples_sha256
-from deepfakemnist.tables import COMPRESSED, CROPPED, PLANNED, Row, read_rows, read_table, write_table
+from deepfakemnist.table_files import read_rows, read_table, write_table
+from deepfakemnist.tables import COMPRESSED, CROPPED, PLANNED, Row
 
 EXACT = Quality(codec="libx264rgb", qp=0, pix_fmt="rgb24", preset="ultrafast")
 FFPP = Quality(codec="libx264rgb", crf=0, pix_fmt="rgb24")  # what FaceForensics++ calls raw

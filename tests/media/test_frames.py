@@ -26,7 +26,8 @@ from deepfakemnist.media.frames import (
     square_around,
     wanted_frames,
 )
-from deepfakemnist.tables import COMPRESSED, FRAMES, Row, read_rows, write_table
+from deepfakemnist.table_files import read_rows, write_table
+from deepfakemnist.tables import COMPRESSED, FRAMES, Row
 
 
 def encoded_row(folder: Path, video_id: str, quality: str, pictures: list[np.ndarray], **changes: object) -> Row:

@@ -21,7 +21,8 @@ from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.media.ffmpeg import find_ffmpeg
 from deepfakemnist.media.frames import frames_shard
 from deepfakemnist.media.marks import NOTICE, coded_stream, mark_synthetic, read_marks
-from deepfakemnist.tables import COMPRESSED, read_rows, write_table
+from deepfakemnist.table_files import read_rows, write_table
+from deepfakemnist.tables import COMPRESSED
 
 
 @pytest.fixture

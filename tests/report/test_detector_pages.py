@@ -10,7 +10,8 @@ from deepfakemnist.evaluation.groups import evaluate_groups
 from deepfakemnist.evaluation.stage import evaluate
 from deepfakemnist.report.detector_pages import cell, write_protocols_page
 from deepfakemnist.report.paper import paper_accuracy, paper_action_accuracy
-from deepfakemnist.tables import CROPPED, PREDICTIONS, VIDEOS, write_table
+from deepfakemnist.table_files import write_table
+from deepfakemnist.tables import CROPPED, PREDICTIONS, VIDEOS
 
 SETTINGS = EvaluationSettings(bootstrap=20)
 

@@ -9,7 +9,8 @@ import pytest
 
 from deepfakemnist.settings import SelectionSettings
 from deepfakemnist.sources.selection import choose_sources, keep_chosen
-from deepfakemnist.tables import CROPPED, Row, read_rows, write_table
+from deepfakemnist.table_files import read_rows, write_table
+from deepfakemnist.tables import CROPPED, Row
 
 
 def crop_row(video_id: str, **changes: object) -> Row:

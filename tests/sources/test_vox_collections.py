@@ -17,7 +17,8 @@ from deepfakemnist.settings import CropSettings, SourceSettings
 from deepfakemnist.sources.read import read_sources
 from deepfakemnist.sources.vox_metadata import read_vox_metadata
 from deepfakemnist.sources.voxceleb1 import read_annotation, read_voxceleb1
-from deepfakemnist.tables import Row, read_rows
+from deepfakemnist.table_files import read_rows
+from deepfakemnist.tables import Row
 
 
 def run(tmp_path: Path, sources: dict[str, object], **crop: object) -> tuple[dict[str, Row], dict[str, Row]]:

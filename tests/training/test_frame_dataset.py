@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.tables import FRAME_INDEX, FRAMES, PUBLISHED_SPLIT, VIDEOS, write_table
+from deepfakemnist.table_files import write_table
+from deepfakemnist.tables import FRAME_INDEX, FRAMES, PUBLISHED_SPLIT, VIDEOS
 from deepfakemnist.training import frame_reader
 from deepfakemnist.training.data import FrameDataset, FrameSampler, load, read_index
 from deepfakemnist.training.frame_reader import BadFrame

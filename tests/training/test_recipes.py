@@ -167,7 +167,7 @@ def test_events_and_card_say_what_the_history_says(data, tmp_path):
 
 
 def test_a_detector_of_clips_trains_and_predicts(data, tmp_path):
-    from deepfakemnist.tables import read_table
+    from deepfakemnist.table_files import read_table
     from deepfakemnist.training.predict import predict
 
     recipe = DetectorTraining(name="framediff_resnet18", image_size=32, epochs=1, batch_size=32)

@@ -10,7 +10,8 @@ from skimage.data import astronaut
 from deepfakemnist.detector_settings import DetectorTraining
 from deepfakemnist.detectors.registry import build
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.tables import VIDEOS, read_table, write_table
+from deepfakemnist.table_files import read_table, write_table
+from deepfakemnist.tables import VIDEOS
 from deepfakemnist.training.checkpoint import save_checkpoint
 from deepfakemnist.training.predict import predict
 from deepfakemnist.training.robustness import LEVELS, disturb, predict_disturbed

@@ -13,7 +13,8 @@ from deepfakemnist.detector_settings import DetectorTraining
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.evaluation import metrics
 from deepfakemnist.evaluation.levels import video_level
-from deepfakemnist.tables import FRAME_INDEX, VIDEOS, read_table, write_table
+from deepfakemnist.table_files import read_table, write_table
+from deepfakemnist.tables import FRAME_INDEX, VIDEOS
 from deepfakemnist.training.checkpoint import load_checkpoint
 from deepfakemnist.training.loop import train_detector
 from deepfakemnist.training.optimise import learning_rate_factor

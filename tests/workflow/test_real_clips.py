@@ -8,7 +8,7 @@ import yaml
 from tiny_project import ROOT, Project, tiny_config
 
 from deepfakemnist.settings import ACTIONS
-from deepfakemnist.tables import read_rows
+from deepfakemnist.table_files import read_rows
 
 pytestmark = [pytest.mark.real, pytest.mark.workflow]
 

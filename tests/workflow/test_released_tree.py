@@ -11,7 +11,7 @@ import yaml
 from tiny_project import ROOT, Project, write_clip
 
 from deepfakemnist.dataset.check import check_dataset
-from deepfakemnist.tables import read_rows
+from deepfakemnist.table_files import read_rows
 
 pytestmark = pytest.mark.workflow
 #: The authors split by video: id1 is in train and val.

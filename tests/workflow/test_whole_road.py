@@ -13,7 +13,7 @@ from tiny_project import BAD, GOOD, ODD, ROOT, Project
 
 from deepfakemnist.media.decode import read_clip
 from deepfakemnist.media.samples import samples_sha256
-from deepfakemnist.tables import read_rows
+from deepfakemnist.table_files import read_rows
 
 pytestmark = pytest.mark.workflow
 

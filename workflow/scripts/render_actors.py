@@ -1,6 +1,6 @@
 from deepfakemnist.actors.bank import load_bank
 from deepfakemnist.actors.cast import CastSettings, drivers, sources, write_shot
-from deepfakemnist.tables import atomic_path
+from deepfakemnist.table_files import atomic_path
 from deepfakemnist.workflow import stage_script
 
 with stage_script(snakemake):

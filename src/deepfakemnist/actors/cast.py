@@ -24,7 +24,7 @@ from deepfakemnist.actors.pose import Framing
 from deepfakemnist.ids import seed_from
 from deepfakemnist.media.ffmpeg import absolute, find_ffmpeg, frames_input, run_graph
 from deepfakemnist.settings import ACTIONS, Action, Settings
-from deepfakemnist.tables import atomic_path
+from deepfakemnist.table_files import atomic_path
 
 FPS = 25.0
 LICENCE = "CC0-1.0"

@@ -24,7 +24,7 @@ from deepfakemnist.animate.network import FirstOrderMotionModel
 from deepfakemnist.animate.weight_files import OFFICIAL, check_sha256, check_weight_file
 from deepfakemnist.animator_settings import FommModel
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.tables import atomic_path
+from deepfakemnist.table_files import atomic_path
 
 log = logging.getLogger(__name__)
 

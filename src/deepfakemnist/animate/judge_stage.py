@@ -15,7 +15,8 @@ from deepfakemnist.faces.landmarks import FaceLandmarker
 from deepfakemnist.media.decode import read_clip
 from deepfakemnist.settings import JudgeSettings
 from deepfakemnist.shards import Tally, run_shard
-from deepfakemnist.tables import JUDGED, OK, Row, read_rows
+from deepfakemnist.table_files import read_rows
+from deepfakemnist.tables import JUDGED, OK, Row
 
 #: A source's clip is read once for all fakes made from it, which follow each other in the table.
 _CLIPS_KEPT = 2

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from deepfakemnist.animate.network import FirstOrderMotionModel, Keypoints
 from deepfakemnist.animate.pairs import Pairs
-from deepfakemnist.tables import atomic_path
+from deepfakemnist.table_files import atomic_path
 
 _DOT = 2
 

@@ -19,7 +19,8 @@ from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.media.decode import read_clip, read_frames
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.shards import Tally, run_shard
-from deepfakemnist.tables import ANIMATED, MOTIONS, OK, Row, read_rows
+from deepfakemnist.table_files import read_rows
+from deepfakemnist.tables import ANIMATED, MOTIONS, OK, Row
 
 #: Clips in flight beside the one being rendered.
 _AHEAD_ON_GPU = 4

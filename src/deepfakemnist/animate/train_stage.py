@@ -12,7 +12,8 @@ from deepfakemnist.animator_settings import AnimatorSettings, FommModel
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import seed_from
 from deepfakemnist.sheets import VIDEO_SUFFIXES
-from deepfakemnist.tables import OK, Row, read_rows
+from deepfakemnist.table_files import read_rows
+from deepfakemnist.tables import OK, Row
 
 log = logging.getLogger(__name__)
 

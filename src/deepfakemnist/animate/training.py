@@ -30,7 +30,7 @@ from deepfakemnist.animate.sample_sheet import sample_sheet, write_png
 from deepfakemnist.animate.training_state import TrainingState, training_facts
 from deepfakemnist.animator_settings import FommModel, TrainAnimatorSettings
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.tables import atomic_path
+from deepfakemnist.table_files import atomic_path
 
 log = logging.getLogger(__name__)
 

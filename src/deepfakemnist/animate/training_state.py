@@ -19,7 +19,7 @@ from deepfakemnist.animate.losses import StepLosses
 from deepfakemnist.animate.network import FirstOrderMotionModel
 from deepfakemnist.animate.weight_files import checkpoint_sha256
 from deepfakemnist.animator_settings import FommModel, TrainAnimatorSettings
-from deepfakemnist.tables import atomic_path
+from deepfakemnist.table_files import atomic_path
 
 log = logging.getLogger(__name__)
 

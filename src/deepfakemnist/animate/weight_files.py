@@ -11,7 +11,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.tables import atomic_path
+from deepfakemnist.table_files import atomic_path
 
 log = logging.getLogger(__name__)
 

@@ -21,7 +21,8 @@ from deepfakemnist.dataset.file_facts import Fact, brightness, container_facts, 
 from deepfakemnist.dataset.splits import fold_of_people
 from deepfakemnist.dataset_settings import AuditSettings
 from deepfakemnist.media.frames import decode_image
-from deepfakemnist.tables import Row, read_rows, read_table
+from deepfakemnist.table_files import read_rows, read_table
+from deepfakemnist.tables import Row
 from deepfakemnist.tsv import write_tsv
 
 COLUMNS = ("quality", "facts", "auc", "auc_low", "auc_high", "videos", "people", "verdict", "telling")

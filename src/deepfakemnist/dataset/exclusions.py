@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deepfakemnist.sources.exclusions import Exclusions, read_exclusions
-from deepfakemnist.tables import Row, read_rows
+from deepfakemnist.table_files import read_rows
+from deepfakemnist.tables import Row
 
 PROOF = "EXCLUSIONS.json"
 

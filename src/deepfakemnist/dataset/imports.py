@@ -16,6 +16,7 @@ from deepfakemnist.media.encoder_notes import encoder_version
 from deepfakemnist.media.frames import FindFace, frames_shard
 from deepfakemnist.media.marks import coded_stream, read_marks
 from deepfakemnist.media.samples import open_samples
+from deepfakemnist.table_files import read_metadata, read_rows, write_table
 from deepfakemnist.tables import (
     COMPRESSED,
     FAILED,
@@ -28,9 +29,6 @@ from deepfakemnist.tables import (
     REJECTED,
     VIDEOS,
     Row,
-    read_metadata,
-    read_rows,
-    write_table,
 )
 
 log = logging.getLogger(__name__)

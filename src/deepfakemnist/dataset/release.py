@@ -31,7 +31,8 @@ from deepfakemnist.dataset_settings import ReleaseSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import check_id
 from deepfakemnist.media.frames import ROW_GROUP
-from deepfakemnist.tables import FRAME_INDEX, PAIRS, VIDEOS, Row, read_metadata, read_rows, write_table
+from deepfakemnist.table_files import read_metadata, read_rows, write_table
+from deepfakemnist.tables import FRAME_INDEX, PAIRS, VIDEOS, Row
 from deepfakemnist.tsv import write_tsv
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,8 @@ from deepfakemnist.detector_settings import EvaluationSettings
 from deepfakemnist.evaluation.levels import RUN, read_predictions, video_level
 from deepfakemnist.evaluation.stage import METRICS_COLUMNS, groups_of, measure, with_means
 from deepfakemnist.ids import seed_from
-from deepfakemnist.tables import Row, read_table
+from deepfakemnist.table_files import read_table
+from deepfakemnist.tables import Row
 from deepfakemnist.training.sets import choose
 from deepfakemnist.tsv import write_tsv
 

@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.tables import PREDICTIONS, read_table
+from deepfakemnist.table_files import read_table
+from deepfakemnist.tables import PREDICTIONS
 
 #: One training run of one detector.
 RUN = ("detector", "trained_on", "seed")

@@ -27,7 +27,8 @@ from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.media.ffmpeg import find_ffmpeg
 from deepfakemnist.settings import CropSettings
 from deepfakemnist.shards import Tally, run_shard
-from deepfakemnist.tables import CROPPED, OK, Row, read_rows
+from deepfakemnist.table_files import read_rows
+from deepfakemnist.tables import CROPPED, OK, Row
 
 log = logging.getLogger(__name__)
 

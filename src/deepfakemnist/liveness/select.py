@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from deepfakemnist.tables import OK, REJECTED, SELECTED, Row, read_rows, write_table
+from deepfakemnist.table_files import read_rows, write_table
+from deepfakemnist.tables import OK, REJECTED, SELECTED, Row
 
 
 def select(animations: Iterable[Row], verdicts: Mapping[str, Sequence[Row]]) -> list[Row]:

@@ -16,7 +16,8 @@ from deepfakemnist.liveness.registry import build
 from deepfakemnist.media.decode import read_clip
 from deepfakemnist.settings import Settings
 from deepfakemnist.shards import Tally, run_shard
-from deepfakemnist.tables import OK, VERDICTS, Row, read_rows
+from deepfakemnist.table_files import read_rows
+from deepfakemnist.tables import OK, VERDICTS, Row
 
 log = logging.getLogger(__name__)
 

@@ -32,7 +32,8 @@ from deepfakemnist.media.pixels import pixels_sha256
 from deepfakemnist.media.samples import open_samples
 from deepfakemnist.media.similarity import Likeness, vmaf
 from deepfakemnist.shards import Tally, run_shard
-from deepfakemnist.tables import COMPRESSED, OK, Row, atomic_path, read_rows
+from deepfakemnist.table_files import atomic_path, read_rows
+from deepfakemnist.tables import COMPRESSED, OK, Row
 
 _YUV_TAGS = {"colorspace": "smpte170m", "color_primaries": "smpte170m", "color_trc": "smpte170m", "color_range": "tv"}
 #: Samples on a pipe carry no tags; ffmpeg shall not guess and convert.

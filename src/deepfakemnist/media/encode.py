@@ -14,7 +14,7 @@ from deepfakemnist.errors import Failed
 from deepfakemnist.media.decode import read_frames
 from deepfakemnist.media.ffmpeg import absolute, find_ffmpeg, frames_input, run_graph
 from deepfakemnist.media.pixels import PixelHash, pixels_sha256
-from deepfakemnist.tables import atomic_path
+from deepfakemnist.table_files import atomic_path
 
 #: What every encode has in common. One thread: x264's pictures depend on the number of threads. No sound, and nothing
 #: of the writer's name, time or version.

@@ -27,7 +27,8 @@ from deepfakemnist.media.container import every_frame, open_video
 from deepfakemnist.media.decode import frame_time
 from deepfakemnist.media.picture import Picture
 from deepfakemnist.shards import Tally, run_shard
-from deepfakemnist.tables import FRAMES, OK, Row, atomic_path, read_rows
+from deepfakemnist.table_files import atomic_path, read_rows
+from deepfakemnist.tables import FRAMES, OK, Row
 
 FindFace = Callable[[np.ndarray], tuple[float, float, float, float] | None]
 #: Rows of a row group: reading one image reads its group, 0.1 ms for 4 rows (measured).

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from deepfakemnist.tables import OK, read_rows
+from deepfakemnist.table_files import read_rows
+from deepfakemnist.tables import OK
 
 
 def pair_lengths(crops: Path | str, plans: Iterable[Path | str]) -> dict[str, int]:

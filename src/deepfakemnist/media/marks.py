@@ -17,7 +17,7 @@ from deepfakemnist.dataset_settings import MarkSettings
 from deepfakemnist.errors import Failed
 from deepfakemnist.media.boxes import set_comment
 from deepfakemnist.media.credentials import SOURCE_TYPE, read_credentials, sign
-from deepfakemnist.tables import atomic_path
+from deepfakemnist.table_files import atomic_path
 
 #: Begins the comment of every synthetic file of this project.
 NOTICE = "Synthetic video: this event never happened."

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from deepfakemnist.animate.judge import JudgedClip, judge_table
 from deepfakemnist.report.pages import Table, write_page
-from deepfakemnist.tables import OK, Row, read_rows
+from deepfakemnist.table_files import read_rows
+from deepfakemnist.tables import OK, Row
 
 _INTRO = (
     "Transfer: amplitude of the action in the fake ÷ in its driver, along the driver's own curve; 1 is all of it, 0 "

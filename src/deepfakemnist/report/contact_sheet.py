@@ -10,7 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from deepfakemnist.media.decode import read_clip
 from deepfakemnist.settings import ACTIONS
-from deepfakemnist.tables import OK, Row, atomic_path, read_rows
+from deepfakemnist.table_files import atomic_path, read_rows
+from deepfakemnist.tables import OK, Row
 
 _THUMB = 128
 _GAP = 6

@@ -12,7 +12,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 from deepfakemnist.detector_settings import TrainingSet, training_set
-from deepfakemnist.tables import atomic_path
+from deepfakemnist.table_files import atomic_path
 
 
 def write_cross_quality_figure(metrics: Path, path: Path) -> None:

@@ -17,7 +17,8 @@ from scipy.stats import binomtest
 from deepfakemnist.media.decode import read_clip
 from deepfakemnist.report.pages import Table, write_page
 from deepfakemnist.settings import ACTIONS
-from deepfakemnist.tables import OK, Row, atomic_path, read_rows
+from deepfakemnist.table_files import atomic_path, read_rows
+from deepfakemnist.tables import OK, Row
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

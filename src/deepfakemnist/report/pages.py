@@ -13,7 +13,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from deepfakemnist.report.paper import paper_accuracy
 from deepfakemnist.settings import SPLITS
-from deepfakemnist.tables import OK, atomic_path, read_rows
+from deepfakemnist.table_files import atomic_path, read_rows
+from deepfakemnist.tables import OK
 
 _ENVIRONMENT = Environment(
     loader=PackageLoader("deepfakemnist.report", "templates"), autoescape=True, undefined=StrictUndefined

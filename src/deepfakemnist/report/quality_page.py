@@ -13,7 +13,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from deepfakemnist.media.decode import read_frames
 from deepfakemnist.report.pages import Table, write_page
-from deepfakemnist.tables import FAILED, OK, REJECTED, Row, atomic_path, read_rows
+from deepfakemnist.table_files import atomic_path, read_rows
+from deepfakemnist.tables import FAILED, OK, REJECTED, Row
 from deepfakemnist.tsv import write_tsv
 
 #: Column of CROPPED, and what a reader calls it.

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from deepfakemnist.settings import SelectionSettings
 from deepfakemnist.sources.candidates import stratified
-from deepfakemnist.tables import CHOICE, CROPPED, OK, REJECTED, Row, read_rows, write_table
+from deepfakemnist.table_files import read_rows, write_table
+from deepfakemnist.tables import CHOICE, CROPPED, OK, REJECTED, Row
 
 _MADE_BY_CROP = ("path", "frames", "fps", "pixels_sha256")
 

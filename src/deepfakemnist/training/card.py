@@ -7,7 +7,8 @@ from typing import Any
 
 from deepfakemnist.detector_settings import DetectorTraining
 from deepfakemnist.detectors.base import DetectorConfig
-from deepfakemnist.tables import Row, atomic_path
+from deepfakemnist.table_files import atomic_path
+from deepfakemnist.tables import Row
 
 _LIMITS = """\
 * It tells the fakes of its training set from the reals of its training set. Other animators, other cameras, other

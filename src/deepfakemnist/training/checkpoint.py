@@ -20,7 +20,7 @@ from deepfakemnist.detector_settings import DetectorTraining
 from deepfakemnist.detectors.base import Detector
 from deepfakemnist.detectors.registry import build
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.tables import atomic_path
+from deepfakemnist.table_files import atomic_path
 
 log = logging.getLogger(__name__)
 

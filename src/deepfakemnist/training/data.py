@@ -19,7 +19,8 @@ from deepfakemnist.detector_settings import Augmentation, Sampling
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import seed_from
 from deepfakemnist.media.frames import decode_image
-from deepfakemnist.tables import FRAME_INDEX, PUBLISHED_SPLIT, Row, read_metadata, read_table
+from deepfakemnist.table_files import read_metadata, read_table
+from deepfakemnist.tables import FRAME_INDEX, PUBLISHED_SPLIT, Row
 from deepfakemnist.training.augment import augment
 from deepfakemnist.training.frame_reader import BadFrame, FrameReader
 

@@ -24,7 +24,8 @@ from deepfakemnist.media.encode import COMMON_OUTPUT
 from deepfakemnist.media.ffmpeg import absolute, find_ffmpeg, frames_input, run_graph
 from deepfakemnist.media.frames import evenly_spaced
 from deepfakemnist.settings import CropSettings
-from deepfakemnist.tables import Row, atomic_path
+from deepfakemnist.table_files import atomic_path
+from deepfakemnist.tables import Row
 from deepfakemnist.training.checkpoint import Checkpoint
 
 Picture = NDArray[np.uint8]

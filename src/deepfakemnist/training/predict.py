@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from deepfakemnist.detectors.base import Detector
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.tables import PREDICTIONS, Row, read_rows, write_table
+from deepfakemnist.table_files import read_rows, write_table
+from deepfakemnist.tables import PREDICTIONS, Row
 from deepfakemnist.training.checkpoint import Checkpoint, load_checkpoint
 from deepfakemnist.training.data import Change, FrameDataset, load, read_index
 
