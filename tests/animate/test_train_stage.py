@@ -94,6 +94,21 @@ def test_clips_of_ones_own_take_the_place_of_the_crops(tmp_path, small_model, tr
     assert content["clips"] + content["held_out_clips"] == 5
 
 
+def test_whom_the_list_excludes_is_not_trained_on(tmp_path, small_model, training_tables):
+    people = sorted({row["person_id"] for row in clips_of(tmp_path / "crops")})
+    gone = [row for row in clips_of(tmp_path / "crops") if row["person_id"] == people[0]]
+    (tmp_path / "exclude.tsv").write_text(f"person_id\n{people[0]}\n")
+    training = TrainAnimatorSettings(clips=tmp_path / "crops", steps=1, batch_size=2, size=32)
+    report = tmp_path / "report.json"
+    train_animator_stage(
+        *([], [], set(), tmp_path / "a.pth", tmp_path, report),
+        AnimatorSettings(model=small_model, train=training),
+        seed=0, device="cpu", exclude=tmp_path / "exclude.tsv",
+    )  # fmt: skip
+    content = json.loads(report.read_text())
+    assert content["clips"] + content["held_out_clips"] == 5 - len(gone) < 5
+
+
 def test_clips_are_named_by_a_folder_or_a_table(tmp_path, moving_discs):
     folder = tmp_path / "id1"
     for name in ("id1#a#0", "id1#b#1", "id2#c#2"):

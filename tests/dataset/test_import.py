@@ -91,6 +91,16 @@ def test_the_authors_release(tmp_path: Path) -> None:
     assert not any(pair["complete"] for pair in manifest(out, "pairs"))
 
 
+def test_whom_the_list_excludes_is_not_imported(tmp_path: Path) -> None:
+    tree = ffpp(tmp_path / "ff")
+    (tmp_path / "exclude.tsv").write_text("video_id\treason\n003\tasked to be left out\n")
+    out = import_dataset(tree, tmp_path / "out", STILLS, seed=1, exclude=tmp_path / "exclude.tsv")
+    kept = {row["video_id"] for row in manifest(out)}
+    assert kept == {"000", "001", "002", "004", "005", "Face2Face-001_002", "Face2Face-002_001"}
+    told = {row["video_id"]: row["reason"] for row in manifest(out, "ledger") if row["status"] != "ok"}
+    assert told == dict.fromkeys(("003", "Face2Face-000_003", "Face2Face-003_000"), "excluded")
+
+
 def test_names_that_tell_the_pair_are_read(tmp_path: Path) -> None:
     tree = tmp_path / "c23"
     write(tree / "real_dataset/selected_val/id2#a.mp4", 1)

@@ -18,4 +18,5 @@ with stage_script(snakemake):
         settings=settings,
         seed=snakemake.params.seed,
         device=road.config.device,
+        exclude=road.config.sources.exclude,
     )

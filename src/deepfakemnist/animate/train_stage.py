@@ -12,6 +12,7 @@ from deepfakemnist.animator_settings import AnimatorSettings, FommModel
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import seed_from
 from deepfakemnist.sheets import VIDEO_SUFFIXES
+from deepfakemnist.sources.exclusions import Exclusions, read_exclusions
 from deepfakemnist.table_files import read_rows
 from deepfakemnist.tables import OK, Row
 
@@ -28,6 +29,7 @@ def train_animator_stage(
     settings: AnimatorSettings,
     seed: int,
     device: str = "auto",
+    exclude: Path | None = None,
 ) -> None:
     """Train an animator; write its weights and a JSON report. A killed training goes on from its last full state.
 
@@ -41,11 +43,13 @@ def train_animator_stage(
         settings: architecture and training; ``train.clips`` takes the place of the crops.
         seed: see ``train_animator``.
         device: ``auto`` takes CUDA where there is one.
+        exclude: list of videos and people that ``train.clips`` must not bring back; crops hold none of them.
 
     Raises: ConfigError when fewer than two clips are usable, and what ``train_animator`` raises.
     """
     if settings.train.clips is not None:
-        found = clips_of(settings.train.clips)
+        exclusions = read_exclusions(exclude) if exclude else Exclusions()
+        found = [row for row in clips_of(settings.train.clips) if exclusions.reason_for(row) is None]
         drivers: list[Row] = []
     else:
         found = [row for row in _ok_rows(crop_tables) if people is None or row["person_id"] in people]

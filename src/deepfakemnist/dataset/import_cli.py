@@ -22,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--faces", action="store_true", help="keep 1.3 times the face box instead of the whole frame")
     parser.add_argument("--seed", type=int, default=2021, help="decides splits where the dataset has none")
     parser.add_argument("--jobs", type=int, default=4, help="files looked at at a time")
+    parser.add_argument("--exclude", type=Path, help="TSV of videos and people that must not be in it")
     parser.set_defaults(run=run)
 
 
@@ -33,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
         seed=arguments.seed,
         jobs=arguments.jobs,
         find_face=best_face() if arguments.faces else None,
+        exclude=arguments.exclude,
     )
     ledger = pq.read_table(manifest / "ledger.parquet", columns=["status", "reason", "detail"]).to_pylist()
     for row in ledger:

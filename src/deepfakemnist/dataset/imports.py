@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from deepfakemnist.dataset.pairs import pair_rows
@@ -16,6 +17,7 @@ from deepfakemnist.media.encoder_notes import encoder_version
 from deepfakemnist.media.frames import FindFace, frames_shard
 from deepfakemnist.media.marks import coded_stream, read_marks
 from deepfakemnist.media.samples import open_samples
+from deepfakemnist.sources.exclusions import Exclusions, read_exclusions
 from deepfakemnist.table_files import read_metadata, read_rows, write_table
 from deepfakemnist.tables import (
     COMPRESSED,
@@ -44,6 +46,7 @@ def import_dataset(
     folds: int = 5,
     jobs: int = 1,
     find_face: FindFace | None = None,
+    exclude: Path | None = None,
 ) -> Path:
     """Write the manifest of a released dataset: videos, frames, pairs and ledger (Parquet), and its still frames.
 
@@ -57,10 +60,12 @@ def import_dataset(
         folds: parts of the column ``fold``.
         jobs: files looked at at a time.
         find_face: see :func:`deepfakemnist.media.frames.frames_shard`.
+        exclude: list of videos and people that must not be in it, see :mod:`deepfakemnist.sources.exclusions`.
 
     Returns: the folder of the manifest.
 
-    Raises: ConfigError when the layout is unknown, a name is impossible, or no video can be used.
+    Raises: ConfigError when the layout is unknown, a name is impossible, the list cannot be read, or no video can be
+        used.
     """
     layout = layout_of(folder)
     if layout == "released":
@@ -69,8 +74,9 @@ def import_dataset(
         found = read_ffpp(folder, seed) if layout == "ff++" else read_dfmnist(folder)
     if not found:
         raise ConfigError(f"{folder}: looks like {layout}, but holds no .mp4 where that keeps them")
+    exclusions = read_exclusions(exclude, "--exclude") if exclude else Exclusions()
     with ThreadPoolExecutor(jobs) as pool:
-        rows = list(pool.map(_measured, found))
+        rows = list(pool.map(partial(_measured, exclusions=exclusions), found))
     good = [row for row in rows if row["status"] == OK]
     if not good:
         raise ConfigError(f"{folder}: none of its {len(rows)} videos can be used; the first: {rows[0]['detail']}")
@@ -90,8 +96,10 @@ def import_dataset(
     return manifest
 
 
-def _measured(row: Row) -> Row:
+def _measured(row: Row, exclusions: Exclusions) -> Row:
     """Return a row with what its file is, or with why it cannot be used."""
+    if (why := exclusions.reason_for(row)) is not None:
+        return {**row, "status": REJECTED, "reason": "excluded", "detail": why}
     path = Path(row["path"])
     try:
         with open_samples(path) as samples:
