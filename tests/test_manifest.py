@@ -5,18 +5,8 @@ import pytest
 
 from deepfakemnist.errors import TooManyFailures
 from deepfakemnist.manifest import ManifestError, StageTables, apply_quota, write_manifest
-from deepfakemnist.tables import (
-    ANIMATED,
-    COMPRESSED,
-    CROPPED,
-    FRAMES,
-    INGESTED,
-    MOTIONS,
-    PLANNED,
-    SELECTED,
-    read_rows,
-    write_table,
-)  # fmt: skip
+from deepfakemnist.table_files import read_rows, write_table
+from deepfakemnist.tables import ANIMATED, COMPRESSED, CROPPED, FRAMES, INGESTED, MOTIONS, PLANNED, SELECTED
 
 QUALITIES = ("raw", "c23")
 OK = {"status": "ok", "reason": "", "detail": ""}
