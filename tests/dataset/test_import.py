@@ -14,9 +14,14 @@ from deepfakemnist.dataset.import_cli import add_arguments, run
 from deepfakemnist.dataset.imports import import_dataset
 from deepfakemnist.dataset.release import write_release
 from deepfakemnist.dataset_settings import FrameSettings, Quality, ReleaseSettings
+from deepfakemnist.detector_settings import DetectorTraining, EvaluationSettings
 from deepfakemnist.errors import ConfigError
+from deepfakemnist.evaluation.stage import evaluate
 from deepfakemnist.media.encode import write_working_clip
+from deepfakemnist.report.pages import read_tsv
 from deepfakemnist.table_files import read_rows
+from deepfakemnist.training.loop import train_detector
+from deepfakemnist.training.predict import predict
 
 STILLS = FrameSettings(per_clip=2)
 
@@ -89,6 +94,31 @@ def test_the_authors_release(tmp_path: Path) -> None:
     assert {row["action"] for row in fakes} == {"surprise"}
     assert [row["split"] for row in fakes] == ["train"] * 7 + ["val"] * 2 + ["test"]
     assert not any(pair["complete"] for pair in manifest(out, "pairs"))
+
+
+def test_a_detector_is_judged_on_an_imported_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trained on one dataset, judged on another: every val and test frame of the tree, under the tree's name."""
+    own, judged = make_dataset(tmp_path), tmp_path / "predictions.parquet"
+    monkeypatch.chdir(tmp_path)  # where the manifest's paths start
+    tables = (own / "frames.parquet", own / "videos.parquet")
+    settings = DetectorTraining(name="meso4", image_size=64, epochs=1, batch_size=4)
+    train_detector(*tables, tmp_path / "checkpoint", tmp_path / "history.tsv", settings, "c23", 0, device="cpu")
+    other = import_dataset(ffpp(tmp_path / "ff"), tmp_path / "out", STILLS, seed=1)
+    where = (other / "frames.parquet", other / "videos.parquet", tmp_path / "checkpoint", judged)
+    predict(*where, device="cpu", dataset="ffpp", trained_videos=own / "videos.parquet")
+    wanted = {
+        (row["video_id"], f"ffpp:{row['quality']}", row["frame_index"], row["label"])
+        for row in manifest(other, "frames")
+        if row["split"] != "train"
+    }
+    rows = read_rows(judged)
+    assert {(row["video_id"], row["quality"], row["frame_index"], row["label"]) for row in rows} == wanted
+    assert len(rows) == len(wanted) and {row["label"] for row in rows} == {0, 1}
+    assert all(0 < row["score"] < 1 for row in rows)
+    out = [tmp_path / f"{name}.tsv" for name in ("metrics", "actions", "pairs")]
+    evaluate([judged], *out, EvaluationSettings(bootstrap=20), 0)
+    assert {row["tested_on"] for row in read_tsv(out[0])} == {"ffpp:raw", "ffpp:c23"}
+    assert {row["action"] for row in read_tsv(out[1])} == {"Face2Face"}
 
 
 def test_whom_the_list_excludes_is_not_imported(tmp_path: Path) -> None:
