@@ -196,7 +196,7 @@ def apply_quota(selected: Sequence[Row], quota: int | None) -> list[Row]:
     return [{**row, **status} if row["video_id"] in over else row for row in selected]
 
 
-def read_tried(plans: Sequence[Path], selected: Sequence[Path], quota: int | None) -> list[Tried]:
+def read_tried(plans: Sequence[Path | str], selected: Sequence[Path | str], quota: int | None) -> list[Tried]:
     """Return what became of every candidate.
 
     Args:

@@ -5,9 +5,5 @@ from deepfakemnist.workflow import road_of, stage_script
 
 with stage_script(snakemake):
     road = road_of(snakemake)
-    tried = read_tried(
-        plans=[Path(path) for path in snakemake.input.plans],
-        selected=[Path(path) for path in snakemake.input.selected],
-        quota=road.config.plan.quota,
-    )
+    tried = read_tried(snakemake.input.plans, snakemake.input.selected, road.config.plan.quota)
     write_draw(road.draw(tried), Path(snakemake.output.table))

@@ -8,11 +8,7 @@ from deepfakemnist.workflow import road_of, stage_script
 
 with stage_script(snakemake):
     road = road_of(snakemake)
-    tried = read_tried(
-        plans=[Path(path) for path in snakemake.input.plans],
-        selected=[Path(path) for path in snakemake.input.selected],
-        quota=road.config.plan.quota,
-    )
+    tried = read_tried(snakemake.input.plans, snakemake.input.selected, road.config.plan.quota)
     rows = road.account(tried)
     if text := check_shortfall(rows, road.config.plan):
         logging.getLogger("quota").warning("%s", text)
