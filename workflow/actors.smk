@@ -132,7 +132,7 @@ rule bake_actors:
         mem_mb=4000,
         runtime=60,
     params:
-        identities=72,
+        identities=132,
         seed=20211,
         code=code_digest("actors.bake"),
     script:

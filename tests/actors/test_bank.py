@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from deepfakemnist.actors.bank import ADULT_AGE, DEFAULT_BANK, DEFAULT_BANK_SHA256, load_bank
+from deepfakemnist.actors.bank import ADULT_AGE, DEFAULT_BANK, DEFAULT_BANK_SHA256, load_bank, pack_heads, unpack_heads
 from deepfakemnist.errors import ConfigError
 
 
@@ -22,6 +22,22 @@ def test_committed_bank_is_small_and_its_notice_names_its_hash(bank):
     assert bank.sha256 == DEFAULT_BANK_SHA256
     assert DEFAULT_BANK_SHA256 in DEFAULT_BANK.with_name("README.md").read_text(encoding="utf-8")
     assert "CC0" in DEFAULT_BANK.with_name("NOTICE").read_text(encoding="utf-8")
+
+
+def test_packing_heads_loses_nothing():
+    random = np.random.default_rng(0)
+    deltas = random.integers(-6000, 6000, (3, 50, 3)).astype(np.int16)
+    deltas[0, 7] = [-16000, 16000, 0]
+    packed = pack_heads(deltas)
+    assert packed.dtype == np.uint8 and packed.shape == (2, 3, 3, 50)
+    assert np.array_equal(unpack_heads(packed), deltas)
+
+
+def test_heads_that_cannot_be_packed_are_refused():
+    torn = np.zeros((1, 2, 3), np.int16)
+    torn[0, :, 0] = [-32000, 32000]
+    with pytest.raises(ValueError, match="too far apart"):
+        pack_heads(torn)
 
 
 def test_no_two_heads_are_alike(bank):
@@ -65,7 +81,7 @@ def test_a_file_that_is_no_bank_is_refused(tmp_path, content):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 99}, "format 99, this version reads format 1"),
+        ({"format": 99}, "format 99, this version reads format 2"),
         ({"age": 0.5}, r"not adult \(age below 0\.667\): \[3\]"),
     ],
 )
