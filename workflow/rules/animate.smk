@@ -116,9 +116,11 @@ rule animate:
         "<benchmarks>/animate/{shard}.tsv"
     conda:
         "../../envs/torch.yaml"
+    # A GPU renders faster than one core encodes; without one, jobs side by side keep the cores busy.
+    threads: 8 if GPUS else 1
     resources:
         gpu=GPUS,
-        mem_mb=6000,
+        mem_mb=8000,
         runtime=480,
     params:
         settings=settings_of("animator"),

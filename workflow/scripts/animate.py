@@ -11,5 +11,7 @@ with stage_script(snakemake):
         settings=AnimatorSettings(**snakemake.params.settings),
         fps=snakemake.params.fps,
         device=device_of(snakemake),
+        # One core reads and one feeds the GPU; it renders faster than one core can encode.
+        writers=max(int(snakemake.threads) - 2, 1),
         **shard_arguments(snakemake),
     )

@@ -91,7 +91,7 @@ def pack_heads(deltas: np.ndarray) -> np.ndarray:
     Neighbours in the mesh are mostly neighbours in its numbering and move alike, so differences along the vertices are
     kept, signs folded into the lowest bit, and low and high bytes apart: 0.6 of the size of the plain numbers.
     """
-    steps = np.diff(deltas.astype(np.int32), axis=1, prepend=0).transpose(2, 0, 1)
+    steps: np.ndarray = np.diff(deltas.astype(np.int32), axis=1, prepend=0).transpose(2, 0, 1)
     folded = (steps << 1) ^ (steps >> 31)
     if folded.max(initial=0) > np.iinfo(np.uint16).max:
         raise ValueError("vertices that follow each other are too far apart to be packed")

@@ -48,9 +48,10 @@ class GraphedRender:
         if shape not in self._graphs:
             try:
                 self._graphs[shape] = self._capture(inputs)
-            except torch.OutOfMemoryError:
-                raise
             except RuntimeError as error:
+                shortage = _shortage(error)
+                if shortage is not None:
+                    raise shortage from None
                 log.warning("no CUDA graph could be captured, rendering goes on without: %s", error)
                 self._refused = True
                 return _render(self._generator, inputs)
@@ -76,6 +77,13 @@ class GraphedRender:
         with torch.cuda.graph(graph):
             out = _render(self._generator, kept)
         return graph, kept, out
+
+
+def _shortage(error: BaseException | None) -> torch.OutOfMemoryError | None:
+    """Return the lack of memory that an error is or came of: ending a capture that ran out raises another on top."""
+    while error is not None and not isinstance(error, torch.OutOfMemoryError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def to_host(batches: Iterator[tuple[Tensor, ...]]) -> Iterator[tuple[Tensor, ...]]:

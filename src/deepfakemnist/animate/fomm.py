@@ -158,8 +158,10 @@ class FommAnimator:
 
         def levels() -> Iterator[tuple[Tensor, ...]]:
             for pictures in self._batches(state, motion):
-                with _inference(self.device):  # half to even, as skimage's img_as_ubyte does
-                    rounded, finite = (pictures * 255).round().to(torch.uint8), torch.isfinite(pictures).all()
+                with _inference(self.device):
+                    # Half to even, as skimage's img_as_ubyte does; in a file's order here, where a GPU does it at once.
+                    rounded = (pictures * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+                    finite = torch.isfinite(pictures).all()
                 yield rounded, finite
 
         batches = levels() if self._graphed is None else to_host(levels())
@@ -167,7 +169,7 @@ class FommAnimator:
         for batch, finite in batches:
             _check_finite(bool(finite), done)
             done += len(batch)
-            yield from batch.permute(0, 2, 3, 1).contiguous().numpy()
+            yield from batch.numpy()
 
     def predict(self, state: SourceState, motion: Motion) -> Iterator[NDArray[np.float32]]:
         """Yield batches of frames (n, H, W, 3) in 0..1, before rounding.

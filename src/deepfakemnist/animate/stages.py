@@ -22,8 +22,8 @@ from deepfakemnist.shards import Tally, run_shard
 from deepfakemnist.table_files import read_rows
 from deepfakemnist.tables import ANIMATED, MOTIONS, OK, Row
 
-#: Clips in flight beside the one being rendered.
-_AHEAD_ON_GPU = 4
+#: Rendered clips that wait on a GPU for a writer or to be taken, beside those being written; bounds memory.
+_WAITING_ON_GPU = 2
 
 
 def drive_shard(
@@ -75,10 +75,12 @@ def animate_shard(
     code: str,
     max_failed_fraction: float,
     device: str = "auto",
+    writers: int = 2,
 ) -> Tally:
     """Animate every planned pair of a shard: a lossless ``folder/<video_id>.mp4`` and an ANIMATED row each.
 
-    Plan rows that are not ok are left out; the plan says why. Only the one frame wanted of a source is decoded.
+    Plan rows that are not ok are left out; the plan says why. Only the one frame wanted of a source is decoded. On a
+    GPU ``writers`` clips are encoded at once, a core each, while the next ones are read and rendered.
 
     Raises: ConfigError for unusable weights, TooManyFailures; nothing for a bad pair.
     """
@@ -119,9 +121,8 @@ def animate_shard(
             "checkpoint_sha256": info.weights_sha256 or "",
         }
 
-    # On a GPU the next sources are read and the last clips encoded while it renders.
-    depth = _AHEAD_ON_GPU if choose_device(device).type == "cuda" else 0
-    with RenderAhead(rows, load, render, write, depth=depth) as ahead:
+    depth = writers + _WAITING_ON_GPU if choose_device(device).type == "cuda" else 0
+    with RenderAhead(rows, load, render, write, depth=depth, writers=writers) as ahead:
         return run_shard(
             *(rows, table, ANIMATED, ahead.take),
             code=code,
