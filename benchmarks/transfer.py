@@ -63,6 +63,7 @@ def main() -> None:
     parser.add_argument("weights", type=Path, nargs="+", help="checkpoints to compare")
     parser.add_argument("--run", type=Path, help="results folder of a run whose crops are taken instead of actors")
     parser.add_argument("--each", type=int, default=2, help="sources for each action")
+    parser.add_argument("--actions", nargs="+", choices=ACTIONS, default=ACTIONS, help="only these")
     parser.add_argument("--sheets", type=Path, help="folder for contact sheets to look at")
     parser.add_argument(
         "--json", type=Path, help="file to keep what is printed in, beside what it holds of other people"
@@ -72,7 +73,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     animators = [FommAnimator(load_checkpoint(path), precision="fast") for path in arguments.weights]
     landmarker, embedder = FaceLandmarker(), FaceEmbedder()
-    takes = of_actors(arguments.each, embedder) if arguments.run is None else of_run(arguments, embedder)
+    takes = of_actors(arguments, embedder) if arguments.run is None else of_run(arguments, embedder)
     measured: list[list[dict[str, float | str]]] = [[] for _ in animators]
     for number, take in enumerate(takes):
         clips = [animated(animator, take) for animator in animators]
@@ -88,19 +89,22 @@ def main() -> None:
         show(f"{path} {sha256[:12]}", actions)
     if arguments.json is not None:
         content = json.loads(arguments.json.read_text()) if arguments.json.exists() else {}
-        content["actors" if arguments.run is None else arguments.run.name] = found
+        chosen = (
+            "" if arguments.actions == ACTIONS else f", {arguments.each} clips of {' and '.join(arguments.actions)}"
+        )
+        content[("actors" if arguments.run is None else arguments.run.name) + chosen] = found
         arguments.json.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def of_actors(each: int, embedder: FaceEmbedder) -> Iterator[Take]:
+def of_actors(arguments: argparse.Namespace, embedder: FaceEmbedder) -> Iterator[Take]:
     """Yield ``each`` takes per action; source and driver have different heads of 56 to 71."""
     bank = load_bank()
     heads = range(FIRST_HEAD, FIRST_HEAD + HEADS)
     people = [Actor(bank, head, seed_from("transfer", head) % 2**31) for head in heads]
     faces = [embedder(person.render(framing=CLOSE)) for person in people]
-    for number, action in enumerate(ACTIONS):
-        for turn in range(each):
-            source = (number * each + turn) % HEADS
+    for number, action in enumerate(arguments.actions):
+        for turn in range(arguments.each):
+            source = (number * arguments.each + turn) % HEADS
             driver = (source + 1 + turn) % HEADS
             seed = seed_from("transfer", action, turn)
             truth, driving = (
@@ -120,7 +124,7 @@ def of_run(arguments: argparse.Namespace, embedder: FaceEmbedder) -> Iterator[Ta
     frames = {row["video_id"]: read_clip(row["path"])[0] for row in sources}
     faces = {row["video_id"]: embedder(frames[row["video_id"]]) for row in sources}
     turn = 0
-    for action in ACTIONS:
+    for action in arguments.actions:
         able = [row for row in drivers if row["action"] == action]
         for place in range(arguments.each if able else 0):
             driver = able[place % len(able)]

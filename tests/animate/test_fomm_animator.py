@@ -222,6 +222,17 @@ def test_short_memory_halves_the_batch_and_loses_no_frame(animator, expected, ca
     assert animator.batch_size == 2
 
 
+def test_short_memory_halves_the_batch_for_drivers_too(animator, expected):
+    driving = as_bytes(expected["driving"])
+    whole = animator.prepare_driving(driving)
+    memory = MemoryOf(2)
+    animator.networks.kp_detector = torch.nn.Sequential(memory, animator.networks.kp_detector)
+    split = animator.prepare_driving(driving)
+    assert memory.tried == [6, 4, 2, 2, 2]
+    np.testing.assert_allclose(split.value, whole.value, atol=1e-5)
+    np.testing.assert_allclose(split.jacobian, whole.jacobian, atol=1e-4)
+
+
 def test_memory_too_short_for_one_frame_says_what_to_do(animator, expected):
     with_memory(animator, pictures=0)
     with pytest.raises(MemoryError, match="use smaller pictures"):

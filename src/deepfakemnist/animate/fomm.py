@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 #: Pictures as files give them (uint8, 0..255), or already scaled to 0..1 (float32).
 Pictures = NDArray[np.uint8] | NDArray[np.float32]
+Made = TypeVar("Made")
 
 _LICENCE = "MIT (code); the weights' own"
 _VOX_SIZE = 256  # of the pictures that the official weights were trained on
@@ -122,11 +123,12 @@ class FommAnimator:
         self._check(frames, dimensions=4)
         if len(frames) == 0:
             raise Failed("no_frames", "the driver has no frame")
-        with _inference(self.device):
-            parts = [
-                self.networks.kp_detector(self._tensor(frames[start : start + self.batch_size]))
-                for start in range(0, len(frames), self.batch_size)
-            ]
+
+        def detect(start: int, stop: int) -> Keypoints:
+            found: Keypoints = self.networks.kp_detector(self._tensor(frames[start:stop]))
+            return found
+
+        parts = list(self._by_batches(len(frames), detect))
         value = torch.cat([part.value for part in parts]).cpu().numpy()
         jacobian = torch.cat([part.jacobian for part in parts]).cpu().numpy()
         return Motion(value, jacobian, self._poses(frames))
@@ -190,18 +192,24 @@ class FommAnimator:
     def _batches(self, state: SourceState, motion: Motion) -> Iterator[Tensor]:
         """Yield (n, 3, H, W) on the device; each holds until the next is asked for."""
         movement = self._movement(state, motion)
+        yield from self._by_batches(
+            len(motion), lambda start, stop: self._generate(state, Keypoints(*(part[start:stop] for part in movement)))
+        )
+
+    def _by_batches(self, count: int, work: Callable[[int, int], Made]) -> Iterator[Made]:
+        """Yield what ``work`` makes of frames ``start`` to ``stop``, batch by batch; halve where memory runs out."""
         start = 0
         # Inference mode must not stay on while the caller has the batch, so it spans one batch and not the loop.
-        while start < len(motion):
-            driving = Keypoints(*(part[start : start + self.batch_size] for part in movement))
+        while start < count:
+            stop = min(start + self.batch_size, count)
             try:
                 with _inference(self.device):
-                    pictures = self._generate(state, driving)
+                    made = work(start, stop)
             except torch.OutOfMemoryError as error:
                 self._halve_batch(error)
                 continue
-            start += len(pictures)
-            yield pictures
+            start = stop
+            yield made
 
     def _movement(self, state: SourceState, motion: Motion) -> Keypoints:
         """Return the driving keypoints (T, K, ...) on the device, in the source's terms if motion is relative."""
