@@ -177,6 +177,11 @@ class TrainAnimatorSettings(Settings):
         description="first steps, of all, in which only the keypoint detector is trained, on landmarks and "
         "equivariance: they take a small part of the time of the others and save many of them",
     )
+    disturb_keypoints: Fraction = Field(
+        0.0,
+        description="strength of the light, colours, blur, noise and patches that pictures get before the keypoint "
+        "detector sees them in training, each its own, so that it finds the same points in other kinds of pictures",
+    )
     adversarial: float = Field(0.0, ge=0, description="weight of the least-squares GAN loss (vox-adv: 1)")
     feature_matching: float = Field(10.0, ge=0, description="weight of feature matching where adversarial is on")
     discriminator: DiscriminatorModel = Field(default_factory=DiscriminatorModel)

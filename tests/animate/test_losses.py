@@ -7,11 +7,12 @@ import pytest
 import torch
 from torchvision.models import vgg19
 
+from deepfakemnist.animate.disturb import disturb_pictures
 from deepfakemnist.animate.equivariance import RandomDeformation
 from deepfakemnist.animate.facial_points import APERTURES, EYE_REGIONS, FACIAL_POINTS, MIRRORED, detail_map
-from deepfakemnist.animate.losses import StepLosses, detail_loss, equivariance_losses, landmark_loss
-from deepfakemnist.animate.network import Keypoints
-from deepfakemnist.animate.pairs import PairSampler, TrainingClip, hold_out, load_clips
+from deepfakemnist.animate.losses import Objective, StepLosses, detail_loss, equivariance_losses, landmark_loss
+from deepfakemnist.animate.network import FirstOrderMotionModel, Keypoints
+from deepfakemnist.animate.pairs import Pairs, PairSampler, TrainingClip, hold_out, load_clips
 from deepfakemnist.animate.perceptual import PixelPyramid, VggPyramid
 from deepfakemnist.animator_settings import TrainAnimatorSettings
 from deepfakemnist.errors import ConfigError
@@ -289,3 +290,56 @@ def test_found_facial_points_are_kept(tmp_path, monkeypatch):
     assert (first[0, 9, 1] > first[0, 4, 1]) and (first[0, 4, 1] > first[0, 8, 1])  # chin, lip, nose: upwards
     monkeypatch.setattr("deepfakemnist.animate.pairs.find_facial_points", None)
     assert torch.equal(load_clips([clip], settings, tmp_path)[0].points, first)
+
+
+@pytest.fixture(scope="module")
+def grating() -> torch.Tensor:
+    """Eight copies of a coloured grating whose lines are two pixels wide, (8, 3, 64, 48)."""
+    lines = (torch.arange(48) // 2 % 2).float() * 0.4 + 0.3
+    return (lines * torch.tensor([1.0, 0.7, 0.5])[:, None, None]).expand(8, 3, 64, 48)
+
+
+def disturbed(pictures, strength, seed=0):
+    return disturb_pictures(pictures, strength, torch.Generator().manual_seed(seed))
+
+
+def test_every_picture_is_disturbed_in_its_own_way_by_seed(grating):
+    made = disturbed(grating, 0.5)
+    assert made.shape == grating.shape and made.min() >= 0 and made.max() <= 1
+    assert torch.equal(made, disturbed(grating, 0.5))
+    assert not torch.equal(made, disturbed(grating, 0.5, seed=1))
+    assert all(not torch.equal(made[0], other) for other in made[1:])
+
+
+def test_disturbing_keeps_things_where_they_are(grating):
+    """Every row still correlates with the lines at no shift better than at any other within half a period."""
+    made = disturbed(grating, 0.5, seed=2).mean(dim=(1, 2))
+    lines = grating[0, 0, 0] - grating[0, 0, 0].mean()
+    for row in made:
+        scores = {shift: float((row - row.mean()) @ lines.roll(shift)) for shift in (-1, 0, 1)}
+        assert max(scores, key=scores.__getitem__) == 0
+
+
+def test_a_stronger_disturbance_changes_more(grating):
+    assert torch.allclose(disturbed(grating, 0.0), grating, atol=1e-6)
+    changes = [(disturbed(grating, strength) - grating).abs().mean().item() for strength in (0.1, 0.4, 1.0)]
+    assert 0 < changes[0] < changes[1] < changes[2]
+    # Light, colour and detail each change: means, ratios of channels, contrast of the lines.
+    made = disturbed(grating, 0.6)
+    assert made.mean(dim=(1, 2, 3)).std() > 0.03
+    assert (made[:, 0].mean(dim=(1, 2)) / made[:, 2].mean(dim=(1, 2))).std() > 0.05
+    contrast = made.mean(dim=(1, 2)).diff(dim=-1).abs().mean(dim=-1)
+    assert contrast.max() > 1.2 * contrast.min()
+
+
+def test_only_the_keypoint_detector_sees_disturbed_pictures(small_model):
+    settings = TrainAnimatorSettings(size=32, disturb_keypoints=0.8)
+    networks = FirstOrderMotionModel(small_model)
+    seen: dict[str, torch.Tensor] = {}
+    networks.kp_detector.register_forward_pre_hook(lambda module, given: seen.update(keypoints=given[0]))
+    networks.generator.first.register_forward_pre_hook(lambda module, given: seen.update(generator=given[0]))
+    pictures = torch.rand(2, 3, 32, 32)
+    pairs = Pairs(pictures, pictures.flip(0), None, None)
+    Objective(settings, torch.device("cpu"))(networks, None, pairs, torch.Generator().manual_seed(0), 1)
+    assert torch.equal(seen["generator"], pictures)
+    assert (seen["keypoints"][:2] - pictures).abs().mean() > 0.02

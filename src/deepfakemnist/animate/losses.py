@@ -19,6 +19,7 @@ from deepfakemnist.animate.discriminator import (
     feature_matching_loss,
     generator_loss,
 )
+from deepfakemnist.animate.disturb import disturb_pictures
 from deepfakemnist.animate.equivariance import RandomDeformation
 from deepfakemnist.animate.facial_points import APERTURES, EYE_REGIONS, FACE_REGIONS, Regions, detail_map
 from deepfakemnist.animate.network import FirstOrderMotionModel, Keypoints
@@ -130,8 +131,11 @@ class Objective:
         settings, batch = self.settings, len(pairs.source)
         deformation = RandomDeformation(batch, random, pairs.source.device)
         deformed = deformation.pictures(pairs.driving, networks.generator.align_corners)
+        seen = torch.cat([pairs.source, pairs.driving, deformed])
+        if settings.disturb_keypoints:
+            seen = disturb_pictures(seen, settings.disturb_keypoints, random)
         # One pass over all three, so that batch norm sees the same statistics for each.
-        found = networks.kp_detector(torch.cat([pairs.source, pairs.driving, deformed]))
+        found = networks.kp_detector(seen)
         of_source, of_driving, of_deformed = (
             Keypoints(*(part[i * batch : (i + 1) * batch] for part in found)) for i in range(3)
         )
