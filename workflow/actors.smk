@@ -132,8 +132,6 @@ rule bake_actors:
         mem_mb=4000,
         runtime=60,
     params:
-        identities=132,
-        seed=20211,
         code=code_digest("actors.bake"),
     script:
         "scripts/bake_actors.py"

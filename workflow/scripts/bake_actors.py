@@ -4,8 +4,4 @@ from deepfakemnist.actors.bake import bake
 from deepfakemnist.workflow import stage_script
 
 with stage_script(snakemake):
-    bake(
-        path=Path(snakemake.output.bank),
-        identities=snakemake.params.identities,
-        seed=snakemake.params.seed,
-    )
+    bake(Path(snakemake.output.bank))

@@ -41,7 +41,7 @@ log = logging.getLogger(__name__)
 
 ANNY_VERSION = "0.6.2"
 #: Heads of the committed bank: 56 to train the compact animator on, 76 for the people of make demo-large.
-IDENTITIES = 132
+IDENTITIES, SEED = 132, 20211
 #: Groups of MakeHuman's base mesh that are kept, by part.
 _GROUPS = {
     "body": "skin",
@@ -78,7 +78,7 @@ class _Mesh:
     part: np.ndarray  # (F,) index in PARTS
 
 
-def bake(path: Path, identities: int, seed: int) -> str:
+def bake(path: Path, identities: int = IDENTITIES, seed: int = SEED) -> str:
     """Write a bank of ``identities`` adult heads to ``path`` and return its sha256.
 
     Raises:
@@ -304,7 +304,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bank", type=Path, help="file to write, e.g. resources/actors/bank.npz")
     parser.add_argument("--identities", type=int, default=IDENTITIES)
-    parser.add_argument("--seed", type=int, default=20211)
+    parser.add_argument("--seed", type=int, default=SEED)
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     print(bake(arguments.bank, arguments.identities, arguments.seed))
