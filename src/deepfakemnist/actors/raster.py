@@ -2,6 +2,9 @@
 
 Two implementations of the same arithmetic in float32: numba's, about ten times faster, and numpy's where numba is
 not installed. Their pictures agree but for the odd pixel on an edge shared by two triangles.
+
+Why not a kept renderer: VTK 9.7 draws the bare mesh in flat colour at 512×512 in 6.6 ms of CPU time on Mesa, this finds
+triangle and place in it in 5.5; and VTK takes 565 MB and the system's EGL or OSMesa, as pyrender does.
 """
 
 from __future__ import annotations
