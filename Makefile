@@ -1,5 +1,5 @@
 # Two commands for a fresh machine with Python 3.11: `make demo` and `make test`. Both set up .venv first, once.
-# `make demo-large` is the demo with more people, for about an hour.
+# `make demo-large` is the demo with more people, for a good hour.
 
 PYTHON ?= python3.11
 VENV := .venv

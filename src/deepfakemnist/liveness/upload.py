@@ -13,7 +13,7 @@ import numpy as np
 
 from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.liveness.protocol import Clip
-from deepfakemnist.media.encode import COMMON_OUTPUT
+from deepfakemnist.media.encode import COMMON_OUTPUT, SAME_EVERYWHERE
 from deepfakemnist.media.ffmpeg import absolute, find_ffmpeg, frames_input, run_graph
 from deepfakemnist.settings import UploadSettings
 
@@ -49,7 +49,14 @@ def encode_clip(clip: Clip, limits: UploadSettings) -> Upload:
             graph = (
                 frames_input(frames.shape[2], frames.shape[1], clip.fps)
                 .filter("scale", width, height, flags="bicubic+accurate_rnd+bitexact")
-                .output(absolute(file), vcodec="libx264", crf=min(crf, _MAX_CRF), pix_fmt="yuv420p", **COMMON_OUTPUT)
+                .output(
+                    absolute(file),
+                    vcodec="libx264",
+                    crf=min(crf, _MAX_CRF),
+                    pix_fmt="yuv420p",
+                    **SAME_EVERYWHERE,
+                    **COMMON_OUTPUT,
+                )
             )
             run_graph(graph, program, iter(frames))
             if file.stat().st_size <= limits.max_bytes:

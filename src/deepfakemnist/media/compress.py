@@ -23,7 +23,7 @@ from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.media.colour import to_samples
 from deepfakemnist.media.container import every_frame, open_video
 from deepfakemnist.media.credentials import check_signer
-from deepfakemnist.media.encode import COMMON_OUTPUT
+from deepfakemnist.media.encode import COMMON_OUTPUT, SAME_EVERYWHERE
 from deepfakemnist.media.encoder_notes import encoder_version
 from deepfakemnist.media.ffmpeg import FFmpeg, absolute, arguments, find_ffmpeg, frames_input, run_graph
 from deepfakemnist.media.marks import coded_stream, mark_synthetic, read_marks
@@ -165,7 +165,9 @@ def encode_graph(parts: dict[str, Path], qualities: dict[str, Quality], width: i
     frames = frames_input(width, height, fps, pix_fmt)
     outputs = []
     for name, quality in qualities.items():
-        rate = {"crf": quality.crf} if quality.qp is None else {"qp": quality.qp}
+        rate: dict[str, Any] = {"crf": quality.crf} if quality.qp is None else {"qp": quality.qp}
+        if "crf" in rate and quality.codec.startswith("libx264"):
+            rate |= SAME_EVERYWHERE
         preset = _SVT_PRESETS[quality.preset] if quality.codec == "libsvtav1" else quality.preset
         outputs.append(
             frames.output(
