@@ -9,7 +9,7 @@ from pathlib import Path
 from deepfakemnist.detector_settings import training_set
 from deepfakemnist.report.pages import Table, read_tsv, write_page
 from deepfakemnist.report.paper import ORIGINAL, paper_accuracy, paper_action_accuracy
-from deepfakemnist.settings import MIXED
+from deepfakemnist.settings import ACTIONS, MIXED
 
 Cells = dict[str, str]
 
@@ -156,8 +156,11 @@ def _train_on_action(results: Results) -> list[Table]:
 
 
 def _per_action(results: Results) -> list[Table]:
-    """Share of each action's fakes and of the reals that is called right, at each quality."""
-    actions = _actions(results)
+    """Share of each action's fakes and of the reals that is called right, at each quality.
+
+    An action that left no fake to test has its column too, of dashes: few accepted fakes are a result.
+    """
+    actions = [*ACTIONS, *(action for action in _actions(results) if action not in ACTIONS)]
     rows = []
     for detector in _detectors(results.whole):
         for quality in _qualities(results.whole):
