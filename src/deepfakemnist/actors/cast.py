@@ -22,6 +22,7 @@ from deepfakemnist.actors.expressions import random_expression
 from deepfakemnist.actors.perform import TALK, perform
 from deepfakemnist.actors.pose import Framing
 from deepfakemnist.ids import seed_from
+from deepfakemnist.media.encode import SAME_EVERYWHERE
 from deepfakemnist.media.ffmpeg import absolute, find_ffmpeg, frames_input, run_graph
 from deepfakemnist.settings import ACTIONS, Action, Settings
 from deepfakemnist.table_files import atomic_path
@@ -140,7 +141,7 @@ def write_shot(shot: Shot, cast: CastSettings, bank: Bank, path: Path) -> None:
         graph = frames_input(cast.width, cast.height, FPS).output(
             absolute(part), vcodec="libx264", crf=18, preset="veryfast", pix_fmt="yuv420p", threads=1,
             map_metadata=-1, fflags="+bitexact", format="mp4",
-            **{"flags:v": "+bitexact"},
+            **{"flags:v": "+bitexact"}, **SAME_EVERYWHERE,
         )  # fmt: skip
         run_graph(graph, find_ffmpeg(), film(shot, cast, bank))
         if shot.flaw == "cut-short":

@@ -166,7 +166,7 @@ def encode_graph(parts: dict[str, Path], qualities: dict[str, Quality], width: i
     outputs = []
     for name, quality in qualities.items():
         rate: dict[str, Any] = {"crf": quality.crf} if quality.qp is None else {"qp": quality.qp}
-        if quality.qp is None and quality.codec.startswith("libx264"):
+        if quality.codec.startswith("libx264") and quality.qp != 0:
             rate |= SAME_EVERYWHERE
         preset = _SVT_PRESETS[quality.preset] if quality.codec == "libsvtav1" else quality.preset
         outputs.append(

@@ -20,7 +20,7 @@ from deepfakemnist.errors import ConfigError, Failed, Rejected
 from deepfakemnist.faces.crop import crop_video
 from deepfakemnist.faces.detect import FaceDetector
 from deepfakemnist.media.decode import read_frames
-from deepfakemnist.media.encode import COMMON_OUTPUT
+from deepfakemnist.media.encode import COMMON_OUTPUT, SAME_EVERYWHERE
 from deepfakemnist.media.ffmpeg import absolute, find_ffmpeg, frames_input, run_graph
 from deepfakemnist.media.frames import evenly_spaced
 from deepfakemnist.settings import CropSettings
@@ -112,7 +112,7 @@ def write_overlay(judged: Judgement, crop: CropSettings, path: Path) -> None:
 
     with atomic_path(path) as part:
         graph = frames_input(width, height, crop.fps).output(
-            absolute(part), vcodec="libx264", crf=20, pix_fmt="yuv420p", **COMMON_OUTPUT
+            absolute(part), vcodec="libx264", crf=20, pix_fmt="yuv420p", **SAME_EVERYWHERE, **COMMON_OUTPUT
         )
         run_graph(graph, find_ffmpeg(), drawn())
 

@@ -18,6 +18,7 @@ from PIL import Image
 
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import seed_from
+from deepfakemnist.media.encode import SAME_EVERYWHERE
 from deepfakemnist.training.checkpoint import load_checkpoint
 from deepfakemnist.training.data import read_index
 from deepfakemnist.training.predict import choose_device, logits_of, write_predictions
@@ -117,7 +118,7 @@ def _h264(picture: Picture, crf: int) -> Picture:
     encoder.width, encoder.height = even.shape[1], even.shape[0]
     encoder.pix_fmt = "yuv420p"
     encoder.time_base = Fraction(1, 25)
-    encoder.options = {"crf": str(crf), "threads": "1"}
+    encoder.options = {"crf": str(crf), "threads": "1", **SAME_EVERYWHERE}
     frame = av.VideoFrame.from_ndarray(even, format="rgb24").reformat(format="yuv420p")
     frame.pts = 0
     packets = [*encoder.encode(frame), *encoder.encode(None)]
