@@ -27,12 +27,12 @@ COMMON_OUTPUT: dict[str, Any] = {
     "movflags": "+faststart",
     "format": "mp4",
 }
-#: For x264 wherever it loses anything: without it the pictures depend on the processor. From SSSE3 on it decides here and
-#: there otherwise than plain C; the macroblock tree that a crf switches on is approximate from SSE2 on (reciprocals that
-#: vendors round in their own way); and its AVX-512 code reads what happens to lie in memory where a width is not a
-#: multiple of 128 (core 165). The sets before SSE2 give what plain C gives in a third of its time; processors that do
-#: not know the word take plain C. Measured on 128 encodes of up to 6 s with a crf: SSE2 differed from plain C in 3, AVX2
-#: in 125, MMX2 in none; with qp 20 on 12 short ones: AVX2 in all, MMX2 in none.
+#: For x264 wherever it loses anything: without it the pictures depend on the processor. From SSSE3 on it decides here
+#: and there otherwise than plain C; the macroblock tree that a crf switches on is approximate from SSE2 on
+#: (reciprocals that vendors round in their own way); and its AVX-512 code reads what happens to lie in memory where a
+#: width is not a multiple of 128 (core 165). The sets before SSE2 give what plain C gives in a third of its time;
+#: processors that do not know the word take plain C. Measured on 128 encodes of up to 6 s with a crf: SSE2 differed
+#: from plain C in 3, AVX2 in 125, MMX2 in none; with qp 20 on 12 short ones: AVX2 in all, MMX2 in none.
 SAME_EVERYWHERE: dict[str, Any] = {"x264-params": "asm=mmx2"}
 
 
