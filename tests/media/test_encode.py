@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from made_clips import ramp
 
 from deepfakemnist.errors import ConfigError, Failed
 from deepfakemnist.media.decode import read_clip
-from deepfakemnist.media.encode import write_working_clip
+from deepfakemnist.media.encode import SAME_EVERYWHERE, write_working_clip, x264_instruction_set
 from deepfakemnist.media.ffmpeg import absolute, ffmpeg_version, find_ffmpeg, frames_input, run_graph
 from deepfakemnist.media.pixels import pixels_sha256
 
@@ -117,3 +118,39 @@ class TestProgram:
         graph = frames_input(47, 33, 25).output(absolute(tmp_path / "odd.mp4"), vcodec="libx264", pix_fmt="yuv420p")
         with pytest.raises(Failed, match=r"encode_failed: ffmpeg ended with .*not divisible by 2"):
             run_graph(graph, find_ffmpeg(), ramp(40, height=33, width=47))
+
+
+class TestInstructionSet:
+    """What x264 is told of the processor, as its own parser takes it, in ffmpeg and in PyAV."""
+
+    def complaints_of_ffmpeg(self, params: str) -> str:
+        source = ("-f", "lavfi", "-i", "testsrc=size=64x64:rate=25:duration=0.2", "-pix_fmt", "yuv420p")
+        words = [*source, "-c:v", "libx264", "-x264-params", params, "-f", "null", "-"]
+        head = [find_ffmpeg().path, "-hide_banner", "-nostdin", "-loglevel", "warning"]
+        return subprocess.run([*head, *words], capture_output=True, text=True, timeout=60, check=True).stderr
+
+    def complaints_of_pyav(self, params: str) -> list[str]:
+        before = av.logging.get_level()
+        av.logging.set_level(av.logging.WARNING)
+        try:
+            with av.logging.Capture() as messages:
+                encoder = av.CodecContext.create("libx264", "w")
+                encoder.width, encoder.height, encoder.pix_fmt, encoder.framerate = 64, 64, "yuv420p", 25
+                encoder.options = {"x264-params": params}
+                encoder.encode(av.VideoFrame(64, 64, "yuv420p"))
+        finally:
+            av.logging.set_level(before)
+        return [text for _, _, text in messages]
+
+    @pytest.mark.parametrize("params", [SAME_EVERYWHERE["x264-params"], f"asm={x264_instruction_set('riscv64')}"])
+    def test_is_accepted(self, params: str) -> None:
+        assert self.complaints_of_ffmpeg(params) == ""
+        assert self.complaints_of_pyav(params) == []
+
+    def test_an_unknown_one_is_complained_about(self) -> None:
+        assert "Error parsing option 'asm = vector9'" in self.complaints_of_ffmpeg("asm=vector9")
+        assert any("Error parsing option 'asm = vector9'" in text for text in self.complaints_of_pyav("asm=vector9"))
+
+    def test_is_named_on_x86_only(self) -> None:
+        machines = ("x86_64", "AMD64", "aarch64", "arm64", "ppc64le")
+        assert [x264_instruction_set(machine) for machine in machines] == ["mmx2", "mmx2", "0", "0", "0"]
