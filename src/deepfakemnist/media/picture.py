@@ -236,8 +236,21 @@ def resized(picture: np.ndarray, size: int) -> np.ndarray:
     height, width = picture.shape[:2]
     if (height, width) == (size, size):
         return np.ascontiguousarray(picture)
-    method = cv2.INTER_AREA if min(height, width) > size else cv2.INTER_CUBIC
-    return cv2.resize(picture, (size, size), interpolation=method)
+    if min(height, width) > size:
+        return cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
+    return stretched(picture, size, size)
+
+
+def stretched(picture: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Return an (H,W,3) uint8 RGB picture stretched to (height,width,3), bicubic, the same on every processor.
+
+    OpenCV's INTER_CUBIC is not: Intel's IPP in it rounds one pixel in 150,000 otherwise with AVX2 than with SSE4.2.
+    """
+    # Red, green and blue pass as the three planes of a format without subsampling, so that nothing converts colours.
+    frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture.transpose(2, 0, 1)), format="yuv444p")
+    scaler = _scaler(get_ident(), ("stretched", *picture.shape, width, height))
+    scaled = scaler.reformat(frame, width, height, interpolation=_SMOOTH, threads=1)
+    return cv2.merge([_view(plane) for plane in scaled.planes])
 
 
 def _interleaved(frame: av.VideoFrame) -> np.ndarray:

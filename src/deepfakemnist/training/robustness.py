@@ -19,6 +19,7 @@ from PIL import Image
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import seed_from
 from deepfakemnist.media.encode import SAME_EVERYWHERE
+from deepfakemnist.media.picture import stretched
 from deepfakemnist.training.checkpoint import load_checkpoint
 from deepfakemnist.training.data import read_index
 from deepfakemnist.training.predict import choose_device, logits_of, write_predictions
@@ -52,7 +53,7 @@ def disturb(picture: Picture, kind: str, level: float, seed: int) -> Picture:
     if kind == "resize":
         small = (max(1, round(width * level)), max(1, round(height * level)))
         shrunk = cv2.resize(picture, small, interpolation=cv2.INTER_AREA)
-        return np.asarray(cv2.resize(shrunk, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
+        return stretched(shrunk, width, height)
     if kind == "blur":
         return np.asarray(cv2.GaussianBlur(picture, (0, 0), level), np.uint8)
     if kind == "noise":
