@@ -229,7 +229,8 @@ class AnimatorSettings(Settings):
     )
     precision: Literal["exact", "fast"] = Field(
         "exact",
-        description="exact: float32; fast: the generator paints in bfloat16 (CPU) or float16 (CUDA), motion in float32",
+        description="exact: float32; fast: the generator paints in bfloat16 (CPUs with AVX512-BF16 or AMX) or float16 "
+        "(CUDA) where the processor computes that right, else in float32; motion in float32; each row says which",
     )
     batch_size: PositiveInt = Field(8, description="frames rendered at once; halved where the GPU's memory is short")
     source_frame: int = Field(0, ge=0, description="frame of the source clip that is animated, from 0")

@@ -7,8 +7,16 @@ from torch import Tensor, nn
 
 from deepfakemnist.animate.blocks import ResidualBlock, UpBlock
 from deepfakemnist.animate.checkpoint import load_checkpoint
+from deepfakemnist.animate.folded_conv import FoldedConv, check_reduced_layers
 from deepfakemnist.animate.network import EncodedSource, FirstOrderMotionModel, Keypoints, invert_2x2
-from deepfakemnist.animate.optimise import BlockedConv, FoldedConv, PhasedUp, optimised, rewritten
+from deepfakemnist.animate.optimise import (
+    BlockedConv,
+    PhasedUp,
+    arithmetic,
+    optimised,
+    painting_dtype,
+    rewritten,
+)
 from deepfakemnist.animate.winograd import WinogradResidual
 from deepfakemnist.animator_settings import DenseMotionModel, FommModel, GeneratorModel, KeypointModel
 
@@ -78,27 +86,37 @@ def test_exact_is_the_plain_network_to_rounding(wide, pictures):
 
 
 def test_fast_is_within_two_levels(wide, pictures):
-    difference = (animation(optimised(wide, precision="fast"), pictures) - animation(wide, pictures)).abs()
+    """With whatever it uses here; test_folded_conv.py has processors that use bfloat16, and such as do not."""
+    fast = optimised(wide, precision="fast")
+    with torch.inference_mode():
+        found = fast.kp_detector(pictures)
+        check_reduced_layers(fast.generator, pictures, found, found)
+    difference = (animation(fast, pictures) - animation(wide, pictures)).abs()
     assert (difference <= 2 / 255).float().mean() >= 0.999
-    assert difference.max() > 1e-4  # else it was not bfloat16
+    assert arithmetic(fast) == "float32" or difference.max() > 1e-4  # else it was not bfloat16
 
 
-def test_every_intermediate_of_the_original_program_stays(tiny_checkpoint, tiny_model, expected):
+def test_every_intermediate_of_the_original_program_stays(tiny_checkpoint, tiny_model, expected, rounding):
     networks = optimised(load_checkpoint(tiny_checkpoint, tiny_model, align_corners=False))
     source = torch.from_numpy(expected["source"][None]).permute(0, 3, 1, 2)
     driving = torch.from_numpy(expected["driving"]).permute(0, 3, 1, 2)
     with torch.inference_mode():
         for name, batch in (("source", source), ("driving", driving)):
             found = networks.kp_detector(batch)
-            np.testing.assert_allclose(found.value, expected[f"kp_{name}_value"], atol=2e-6)
-            np.testing.assert_allclose(found.jacobian, expected[f"kp_{name}_jacobian"], atol=2e-6)
+            for part in ("value", "jacobian"):
+                wanted = expected[f"kp_{name}_{part}"]
+                np.testing.assert_allclose(getattr(found, part), wanted, atol=rounding[part], rtol=0)
         of_source = networks.kp_detector(source)
         encoded = networks.generator.encode(source)
         motion = networks.generator.motion(encoded, of_source, Keypoints(*(part[2:3] for part in found)))
-        np.testing.assert_allclose(motion.mask, expected["frame2_mask"], atol=5e-6)
-        np.testing.assert_allclose(motion.occlusion, expected["frame2_occlusion_map"], atol=5e-6)
         prediction = networks.generator.decode(encoded, motion)
-        np.testing.assert_allclose(prediction, expected["frame2_prediction"], atol=1e-5)
+        for name, made, wanted in (
+            ("mask", motion.mask, "frame2_mask"),
+            ("occlusion", motion.occlusion, "frame2_occlusion_map"),
+            ("prediction", prediction, "frame2_prediction"),
+        ):
+            bound = rounding[f"{name} of own keypoints"]
+            np.testing.assert_allclose(made, expected[wanted], atol=bound, rtol=0)
 
 
 def test_a_network_with_skip_and_smaller_painting_is_kept_too(small_model):
@@ -126,14 +144,15 @@ def test_the_networks_given_are_left_alone(wide, pictures):
     assert torch.equal(animation(wide, pictures), plain)
 
 
-@pytest.mark.parametrize(("precision", "furthest"), [("exact", 2e-5), ("fast", 2 / 255)])
-def test_what_a_gpu_gets_computes_the_same(wide, pictures, precision, furthest):
+@pytest.mark.parametrize(("painting", "furthest"), [(torch.float32, 2e-5), (torch.float16, 2 / 255)])
+def test_what_a_gpu_gets_computes_the_same(wide, pictures, painting, furthest):
     """On the CPU, which knows float16 too: right arithmetic does not depend on the device."""
-    networks = rewritten(wide, precision, cpu=False)
+    networks = rewritten(wide, painting, cpu=False)
     np.testing.assert_allclose(animation(networks, pictures), animation(wide, pictures), atol=furthest, rtol=0)
     kinds = {type(module) for module in networks.modules()}
     assert not kinds & {WinogradResidual, PhasedUp, BlockedConv, nn.BatchNorm2d}
-    assert networks.generator.final.weight.dtype == (torch.float32 if precision == "exact" else torch.float16)
+    assert networks.generator.final.dtype == painting
+    assert painting_dtype("fast", torch.device("cuda")) == torch.float16
 
 
 @pytest.mark.parametrize("size", [(2, 16, 16), (1, 9, 18), (3, 4, 3)])
@@ -195,6 +214,8 @@ def test_weights_packed_for_one_size_serve_others(dtype, rounding):
         FoldedConv(weight, bias, padding=1, relu=True, dtype=dtype, prepack=prepack) for prepack in (True, False)
     )
     with torch.inference_mode():
+        if dtype != torch.float32 and (fault := packed.fault(torch.randn(1, 32, 4, 4))):
+            pytest.skip(f"this processor has no {dtype}: {fault}")
         for shape in ((1, 32, 4, 4), (4, 32, 24, 40), (2, 32, 3, 5), (1, 32, 64, 64)):
             x = torch.randn(shape)
             np.testing.assert_allclose(packed(x).float(), plain(x).float(), atol=rounding, rtol=0)

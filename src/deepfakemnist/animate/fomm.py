@@ -16,6 +16,7 @@ from torch import Tensor
 
 from deepfakemnist.animate.checkpoint import load_checkpoint
 from deepfakemnist.animate.cuda import GraphedRender, to_host
+from deepfakemnist.animate.folded_conv import check_reduced_layers
 from deepfakemnist.animate.network import (
     EncodedSource,
     FirstOrderMotionModel,
@@ -56,6 +57,9 @@ class SourceState:
 class FommAnimator:
     """Animates with FOMM weights; deterministic on one device and torch version.
 
+    What ``fast`` shortens is compared with float32 when the first source of a size comes, see
+    ``check_reduced_layers``; ``info`` says what is computed with.
+
     Args:
         networks: the weights; an optimised copy of them is used, see ``optimised``.
         motion: ``absolute`` takes the driver's keypoints as they are, ``relative`` moves the source's keypoints by what
@@ -86,15 +90,8 @@ class FommAnimator:
         self.adapt_scale = self.relative if adapt_scale is None else adapt_scale
         self.start_frame = start_frame
         self.batch_size = batch_size
-        self.info = AnimatorInfo(
-            name="fomm",
-            licence=_LICENCE,
-            size=_VOX_SIZE if networks.settings == FommModel() else None,
-            modes=("relative", "absolute"),
-            precision=arithmetic(precision, cpu=self.device.type == "cpu"),
-            weights_sha256=weights_sha256,
-            align_corners=networks.generator.align_corners,
-        )
+        self._weights_sha256 = weights_sha256
+        self._checked_sizes: set[torch.Size] = set()
         self._landmarker = FaceLandmarker() if self.relative and start_frame == "best" else None
         self._graphed = GraphedRender(self.networks.generator) if self.device.type == "cuda" else None
 
@@ -113,6 +110,19 @@ class FommAnimator:
             batch_size=settings.batch_size,
             device=device,
             weights_sha256=sha256 or checkpoint_sha256(checkpoint),
+        )
+
+    @property
+    def info(self) -> AnimatorInfo:
+        """What the animator is."""
+        return AnimatorInfo(
+            name="fomm",
+            licence=_LICENCE,
+            size=_VOX_SIZE if self.networks.settings == FommModel() else None,
+            modes=("relative", "absolute"),
+            precision=arithmetic(self.networks),
+            weights_sha256=self._weights_sha256,
+            align_corners=self.networks.generator.align_corners,
         )
 
     def prepare_driving(self, frames: Pictures) -> Motion:
@@ -139,11 +149,12 @@ class FommAnimator:
         poses = self._poses(frame[None])
         with _inference(self.device):
             picture = self._tensor(frame[None])
-            return SourceState(
-                self.networks.generator.encode(picture),
-                self.networks.kp_detector(picture),
-                None if poses is None else poses[0],
-            )
+            found = self.networks.kp_detector(picture)
+            if picture.shape not in self._checked_sizes:
+                check_reduced_layers(self.networks.generator, picture, found, found)
+                self._checked_sizes.add(picture.shape)
+            encoded = self.networks.generator.encode(picture)
+            return SourceState(encoded, found, None if poses is None else poses[0])
 
     def start_of(self, state: SourceState, motion: Motion) -> int:
         """Return the driver frame that relative movement starts from: 0 too where no faces can be compared.

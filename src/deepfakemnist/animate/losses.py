@@ -26,6 +26,7 @@ from deepfakemnist.animate.network import FirstOrderMotionModel, Keypoints
 from deepfakemnist.animate.pairs import Pairs
 from deepfakemnist.animate.perceptual import PixelPyramid, VggPyramid
 from deepfakemnist.animator_settings import TrainAnimatorSettings
+from deepfakemnist.reduced_precision import autocast_is_right, gains_by_reduced_precision
 
 #: Steps over which the jacobian term grows to its weight: while keypoints still wander, jacobians learn nothing.
 _JACOBIAN_RAMP = 300
@@ -76,7 +77,7 @@ class Objective:
 
     def __init__(self, settings: TrainAnimatorSettings, device: torch.device) -> None:
         self.settings = settings
-        self.autocast = settings.mixed_precision and gains_by_bfloat16(device)
+        self.autocast = settings.mixed_precision and gains_by_reduced_precision(device)
         perceptual = PixelPyramid(settings.gradient) if settings.vgg19 is None else VggPyramid(settings.vgg19)
         self.perceptual = perceptual.to(device)
 
@@ -84,6 +85,20 @@ class Objective:
     def description(self) -> str:
         """Say what the reconstruction is measured with."""
         return str(self.perceptual.description)
+
+    def check_autocast(self, networks: FirstOrderMotionModel) -> None:
+        """Do without bfloat16 where this processor computes it wrongly."""
+        model, size = networks.settings, self.settings.size
+        device = next(networks.parameters()).device
+        picture = torch.zeros(1, model.num_channels, size, size, device=device)
+        still = Keypoints(
+            torch.zeros(1, model.num_kp, 2, device=device), torch.eye(2, device=device).expand(1, model.num_kp, 2, 2)
+        )
+        self.autocast = (
+            self.autocast
+            and autocast_is_right(networks.generator, picture, still, still, device=device)
+            and autocast_is_right(self.perceptual, picture, picture, device=device)
+        )
 
     def __call__(
         self,
@@ -150,18 +165,6 @@ class Objective:
             points = torch.cat([pairs.source_points, pairs.driving_points])
             terms["landmarks"] = settings.landmarks * landmark_loss(values, points)
         return terms, of_source, of_driving
-
-
-def gains_by_bfloat16(device: torch.device) -> bool:
-    """Say whether the device multiplies bfloat16 faster than float32: CUDA does, and CPUs with AVX512-BF16 or AMX.
-
-    Measured on an AMD EPYC with AVX512-BF16, one thread, the compact model at batch 8: 0.26 s of CPU time per pair
-    instead of 0.32 s.
-    """
-    if device.type == "cpu":
-        able = torch.cpu.get_capabilities()
-        return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
-    return device.type == "cuda"
 
 
 def judge_loss(discriminator: MultiScaleDiscriminator, pairs: Pairs, prediction: Tensor, driving: Keypoints) -> Tensor:

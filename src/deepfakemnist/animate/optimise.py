@@ -18,8 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepfakemnist.animate.blocks import DownBlock, ResidualBlock, SameBlock, UpBlock
+from deepfakemnist.animate.folded_conv import FoldedConv, folded_layers
 from deepfakemnist.animate.network import FirstOrderMotionModel, Generator
 from deepfakemnist.animate.winograd import WinogradResidual
+from deepfakemnist.reduced_precision import gains_by_reduced_precision
 
 Precision = Literal["exact", "fast"]
 
@@ -37,88 +39,51 @@ def optimised(
         precision: ``exact`` is float32 throughout. ``fast`` computes some of what the generator paints in
             :func:`painting_dtype`: on the CPU the last doubling, the last convolution and such residual blocks as
             Winograd does not do as fast in float32; on CUDA all that follows the warp. Motion, the source's features,
-            warps, the trunk of the residual blocks and the output's sigmoid stay in float32.
+            warps, the trunk of the residual blocks and the output's sigmoid stay in float32. Let
+            ``check_reduced_layers`` see the generator before its pictures are used.
         device: where the copy will run; it decides which rewrites are made.
     """
     device = torch.device(device)
-    return rewritten(networks, precision, cpu=device.type == "cpu").to(device)
+    return rewritten(networks, painting_dtype(precision, device), cpu=device.type == "cpu").to(device)
 
 
-def painting_dtype(precision: Precision, *, cpu: bool) -> torch.dtype:
-    """Return the type of the arithmetic that ``precision`` may shorten.
+def painting_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """Return the type of the arithmetic that ``precision`` may shorten: float32 where the device gains by no other.
 
     GPUs are as quick in float16 as in bfloat16, and it is eight times as precise: on random vox-256 weights the whole
     painting in float16 was within 2 of 255 everywhere, in bfloat16 in 96 % of the values (measured on the CPU, which
     itself is slow in float16).
     """
-    if precision == "exact":
+    if precision == "exact" or not gains_by_reduced_precision(device):
         return torch.float32
-    return torch.bfloat16 if cpu else torch.float16
+    return torch.bfloat16 if device.type == "cpu" else torch.float16
 
 
-def arithmetic(precision: Precision, *, cpu: bool) -> str:
-    """Return the types that are computed with, e.g. float32+bfloat16."""
-    kinds = dict.fromkeys([torch.float32, painting_dtype(precision, cpu=cpu)])
-    return "+".join(str(kind).removeprefix("torch.") for kind in kinds)
+def arithmetic(networks: FirstOrderMotionModel) -> str:
+    """Return the types that optimised networks compute with, and which layers fell back to float32.
+
+    For example ``float32``, ``float32+bfloat16``, or ``float32+bfloat16 (float32 in final.conv)``.
+    """
+    layers = folded_layers(networks.generator)
+    kinds = dict.fromkeys([torch.float32, *(layer.dtype for layer in layers.values())])
+    text = "+".join(str(kind).removeprefix("torch.") for kind in kinds)
+    fell_back = [name for name, layer in layers.items() if layer.fell_back]
+    return f"{text} (float32 in {', '.join(fell_back)})" if fell_back and len(kinds) > 1 else text
 
 
-def rewritten(networks: FirstOrderMotionModel, precision: Precision, *, cpu: bool) -> FirstOrderMotionModel:
-    """Return the copy where ``networks`` are, with the rewrites for the CPU or for a GPU."""
+def rewritten(networks: FirstOrderMotionModel, painting: torch.dtype, *, cpu: bool) -> FirstOrderMotionModel:
+    """Return the copy where ``networks`` are, with the rewrites for the CPU or for a GPU.
+
+    Args:
+        networks: left as it is.
+        painting: type of the arithmetic that ``fast`` may shorten.
+        cpu: whether the copy will run on the CPU.
+    """
     fast = copy.deepcopy(networks).eval().requires_grad_(False)
     _rewrite(fast.kp_detector, torch.float32, cpu)
     _rewrite(fast.generator.dense_motion_network, torch.float32, cpu)
-    _rewrite_appearance(fast.generator, painting_dtype(precision, cpu=cpu), cpu)
+    _rewrite_appearance(fast.generator, painting, cpu)
     return fast
-
-
-class FoldedConv(nn.Module):
-    """A convolution with its batch norm folded in, then ReLU or nothing; channels last.
-
-    Args:
-        weight: (out, in, k, k).
-        bias: (out,).
-        padding: of height and width, both sides.
-        stride: of height and width.
-        relu: whether ReLU follows.
-        dtype: of the arithmetic and of the result.
-        prepack: keep the weights in the order that oneDNN computes with. Else they are put in order at each call, which
-            costs more than the products themselves where the picture is small and channels are many.
-    """
-
-    weight: Tensor
-    bias: Tensor
-
-    def __init__(
-        self,
-        weight: Tensor,
-        bias: Tensor,
-        *,
-        padding: int,
-        stride: int = 1,
-        relu: bool,
-        dtype: torch.dtype,
-        prepack: bool,
-    ) -> None:
-        super().__init__()
-        self.register_buffer("weight", weight.to(dtype).contiguous(memory_format=torch.channels_last))
-        self.register_buffer("bias", bias.to(dtype))
-        self.padding, self.stride, self.relu, self.dtype = padding, stride, relu, dtype
-        self._prepack = prepack and torch.backends.mkldnn.is_available()
-        self._packed: Tensor | None = None
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, in, H, W) of any type → (B, out, H', W') of ``dtype``."""
-        x = x.to(self.dtype, memory_format=torch.channels_last)
-        if not self._prepack:
-            out = F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
-            return F.relu_(out) if self.relu else out
-        # What torch.compile calls with frozen weights. It is no public interface; requirements.lock pins the torch.
-        geometry = [self.padding] * 2, [self.stride] * 2, [1, 1], 1
-        if self._packed is None:
-            self._packed = torch.ops.mkldnn._reorder_convolution_weight(self.weight, *geometry, list(x.shape))
-        after = "relu" if self.relu else "none"
-        packed: Tensor = torch.ops.mkldnn._convolution_pointwise(x, self._packed, self.bias, *geometry, after, [], "")
-        return packed
 
 
 class PhasedUp(nn.Module):

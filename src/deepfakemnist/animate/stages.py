@@ -97,13 +97,14 @@ def animate_shard(
             )
         return motion, _frame(row["source_path"], settings.source_frame)
 
-    def render(row: Row, loaded: tuple[Motion, np.ndarray]) -> tuple[int, list[np.ndarray]]:
+    def render(row: Row, loaded: tuple[Motion, np.ndarray]) -> tuple[int, list[np.ndarray], str]:
         motion, picture = loaded
         state = animator.prepare_source(picture)
-        return animator.start_of(state, motion), list(animator.render(state, motion))
+        start, frames = animator.start_of(state, motion), list(animator.render(state, motion))
+        return start, frames, animator.info.precision  # which a source of another size may change
 
-    def write(row: Row, rendered: tuple[int, list[np.ndarray]]) -> Row:
-        start, frames = rendered
+    def write(row: Row, rendered: tuple[int, list[np.ndarray], str]) -> Row:
+        start, frames, precision = rendered
         path = folder / f"{row['video_id']}.mp4"
         clip = write_working_clip(path, frames, fps)
         return {
@@ -117,7 +118,7 @@ def animate_shard(
             "adapt_scale": settings.scales_motion,
             "start_frame": start,
             "align_corners": info.align_corners,
-            "precision": info.precision,
+            "precision": precision,
             "checkpoint_sha256": info.weights_sha256 or "",
         }
 

@@ -114,6 +114,7 @@ def train_animator(
     training, held_out = hold_out(loaded, random)
     objective = Objective(settings, target)
     state = TrainingState.new(model, settings, align_corners, random, target)
+    objective.check_autocast(state.networks)
     facts = training_facts(model, settings, align_corners, seed, target.type, content_digest(loaded))
     state.resume(folder / STATE, facts)
     log.info("training on %d clips, %d held out, on %s", len(training), len(held_out), target)

@@ -27,6 +27,7 @@ from deepfakemnist.detectors.registry import build
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.evaluation import metrics
 from deepfakemnist.ids import seed_from
+from deepfakemnist.reduced_precision import autocast_is_right
 from deepfakemnist.tables import Row
 from deepfakemnist.training.card import write_card
 from deepfakemnist.training.checkpoint import CLASSES, ResumeFile, save_checkpoint
@@ -104,6 +105,8 @@ def train_detector(
     dataset = FrameDataset(train, detector.image_size, detector.config.clip_frames, settings.augmentation)
     sampler = FrameSampler(dataset.labels, train["action"].to_pylist(), seed, settings.sampling, *team)
     batches = load(dataset, team.share_of(settings.batch_size), workers, sampler)
+    bfloat16 = settings.precision == "bfloat16" or (settings.precision == "auto" and target.type == "cuda")
+    bfloat16 = bfloat16 and autocast_is_right(detector, dataset[0][0][None].to(target), device=target)
     _say_norms(detector, settings.epochs * len(batches))
     log.info(
         "%s, %s, seed %d: %d train and %d val frames, up to %d epochs of %d steps on %s",
@@ -132,7 +135,7 @@ def train_detector(
                 break
             sampler.epoch = epoch
             torch.manual_seed(seed_from(seed, "dropout", epoch, *([team.rank] if team.rank else [])))
-            trained = _train_epoch(stepped, detector, optimizer, average, batches, settings, epoch, team)
+            trained = _train_epoch(stepped, detector, optimizer, average, batches, settings, epoch, team, bfloat16)
             team.agree(detector, judged)
             row = {"epoch": epoch, **trained, **_validate(judged, val, target, workers, team)}
             rows.append(row)
@@ -172,6 +175,7 @@ def _train_epoch(
     settings: DetectorTraining,
     epoch: int,
     team: Team,
+    bfloat16: bool,
 ) -> Row:
     """Take one step per batch. Returns learning_rate (of the first step), train_loss and train_accuracy.
 
@@ -179,7 +183,6 @@ def _train_epoch(
     """
     detector.train()
     device = detector.mean.device
-    bfloat16 = settings.precision == "bfloat16" or (settings.precision == "auto" and device.type == "cuda")
     loss_of = nn.BCEWithLogitsLoss()
     steps, peak = len(batches), peak_learning_rate(detector, settings)
     # Sums stay on the device: asking a GPU for a number after every step would make it wait.

@@ -1,0 +1,136 @@
+"""Convolution with its batch norm folded in, in float32 or in a reduced precision that is checked before it is used.
+
+A layer keeps its float32 weights and goes back to them where the reduced precision is wrong, see ``reduced_precision``.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from deepfakemnist.reduced_precision import fault
+
+log = logging.getLogger(__name__)
+
+
+class FoldedConv(nn.Module):
+    """A convolution with its batch norm folded in, then ReLU or nothing; channels last.
+
+    Args:
+        weight: (out, in, k, k), float32.
+        bias: (out,), float32.
+        padding: of height and width, both sides.
+        stride: of height and width.
+        relu: whether ReLU follows.
+        dtype: of the arithmetic and of the result.
+        prepack: keep the weights in the order that oneDNN computes with. Else they are put in order at each call, which
+            costs more than the products themselves where the picture is small and channels are many.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    _reduced_weight: Tensor | None
+    _reduced_bias: Tensor | None
+
+    def __init__(
+        self,
+        weight: Tensor,
+        bias: Tensor,
+        *,
+        padding: int,
+        stride: int = 1,
+        relu: bool,
+        dtype: torch.dtype,
+        prepack: bool,
+    ) -> None:
+        super().__init__()
+        weight = weight.contiguous(memory_format=torch.channels_last)
+        reduced = dtype != torch.float32
+        self.register_buffer("weight", weight)
+        self.register_buffer("bias", bias)
+        self.register_buffer("_reduced_weight", weight.to(dtype) if reduced else None)
+        self.register_buffer("_reduced_bias", bias.to(dtype) if reduced else None)
+        self.padding, self.stride, self.relu, self.dtype = padding, stride, relu, dtype
+        self.fell_back = False
+        self._prepack = prepack and torch.backends.mkldnn.is_available()
+        self._packed: Tensor | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in, H, W) of any type → (B, out, H', W') of ``dtype``."""
+        x = x.to(self.dtype, memory_format=torch.channels_last)
+        weight = self.weight if self._reduced_weight is None else self._reduced_weight
+        bias = self.bias if self._reduced_bias is None else self._reduced_bias
+        if not self._prepack:
+            out = F.conv2d(x, weight, bias, self.stride, self.padding)
+            return F.relu_(out) if self.relu else out
+        # What torch.compile calls with frozen weights. It is no public interface; requirements.lock pins the torch.
+        geometry = [self.padding] * 2, [self.stride] * 2, [1, 1], 1
+        if self._packed is None:
+            self._packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *geometry, list(x.shape))
+        after = "relu" if self.relu else "none"
+        packed: Tensor = torch.ops.mkldnn._convolution_pointwise(x, self._packed, bias, *geometry, after, [], "")
+        return packed
+
+    def fault(self, x: Tensor) -> str | None:
+        """Say what is wrong with the layer's reduced precision here, or None when it agrees with float32.
+
+        Args:
+            x: (B, in, H, W) float32, random.
+
+        Raises: torch.OutOfMemoryError.
+        """
+        exact = F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
+        scale = exact.square().mean((0, 2, 3), keepdim=True).sqrt()
+        # Not by a call, which would run the hooks of a check again.
+        return fault(lambda: self.forward(x), exact.relu() if self.relu else exact, scale, self.dtype)
+
+    def fall_back(self) -> None:
+        """Compute in float32 from now on."""
+        self.dtype, self.fell_back = torch.float32, True
+        self._reduced_weight = self._reduced_bias = self._packed = None
+
+
+def check_reduced_layers(network: nn.Module, *inputs: object) -> list[str]:
+    """Compare every layer of reduced precision with float32 on random input; those that are wrong fall back to it.
+
+    Costs one pass through the network, and each of these layers in both precisions.
+
+    Args:
+        network: whose ``FoldedConv`` layers are checked.
+        inputs: what the network takes. Layers are checked on the shapes they get by it, because libraries choose their
+            code by the shape.
+
+    Returns: names of the layers that fell back in this call; one warning names them and says why.
+    Raises: torch.OutOfMemoryError.
+    """
+    names = {layer: name for name, layer in folded_layers(network).items() if layer.dtype != torch.float32}
+    dtypes = {str(layer.dtype).removeprefix("torch.") for layer in names}
+    random = torch.Generator().manual_seed(0)
+    faults: dict[str, str] = {}
+
+    def check(layer: nn.Module, given: tuple[Tensor, ...]) -> None:
+        assert isinstance(layer, FoldedConv)
+        x = given[0]
+        if wrong := layer.fault(torch.randn(x.shape, generator=random).to(x.device)):
+            faults[names[layer]] = wrong
+            layer.fall_back()
+
+    hooks = [layer.register_forward_pre_hook(check) for layer in names]
+    try:
+        if names:
+            network(*inputs)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if faults:
+        what = "; ".join(f"{name} ({wrong})" for name, wrong in faults.items())
+        log.warning("%s is wrong on this processor, computing in float32: %s", "/".join(sorted(dtypes)), what)
+    return list(faults)
+
+
+def folded_layers(network: nn.Module) -> dict[str, FoldedConv]:
+    """Return the layers that can have a reduced precision by their names in ``network``."""
+    return {name: layer for name, layer in network.named_modules() if isinstance(layer, FoldedConv)}
