@@ -119,7 +119,7 @@ def compare(networks: FirstOrderMotionModel, frames: np.ndarray, device: str, re
     networks.to("cpu")
     table: dict[str, Any] = {"frames": len(driving), "repeats": repeats, "batch_size": batch}
     for name in works:
-        row: dict[str, Any] = {}
+        row: dict[str, Any] = {"precision": animators[name].info.precision if name in animators else "float32"}
         for index, clock in enumerate(("cpu_time", "wall_time")):
             own = [one[index] for one in seconds[name]]
             ratios = [ref[index] / one for ref, one in zip(seconds["reference"], own, strict=True)]
@@ -269,7 +269,8 @@ def show(result: dict[str, Any]) -> None:
                 )
             if "max_error_in_levels" in row:
                 share = 100 * row["share_within_2_levels"]
-                print(f"{'':13s} error at most {row['max_error_in_levels']:.3f} of 255, {share:.3f} % within 2")
+                errors = f"error at most {row['max_error_in_levels']:.3f} of 255, {share:.3f} % within 2"
+                print(f"{'':13s} {errors}, in {row['precision']}")
     for name, shard in result.get("cuda_busy_share", {}).items():
         print(
             f"shard of {SHARD_CLIPS} clips, {name}: {shard['frames_per_s']} frames/s, GPU busy {shard['gpu_busy']:.0%}"

@@ -29,19 +29,21 @@ class Data:
     pictures: dict[tuple[str, str, int], np.ndarray]
 
 
-def picture(fake: bool, random: np.random.Generator, blur: bool) -> np.ndarray:
+def picture(fake: bool, random: np.random.Generator, blur: bool, stripes: float) -> np.ndarray:
     """A smooth picture; a fake one has the stripes an upsampling decoder leaves, weaker where blurred."""
     smooth = cv2.resize(random.integers(60, 196, (4, 4, 3)).astype(np.float32), (SIZE, SIZE))
     smooth += random.normal(0, 4, smooth.shape)
     if fake:
-        smooth[:, ::2] += 18
-        smooth[:, 1::2] -= 18
+        smooth[:, ::2] += stripes
+        smooth[:, 1::2] -= stripes
     if blur:
         smooth = cv2.GaussianBlur(smooth, (3, 3), 0.5)
     return np.clip(smooth, 0, 255).astype(np.uint8)
 
 
-def make_data(folder: Path, people: int = 24, frames: int = 4, shuffled: bool = False, shards: int = 3) -> Data:
+def make_data(
+    folder: Path, people: int = 24, frames: int = 4, shuffled: bool = False, shards: int = 3, stripes: float = 18
+) -> Data:
     """Write frames, index and videos; ``shuffled`` gives half of each class the other class's pictures.
 
     Half the people are in train, a quarter in val, a quarter in test; every clip is there as raw and c40.
@@ -63,7 +65,7 @@ def make_data(folder: Path, people: int = 24, frames: int = 4, shuffled: bool = 
                 fact = {**common, "split": split, "split_driver": "" if apart else split, "action": action}
                 video_rows.append({**fact, "person_id": f"p{person:02d}", "source_id": source})
                 for number in range(frames):
-                    pixels = picture(striped, random, blur=quality == "c40")
+                    pixels = picture(striped, random, quality == "c40", stripes)
                     pictures[video, quality, number] = pixels
                     row = {**common, "frame_index": number, "time_s": number / 25}
                     shard = by_shard[person % shards]

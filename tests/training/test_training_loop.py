@@ -71,15 +71,21 @@ def test_meso4_learns_a_pattern_it_was_shown(data, tmp_path):
 
 def test_meso4_stays_at_chance_when_labels_say_nothing(make, tmp_path):
     """Half of each class shows each pattern: whatever is learnt from the pattern ranks reals and fakes alike."""
-    shuffled = make(tmp_path / "data", shuffled=True)
-    checkpoint, _ = train(shuffled, tmp_path, LEARNING)
+    shuffled = make(tmp_path / "data", people=96, shuffled=True)
+    checkpoint, _ = train(shuffled, tmp_path, settings(epochs=6, batch_size=8, learning_rate=1e-2))
     test = predictions_on_test(shuffled, checkpoint, tmp_path)
-    assert test.num_rows == 96
-    assert 0.3 < auc_of(test) < 0.7  # chance has a standard deviation of 0.06
+    assert test.num_rows == 384
+    # Chance has a standard deviation of 0.03: it is 0.47 to 0.54 for six seeds.
+    assert 0.3 < auc_of(test) < 0.7
 
 
-def test_resnet50_learns_a_pattern_it_was_shown(data, tmp_path):
-    recipe = settings(name="resnet50", epochs=3, learning_rate=3e-3)
+def test_resnet50_learns_a_pattern_it_was_shown(make, tmp_path):
+    """Strong stripes, which it learns from any start: an AUC of 0.98 or more from each of six seeds.
+
+    With weak ones it is 0.52 to 0.93 after as many steps, as the seed and the processor's rounding have it.
+    """
+    data = make(tmp_path / "data", stripes=50)
+    recipe = settings(name="resnet50", epochs=2, batch_size=12, optimizer="sgd", learning_rate=3e-3)
     checkpoint, history = train(data, tmp_path, recipe)
     assert max(float(row["val_auc"]) for row in history_of(history)) > 0.85
     test = predictions_on_test(data, checkpoint, tmp_path)
@@ -277,6 +283,28 @@ def test_learning_rate_in_steps_and_constant():
     found = factors(schedule="step", warm_up=0.0, step_epochs=4, step_factor=0.1)
     assert found[39:41] == pytest.approx([1.0, 0.1])
     assert found[79:81] == pytest.approx([0.1, 0.01])
+
+
+def test_bfloat16_that_is_computed_wrongly_is_not_trained_in(own_data, tmp_path, monkeypatch, caplog):
+    def weights(precision, name):
+        checkpoint, _ = train(own_data, tmp_path / name, settings(epochs=1, precision=precision))
+        return load_checkpoint(checkpoint, torch.device("cpu")).detector.state_dict()
+
+    def same(one, other):
+        return all(torch.equal(value, other[name]) for name, value in one.items())
+
+    exact, reduced = weights("float32", "exact"), weights("bfloat16", "reduced")
+    assert not same(reduced, exact)
+    assert "wrong on this processor" not in caplog.text
+    real = torch.nn.functional.conv2d
+
+    def wrong(x, weight, *rest):
+        out = real(x, weight, *rest)
+        return out.flip(1) if torch.is_autocast_enabled("cpu") and weight.shape[-1] == 5 else out
+
+    monkeypatch.setattr(torch.nn.functional, "conv2d", wrong)
+    assert same(weights("bfloat16", "wrong"), exact)
+    assert "bfloat16 is wrong on this processor, training in float32: network.features" in caplog.text
 
 
 @pytest.mark.real
