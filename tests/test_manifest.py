@@ -53,7 +53,7 @@ def run(tmp_path):
         for order, d in enumerate(("d1", "d2"))
     ]  # fmt: skip
     shared = {name: value for name, value in plan[0].items() if name in ANIMATED.names}
-    how = {"animator_licence": "MIT", "precision": "exact"}
+    how = {"animator_licence": "MIT", "precision": "exact", "reproducible_pixels": "one_processor"}
     animated = [{**shared, **how, "video_id": row["video_id"], "driver_id": row["driver_id"]} for row in plan]
     kept = {name: value for name, value in shared.items() if name in SELECTED.names}
     selected = [{**kept, "liveness": "{}"}, {**kept, "video_id": "s1@d2", **{**BAD, "reason": "liveness"}}]
@@ -119,6 +119,7 @@ def test_videos_and_frames_say_where_they_come_from(run, tmp_path):
     assert (videos[2]["source_id"], videos[2]["driver_person_id"]) == ("s1", "pd")
     assert [row["round"] for row in videos] == [None, None, 1, 1]
     assert [(row["animator_licence"], row["precision"]) for row in videos[1:3]] == [("", ""), ("MIT", "exact")]
+    assert [row["reproducible_pixels"] for row in videos] == ["", "", "one_processor", "one_processor"]
     assert {row["licence"] for row in videos} == {"CC0"}
     (pair,) = read_rows(tmp_path / "out/pairs.parquet")
     assert (pair["fake_id"], pair["real_id"], pair["action"], pair["frames"]) == ("s1@d1", "s1", "nod", 20)

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 _TOLD_ELSEWHERE = ("orphan_pair", "duplicate_pixels")
 _OF_THE_ANIMATOR = (
     *("animator", "animator_licence", "motion_mode", "adapt_scale", "start_frame", "align_corners", "precision"),
-    "checkpoint_sha256",
+    *("reproducible_pixels", "checkpoint_sha256"),
 )
 #: Of a finished fake nobody knows how it was made.
 _UNKNOWN = {**dict.fromkeys(_OF_THE_ANIMATOR), "animator": ""}
@@ -254,7 +254,7 @@ def _real_row(encoded: Row, crop: Row, split_of: dict[str, str]) -> Row:
     empty = dict.fromkeys(
         (
             *("action", "driver_id", "driver_person_id", "animator", "animator_licence", "motion_mode", "precision"),
-            *("checkpoint_sha256", "liveness"),
+            *("reproducible_pixels", "checkpoint_sha256", "liveness"),
         ),
         "",
     )

@@ -177,6 +177,12 @@ ANIMATED = _schema(
     _field("start_frame", pa.int32(), "driver frame that relative movement starts from"),
     _field("align_corners", pa.bool_(), "grid_sample convention of the warp; null where it does not apply"),
     _field("precision", pa.string(), "arithmetic of the pixels"),
+    _field(
+        "reproducible_pixels",
+        pa.string(),
+        "where the same crop and motion give the same pixels again: every_processor, or one_processor (only those with "
+        "the same instruction set); empty when real",
+    ),
     _ANIMATOR_WEIGHTS,
     _PIXELS,
     _CODE,
@@ -333,6 +339,7 @@ VIDEOS = pa.schema(
         _field("animator_licence", pa.string(), "licence of the animator's code and weights; empty when real"),
         _field("motion_mode", pa.string(), "how motion was transferred; empty when real"),
         *(ANIMATED.field(name) for name in ("adapt_scale", "start_frame", "align_corners", "precision")),
+        ANIMATED.field("reproducible_pixels"),
         _field("checkpoint_sha256", pa.string(), "weights of the animator; empty when real"),
         _field("liveness", pa.string(), "JSON of the verdicts of a fake; empty when real"),
         _field("synthetic", pa.bool_(), "made by a model: true for every fake"),

@@ -146,6 +146,7 @@ def test_the_plan_becomes_clips(tmp_path, tiny_checkpoint, settings, clips):
         "start_frame": 0,
         "align_corners": True,
         "precision": "float32",
+        "reproducible_pixels": "one_processor",
         "code": "c0de",
         "pixels_sha256": pixels_sha256(wanted),
         "checkpoint_sha256": hashlib.sha256(tiny_checkpoint.read_bytes()).hexdigest(),

@@ -119,6 +119,7 @@ def animate_shard(
             "start_frame": start,
             "align_corners": info.align_corners,
             "precision": precision,
+            "reproducible_pixels": "every_processor" if info.pixels_everywhere else "one_processor",
             "checkpoint_sha256": info.weights_sha256 or "",
         }
 
