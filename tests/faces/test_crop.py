@@ -21,7 +21,7 @@ from deepfakemnist.faces.policies import CropBox, ff_1_3, square_track, vox_meta
 from deepfakemnist.media.decode import read_clip, read_frames
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.media.ffmpeg import find_ffmpeg, frames_input, run_graph
-from deepfakemnist.media.picture import Picture, stretched
+from deepfakemnist.media.picture import Picture, resized
 from deepfakemnist.media.probe import probe
 from deepfakemnist.settings import CropSettings
 from deepfakemnist.table_files import read_rows, read_table, write_table
@@ -84,8 +84,7 @@ def test_moving_face(tmp_path: Path) -> None:
     box = [int(row[name]) for name in ("box_left", "box_top", "box_side")]
     for number in (0, 20):
         cut = frames[number][box[1] : box[1] + box[2], box[0] : box[0] + box[2]]
-        shrunk = cv2.resize(cut, (256, 256), interpolation=cv2.INTER_AREA)
-        assert np.array_equal(clip[number], shrunk if box[2] > 256 else stretched(cut, 256, 256))
+        assert np.array_equal(clip[number], resized(cut, 256, 256))
     assert row["brightness"] == pytest.approx(cv2.cvtColor(clip[10], cv2.COLOR_RGB2GRAY).mean(), abs=4)
     blurred = cv2.GaussianBlur(clip[10], (0, 0), 2)
     assert row["sharpness"] > 3 * cv2.Laplacian(cv2.cvtColor(blurred, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var()

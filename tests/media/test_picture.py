@@ -1,13 +1,17 @@
-"""Stretching a picture: against the bicubic of the textbook, in float64."""
+"""Pictures of other sizes: against the textbook's filters in float64."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from deepfakemnist.media.picture import stretched
+from deepfakemnist.media.picture import resized
 
 #: Keys' free parameter as FFmpeg's scaler has it.
 _A = -0.6
+#: Half a level is rounding; its weights have 14 bits, and sums between the two directions 7 bits below the level.
+LEVELS = 0.75
+#: It treats the edge in its own way.
+INSIDE = (slice(4, -4), slice(4, -4))
 
 
 def cubic(old: int, new: int) -> np.ndarray:
@@ -23,18 +27,37 @@ def cubic(old: int, new: int) -> np.ndarray:
     return weights
 
 
-def test_a_picture_is_stretched_bicubically_each_colour_for_itself() -> None:
-    # Far enough from black and white that nothing overshoots them: the scaler clips after each direction.
-    picture = np.random.default_rng(0).integers(60, 196, (97, 60, 3), np.uint8)
+def area(old: int, new: int) -> np.ndarray:
+    """Weights (new, old): how much of each new pixel an old one covers."""
+    edges = np.arange(new + 1) * old / new
+    first, last = np.maximum(edges[:-1, None], np.arange(old)), np.minimum(edges[1:, None], np.arange(1, old + 1))
+    return np.maximum(last - first, 0) * new / old
+
+
+def noise(height: int, width: int) -> np.ndarray:
+    """A picture far enough from black and white that nothing overshoots them: the scaler clips after each direction."""
+    picture = np.random.default_rng(0).integers(60, 196, (height, width, 3), np.uint8)
     picture[..., 1] //= 2
+    return picture
+
+
+def test_a_picture_grows_bicubically_each_colour_for_itself() -> None:
+    picture = noise(97, 60)
     wanted = np.einsum("yi,xj,ijc->yxc", cubic(97, 200), cubic(60, 131), picture.astype(float))
-    made = stretched(picture, 131, 200)
+    made = resized(picture, 131, 200)
     assert (made.shape, made.dtype) == ((200, 131, 3), np.uint8)
-    inside = slice(4, -4)  # it treats the edge in its own way
-    # Half a level is rounding; its weights have 14 bits and sums between the directions 7 bits below the level.
-    assert np.abs(made - wanted)[inside, inside].max() < 0.75
+    assert np.abs(made - wanted)[INSIDE].max() < LEVELS
 
 
-def test_the_smallest_pictures_are_stretched_too() -> None:
-    picture = np.array([[[10, 20, 30]]], np.uint8)
-    assert np.array_equal(stretched(picture, 5, 4), np.broadcast_to(picture[0, 0], (4, 5, 3)))
+def test_a_picture_shrinks_to_the_means_of_what_each_pixel_covers() -> None:
+    picture = noise(301, 233)
+    wanted = np.einsum("yi,xj,ijc->yxc", area(301, 128), area(233, 100), picture.astype(float))
+    made = resized(picture, 100, 128)
+    assert made.shape == (128, 100, 3)
+    assert np.abs(made - wanted)[INSIDE].max() < LEVELS
+
+
+def test_a_picture_of_the_size_wanted_stays_as_it_is_and_the_smallest_grows() -> None:
+    picture = noise(30, 40)
+    assert np.array_equal(resized(picture, 40, 30), picture)
+    assert np.array_equal(resized(picture[:1, :1], 5, 4), np.broadcast_to(picture[0, 0], (4, 5, 3)))

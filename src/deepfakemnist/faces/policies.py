@@ -72,7 +72,7 @@ class CropBox:
         inside = picture.region(
             max(self.left, 0), max(self.top, 0), self.width - before - behind, self.height - above - below
         )
-        return resized(cv2.copyMakeBorder(inside, *padding, cv2.BORDER_REPLICATE), size)
+        return resized(cv2.copyMakeBorder(inside, *padding, cv2.BORDER_REPLICATE), size, size)
 
 
 def square_track(boxes: np.ndarray, width: int, height: int, settings: CropSettings) -> list[CropBox]:

@@ -128,7 +128,7 @@ class Picture:
         even = not any(value % 2 for value in (left, top, width, height))
         if inside and even and self._frame.format.name in _PLANAR and not self._turns:
             return _to_rgb(self._cut(left, top, width, height), (size, size), enlarged=min(width, height) < size)
-        return resized(self.region(left, top, width, height), size)
+        return resized(self.region(left, top, width, height), size, size)
 
     def shrunk(self, max_side: int) -> np.ndarray:
         """Return all of it with its longer side at most ``max_side``, averaged, (h,w,3) uint8 RGB."""
@@ -231,25 +231,19 @@ def _cutter(
     return graph, source, sink  # the ends alone would not keep it alive
 
 
-def resized(picture: np.ndarray, size: int) -> np.ndarray:
-    """Return an (H,W,3) picture stretched to (size,size,3): averaged where it shrinks, smooth where it grows."""
-    height, width = picture.shape[:2]
-    if (height, width) == (size, size):
-        return np.ascontiguousarray(picture)
-    if min(height, width) > size:
-        return cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA)
-    return stretched(picture, size, size)
+def resized(picture: np.ndarray, width: int, height: int) -> np.ndarray:
+    """Return an (H,W,3) uint8 RGB picture stretched to (height,width,3): averaged where it shrinks, else bicubic.
 
-
-def stretched(picture: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Return an (H,W,3) uint8 RGB picture stretched to (height,width,3), bicubic, the same on every processor.
-
-    OpenCV's INTER_CUBIC is not: Intel's IPP in it rounds one pixel in 150,000 otherwise with AVX2 than with SSE4.2.
+    The pixels are the same on every processor. OpenCV's are not: in a few pixels INTER_CUBIC with AVX2 rounds otherwise
+    than with SSE4.2 (Intel's IPP does it), and INTER_AREA on aarch64 otherwise than on x86-64 (measured).
     """
+    if picture.shape[:2] == (height, width):
+        return np.ascontiguousarray(picture)
     # Red, green and blue pass as the three planes of a format without subsampling, so that nothing converts colours.
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture.transpose(2, 0, 1)), format="yuv444p")
-    scaler = _scaler(get_ident(), ("stretched", *picture.shape, width, height))
-    scaled = scaler.reformat(frame, width, height, interpolation=_SMOOTH, threads=1)
+    shrinks = picture.shape[0] >= height and picture.shape[1] >= width
+    scaler = _scaler(get_ident(), ("resized", *picture.shape, width, height))
+    scaled = scaler.reformat(frame, width, height, interpolation=_AVERAGED if shrinks else _SMOOTH, threads=1)
     return cv2.merge([_view(plane) for plane in scaled.planes])
 
 

@@ -19,7 +19,7 @@ from PIL import Image
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import seed_from
 from deepfakemnist.media.encode import SAME_EVERYWHERE
-from deepfakemnist.media.picture import stretched
+from deepfakemnist.media.picture import resized
 from deepfakemnist.training.checkpoint import load_checkpoint
 from deepfakemnist.training.data import read_index
 from deepfakemnist.training.predict import choose_device, logits_of, write_predictions
@@ -52,8 +52,7 @@ def disturb(picture: Picture, kind: str, level: float, seed: int) -> Picture:
         return np.array(Image.open(buffer).convert("RGB"))
     if kind == "resize":
         small = (max(1, round(width * level)), max(1, round(height * level)))
-        shrunk = cv2.resize(picture, small, interpolation=cv2.INTER_AREA)
-        return stretched(shrunk, width, height)
+        return resized(resized(picture, *small), width, height)
     if kind == "blur":
         return np.asarray(cv2.GaussianBlur(picture, (0, 0), level), np.uint8)
     if kind == "noise":
