@@ -2,7 +2,8 @@
 
 The libraries choose their code by what the processor can do when they are loaded, so a processor is simulated in a
 process of its own. What each took is printed by ``python tests/processors.py NAME``; ``python tests/processors.py NAME
-COMMAND ...`` runs a command so, and ``python tests/processors.py`` lists the names that run on this machine.
+COMMAND ...`` runs a command so, ``python tests/processors.py`` lists the names that run on this machine, and
+``--older`` all but the newest of them.
 
 Two libraries have no switch: XNNPACK, with which LiteRT runs the facial landmarker, and dlib. FFmpeg's libraries inside
 PyAV have one, but not in the environment: see :func:`limit_libav`.
@@ -177,6 +178,11 @@ def runnable() -> list[str]:
     return [name for name, processor in PROCESSORS.items() if flags.issuperset(processor.needs)]
 
 
+def older() -> list[str]:
+    """Return the runnable ones but the newest, which is what this machine is when nothing holds it back."""
+    return runnable()[:-1]
+
+
 def environment(name: str = "native") -> dict[str, str]:
     """Return the environment, this one included, of a process on a processor; ``native`` is this machine's own.
 
@@ -234,6 +240,8 @@ def report() -> dict[str, str]:
 if __name__ == "__main__":
     if len(sys.argv) == 1:
         print("\n".join(["native", *runnable()]))
+    elif sys.argv[1:] == ["--older"]:
+        print("\n".join(older()))
     else:
         command = sys.argv[2:] or [
             sys.executable,

@@ -10,6 +10,8 @@ from torch import nn
 
 from deepfakemnist.reduced_precision import autocast_is_right, gains_by_reduced_precision
 
+pytestmark = pytest.mark.numeric
+
 CPU = torch.device("cpu")
 
 

@@ -20,7 +20,7 @@ from deepfakemnist.media.ffmpeg import absolute, find_ffmpeg, frames_input, run_
 
 FRAMES = 16
 #: This machine's own, which is the newest it can be, beside all the older ones.
-OLDER = processors.runnable()[:-1]
+OLDER = processors.older()
 
 
 @dataclass(frozen=True)

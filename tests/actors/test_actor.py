@@ -53,6 +53,7 @@ def test_size_and_framing_are_as_asked(man):
     assert 0.25 * 640 < centre[0] < 0.35 * 640
 
 
+@pytest.mark.numeric
 def test_ground_truth_agrees_with_the_detector(man, woman):
     for actor in (man, woman):
         face = FaceDetector()(actor.render(Pose(yaw=8, roll=-6), framing=LARGE))[0]

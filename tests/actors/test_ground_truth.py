@@ -75,6 +75,8 @@ def test_the_crop_holds_the_whole_face_all_the_time_and_no_more_than_asked(woman
         assert np.linalg.norm(found.points[number] - expected) < 6
 
 
+@pytest.mark.numeric
+@pytest.mark.numeric
 @pytest.mark.parametrize("pose", [Pose(), Pose(yaw=14, pitch=5), Pose(yaw=-12, roll=12), Pose(pitch=-10, roll=-8)])
 def test_landmarks_lie_where_the_mesh_has_them(landmarker, man, woman, pose):
     for actor in (man, woman):

@@ -3,6 +3,8 @@ import pytest
 
 from deepfakemnist.actors import Actor, raster
 
+pytestmark = pytest.mark.numeric
+
 needs_numba = pytest.mark.skipif(raster.numba is None, reason="numba is not installed")
 BOTH = [pytest.param(False, id="numpy"), pytest.param(True, id="numba", marks=needs_numba)]
 

@@ -100,6 +100,7 @@ def test_files_and_arrays_give_the_same_weights(tmp_path, small_model, clips):
     np.testing.assert_array_equal(files, arrays)
 
 
+@pytest.mark.numeric
 def test_it_learns_to_move_what_it_has_never_seen(tmp_path, small_model, clips, caplog):
     settings = QUICK.model_copy(update={"steps": 150, "batch_size": 4, "learning_rate": 2e-3})
     with caplog.at_level(logging.INFO):
@@ -385,6 +386,8 @@ def test_a_diverging_training_stops_and_writes_nothing(tmp_path, small_model, cl
     assert not (tmp_path / "weights.pth").exists()
 
 
+@pytest.mark.numeric
+@pytest.mark.numeric
 def test_the_jacobian_of_a_deformation_is_its_derivative():
     deformation = RandomDeformation(2, torch.Generator().manual_seed(0), torch.device("cpu"))
     z = torch.rand(2, 5, 2, generator=torch.Generator().manual_seed(1)) * 1.8 - 0.9

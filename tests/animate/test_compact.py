@@ -17,6 +17,8 @@ from deepfakemnist.animate.fomm import FommAnimator
 from deepfakemnist.animate.judge_motion import measure_action
 from deepfakemnist.faces.landmarks import FaceLandmarker
 
+pytestmark = pytest.mark.numeric
+
 ROOT = Path(__file__).parents[2]
 WEIGHTS = ROOT / "resources" / "animators" / "compact-256.safetensors"
 #: Of the heads that config/actors/training.yaml leaves out: those moved, and those who move them.

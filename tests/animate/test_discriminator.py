@@ -12,6 +12,8 @@ from deepfakemnist.animate.discriminator import (
 )
 from deepfakemnist.animator_settings import DiscriminatorModel
 
+pytestmark = pytest.mark.numeric
+
 TINY = DiscriminatorModel(block_expansion=4, max_features=8, num_blocks=2)
 
 

@@ -14,9 +14,10 @@ from deepfakemnist.animate.folded_conv import FoldedConv, check_reduced_layers
 from deepfakemnist.animate.fomm import FommAnimator
 from deepfakemnist.animator_settings import AnimatorSettings
 
-pytestmark = pytest.mark.skipif(
-    not torch.backends.mkldnn.is_available(), reason="this build of torch has no oneDNN, whose calls are replaced here"
-)
+pytestmark = [
+    pytest.mark.numeric,
+    pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="no oneDNN, whose calls are replaced here"),
+]
 
 
 class Processor:
@@ -85,7 +86,7 @@ def test_bfloat16_is_used_where_it_is_faster_and_right(animate, monkeypatch, cap
     animator, difference = animate("fast")
     assert animator.info.precision == "float32+bfloat16"
     assert processor.calls > 0
-    assert share_within_two_levels(difference) >= 0.97  # see test_fomm_animator.py for why not more
+    assert share_within_two_levels(difference) >= 0.95  # see test_fomm_animator.py for why not more
     assert not caplog.records
 
 
@@ -102,7 +103,7 @@ def test_a_layer_that_is_computed_wrongly_falls_back_alone(animate, monkeypatch,
     WithAmxFault(monkeypatch, bfloat16=True)
     animator, difference = animate("fast")
     assert animator.info.precision == "float32+bfloat16 (float32 in final.conv)"
-    assert share_within_two_levels(difference) >= 0.97
+    assert share_within_two_levels(difference) >= 0.95
     (warning,) = caplog.records
     assert warning.levelno == logging.WARNING
     assert "bfloat16 is wrong on this processor, computing in float32: final.conv (off by" in warning.message

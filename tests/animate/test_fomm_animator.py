@@ -15,6 +15,8 @@ from deepfakemnist.animate.protocol import Animator, Motion
 from deepfakemnist.animator_settings import AnimatorSettings
 from deepfakemnist.errors import ConfigError, Failed
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.fixture
 def animator(tiny_checkpoint, tiny_model):
@@ -38,14 +40,15 @@ MODES = {
 
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("mode", MODES)
-def test_predictions_are_the_original_programs(tiny_checkpoint, tiny_model, expected, mode, align_corners):
+def test_predictions_are_the_original_programs(tiny_checkpoint, tiny_model, expected, mode, align_corners, rounding):
     settings = AnimatorSettings(model=tiny_model, align_corners=align_corners, batch_size=4, **MODES[mode])
     animator = FommAnimator.from_checkpoint(tiny_checkpoint, settings, device="cpu")
     state, motion = animator.prepare_source(expected["source"]), animator.prepare_driving(expected["driving"])
     batches = list(animator.predict(state, motion))
     assert [len(batch) for batch in batches] == [4, 2]
     wanted = expected[f"prediction__{mode}__align_corners_{str(align_corners).lower()}"]
-    np.testing.assert_allclose(np.concatenate(batches), wanted, atol=1e-5, rtol=0)
+    bound = rounding["prediction of own keypoints"]
+    np.testing.assert_allclose(np.concatenate(batches), wanted, atol=bound, rtol=0)
 
 
 def test_fast_predictions_are_close_to_the_original_programs(tiny_checkpoint, tiny_model, expected):
@@ -56,8 +59,9 @@ def test_fast_predictions_are_close_to_the_original_programs(tiny_checkpoint, ti
         np.concatenate(list(animator.predict(state, motion)))
         - expected["prediction__relative_adapt__align_corners_true"]
     )
-    # Eight channels hardly average their rounding out; see test_optimise.py for a network of usual width.
-    assert np.mean(difference <= 2 / 255) >= 0.97
+    # Eight channels hardly average their rounding out; see test_optimise.py for a network of usual width. In bfloat16
+    # 0.98 of the values are within two levels, with a faulty layer less than 0.2.
+    assert np.mean(difference <= 2 / 255) >= 0.95
     assert difference.mean() < 1 / 255
     assert animator.info.precision == "float32" or difference.max() > 1e-4  # else it was not bfloat16
 

@@ -13,6 +13,8 @@ from deepfakemnist.animate.network import FirstOrderMotionModel, Keypoints, mini
 from deepfakemnist.animator_settings import FommModel, GeneratorModel, KeypointModel
 from deepfakemnist.errors import ConfigError
 
+pytestmark = pytest.mark.numeric
+
 
 def nchw(pictures: np.ndarray) -> Tensor:
     return torch.from_numpy(pictures).permute(0, 3, 1, 2)

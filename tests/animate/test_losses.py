@@ -48,6 +48,7 @@ def test_pixel_pyramid_sees_edges_through_its_gradients():
     assert edges.item() == pytest.approx(2.0 + 2 * (1 / 31 + 1 / 15 + 1 / 7 + 1 / 3), rel=1e-5)
 
 
+@pytest.mark.numeric
 @pytest.fixture(scope="module")
 def vgg_file(tmp_path_factory) -> WeightFile:
     """Weights of the right shapes; nobody may download the real ones in a test. Only the features are kept."""
@@ -164,6 +165,7 @@ def test_the_total_is_what_the_networks_are_trained_on():
     assert losses.total == 7
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize("kernel", [None, 3, 7])
 def test_bfloat16_is_dropped_where_it_is_computed_wrongly(small_model, monkeypatch, caplog, kernel):
     able = {**torch.cpu.get_capabilities(), "amx_bf16": True}

@@ -20,6 +20,8 @@ from deepfakemnist.animate.optimise import (
 from deepfakemnist.animate.winograd import WinogradResidual
 from deepfakemnist.animator_settings import DenseMotionModel, FommModel, GeneratorModel, KeypointModel
 
+pytestmark = pytest.mark.numeric
+
 
 def settle(network: nn.Module, *inputs: Tensor) -> None:
     """Give every batch norm statistics and an affine part of its own."""
@@ -169,7 +171,8 @@ def test_winograd_computes_a_residual_block(size, threads):
     torch.set_num_threads(threads)
     try:
         with torch.inference_mode():
-            np.testing.assert_allclose(quick(x), block(x), atol=3e-5, rtol=0)
+            # Measured 1.2e-5 with AVX2 and 1.8e-5 with SSE4.1, on values up to 5: sums of 2,304 products.
+            np.testing.assert_allclose(quick(x), block(x), atol=8e-5, rtol=0)
     finally:
         torch.set_num_threads(1)
 

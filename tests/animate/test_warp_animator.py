@@ -12,6 +12,8 @@ from deepfakemnist.errors import ConfigError, Failed, Rejected
 from deepfakemnist.faces.landmark_sets import FACE_LINES, NOSE
 from deepfakemnist.faces.landmarks import FaceLandmarker
 
+pytestmark = pytest.mark.numeric
+
 NOSE_TIP = FACE_LINES.index(NOSE[6])
 
 

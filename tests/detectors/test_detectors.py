@@ -87,6 +87,8 @@ def test_registry_names_agree_with_the_configs():
     assert detector_config("resnet50").input_size == 224
 
 
+@pytest.mark.numeric
+@pytest.mark.numeric
 def test_meso4_sees_pixels_in_zero_to_one_without_mean():
     torch.manual_seed(0)
     detector = build("meso4", image_size=32).eval()
@@ -103,6 +105,7 @@ def test_resnet_sees_pixels_normalised_as_imagenet():
     assert torch.allclose(detector(pixels), detector.network(normalised).squeeze(1), atol=1e-5)
 
 
+@pytest.mark.numeric
 def test_meso4_follows_the_keras_code():
     torch.manual_seed(0)
     network = build("meso4").network
@@ -267,6 +270,7 @@ def test_inception_branches_have_their_dilations():
     assert block(torch.rand(1, 3, 10, 10)).shape == (1, 11, 5, 5)
 
 
+@pytest.mark.numeric
 @pytest.mark.parametrize(("name", "count"), [("clip_probe", 769), ("clip_norms", 769 + 2 * 768 * 26)])
 def test_a_frozen_encoder_trains_only_what_it_should(name, count):
     with torch.device("meta"):
@@ -287,6 +291,7 @@ def test_dct_of_a_wave_is_one_coefficient():
     assert coefficients.abs().max() < 1e-5
 
 
+@pytest.mark.numeric
 def test_what_stands_still_is_invisible_to_differences():
     torch.manual_seed(0)
     detector = build("framediff_resnet18", image_size=32).eval()

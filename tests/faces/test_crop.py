@@ -63,6 +63,7 @@ def crop(folder: Path, table: Path, **settings: Any) -> dict[str, Row]:
     return {row["video_id"]: row for row in read_rows(folder / "c.parquet")}
 
 
+@pytest.mark.numeric
 def test_moving_face(tmp_path: Path) -> None:
     """It goes 40 px right and 20 px down; one box holds all of it, and inside it the face moves just that much."""
     steps = [(2 * k, k) for k in range(21)]
@@ -114,6 +115,7 @@ def test_unusable_clips(tmp_path: Path) -> None:
     assert not (tmp_path / "crops").exists()
 
 
+@pytest.mark.numeric
 def test_longest_part_between_cuts(tmp_path: Path) -> None:
     """Two shots of a face with an empty one between: the longer is kept, the row says where and what not."""
     bright = [np.clip(frame.astype(int) + 60, 0, 255).astype(np.uint8) for frame in [picture(200)] * 24]

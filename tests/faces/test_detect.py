@@ -11,6 +11,8 @@ from deepfakemnist.errors import ConfigError
 from deepfakemnist.faces import detect
 from deepfakemnist.faces.detect import FaceDetector
 
+pytestmark = pytest.mark.numeric
+
 
 def test_astronaut() -> None:
     (face,) = FaceDetector()(astronaut())

@@ -17,6 +17,8 @@ from deepfakemnist.faces.detect import FaceDetector
 from deepfakemnist.faces.identity import FaceEmbedder, similarity
 from deepfakemnist.media.decode import read_frames
 
+pytestmark = pytest.mark.numeric
+
 
 def _hopper() -> np.ndarray:
     data = files("matplotlib").joinpath("mpl-data", "sample_data", "grace_hopper.jpg").read_bytes()

@@ -16,6 +16,8 @@ from deepfakemnist.faces.detect import FaceDetector
 from deepfakemnist.faces.landmarks import BLENDSHAPES, FaceLandmarker, FaceLandmarks
 from deepfakemnist.media.decode import read_frames
 
+pytestmark = pytest.mark.numeric
+
 #: What mediapipe 1.2.2 itself gives with the same task file (VIDEO mode, the picture shown twice): mesh point → pixels,
 #: blendshapes, and yaw, pitch, roll of its transformation matrix in our signs.
 _COLLINS = (

@@ -10,6 +10,8 @@ from skimage.data import astronaut
 from deepfakemnist.faces.detect import Face
 from deepfakemnist.faces.quality import brightness, head_pose, interpolated_share, pose_ranges, sharpness
 
+pytestmark = pytest.mark.numeric
+
 #: A head of other proportions than the one that poses are measured by, millimetres; x right, y down, z away.
 HEAD = np.array([(-33.0, -36, 30), (33, -36, 30), (0, 0, 0), (-27, 34, 24), (27, 34, 24)])
 

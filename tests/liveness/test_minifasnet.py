@@ -3,6 +3,8 @@ import torch
 
 from deepfakemnist.liveness.minifasnet import V1SE, V2, MiniFASNet, load_state
 
+pytestmark = pytest.mark.numeric
+
 
 @pytest.mark.parametrize(("widths", "parameters"), [(V2, 434_560), (V1SE, 433_586)])
 def test_has_the_published_number_of_parameters(widths, parameters):

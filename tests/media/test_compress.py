@@ -57,6 +57,7 @@ def stored(path: str) -> np.ndarray:
         return np.stack(list(samples))
 
 
+@pytest.mark.numeric
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, moving: np.ndarray) -> dict[str, list[Row]]:
     """The same clip through the chain as a real and as a fake one, under other names, in other folders."""
@@ -149,6 +150,8 @@ def test_raw_keeps_every_sample_of_the_colour_conversion(made: dict[str, list[Ro
     assert np.abs(planes[:, :64] - luma).max() < 1.0
 
 
+@pytest.mark.numeric
+@pytest.mark.numeric
 def test_colours_do_not_drift(tmp_path: Path) -> None:
     """Flat colours survive within the rounding of 8-bit YUV."""
     colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (200, 150, 120)]
@@ -250,6 +253,7 @@ def test_missing_encoder_is_named(tmp_path: Path, moving: np.ndarray) -> None:
         poor.require(["libx264", "libx265"])
 
 
+@pytest.mark.numeric
 def test_psnr_and_ssim_are_those_of_ffmpeg_against_raw(made: dict[str, list[Row]]) -> None:
     raw, *others = made["real"]
     for row in others:

@@ -29,6 +29,8 @@ from deepfakemnist.media.frames import (
 from deepfakemnist.table_files import read_rows, write_table
 from deepfakemnist.tables import COMPRESSED, FRAMES, Row
 
+pytestmark = pytest.mark.numeric
+
 
 def encoded_row(folder: Path, video_id: str, quality: str, pictures: list[np.ndarray], **changes: object) -> Row:
     """Write a clip; return its row of ``tables.COMPRESSED``."""

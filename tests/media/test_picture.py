@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from deepfakemnist.media.picture import resized
+
+pytestmark = pytest.mark.numeric
 
 #: Keys' free parameter as FFmpeg's scaler has it.
 _A = -0.6

@@ -16,6 +16,8 @@ from deepfakemnist.training.checkpoint import save_checkpoint
 from deepfakemnist.training.predict import predict
 from deepfakemnist.training.robustness import LEVELS, disturb, predict_disturbed
 
+pytestmark = pytest.mark.numeric
+
 torch.set_num_threads(1)
 
 
