@@ -18,13 +18,14 @@ from PIL import Image
 
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import seed_from
+from deepfakemnist.media.colour import to_samples
 from deepfakemnist.media.encode import SAME_EVERYWHERE
-from deepfakemnist.media.picture import resized
+from deepfakemnist.media.picture import Picture, resized
 from deepfakemnist.training.checkpoint import load_checkpoint
 from deepfakemnist.training.data import read_index
 from deepfakemnist.training.predict import choose_device, logits_of, write_predictions
 
-Picture = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 
 #: Five levels of each disturbance, mild to strong.
 LEVELS: dict[str, tuple[float, ...]] = {
@@ -36,7 +37,7 @@ LEVELS: dict[str, tuple[float, ...]] = {
 }
 
 
-def disturb(picture: Picture, kind: str, level: float, seed: int) -> Picture:
+def disturb(picture: Pixels, kind: str, level: float, seed: int) -> Pixels:
     """Return a disturbed copy.
 
     Args:
@@ -106,11 +107,11 @@ def predict_disturbed(
     write_predictions(table, trained, pa.concat_tables(parts), np.concatenate(logits), [])
 
 
-def _disturb_named(picture: Picture, name: str, kind: str, level: float) -> Picture:
+def _disturb_named(picture: Pixels, name: str, kind: str, level: float) -> Pixels:
     return disturb(picture, kind, level, seed_from(name, kind, level))
 
 
-def _h264(picture: Picture, crf: int) -> Picture:
+def _h264(picture: Pixels, crf: int) -> Pixels:
     """Encode one frame as H.264 at a crf and decode it; sides are made even by repeating the edge."""
     height, width = picture.shape[:2]
     even = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
@@ -119,10 +120,11 @@ def _h264(picture: Picture, crf: int) -> Picture:
     encoder.pix_fmt = "yuv420p"
     encoder.time_base = Fraction(1, 25)
     encoder.options = {"crf": str(crf), "threads": "1", **SAME_EVERYWHERE}
-    frame = av.VideoFrame.from_ndarray(even, format="rgb24").reformat(format="yuv420p")
+    (samples,) = to_samples([even], "yuv420p")
+    frame = av.VideoFrame.from_ndarray(samples.reshape(-1, even.shape[1]), format="yuv420p")
     frame.pts = 0
     packets = [*encoder.encode(frame), *encoder.encode(None)]
     decoder = av.CodecContext.create("h264", "r")
     decoder.extradata = encoder.extradata
     decoded = [image for packet in packets for image in decoder.decode(packet)] + list(decoder.decode(None))
-    return np.ascontiguousarray(decoded[0].to_ndarray(format="rgb24")[:height, :width])
+    return np.ascontiguousarray(Picture(decoded[0]).rgb()[:height, :width])
