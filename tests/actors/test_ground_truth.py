@@ -76,7 +76,6 @@ def test_the_crop_holds_the_whole_face_all_the_time_and_no_more_than_asked(woman
 
 
 @pytest.mark.numeric
-@pytest.mark.numeric
 @pytest.mark.parametrize("pose", [Pose(), Pose(yaw=14, pitch=5), Pose(yaw=-12, roll=12), Pose(pitch=-10, roll=-8)])
 def test_landmarks_lie_where_the_mesh_has_them(landmarker, man, woman, pose):
     for actor in (man, woman):
@@ -88,6 +87,7 @@ def test_landmarks_lie_where_the_mesh_has_them(landmarker, man, woman, pose):
         assert np.max(apart) < 0.2 * span
 
 
+@pytest.mark.numeric
 def test_measured_pose_follows_the_commanded_and_no_other(landmarker, man):
     """Tilts as they are, of turns and nods more than half; the other two angles stay."""
     for axis, (name, least, most) in enumerate((("yaw", 0.55, 1.15), ("pitch", 0.55, 1.15), ("roll", 0.9, 1.1))):

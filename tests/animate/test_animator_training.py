@@ -387,7 +387,6 @@ def test_a_diverging_training_stops_and_writes_nothing(tmp_path, small_model, cl
 
 
 @pytest.mark.numeric
-@pytest.mark.numeric
 def test_the_jacobian_of_a_deformation_is_its_derivative():
     deformation = RandomDeformation(2, torch.Generator().manual_seed(0), torch.device("cpu"))
     z = torch.rand(2, 5, 2, generator=torch.Generator().manual_seed(1)) * 1.8 - 0.9
@@ -401,6 +400,7 @@ def test_the_jacobian_of_a_deformation_is_its_derivative():
             np.testing.assert_allclose(deformation.jacobian(z)[i, j], wanted, atol=1e-5)
 
 
+@pytest.mark.numeric
 def test_a_deformed_picture_shows_what_the_points_say():
     """A picture whose colours are its coordinates turns into the coordinates it is sampled at."""
     deformation = RandomDeformation(1, torch.Generator().manual_seed(3), torch.device("cpu"))

@@ -48,7 +48,6 @@ def test_pixel_pyramid_sees_edges_through_its_gradients():
     assert edges.item() == pytest.approx(2.0 + 2 * (1 / 31 + 1 / 15 + 1 / 7 + 1 / 3), rel=1e-5)
 
 
-@pytest.mark.numeric
 @pytest.fixture(scope="module")
 def vgg_file(tmp_path_factory) -> WeightFile:
     """Weights of the right shapes; nobody may download the real ones in a test. Only the features are kept."""
@@ -64,6 +63,7 @@ def vgg_file(tmp_path_factory) -> WeightFile:
     return WeightFile(path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
 
 
+@pytest.mark.numeric
 def test_vgg_pyramid_is_the_sum_of_five_layers_at_four_scales(vgg_file):
     pyramid = VggPyramid(vgg_file)
     prediction, target = torch.rand(1, 3, 128, 128), torch.rand(1, 3, 128, 128)

@@ -88,7 +88,6 @@ def test_registry_names_agree_with_the_configs():
 
 
 @pytest.mark.numeric
-@pytest.mark.numeric
 def test_meso4_sees_pixels_in_zero_to_one_without_mean():
     torch.manual_seed(0)
     detector = build("meso4", image_size=32).eval()
@@ -96,6 +95,7 @@ def test_meso4_sees_pixels_in_zero_to_one_without_mean():
     assert torch.equal(detector(pixels), detector.network(pixels / 255.0).squeeze(1))
 
 
+@pytest.mark.numeric
 def test_resnet_sees_pixels_normalised_as_imagenet():
     torch.manual_seed(0)
     detector = build("resnet50", image_size=32).eval()
@@ -270,7 +270,6 @@ def test_inception_branches_have_their_dilations():
     assert block(torch.rand(1, 3, 10, 10)).shape == (1, 11, 5, 5)
 
 
-@pytest.mark.numeric
 @pytest.mark.parametrize(("name", "count"), [("clip_probe", 769), ("clip_norms", 769 + 2 * 768 * 26)])
 def test_a_frozen_encoder_trains_only_what_it_should(name, count):
     with torch.device("meta"):
@@ -281,6 +280,7 @@ def test_a_frozen_encoder_trains_only_what_it_should(name, count):
     assert detector.network.head.training and not detector.network.body.training
 
 
+@pytest.mark.numeric
 def test_dct_of_a_wave_is_one_coefficient():
     basis = dct_basis(8)
     assert torch.allclose(basis.flatten(1) @ basis.flatten(1).T, torch.eye(64), atol=1e-5)

@@ -49,12 +49,12 @@ def test_input_is_blue_green_red_from_0_to_255():
     assert tensor[0, :, 40, 40].tolist() == [3.0, 100.0, 250.0]
 
 
-@pytest.mark.numeric
 @pytest.mark.parametrize(("total", "wanted", "indices"), [(8, 4, [1, 3, 5, 7]), (3, 8, [0, 1, 2]), (100, 1, [50])])
 def test_frames_are_evenly_spaced(total, wanted, indices):
     assert evenly_spaced(total, wanted) == indices
 
 
+@pytest.mark.numeric
 def test_score_is_the_mean_of_both_nets(silent_settings, face):
     provider = LocalSilent(silent_settings)
     box = FaceDetector()(face)[0].box

@@ -57,7 +57,6 @@ def stored(path: str) -> np.ndarray:
         return np.stack(list(samples))
 
 
-@pytest.mark.numeric
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, moving: np.ndarray) -> dict[str, list[Row]]:
     """The same clip through the chain as a real and as a fake one, under other names, in other folders."""
@@ -68,6 +67,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, moving: np.ndarray) -> dict[s
     }
 
 
+@pytest.mark.numeric
 def test_rows(made: dict[str, list[Row]], moving: np.ndarray) -> None:
     rows = made["fake"]
     assert [row["quality"] for row in rows] == ["raw", "c23", "c40"]
@@ -151,7 +151,6 @@ def test_raw_keeps_every_sample_of_the_colour_conversion(made: dict[str, list[Ro
 
 
 @pytest.mark.numeric
-@pytest.mark.numeric
 def test_colours_do_not_drift(tmp_path: Path) -> None:
     """Flat colours survive within the rounding of 8-bit YUV."""
     colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (200, 150, 120)]
@@ -160,6 +159,7 @@ def test_colours_do_not_drift(tmp_path: Path) -> None:
     assert np.abs(read_clip(row["path"]).astype(int) - flat).max() <= 2
 
 
+@pytest.mark.numeric
 def test_rgb_is_bit_exact(tmp_path: Path, moving: np.ndarray) -> None:
     odd = moving[:, :33, :47]
     rows = compress(
