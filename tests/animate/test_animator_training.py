@@ -100,7 +100,6 @@ def test_files_and_arrays_give_the_same_weights(tmp_path, small_model, clips):
     np.testing.assert_array_equal(files, arrays)
 
 
-@pytest.mark.numeric
 def test_it_learns_to_move_what_it_has_never_seen(tmp_path, small_model, clips, caplog):
     settings = QUICK.model_copy(update={"steps": 150, "batch_size": 4, "learning_rate": 2e-3})
     with caplog.at_level(logging.INFO):
