@@ -56,6 +56,14 @@ def test_what_is_right_is_trusted_and_left_as_it_was(caplog):
     assert not any(module._forward_pre_hooks for module in net.modules())
 
 
+def test_a_single_output_near_zero_is_no_fault():
+    """Rounding is small beside what is added up, not beside what happens to be left."""
+    for seed in range(30):
+        torch.manual_seed(seed)
+        network = nn.Sequential(nn.Conv2d(512, 3, 1), nn.Flatten(), nn.Linear(3, 2048), nn.Linear(2048, 1))
+        assert autocast_is_right(network, torch.zeros(1, 512, 1, 1), device=CPU)
+
+
 @pytest.mark.parametrize(("refused", "said"), [(False, "3 (off by"), (True, "3 (refused: could not create")])
 def test_a_wrong_layer_is_named(plant, caplog, refused, said):
     plant(5, refused=refused)
