@@ -61,6 +61,14 @@ def fault(
     return f"off by {(difference / rms).max():.2g} of its output's RMS"
 
 
+def described(faults: dict[str, str]) -> str:
+    """Return layers and what is wrong with them in one line, e.g. ``conv1, conv2 (refused: ...); head (off by 2)``."""
+    layers: dict[str, list[str]] = {}
+    for name, wrong in faults.items():
+        layers.setdefault(wrong, []).append(name)
+    return "; ".join(f"{', '.join(names)} ({wrong})" for wrong, names in layers.items())
+
+
 def autocast_is_right(network: nn.Module, *inputs: object, device: torch.device) -> bool:
     """Compare every convolution and linear layer under autocast to bfloat16 with float32, on random input.
 
@@ -107,6 +115,5 @@ def autocast_is_right(network: nn.Module, *inputs: object, device: torch.device)
         for module, mode in modes.items():
             module.training = mode
     if faults:
-        what = "; ".join(f"{name} ({wrong})" for name, wrong in faults.items())
-        log.warning("bfloat16 is wrong on this processor, training in float32: %s", what)
+        log.warning("bfloat16 is wrong or refused on this processor, training in float32: %s", described(faults))
     return not faults

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepfakemnist.reduced_precision import fault
+from deepfakemnist.reduced_precision import described, fault
 
 log = logging.getLogger(__name__)
 
@@ -125,8 +125,8 @@ def check_reduced_layers(network: nn.Module, *inputs: object) -> list[str]:
         for hook in hooks:
             hook.remove()
     if faults:
-        what = "; ".join(f"{name} ({wrong})" for name, wrong in faults.items())
-        log.warning("%s is wrong on this processor, computing in float32: %s", "/".join(sorted(dtypes)), what)
+        said = "%s is wrong or refused on this processor, these layers compute in float32: %s"
+        log.warning(said, "/".join(sorted(dtypes)), described(faults))
     return list(faults)
 
 
