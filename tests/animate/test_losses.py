@@ -63,7 +63,6 @@ def vgg_file(tmp_path_factory) -> WeightFile:
     return WeightFile(path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
 
 
-@pytest.mark.numeric
 def test_vgg_pyramid_is_the_sum_of_five_layers_at_four_scales(vgg_file):
     pyramid = VggPyramid(vgg_file)
     prediction, target = torch.rand(1, 3, 128, 128), torch.rand(1, 3, 128, 128)

@@ -84,7 +84,6 @@ def test_meso4_stays_at_chance_when_labels_say_nothing(make, tmp_path):
     assert 0.3 < auc_of(test) < 0.7
 
 
-@pytest.mark.numeric
 def test_resnet50_learns_a_pattern_it_was_shown(make, tmp_path):
     """Strong stripes, which it learns from any start: an AUC of 0.98 or more from each of six seeds.
 
