@@ -1,6 +1,7 @@
-"""What all tests share: the folder of real clips, where somebody has them."""
+"""What all tests share: the folder of real clips, where somebody has them, and a processor that computes wrongly."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,3 +14,24 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("DEEPFAKEMNIST_REAL_DATA names no folder of real clips")
     return Path(folder)
+
+
+@pytest.fixture
+def plant_bfloat16_fault(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Make convolutions under autocast to bfloat16 with a kernel of some size wrong, or refused."""
+    import torch
+
+    def plant(kernel: int, *, refused: bool = False) -> None:
+        real = torch.nn.functional.conv2d
+
+        def conv2d(x, weight, *rest, **named):
+            out = real(x, weight, *rest, **named)
+            if torch.is_autocast_enabled("cpu") and weight.shape[-1] == kernel:
+                if refused:
+                    raise RuntimeError("could not create a primitive")
+                return out.flip(1)
+            return out
+
+        monkeypatch.setattr(torch.nn.functional, "conv2d", conv2d)
+
+    return plant

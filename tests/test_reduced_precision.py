@@ -15,26 +15,6 @@ pytestmark = pytest.mark.numeric
 CPU = torch.device("cpu")
 
 
-@pytest.fixture
-def plant(monkeypatch):
-    """Make bfloat16 convolutions with a kernel of that size wrong, or refused."""
-
-    def replace(kernel: int, *, refused: bool = False) -> None:
-        real = torch.nn.functional.conv2d
-
-        def conv2d(x, weight, *rest):
-            out = real(x, weight, *rest)
-            if torch.is_autocast_enabled("cpu") and weight.shape[-1] == kernel:
-                if refused:
-                    raise RuntimeError("could not create a primitive")
-                return out.roll(1, -1)
-            return out
-
-        monkeypatch.setattr(torch.nn.functional, "conv2d", conv2d)
-
-    return replace
-
-
 def network() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(
@@ -65,8 +45,8 @@ def test_a_single_output_near_zero_is_no_fault():
 
 
 @pytest.mark.parametrize(("refused", "said"), [(False, "3 (off by"), (True, "3 (refused: could not create")])
-def test_a_wrong_layer_is_named(plant, caplog, refused, said):
-    plant(5, refused=refused)
+def test_a_wrong_layer_is_named(plant_bfloat16_fault, caplog, refused, said):
+    plant_bfloat16_fault(5, refused=refused)
     assert not autocast_is_right(network(), torch.zeros(1, 3, 16, 16), device=CPU)
     (warning,) = caplog.records
     assert warning.levelno == logging.WARNING

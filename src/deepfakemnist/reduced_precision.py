@@ -8,7 +8,8 @@ computes with less than float32 compares every layer with float32 first, on the 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +62,37 @@ def fault(
     return f"off by {(difference / rms).max():.2g} of its output's RMS"
 
 
+@contextmanager
+def checked_layers(
+    layers: Mapping[str, nn.Module], check: Callable[[nn.Module, Tensor], str | None]
+) -> Iterator[dict[str, str]]:
+    """Check each layer when it is about to run, on standard normal input of the shape it gets.
+
+    Libraries choose their code by the shape. A layer is checked before it runs, because it may raise.
+
+    Args:
+        layers: by name; call the network that holds them inside the context.
+        check: layer and input (of one layer, on its device) → what is wrong, or None. It must not call the layer, which
+            would check it again, but its ``forward``.
+
+    Yields: names of the faulty layers and what is wrong with each, filled as they run.
+    """
+    names = {layer: name for name, layer in layers.items()}
+    random = torch.Generator().manual_seed(0)
+    faults: dict[str, str] = {}
+
+    def before(layer: nn.Module, given: tuple[Tensor, ...]) -> None:
+        if wrong := check(layer, torch.randn(given[0].shape, generator=random).to(given[0].device)):
+            faults[names[layer]] = wrong
+
+    hooks = [layer.register_forward_pre_hook(before) for layer in names]
+    try:
+        yield faults
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def described(faults: dict[str, str]) -> str:
     """Return layers and what is wrong with them in one line, e.g. ``conv1, conv2 (refused: ...); head (off by 2)``."""
     layers: dict[str, list[str]] = {}
@@ -77,43 +109,34 @@ def autocast_is_right(network: nn.Module, *inputs: object, device: torch.device)
 
     Args:
         network: on ``device``.
-        inputs: what it takes. Layers are compared on the shapes they get by it, because libraries choose their code by
-            the shape.
+        inputs: what it takes.
         device: where it will be trained.
 
     Returns: whether all agree; else a warning names the layers that do not.
     Raises: torch.OutOfMemoryError.
     """
-    names: dict[nn.Module, str] = {
-        module: name for name, module in network.named_modules() if isinstance(module, _LAYERS)
-    }
+    layers = {name: module for name, module in network.named_modules() if isinstance(module, _LAYERS)}
     modes = {module: module.training for module in network.modules()}
-    random = torch.Generator().manual_seed(0)
-    faults: dict[str, str] = {}
 
-    def compare(layer: nn.Module, given: tuple[Tensor, ...]) -> None:
+    def check(layer: nn.Module, x: Tensor) -> str | None:
         assert isinstance(layer, _LAYERS)
-        x = torch.randn(given[0].shape, generator=random).to(device)
         with torch.autocast(device.type, enabled=False):
-            exact = layer.forward(x)  # not by a call, which would come here again
-        if wrong := fault(lambda: layer.forward(x), exact, layer.weight, layer.bias, torch.bfloat16):
-            faults[names[layer]] = wrong
+            exact = layer.forward(x)
+        return fault(lambda: layer.forward(x), exact, layer.weight, layer.bias, torch.bfloat16)
 
-    hooks = [layer.register_forward_pre_hook(compare) for layer in names]
     network.eval()
-    try:
-        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
-            network(*inputs)
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError:
-        if not faults:  # else it is the layer found, which refuses again
+    with checked_layers(layers, check) as faults:
+        try:
+            with torch.no_grad(), torch.autocast(device.type, torch.bfloat16):
+                network(*inputs)
+        except torch.OutOfMemoryError:
             raise
-    finally:
-        for hook in hooks:
-            hook.remove()
-        for module, mode in modes.items():
-            module.training = mode
+        except RuntimeError:
+            if not faults:  # else it is the layer found, which refuses again
+                raise
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
     if faults:
         log.warning("bfloat16 is wrong or refused on this processor, training in float32: %s", described(faults))
     return not faults

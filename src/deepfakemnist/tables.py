@@ -176,7 +176,9 @@ ANIMATED = _schema(
     _field("adapt_scale", pa.bool_(), "relative movement was scaled by the sizes of the two faces"),
     _field("start_frame", pa.int32(), "driver frame that relative movement starts from"),
     _field("align_corners", pa.bool_(), "grid_sample convention of the warp; null where it does not apply"),
-    _field("precision", pa.string(), "arithmetic of the pixels"),
+    _field(
+        "precision", pa.string(), "arithmetic of the pixels; in brackets layers whose reduced precision was wrong here"
+    ),
     _field(
         "reproducible_pixels",
         pa.string(),

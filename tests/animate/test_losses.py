@@ -166,16 +166,13 @@ def test_the_total_is_what_the_networks_are_trained_on():
 
 @pytest.mark.numeric
 @pytest.mark.parametrize("kernel", [None, 3, 7])
-def test_bfloat16_is_dropped_where_it_is_computed_wrongly(small_model, monkeypatch, caplog, kernel):
+def test_bfloat16_is_dropped_where_it_is_computed_wrongly(
+    small_model, monkeypatch, plant_bfloat16_fault, caplog, kernel
+):
     able = {**torch.cpu.get_capabilities(), "amx_bf16": True}
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
-    real = torch.nn.functional.conv2d
-
-    def conv2d(x, weight, *rest, **named):
-        out = real(x, weight, *rest, **named)
-        return out.flip(1) if torch.is_autocast_enabled("cpu") and weight.shape[-1] == kernel else out
-
-    monkeypatch.setattr(torch.nn.functional, "conv2d", conv2d)
+    if kernel is not None:
+        plant_bfloat16_fault(kernel)
     objective = Objective(TrainAnimatorSettings(size=32), torch.device("cpu"))
     networks = FirstOrderMotionModel(small_model)
     before = {name: value.clone() for name, value in networks.state_dict().items()}

@@ -72,7 +72,7 @@ def test_two_processes_by_torchrun_end_where_one_does(data, tmp_path):
     )
     assert len(history(one)) == 2
     # Adam divides by the size of the gradient, so a weight whose gradient is rounding alone moves with it: measured
-    # 8e-5 with AVX2 and 7e-6 with SSE4.1. In these 12 steps of up to 0.003 others move thirty times as far as allowed.
+    # 8e-5 with AVX2 and 7e-6 with SSE4.1. Others may move by 0.03 in these 12 steps of up to 0.003.
     for name, value in first.items():
         assert torch.allclose(value, second[name], atol=1e-3), name
 

@@ -290,7 +290,7 @@ def test_learning_rate_in_steps_and_constant():
     assert found[79:81] == pytest.approx([0.1, 0.01])
 
 
-def test_bfloat16_that_is_computed_wrongly_is_not_trained_in(own_data, tmp_path, monkeypatch, caplog):
+def test_bfloat16_that_is_computed_wrongly_is_not_trained_in(own_data, tmp_path, plant_bfloat16_fault, caplog):
     def weights(precision, name):
         checkpoint, _ = train(own_data, tmp_path / name, settings(epochs=1, precision=precision))
         return load_checkpoint(checkpoint, torch.device("cpu")).detector.state_dict()
@@ -301,13 +301,7 @@ def test_bfloat16_that_is_computed_wrongly_is_not_trained_in(own_data, tmp_path,
     exact, reduced = weights("float32", "exact"), weights("bfloat16", "reduced")
     assert not same(reduced, exact)
     assert "on this processor" not in caplog.text
-    real = torch.nn.functional.conv2d
-
-    def wrong(x, weight, *rest):
-        out = real(x, weight, *rest)
-        return out.flip(1) if torch.is_autocast_enabled("cpu") and weight.shape[-1] == 5 else out
-
-    monkeypatch.setattr(torch.nn.functional, "conv2d", wrong)
+    plant_bfloat16_fault(5)
     assert same(weights("bfloat16", "wrong"), exact)
     assert "bfloat16 is wrong or refused on this processor, training in float32: network.features" in caplog.text
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepfakemnist.reduced_precision import described, fault
+from deepfakemnist.reduced_precision import checked_layers, described, fault
 
 log = logging.getLogger(__name__)
 
@@ -83,7 +83,6 @@ class FoldedConv(nn.Module):
         Raises: torch.OutOfMemoryError.
         """
         exact = F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
-        # Not by a call, which would run the hooks of a check again.
         return fault(lambda: self.forward(x), exact.relu() if self.relu else exact, self.weight, self.bias, self.dtype)
 
     def fall_back(self) -> None:
@@ -99,34 +98,28 @@ def check_reduced_layers(network: nn.Module, *inputs: object) -> list[str]:
 
     Args:
         network: whose ``FoldedConv`` layers are checked.
-        inputs: what the network takes. Layers are checked on the shapes they get by it, because libraries choose their
-            code by the shape.
+        inputs: what the network takes.
 
     Returns: names of the layers that fell back in this call; one warning names them and says why.
     Raises: torch.OutOfMemoryError.
     """
-    names = {layer: name for name, layer in folded_layers(network).items() if layer.dtype != torch.float32}
-    dtypes = {str(layer.dtype).removeprefix("torch.") for layer in names}
-    random = torch.Generator().manual_seed(0)
-    faults: dict[str, str] = {}
+    reduced = {name: layer for name, layer in folded_layers(network).items() if layer.dtype != torch.float32}
+    if not reduced:
+        return []
+    dtypes = "/".join(sorted({str(layer.dtype).removeprefix("torch.") for layer in reduced.values()}))
 
-    def check(layer: nn.Module, given: tuple[Tensor, ...]) -> None:
+    def check(layer: nn.Module, x: Tensor) -> str | None:
         assert isinstance(layer, FoldedConv)
-        x = given[0]
-        if wrong := layer.fault(torch.randn(x.shape, generator=random).to(x.device)):
-            faults[names[layer]] = wrong
+        wrong = layer.fault(x)
+        if wrong:
             layer.fall_back()
+        return wrong
 
-    hooks = [layer.register_forward_pre_hook(check) for layer in names]
-    try:
-        if names:
-            network(*inputs)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with checked_layers(reduced, check) as faults:
+        network(*inputs)
     if faults:
         said = "%s is wrong or refused on this processor, these layers compute in float32: %s"
-        log.warning(said, "/".join(sorted(dtypes)), described(faults))
+        log.warning(said, dtypes, described(faults))
     return list(faults)
 
 
