@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -13,10 +17,14 @@ import pytest
 from made_clips import ramp
 
 from deepfakemnist.errors import ConfigError, Failed
+from deepfakemnist.media import encode
 from deepfakemnist.media.decode import read_clip
 from deepfakemnist.media.encode import SAME_EVERYWHERE, write_working_clip, x264_instruction_set
 from deepfakemnist.media.ffmpeg import absolute, ffmpeg_version, find_ffmpeg, frames_input, run_graph
+from deepfakemnist.media.picture import Picture
 from deepfakemnist.media.pixels import pixels_sha256
+from deepfakemnist.shards import run_shard
+from deepfakemnist.tables import ANIMATED, Row
 
 
 def files(folder: Path) -> list[str]:
@@ -42,6 +50,34 @@ class TestWorkingClip:
         assert b"secret" not in data and b"Lavf" not in data
         assert data.index(b"moov") < data.index(b"mdat")
 
+    @pytest.mark.parametrize(
+        ("fps", "rate"),
+        [
+            (10, Fraction(10)),
+            (12.5, Fraction(25, 2)),
+            (29.97, Fraction(2997, 100)),
+            (30 / 1.001, Fraction(30000, 1001)),
+        ],
+    )
+    def test_rate_is_constant_and_exact(self, tmp_path: Path, moving: np.ndarray, fps: float, rate: Fraction) -> None:
+        path = write_working_clip(tmp_path / "a.mp4", moving, fps).path
+        with av.open(str(path)) as container:
+            stream = container.streams.video[0]
+            assert stream.average_rate == rate
+            times = [frame.pts * stream.time_base for frame in container.decode(stream)]
+            assert times == [number / rate for number in range(len(moving))]
+            assert stream.duration * stream.time_base == len(moving) / rate
+
+    def test_threads_write_at_once(self, tmp_path: Path, moving: np.ndarray) -> None:
+        clips = [np.roll(moving, shift, axis=2) for shift in range(8)]
+        with ThreadPoolExecutor(4) as pool:
+            made = list(pool.map(lambda n: write_working_clip(tmp_path / f"{n}.mp4", clips[n], 25), range(8)))
+        assert [clip.pixels_sha256 for clip in made] == [pixels_sha256(clip) for clip in clips]
+
+    def test_no_program_is_needed(self, tmp_path: Path, moving: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/no/ffmpeg")
+        assert write_working_clip(tmp_path / "a.mp4", moving, 25).frames == 12
+
     def test_nothing(self, tmp_path: Path) -> None:
         with pytest.raises(Failed, match="no_frames"):
             write_working_clip(tmp_path / "a.mp4", [], 25)
@@ -62,6 +98,42 @@ class TestWorkingClip:
         with pytest.raises(ValueError, match="one size"):
             write_working_clip(tmp_path / "a.mp4", [*ramp(2), *ramp(1, height=50)], 25)
         assert files(tmp_path) == []
+
+    def test_what_the_encoder_refuses(self, tmp_path: Path) -> None:
+        with pytest.raises(Failed, match="encode_failed"):
+            write_working_clip(tmp_path / "a.mp4", [np.zeros((2, 20_000, 3), np.uint8)], 25)
+        assert files(tmp_path) == []
+
+    def test_one_wrong_bit(self, tmp_path: Path, moving: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+        right = Picture.rgb
+
+        def wrong(picture: Picture) -> np.ndarray:
+            pixels = right(picture)
+            pixels[-1, -1, -1] ^= 1
+            return pixels
+
+        monkeypatch.setattr(Picture, "rgb", wrong)
+        with pytest.raises(Failed, match="encode_differs"):
+            write_working_clip(tmp_path / "a.mp4", moving, 25)
+        assert files(tmp_path) == []
+
+    def test_a_full_disk_stops_the_job(
+        self, tmp_path: Path, moving: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        @contextmanager
+        def on_full_disk(path: Path) -> Iterator[Path]:
+            (part := path.with_suffix(".part.mp4")).symlink_to("/dev/full")
+            yield part
+
+        def work(row: Row) -> Row:
+            return {"path": str(write_working_clip(tmp_path / "a.mp4", moving, 25).path)}
+
+        monkeypatch.setattr(encode, "atomic_path", on_full_disk)
+        table = tmp_path / "t.parquet"
+        with pytest.raises(OSError, match="No space left") as stopped:
+            run_shard([{"video_id": "a"}], table, ANIMATED, work, code="c0de")
+        assert stopped.value.errno == errno.ENOSPC
+        assert not table.exists()
 
 
 class TestPixels:

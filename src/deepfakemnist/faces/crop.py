@@ -51,23 +51,21 @@ def crop_shard(
         folder: where the clips go, as ``<video_id>.mp4``, lossless.
         settings: size, rate, and what counts as a usable face.
         code: digest of this code.
-        ffmpeg: program to use; None searches.
+        ffmpeg: program that later stages will use; None searches.
         max_failed_fraction: see :func:`deepfakemnist.shards.run_shard`.
 
     Reasons beside those of reading a video: rejected with too_short, no_face, face_lost, face_too_small, off_frame,
     no_box, not_square, box_guessed, uncertain_face, turns_too_far, blurred, too_dark or too_bright; failed with
     source_changed.
     """
-    find_ffmpeg(ffmpeg)  # complain before the first video
+    find_ffmpeg(ffmpeg)  # the stages after this one encode with it: complain before the first video
     detector = FaceDetector(settings.min_score, settings.detect_max_side)
-    work = partial(crop_video, folder=folder, settings=settings, detector=detector, ffmpeg=ffmpeg)
+    work = partial(crop_video, folder=folder, settings=settings, detector=detector)
     rows = [row for row in read_rows(ingested) if row["status"] == OK]
     return run_shard(rows, table, CROPPED, work, code=code, settings=settings, max_failed_fraction=max_failed_fraction)
 
 
-def crop_video(
-    row: Row, folder: Path, settings: CropSettings, detector: FaceDetector, ffmpeg: str | None = None
-) -> Row:
+def crop_video(row: Row, folder: Path, settings: CropSettings, detector: FaceDetector) -> Row:
     """Cut one video; return the columns of ``tables.CROPPED`` that this gives.
 
     Raises: Rejected, Failed; see :func:`crop_shard`.
@@ -112,7 +110,7 @@ def crop_video(
             yield crop
 
     path = folder / f"{row['video_id']}.mp4"
-    clip = write_working_clip(path, crops(), settings.fps, ffmpeg=ffmpeg)
+    clip = write_working_clip(path, crops(), settings.fps)
     found |= {"sharpness": float(np.median(sharp)), "brightness": float(np.mean(bright))}
     try:
         check_quality(found, settings)

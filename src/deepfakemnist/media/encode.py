@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
+from av.codec.context import Flags
+from av.container import OutputContainer
+from av.video.stream import VideoStream
 
 from deepfakemnist.errors import Failed
-from deepfakemnist.media.decode import read_frames
-from deepfakemnist.media.ffmpeg import absolute, find_ffmpeg, frames_input, run_graph
-from deepfakemnist.media.pixels import PixelHash, pixels_sha256
+from deepfakemnist.media.container import every_frame, open_video
+from deepfakemnist.media.picture import Picture
+from deepfakemnist.media.pixels import PixelHash
 from deepfakemnist.table_files import atomic_path
 
-#: What every encode has in common. One thread: x264's pictures depend on the number of threads. No sound, and nothing
-#: of the writer's name, time or version.
+#: What every encode by the ffmpeg program has in common. One thread: x264's pictures depend on their number. No sound,
+#: and nothing of the writer's name, time or version.
 COMMON_OUTPUT: dict[str, Any] = {
     "an": None,
     "threads": 1,
@@ -28,6 +33,8 @@ COMMON_OUTPUT: dict[str, Any] = {
     "movflags": "+faststart",
     "format": "mp4",
 }
+#: The same for working clips, which are written in this process.
+_CONTAINER = {"fflags": "+bitexact", "movflags": "+faststart"}
 
 
 def x264_instruction_set(machine: str) -> str:
@@ -58,43 +65,59 @@ class WorkingClip:
     pixels_sha256: str
 
 
-def write_working_clip(
-    path: Path | str, frames: Iterable[np.ndarray], fps: float, *, ffmpeg: str | None = None
-) -> WorkingClip:
+def write_working_clip(path: Path | str, frames: Iterable[np.ndarray], fps: float) -> WorkingClip:
     """Write frames as a lossless RGB MP4 (libx264rgb, qp 0), whole or not at all.
+
+    The encoder runs in this process, without the ffmpeg program, and outside Python's lock.
 
     Args:
         path: file to write, ending in .mp4.
         frames: (H,W,3) uint8 RGB, all of one size; taken one at a time.
         fps: constant frame rate.
-        ffmpeg: program to use; None searches, see :func:`.ffmpeg.find_ffmpeg`.
 
     Raises:
         Failed: no_frames, encode_failed, or encode_differs when the file does not decode to the frames given.
         ValueError: frames of different sizes.
+        OSError: the file cannot be written, with the system's number, e.g. that of a full disk.
     """
     path = Path(path)
     stream = iter(frames)
     first = next(stream, None)
     if first is None:
         raise Failed("no_frames", f"{path}: nothing to write")
-    height, width = first.shape[:2]
-    seen = PixelHash()
-
-    def hashed() -> Iterator[np.ndarray]:
-        for frame in chain([first], stream):
-            if frame.shape != first.shape:
-                raise ValueError(f"{path}: frames of one size are wanted, not {first.shape} and {frame.shape}")
-            seen.update(frame)
-            yield frame
-
+    given, found = PixelHash(), PixelHash()
     with atomic_path(path) as part:
-        # ultrafast: every stage reads working clips again, and they are not kept for long. Per 10 s of 256x256 it
-        # takes 11.2 MB and 0.28 + 0.37 CPU s to write and read, veryfast 9.2 MB and 0.95 + 0.84 (measured).
-        graph = frames_input(width, height, fps).output(
-            absolute(part), vcodec="libx264rgb", qp=0, preset="ultrafast", pix_fmt="rgb24", **COMMON_OUTPUT
-        )
-        run_graph(graph, find_ffmpeg(ffmpeg), hashed())
-        if pixels_sha256(read_frames(part)) != seen.hexdigest():
+        try:
+            with av.open(str(part.absolute()), "w", format="mp4", options=_CONTAINER) as container:
+                track = _lossless_track(container, first, fps)
+                for number, frame in enumerate(chain([first], stream)):
+                    if frame.shape != first.shape:
+                        raise ValueError(f"{path}: frames of one size are wanted, not {first.shape} and {frame.shape}")
+                    given.update(frame)
+                    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+                    picture.pts, picture.duration = number, 1
+                    container.mux(track.encode(picture))
+                container.mux(track.encode(None))
+        except av.FFmpegError as error:
+            if isinstance(error, (OSError, MemoryError)):  # the machine's trouble, not that of these frames
+                raise
+            raise Failed("encode_failed", f"{path}: {error}") from error
+        with open_video(part) as video:
+            for decoded in every_frame(video):
+                found.update(Picture(decoded).rgb())
+        if found.hexdigest() != given.hexdigest():
             raise Failed("encode_differs", f"{path}: decodes to other pixels than were encoded")
-    return WorkingClip(path, seen.frames, seen.hexdigest())
+    return WorkingClip(path, given.frames, given.hexdigest())
+
+
+def _lossless_track(container: OutputContainer, frame: np.ndarray, fps: float) -> VideoStream:
+    # 30000/1001 is behind 29.97002997, as for whoever reads the clip
+    track = container.add_stream("libx264rgb", rate=Fraction(fps).limit_denominator(1001))
+    track.height, track.width = frame.shape[:2]
+    track.pix_fmt = "rgb24"
+    # ultrafast: every stage reads working clips again, and they are not kept for long. Per 10 s of 256x256 it
+    # takes 11.2 MB and 0.28 + 0.37 CPU s to write and read, veryfast 9.2 MB and 0.95 + 0.84 (measured).
+    track.options = {"qp": "0", "preset": "ultrafast"}
+    track.codec_context.thread_count = 1
+    track.codec_context.flags |= Flags.bitexact
+    return track
