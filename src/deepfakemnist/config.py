@@ -41,6 +41,9 @@ class Config(Settings):
         description="where networks run. auto: on a GPU where the job finds one; cuda also asks the scheduler for one, "
         "as auto does on a machine that has one; cpu: never",
     )
+    gpu_share: PositiveInt = Field(
+        1, description="jobs that may use a GPU at the same time; each job of a machine takes a free one"
+    )
     ffmpeg: Path | None = Field(
         None, description="ffmpeg to use; null: $IMAGEIO_FFMPEG_EXE, then PATH, then the one in imageio-ffmpeg"
     )

@@ -1,4 +1,4 @@
-"""What every script of the workflow does first: log file, thread counts, a readable end when something is wrong."""
+"""What every script of the workflow does first: log file, threads, GPUs, a readable end when something is wrong."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from typing import Any
 
 from deepfakemnist.config import load_config
 from deepfakemnist.errors import ConfigError, TooManyFailures
+from deepfakemnist.gpu_allocation import has_gpu, take_cards
 from deepfakemnist.road import Road
 
 
 @contextmanager
 def stage_script(snakemake: Any) -> Iterator[None]:
-    """Run the body of a workflow script with its log, its threads and its errors in order.
+    """Run the body of a workflow script with its log, its threads, its GPUs and its errors in order.
 
     Log lines go to the rule's log file, and warnings to the terminal too. Numeric libraries get as many threads as
-    Snakemake gave the job: many single-threaded jobs beat one many-threaded job. An error the user can mend ends with
-    its message, anything else with its traceback in the log.
+    Snakemake gave the job: many single-threaded jobs beat one many-threaded job. A job with the resource ``gpu`` sees
+    as many cards and no others, which it has for itself unless the config's ``gpu_share`` says more. An error the user
+    can mend ends with its message, anything else with its traceback in the log.
     """
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     handlers[0].setLevel(logging.WARNING)
@@ -33,6 +35,9 @@ def stage_script(snakemake: Any) -> Iterator[None]:
     )
     _set_threads(int(snakemake.threads))
     try:
+        if snakemake.resources.get("gpu") and device_of(snakemake) != "cpu":
+            share = int(snakemake.config.get("gpu_share", 1))
+            take_cards(int(snakemake.resources.gpu), share, device_of(snakemake))
         yield
     except (ConfigError, TooManyFailures) as error:
         logging.getLogger(snakemake.rule).error("%s", error)
@@ -45,11 +50,11 @@ def stage_script(snakemake: Any) -> Iterator[None]:
 def gpus_wanted(device: str) -> int:
     """Return how many GPUs a job that can use one asks the scheduler for: 1 or 0.
 
-    ``auto`` asks for one where the NVIDIA driver is loaded. Asking on a machine without would run such jobs one at a
-    time under ``--resources gpu=1``, with nothing gained.
+    ``auto`` asks for one where this process sees an NVIDIA GPU. Asking on a machine without would run such jobs one at
+    a time under ``--resources gpu=1``, with nothing gained.
     """
     if device == "auto":
-        return int(Path("/proc/driver/nvidia/version").exists())
+        return int(has_gpu())
     return int(device == "cuda")
 
 

@@ -15,6 +15,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, r
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from deepfakemnist.errors import ConfigError
+from deepfakemnist.gpu_allocation import HeldCards
 from deepfakemnist.training.predict import choose_device
 
 #: How long the others wait while one process reads tables or writes a checkpoint.
@@ -36,21 +37,31 @@ def in_team(work: Callable[..., None], processes: int, log_file: Path | str | No
         work(**arguments)
         return
     if choose_device(arguments["device"]).type == "cuda" and torch.cuda.device_count() < processes:
-        raise ConfigError(f"training.gpus is {processes}, but this machine shows {torch.cuda.device_count()} GPUs")
+        raise ConfigError(
+            f"training.gpus is {processes}, but this job sees {torch.cuda.device_count()} GPUs; in the workflow it "
+            "gets no more than --resources gpu=N allows"
+        )
     config = LaunchConfig(
         min_nodes=1, max_nodes=1, nproc_per_node=processes, max_restarts=0, monitor_interval=0.2,
         rdzv_backend="c10d", rdzv_endpoint="localhost:0", run_id=f"deepfakemnist-{os.getpid()}",
     )  # fmt: skip
     try:
-        elastic_launch(config, as_member)(work, log_file, arguments)
+        elastic_launch(config, as_member)(work, log_file, arguments, HeldCards())
     except ChildFailedError as error:
         _, failure = error.get_first_failure()
         raise ConfigError(f"process {failure.local_rank} of {processes} ended: {failure.message}") from error
 
 
 @record
-def as_member(work: Callable[..., None], log_file: Path | str | None, arguments: dict[str, Any]) -> None:
-    """Join the processes that torchrun or in_team started, and do the work; arguments as for in_team."""
+def as_member(
+    work: Callable[..., None], log_file: Path | str | None, arguments: dict[str, Any], cards: HeldCards | None = None
+) -> None:
+    """Join the processes that torchrun or in_team started, and do the work.
+
+    Args:
+        work, log_file, arguments: as for in_team.
+        cards: what the process that started this one holds; this one holds it too from the moment it has got it.
+    """
     rank = int(os.environ["RANK"])
     handler = logging.FileHandler(log_file) if log_file and rank == 0 else logging.StreamHandler()
     form = "%(asctime)s %(levelname)s %(message)s"
