@@ -187,3 +187,27 @@ def test_journal_is_json_lines(tmp_path):
         return {}
 
     assert run(tmp_path, work, "ab").ok == 2
+
+
+def test_a_kept_journal_lets_a_later_job_do_only_the_rows_that_changed_or_failed(tmp_path):
+    def work(row):
+        if row["video_id"] == "e" and not (tmp_path / "b.txt").exists():
+            raise Failed("not_yet")
+        path = tmp_path / f"{row['video_id']}.txt"
+        path.write_text(row["person_id"])
+        return {"path": str(path)}
+
+    run(tmp_path, work, "eabc", keep_journal=True)
+    (tmp_path / "shard.parquet").unlink()  # as Snakemake does before a job runs again
+    (tmp_path / "c.txt").unlink()
+    changed = [{**rows("a")[0], "person_id": "another"}, *rows("b", "c", "d", "e")]
+    announced, worked = [], []
+    tally = run_shard(
+        changed, tmp_path / "shard.parquet", SCHEMA, lambda row: worked.append(row["video_id"]) or work(row),
+        code="v1", keep_journal=True, begin=lambda wanted: announced.extend(row["video_id"] for row in wanted),
+    )  # fmt: skip
+    assert announced == worked == ["a", "c", "d", "e"]
+    assert (tally.ok, tally.resumed) == (5, 1)
+    assert [row["video_id"] for row in read_rows(tmp_path / "shard.parquet")] == list("abcde")
+    assert (tmp_path / "a.txt").read_text() == "another"
+    assert len((tmp_path / "shard.parquet.journal").read_text().splitlines()) == 5

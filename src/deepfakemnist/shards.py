@@ -14,7 +14,7 @@ import logging
 import os
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from deepfakemnist.errors import Failed, Rejected, TooManyFailures
-from deepfakemnist.table_files import read_metadata, read_rows, write_table
+from deepfakemnist.table_files import atomic_path, read_metadata, read_rows, write_table
 from deepfakemnist.tables import FAILED, OK, REJECTED, Row
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class Tally:
         setattr(self, status, getattr(self, status) + 1)
 
     def __str__(self) -> str:
-        resumed = f" ({self.resumed} videos taken from an interrupted run)" if self.resumed else ""
+        resumed = f" ({self.resumed} videos taken from an earlier run)" if self.resumed else ""
         return f"{self.ok} ok, {self.rejected} rejected, {self.failed} failed{resumed}"
 
     @property
@@ -73,6 +73,8 @@ def run_shard(
     blank: Sequence[str] = ("path", "frames", "fps", "pixels_sha256"),
     max_failed_fraction: float = 1.0,
     finish: Callable[[list[Row], Path, dict[str, str]], None] | None = None,
+    begin: Callable[[list[Row]], None] | None = None,
+    keep_journal: bool = False,
 ) -> Tally:
     """Apply ``work`` to every row and write what it returns, usually one row each, to ``table``.
 
@@ -92,6 +94,9 @@ def run_shard(
             would speak of the stage before.
         max_failed_fraction: stop when more than this share of the stage's finished rows failed.
         finish: writes the table from rows and file metadata, for stages whose table holds more than those rows.
+        begin: is told, before any work, of the rows that ``work`` will be called with.
+        keep_journal: leave the journal when the table is written, without what failed. A later job, for which a few
+            rows are other ones, then does only these; for tables of many shards.
 
     Returns: counts of ok, rejected and failed rows, and of rows taken from the journal.
 
@@ -113,21 +118,29 @@ def run_shard(
             log.info("%s was finished by an earlier job in the meantime; nothing left to do", table)
             return _count(read_rows(table, ["status"]))
         journal = Journal(table.with_name(table.name + ".journal"))
-        done = journal.read()
+        entries = journal.read()
+        marks = {row[key]: _digest([base, row]) for row in rows}
+        known = {
+            name: entry["rows"]
+            for name, entry in entries.items()
+            if entry["mark"] == marks.get(name) and all(map(_file_exists, entry["rows"]))
+        }
+        if begin:
+            begin([row for row in rows if row[key] not in known])
         tally = Tally()
+        done: dict[str, list[Row]] = {}
         results: list[Row] = []
         started = last_report = time.monotonic()
         for number, row in enumerate(rows, start=1):
-            mark = _digest([base, row])
-            known = done.get(row[key])
-            if known and known["mark"] == mark and all(map(_file_exists, known["rows"])):
-                made = known["rows"]
+            if row[key] in known:
+                made = known[row[key]]
                 tally.resumed += 1
             else:
                 made = _work_on(row, schema, work, key, blank)
                 if "code" in schema.names:
                     made = [{**one, "code": code} for one in made]
-                journal.append(row[key], mark, made)
+                journal.append(row[key], marks[row[key]], made)
+            done[row[key]] = made
             for one in made:
                 tally.add(one["status"])
             results.extend(made)
@@ -140,7 +153,10 @@ def run_shard(
             finish(results, table, metadata)
         else:
             write_table(results, table, schema, metadata)
-        journal.remove()
+        if keep_journal:
+            journal.keep(name for name, made in done.items() if all(row["status"] != FAILED for row in made))
+        else:
+            journal.remove()
     log.info("%s: %s in %.1f s", table, tally, time.monotonic() - started)
     return tally
 
@@ -177,6 +193,12 @@ class Journal:
             file.write(json.dumps({"key": key, "mark": mark, "rows": rows}) + "\n")
             file.flush()
             os.fsync(file.fileno())
+
+    def keep(self, keys: Iterable[str]) -> None:
+        """Forget all entries but the last of each of these keys."""
+        entries = self.read()
+        with atomic_path(self.path) as part:
+            part.write_text("".join(json.dumps(entries[key]) + "\n" for key in keys), encoding="utf-8")
 
     def remove(self) -> None:
         """Forget the journal: the table holds everything now."""

@@ -10,7 +10,7 @@ from skimage.transform import rotate
 
 from deepfakemnist.animate.fomm import FommAnimator
 from deepfakemnist.animate.protocol import Motion
-from deepfakemnist.animate.stages import animate_shard, drive_shard
+from deepfakemnist.animate.stages import animate_shard, animate_shards, drive_shard, drive_shards
 from deepfakemnist.animate.train_stage import train_animator_stage
 from deepfakemnist.animator_settings import AnimatorSettings, TrainAnimatorSettings
 from deepfakemnist.errors import ConfigError, TooManyFailures
@@ -190,6 +190,47 @@ def test_an_interrupted_shard_goes_on_unless_a_motion_changed(tmp_path, tiny_che
     before = Motion.load(motion["path"])
     Motion(before.value[::-1].copy(), before.jacobian[::-1].copy()).save(motion["path"])
     assert attempt() > written
+
+
+def test_one_job_over_several_shards_makes_what_a_job_each_makes(tmp_path, tiny_checkpoint, settings, clips):
+    """A changed row is rendered again, its neighbours are not touched."""
+    driver = crop_row("blink-1", clips["blink-1"])
+    (motion,) = drive(tmp_path, tiny_checkpoint, settings, [driver])
+    names = {"one": ["anna#v1", "short"], "two": ["bert#v1", "gone"], "three": ["cleo#v1"]}
+    files = {"short": clips["short"], "gone": tmp_path / "gone.mp4"}
+    rows = {
+        shard: [plan_row(source, files.get(source, clips["anna#v1"]), motion["path"]) for source in sources]
+        for shard, sources in names.items()
+    }
+    alone = [row for shard in names for row in animate(tmp_path / shard, tiny_checkpoint, settings, rows[shard])]
+    jobs = {tmp_path / f"{shard}.parquet": tmp_path / "clips" / shard for shard in names}
+    table = tmp_path / "job.parquet"
+    common = {"code": "c0de", "max_failed_fraction": 1.0, "device": "cpu", "keep_journal": True}
+
+    def together() -> tuple[list[dict], dict[str, int], int]:
+        for shard, plan in zip(names, jobs, strict=True):
+            write_table(rows[shard], plan, PLANNED)
+        table.unlink(missing_ok=True)
+        tally = animate_shards(jobs, tiny_checkpoint, table, settings, 25.0, **common)
+        made = {path.stem: path.stat().st_mtime_ns for path in (tmp_path / "clips").rglob("*.mp4")}
+        return read_rows(table), made, tally.resumed
+
+    found, written, _ = together()
+    assert [{**row, "path": None, "detail": ""} for row in found] == [
+        {**row, "path": None, "detail": ""} for row in alone
+    ]
+    assert [Path(row["path"]).parent.name for row in found if row["path"]] == ["one", "two", "three"]
+    rows["two"][0]["source_pixels_sha256"] = "1" * 64
+    _, again, resumed = together()
+    assert resumed == 3, "the failed row is tried again too"
+    assert [name for name in written if again[name] != written[name]] == ["bert#v1@blink-1"]
+
+    folders = {tmp_path / "driver_crops.parquet": tmp_path / "m" / "a", tmp_path / "more.parquet": tmp_path / "m" / "b"}
+    write_table([crop_row("nod-1", clips["anna#v1"])], tmp_path / "more.parquet", CROPPED)
+    drive_shards(folders, tiny_checkpoint, tmp_path / "motions.parquet", settings, **common)
+    first, second = read_rows(tmp_path / "motions.parquet")
+    assert Path(first["path"]) == tmp_path / "m/a/blink-1.npz" and Path(second["path"]) == tmp_path / "m/b/nod-1.npz"
+    assert Path(first["path"]).read_bytes() == Path(motion["path"]).read_bytes()
 
 
 def test_wrong_weights_stop_the_stage_instead_of_failing_every_row(tmp_path, tiny_checkpoint, settings, clips):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 
@@ -42,12 +43,33 @@ def drive_shard(
 
     Raises: ConfigError for unusable weights, TooManyFailures; nothing for a bad clip.
     """
+    return drive_shards({crops: folder}, weights, table, settings, code, max_failed_fraction, device)
+
+
+def drive_shards(
+    folders: Mapping[Path, Path],
+    weights: Path | None,
+    table: Path,
+    settings: AnimatorSettings,
+    code: str,
+    max_failed_fraction: float,
+    device: str = "auto",
+    keep_journal: bool = False,
+) -> Tally:
+    """As drive_shard, for the shards of one job.
+
+    Args:
+        folders: table of crops of each shard → where its motions go.
+        table: gets the rows of all of them, in this order.
+        keep_journal: see shards.run_shard.
+    """
     animator = load_animator(settings, weights, device)
     sha256 = animator.info.weights_sha256 or ""
+    rows, folder_of = _rows_and_folders(folders)
 
     def drive(row: Row) -> Row:
         motion = animator.prepare_driving(read_clip(row["path"]))
-        path = folder / f"{row['video_id']}.npz"
+        path = folder_of[row["video_id"]] / f"{row['video_id']}.npz"
         motion.save(path)
         return {
             "path": str(path),
@@ -57,11 +79,12 @@ def drive_shard(
         }
 
     return run_shard(
-        *(_ok_rows([crops]), table, MOTIONS, drive),
+        *(rows, table, MOTIONS, drive),
         code=code,
         settings=_without_training(settings),
         inputs=sha256,
         max_failed_fraction=max_failed_fraction,
+        keep_journal=keep_journal,
     )
 
 
@@ -84,9 +107,34 @@ def animate_shard(
 
     Raises: ConfigError for unusable weights, TooManyFailures; nothing for a bad pair.
     """
+    return animate_shards({plan: folder}, weights, table, settings, fps, code, max_failed_fraction, device, writers)
+
+
+def animate_shards(
+    folders: Mapping[Path, Path],
+    weights: Path | None,
+    table: Path,
+    settings: AnimatorSettings,
+    fps: float,
+    code: str,
+    max_failed_fraction: float,
+    device: str = "auto",
+    writers: int = 2,
+    keep_journal: bool = False,
+) -> Tally:
+    """As animate_shard, for the shards of one job, between which a GPU does not pause.
+
+    Args:
+        folders: plan of each shard → where its clips go.
+        table: gets the rows of all of them, in this order.
+        keep_journal: see shards.run_shard.
+    """
     animator = load_animator(settings, weights, device)
     info = animator.info
-    rows = _ok_rows([plan])
+    rows, folder_of = _rows_and_folders(folders)
+    # A plan holds the sources' pixel hashes but not the motions', and a driver may have been cropped anew.
+    motions = {path: _digest_file(path) for path in {row["motion_path"] for row in rows}}
+    rows = [{**row, "motion_sha256": motions[row["motion_path"]]} for row in rows]
 
     def load(row: Row) -> tuple[Motion, np.ndarray]:
         motion = Motion.load(row["motion_path"])
@@ -105,7 +153,7 @@ def animate_shard(
 
     def write(row: Row, rendered: tuple[int, list[np.ndarray], str]) -> Row:
         start, frames, precision = rendered
-        path = folder / f"{row['video_id']}.mp4"
+        path = folder_of[row["video_id"]] / f"{row['video_id']}.mp4"
         clip = write_working_clip(path, frames, fps)
         return {
             "path": str(path),
@@ -124,15 +172,29 @@ def animate_shard(
         }
 
     depth = writers + _WAITING_ON_GPU if choose_device(device).type == "cuda" else 0
-    with RenderAhead(rows, load, render, write, depth=depth, writers=writers) as ahead:
+    with ExitStack() as stack:
+        ahead: RenderAhead[Row, tuple[Motion, np.ndarray], tuple[int, list[np.ndarray], str], Row]
+
+        def begin(wanted: list[Row]) -> None:
+            nonlocal ahead
+            ahead = stack.enter_context(RenderAhead(wanted, load, render, write, depth=depth, writers=writers))
+
         return run_shard(
-            *(rows, table, ANIMATED, ahead.take),
+            *(rows, table, ANIMATED, lambda row: ahead.take(row)),
             code=code,
             settings=_without_training(settings),
-            # The plan holds the sources' pixel hashes but not the motions', and a driver may have been cropped anew.
-            inputs=f"{info.weights_sha256} {fps} {_digest_files(row['motion_path'] for row in rows)}",
+            inputs=f"{info.weights_sha256} {fps}",
             max_failed_fraction=max_failed_fraction,
+            begin=begin,
+            keep_journal=keep_journal,
         )
+
+
+def _rows_and_folders(folders: Mapping[Path, Path]) -> tuple[list[Row], dict[str, Path]]:
+    """Return the rows of some tables that are ok, and where the file of each video goes."""
+    rows_of = {folder: _ok_rows([table]) for table, folder in folders.items()}
+    rows = [row for rows in rows_of.values() for row in rows]
+    return rows, {row["video_id"]: folder for folder, rows in rows_of.items() for row in rows}
 
 
 def _ok_rows(tables: Iterable[Path]) -> list[Row]:
@@ -158,10 +220,6 @@ def _frame(path: str, index: int) -> np.ndarray:
     raise Rejected("source_frame_missing", f"{path} ends before frame {index} (animator.source_frame, from 0)")
 
 
-def _digest_files(paths: Iterable[str]) -> str:
-    digest = hashlib.sha256()
-    for path in sorted(set(paths)):
-        # A missing one becomes the failed row of its pair.
-        content = Path(path).read_bytes() if Path(path).is_file() else b""
-        digest.update(f"{path} {len(content)} ".encode() + content)
-    return digest.hexdigest()
+def _digest_file(path: str) -> str:
+    """Return the sha256 of a file; a missing one becomes the failed row of its pair."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest() if Path(path).is_file() else ""
