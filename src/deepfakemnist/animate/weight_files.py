@@ -6,10 +6,6 @@ import hashlib
 import logging
 from pathlib import Path
 
-import requests
-from requests.adapters import HTTPAdapter
-from urllib3.util import Retry
-
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.table_files import atomic_path
 
@@ -27,8 +23,6 @@ OFFICIAL = (
 _CHUNK = 1 << 20
 #: Seconds to connect, and between two chunks.
 _TIMEOUT = (20, 60)
-#: A server that is busy or restarting is asked again after 1, 2, 4 and 8 seconds.
-_RETRY = Retry(4, connect=1, backoff_factor=1, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False)
 
 
 def checkpoint_sha256(path: Path | str) -> str:
@@ -53,15 +47,22 @@ def fetch_weights(url: str, path: Path | str, sha256: str) -> None:
     Raises: ConfigError when there is no answer, an error status, a web page instead of a file, a connection that
         breaks off, or a file with another digest.
     """
+    # Imported here, because weights at hand are read where no such library is installed.
+    import requests
+    from requests.adapters import HTTPAdapter
+    from urllib3.util import Retry
+
     path = Path(path)
     if path.is_file():
         check_sha256(path, sha256)
         return
+    # A server that is busy or restarting is asked again after 1, 2, 4 and 8 seconds.
+    retry = Retry(4, connect=1, backoff_factor=1, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False)
     log.info("fetching %s", url)
     digest, size = hashlib.sha256(), 0
     with atomic_path(path) as part, requests.Session() as session:
         for scheme in ("http://", "https://"):
-            session.mount(scheme, HTTPAdapter(max_retries=_RETRY))
+            session.mount(scheme, HTTPAdapter(max_retries=retry))
         try:
             with session.get(url, stream=True, timeout=_TIMEOUT) as answer, part.open("wb") as file:
                 if not answer.ok:
