@@ -24,15 +24,16 @@ class RandomDeformation:
 
     Args:
         batch: number of maps.
-        generator: random numbers; on the CPU, so that every device gets the same maps.
+        generator: random numbers; on the CPU every device gets the same maps.
         device: where the maps are used.
     """
 
     def __init__(self, batch: int, generator: torch.Generator, device: torch.device) -> None:
-        noise = torch.randn(batch, 2, 3, generator=generator) * _AFFINE_SIGMA
-        affine = (noise + torch.eye(2, 3)).to(device)
+        noise = torch.randn(batch, 2, 3, generator=generator, device=generator.device) * _AFFINE_SIGMA
+        affine = noise.to(device) + torch.eye(2, 3, device=device)
         self.matrix, self.offset = affine[:, :, :2], affine[:, :, 2]
-        self.weights = (torch.randn(batch, _SPLINE_POINTS**2, generator=generator) * _SPLINE_SIGMA).to(device)
+        weights = torch.randn(batch, _SPLINE_POINTS**2, generator=generator, device=generator.device)
+        self.weights = weights.to(device) * _SPLINE_SIGMA
         self.centres = coordinate_grid(_SPLINE_POINTS, _SPLINE_POINTS, self.weights).view(-1, 2)
 
     def points(self, z: Tensor) -> Tensor:

@@ -167,8 +167,8 @@ class PairSampler:
         if kind < self.settings.far_pairs or clip.points is None:
             difference = (clip.thumbnails[first] - clip.thumbnails[second]).abs().mean(dim=(1, 2, 3))
         else:  # NaN, where no face was found, is the least different
-            openings = _openings(clip.points)
-            difference = (openings[first] - openings[second]).abs().amax(dim=1).nan_to_num(-1.0)
+            opened = openings(clip.points)
+            difference = (opened[first] - opened[second]).abs().amax(dim=1).nan_to_num(-1.0)
         return candidates[int(difference.argmax())]
 
     def _augment(self, both: Tensor, where: Tensor | None, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
@@ -245,10 +245,12 @@ def _found_points(frames: NDArray[np.uint8], cache: Path) -> NDArray[np.float32]
     return found
 
 
-def _openings(points: Tensor) -> Tensor:
-    """(N, P, 2) facial points → (N, 3): how far each eye and the mouth are open, over their widths."""
-    lengths = [[(points[:, i] - points[:, j]).norm(dim=-1) for i, j in sides] for sides in (_OPENINGS, _WIDTHS)]
-    return torch.stack(lengths[0], dim=1) / torch.stack(lengths[1], dim=1)
+def openings(points: Tensor) -> Tensor:
+    """(..., P, 2) facial points → (..., 3): how far each eye and the mouth are open, over their widths."""
+    lengths = [
+        [(points[..., i, :] - points[..., j, :]).norm(dim=-1) for i, j in sides] for sides in (_OPENINGS, _WIDTHS)
+    ]
+    return torch.stack(lengths[0], dim=-1) / torch.stack(lengths[1], dim=-1)
 
 
 def _pair(clip: LoadedClip, random: torch.Generator) -> Tensor:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -128,7 +128,9 @@ def train_animator(
     while state.step < last:
         state.step += 1
         pairs = sampler.draw(settings.batch_size, random).to(target)
-        terms = _train_step(state, objective, pairs, settings)
+        # A cosine from the full rate to zero. It follows from the step, so a resumed training needs no other state.
+        rate = settings.learning_rate * (1 + math.cos(math.pi * (state.step - 1) / settings.steps)) / 2
+        terms = train_step(state, objective, pairs, rate, settings.ema)
         state.seconds = before + time.monotonic() - started
         if state.step % log_every == 0 or state.step in (1, last):
             state.losses.append(StepLosses(state.step, **{name: term.item() for name, term in terms.items()}))
@@ -140,7 +142,7 @@ def train_animator(
             state.save(folder / STATE, facts)
     close()
 
-    held_out_l1, copy_l1, landmark_error = _measure(state.result, measured, settings, seed, target)
+    held_out_l1, copy_l1, landmark_error = measure(state.result, measured, settings, seed, target)
     log.info("held-out L1 %.4f, copying the source %.4f, after %.0f s", held_out_l1, copy_l1, state.seconds)
     report = TrainingReport(
         steps=state.step,
@@ -192,16 +194,22 @@ def _check(clips: Sequence[TrainingClip], model: FommModel, settings: TrainAnima
         raise ConfigError(f"animator.train.frames_per_clip is {settings.frames_per_clip}; a pair takes at least 2")
 
 
-def _train_step(
-    state: TrainingState, objective: Objective, pairs: Pairs, settings: TrainAnimatorSettings
-) -> dict[str, Tensor]:
-    """Improve the networks once, then the discriminator where there is one; return the terms of the loss."""
-    # A cosine from the full rate to zero. It follows from the step, so that a resumed training needs no other state.
-    rate = settings.learning_rate * (1 + math.cos(math.pi * (state.step - 1) / settings.steps)) / 2
+def train_step(state: TrainingState, objective: Objective, pairs: Pairs, rate: float, ema: float) -> dict[str, Tensor]:
+    """Improve the networks once, then the discriminator where there is one; return the terms of the loss.
+
+    Args:
+        state: changed in place, all but its step, which is that of this call.
+        objective: the loss.
+        pairs: on the networks' device.
+        rate: learning rate.
+        ema: decay of the averaged weights.
+
+    Raises: FloatingPointError when the loss is not finite; the weights are then as they were.
+    """
     animated = objective(state.networks, state.discriminator, pairs, state.random, state.step)
     terms = dict(animated.terms)
     _descend(state.optimiser, torch.stack(list(terms.values())).sum(), rate, state.step)
-    state.follow(settings.ema)
+    state.follow(ema)
     prediction = animated.prediction
     if state.discriminator is not None and state.discriminator_optimiser is not None and prediction is not None:
         terms["discriminator"] = judge_loss(state.discriminator, pairs, prediction, animated.driving)
@@ -231,10 +239,17 @@ def _write_samples(
         write_png(folder / f"{name}_{state.step:07d}.png", sample_sheet(state.result, pairs))
 
 
+class DrawsPairs(Protocol):
+    """Where pairs come from: clips in memory, or pictures that are still being rendered."""
+
+    def draw(self, count: int, random: torch.Generator, augment: bool = True) -> Pairs:
+        """Return ``count`` pairs; see ``PairSampler.draw``."""
+
+
 @torch.inference_mode()
-def _measure(
+def measure(
     networks: FirstOrderMotionModel,
-    held_out: PairSampler,
+    held_out: DrawsPairs,
     settings: TrainAnimatorSettings,
     seed: int,
     device: torch.device,

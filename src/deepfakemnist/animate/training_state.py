@@ -123,10 +123,12 @@ class TrainingState:
         if self.average is None:
             return
         share = 1 - min(decay, (1 + self.step) / (10 + self.step))
-        for kept, new in zip(_tensors(self.average), _tensors(self.networks), strict=True):
-            if kept.is_floating_point():
-                kept.lerp_(new, share)
-            else:
+        pairs = list(zip(_tensors(self.average), _tensors(self.networks), strict=True))
+        moving = [pair for pair in pairs if pair[0].is_floating_point()]
+        # In one call, because a GPU would wait for hundreds of small ones.
+        torch._foreach_lerp_([kept for kept, _ in moving], [new for _, new in moving], share)
+        for kept, new in pairs:
+            if not kept.is_floating_point():
                 kept.copy_(new)
 
     def save(self, path: Path, facts: dict[str, str]) -> None:
