@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import cv2
 import numpy as np
 
 from deepfakemnist.actors import accessories, atlas, hair, scene, shade
@@ -120,8 +121,36 @@ class Actor:
         framing: Framing,
     ) -> np.ndarray:
         """Return the light that falls on the sensor, (2·height, 2·width, 3) float32; see :meth:`render`."""
-        rest, pose = self._rest, pose or Pose()
-        actions, gaze = with_gaze(actions or {}, gaze)
+        return self._draw(pose or Pose(), actions or {}, gaze, framing)[0]
+
+    def render_cutout(
+        self,
+        pose: Pose,
+        actions: Mapping[str, float],
+        gaze: tuple[float, float],
+        framing: Framing,
+        noise: int = 0,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return what :meth:`render` does, and (height, width) uint8: the actor's share of each pixel, 255 all of it.
+
+        With both, and :meth:`empty_room`, the actor can be put before another background.
+        """
+        light, triangle = self._draw(pose, actions, gaze, framing)
+        covered = (triangle >= 0).astype(np.float32)
+        share = cv2.resize(covered, (framing.width, framing.height), interpolation=cv2.INTER_AREA)
+        return self.expose(light, None, framing, noise), np.rint(255 * share).astype(np.uint8)
+
+    def empty_room(self, framing: Framing) -> np.ndarray:
+        """Return the picture without the actor, (height, width, 3) uint8 RGB."""
+        room = self._room((framing.width * _SAMPLES, framing.height * _SAMPLES))
+        return self.expose(room, None, framing, 0)
+
+    def _draw(
+        self, pose: Pose, actions: Mapping[str, float], gaze: tuple[float, float], framing: Framing
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the light, see :meth:`illuminate`, and the triangle that each of its pixels sees, -1 for the room."""
+        rest = self._rest
+        actions, gaze = with_gaze(actions, gaze)
         skin = self._deform(actions)
         turn = rotation(pose)
         vertices, normals = self._place(skin, turn)
@@ -135,7 +164,7 @@ class Actor:
         lit, places = (values, rest.faces), (rest.positions, rest.corners)
         shade.colour_pixels(picture, triangle, weights, lit, places, self._atlas, self._fast)
         self._paint_eyes(picture, triangle, weights, (vertices, screen), gaze, turn)
-        return picture
+        return picture, triangle
 
     def landmarks(
         self,
@@ -145,15 +174,20 @@ class Actor:
         framing: Framing | None = None,
     ) -> Landmarks:
         """Return where the points of ``LANDMARKS`` and the face lie in the picture that :meth:`render` makes."""
-        pose, framing = pose or Pose(), framing or Framing()
-        actions, _ = with_gaze(actions or {}, gaze)
-        vertices, _ = self._place(self._deform(actions), rotation(pose), normals=False)
-        screen = self._project(vertices[: len(self.bank.template)], pose, framing, 1)[:, :2]
+        screen = self.positions(pose or Pose(), actions or {}, gaze, framing or Framing())
         low, high = screen[self._face].min(0), screen[self._face].max(0)
         return Landmarks(
             points={name: screen[self.bank.landmarks[name]] for name in LANDMARKS},
             box=(float(low[0]), float(low[1]), float(high[0] - low[0]), float(high[1] - low[1])),
         )
+
+    def positions(
+        self, pose: Pose, actions: Mapping[str, float], gaze: tuple[float, float], framing: Framing
+    ) -> np.ndarray:
+        """Return where the bank's vertices lie in the picture that :meth:`render` makes, (V,2) pixels, seen or not."""
+        actions, _ = with_gaze(actions, gaze)
+        vertices, _ = self._place(self._deform(actions), rotation(pose), normals=False)
+        return self._project(vertices[: len(self.bank.template)], pose, framing, 1)[:, :2]
 
     def _rng(self, what: str, *more: int) -> np.random.Generator:
         """Every use has its own random numbers, so that none depends on the order of calls."""
