@@ -202,12 +202,12 @@ def test_points_of_a_mesh_lie_where_the_face_is():
     middle = rest[index["nose tip"], 0]
     np.testing.assert_allclose(rest[:, 0] - middle, middle - rest[MIRRORED, 0], atol=6)
     # An iris is where the renderer paints the pupil: at the darkest pixels near it.
-    large = Framing(1024, 1024, framing.eyes_x, framing.eyes_y, framing.head)
+    large = Framing(512, 512, framing.eyes_x, framing.eyes_y, framing.head)
     for gaze in ((0.0, 0.0), (15.0, 0.0)):
         x, y = rendered_points(actor, Pose(), {}, gaze, large)[index["left iris"]].round().astype(int)
-        eye = actor.render(Pose(), {}, gaze, large)[y - 25 : y + 26, x - 60 : x + 61].mean(-1)
+        eye = actor.render(Pose(), {}, gaze, large)[y - 13 : y + 14, x - 30 : x + 31].mean(-1)
         rows, columns = np.nonzero(eye < np.quantile(eye, 0.03))
-        np.testing.assert_allclose([columns.mean() - 60, rows.mean() - 25], 0, atol=0.015 * 256)
+        np.testing.assert_allclose([columns.mean() - 30, rows.mean() - 13], 0, atol=2)
     opened = [
         openings(torch.from_numpy(found)).numpy() for found in (rest, points(eyeBlinkLeft=1.0, eyeBlinkRight=1.0))
     ]
