@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import errno
 import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from skimage import data
 from skimage.transform import rotate
 
+from deepfakemnist.animate import stages
 from deepfakemnist.animate.fomm import FommAnimator
 from deepfakemnist.animate.protocol import Motion
 from deepfakemnist.animate.stages import animate_shard, animate_shards, drive_shard, drive_shards
@@ -115,6 +119,41 @@ def test_drivers_become_motions(tmp_path, tiny_checkpoint, settings, clips):
     assert (failed["video_id"], failed["status"]) == ("broken", "failed")
     assert failed["reason"] != "error"
     assert [path.name for path in Path(made["path"]).parent.iterdir()] == ["blink-1.npz"]
+
+
+def test_writer_processes_change_nothing(tmp_path, tiny_checkpoint, settings, clips, monkeypatch):
+    """As on a GPU, but for the device: clips are rendered ahead and written by processes."""
+    (motion,) = drive(tmp_path, tiny_checkpoint, settings, [crop_row("blink-1", clips["blink-1"])])
+    sources = ["anna#v1", "gone", "bert", "carl"]
+    rows = [plan_row(name, clips.get(name, clips["anna#v1"]), motion["path"]) for name in sources]
+    rows[1]["source_path"] = str(tmp_path / "gone.mp4")
+    in_process = animate(tmp_path, tiny_checkpoint, settings, rows)
+    shutil.rmtree(tmp_path / "animations")
+    monkeypatch.setattr(stages, "choose_device", lambda _name: torch.device("cuda"))
+    assert animate(tmp_path, tiny_checkpoint, settings, rows) == in_process
+    assert [row["reason"] for row in in_process] == ["", "missing_file", "", ""]
+    for row in (in_process[0], in_process[2]):
+        assert pixels_sha256(read_clip(row["path"])) == row["pixels_sha256"]
+
+
+def test_a_full_disk_at_a_writer_process_stops_the_job(tmp_path, tiny_checkpoint, settings, clips, monkeypatch):
+    (motion,) = drive(tmp_path, tiny_checkpoint, settings, [crop_row("blink-1", clips["blink-1"])])
+    rows = [plan_row(name, clips["anna#v1"], motion["path"]) for name in ("anna#v1", "bert")]
+    # A writer process finds this before the module it names.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, tempfile\n"
+        "def on_full_disk(prefix, suffix, dir):\n"
+        "    name = os.path.join(dir, prefix + 'x' + suffix)\n"
+        "    os.symlink('/dev/full', name)\n"
+        "    return os.open(name, os.O_RDONLY), name\n"
+        "tempfile.mkstemp = on_full_disk\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(stages, "choose_device", lambda _name: torch.device("cuda"))
+    with pytest.raises(OSError, match="No space left") as stopped:
+        animate(tmp_path, tiny_checkpoint, settings, rows)
+    assert stopped.value.errno == errno.ENOSPC
+    assert not (tmp_path / "animations" / "0.parquet").exists()
 
 
 def test_the_plan_becomes_clips(tmp_path, tiny_checkpoint, settings, clips):

@@ -1,6 +1,7 @@
 """Overlaps reading, rendering and writing of a shard's clips, so that a GPU does not wait for files and encoders.
 
-Order and results are those of a plain loop. Threads suffice: decoders, ffmpeg and CUDA all release Python's lock.
+Order and results are those of a plain loop. Threads suffice to read and render: decoders and CUDA release the lock.
+Those that write hand their clips to processes (:mod:`deepfakemnist.media.writer_processes`).
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from deepfakemnist.animate.protocol import Motion
 from deepfakemnist.animator_settings import AnimatorSettings
 from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.media.decode import read_clip, read_frames
-from deepfakemnist.media.encode import write_working_clip
+from deepfakemnist.media.writer_processes import WriterProcesses
 from deepfakemnist.shards import Tally, run_shard
 from deepfakemnist.table_files import read_rows
 from deepfakemnist.tables import ANIMATED, MOTIONS, OK, Row
@@ -103,7 +103,7 @@ def animate_shard(
     """Animate every planned pair of a shard: a lossless ``folder/<video_id>.mp4`` and an ANIMATED row each.
 
     Plan rows that are not ok are left out; the plan says why. Only the one frame wanted of a source is decoded. On a
-    GPU ``writers`` clips are encoded at once, a core each, while the next ones are read and rendered.
+    GPU ``writers`` clips are encoded at once, a process and a core each, while the next ones are read and rendered.
 
     Raises: ConfigError for unusable weights, TooManyFailures; nothing for a bad pair.
     """
@@ -154,7 +154,7 @@ def animate_shards(
     def write(row: Row, rendered: tuple[int, list[np.ndarray], str]) -> Row:
         start, frames, precision = rendered
         path = folder_of[row["video_id"]] / f"{row['video_id']}.mp4"
-        clip = write_working_clip(path, frames, fps)
+        clip = clips.write(path, frames, fps)
         return {
             "path": str(path),
             "frames": clip.frames,
@@ -172,11 +172,13 @@ def animate_shards(
         }
 
     depth = writers + _WAITING_ON_GPU if choose_device(device).type == "cuda" else 0
+    clips = WriterProcesses(writers if depth else 0)
     with ExitStack() as stack:
         ahead: RenderAhead[Row, tuple[Motion, np.ndarray], tuple[int, list[np.ndarray], str], Row]
 
         def begin(wanted: list[Row]) -> None:
             nonlocal ahead
+            stack.enter_context(clips)
             ahead = stack.enter_context(RenderAhead(wanted, load, render, write, depth=depth, writers=writers))
 
         return run_shard(
