@@ -29,6 +29,7 @@ wildcard_constraints:
     role="source|driver",
     kind="real|fake",
     shard=r"[A-Za-z0-9._#@-]+",
+    batch=r"batch-\d+(@\d+)?",
     round=r"\d+",
     provider="|".join(PROVIDERS),
     detector="[a-z0-9_]+",
@@ -47,6 +48,7 @@ else:
 
     include: "workflow/rules/sources.smk"
     include: "workflow/rules/rounds.smk"
+    include: "workflow/rules/batches.smk"
     include: "workflow/rules/animate.smk"
     include: "workflow/rules/judge.smk"
     include: "workflow/rules/liveness.smk"

@@ -6,7 +6,7 @@ import yaml
 
 from deepfakemnist.config import load_config
 from deepfakemnist.plan import Assignment
-from deepfakemnist.road import Road, cut, digest, round_of, source_shard
+from deepfakemnist.road import Road, batches, cut, digest, round_of, source_shard
 
 
 def names(count):
@@ -78,3 +78,34 @@ def test_more_rounds_and_another_way_to_end_draw_nothing_anew(road):
     before = digest(road(quota=4, max_rounds=3).pool())
     assert digest(road(quota=4, max_rounds=9, on_shortfall="fail", reals="of_fakes").pool()) == before
     assert digest(road(quota=5, max_rounds=3).pool()) != before
+
+
+def test_batches_are_about_as_large_as_wanted_and_a_power_of_two():
+    sizes = {f"shard-{number:04d}": 25 for number in range(400)}
+    jobs = batches(sizes, 800)
+    assert {job: len(shards) for job, shards in jobs.items()} == {f"batch-{n:04d}": 25 for n in range(16)}
+    assert sorted(shard for shards in jobs.values() for shard in shards) == sorted(sizes)
+    assert batches(dict.fromkeys(sizes, 27), 800) == jobs, "a few clips more leave every shard in its job"
+    assert list(batches({"a": 3, "b": 0}, 800)) == ["batch-0000"]
+    assert batches({}, 800) == {}
+
+
+def test_batches_of_single_videos_stay_together_when_one_is_added():
+    videos = {f"id1{number}#a#1": 10 for number in range(200)}
+    before, after = batches(videos, 800), batches({**videos, "new": 10}, 800)
+    assert len(before) == 2
+    assert {job: set(shards) - {"new"} for job, shards in after.items()} == {
+        job: set(shards) for job, shards in before.items()
+    }
+
+
+def test_batches_of_a_round_carry_its_number(road):
+    made = road(quota=4, max_rounds=3)
+    (job,) = made.fake_batches(800)
+    assert (job, round_of(job)) == ("batch-0000@1", 1)
+    assert made.fake_batches(800)[job] == made.fake_shards()
+    assert len(made.fake_batches(1)) > 1
+    drawn = [Assignment("p1#1", "p1", "yaw", "train", 9, 2)]
+    assert made.fake_batches(800, drawn) == {"batch-0000@2": made.fake_shards(drawn)}
+    assert made.fake_batches(800, []) == {}
+    assert sorted(made.driver_batches(800)) == ["batch-0000"]

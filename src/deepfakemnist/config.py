@@ -44,6 +44,13 @@ class Config(Settings):
     gpu_share: PositiveInt = Field(
         1, description="jobs that may use a GPU at the same time; each job of a machine takes a free one"
     )
+    clips_per_gpu_job: Literal["auto"] | PositiveInt | None = Field(
+        "auto",
+        description="clips that one job animates, or drivers whose keypoints it computes: on a GPU a start takes as "
+        "long as tens of clips. auto: about 800 where there is a GPU, else a job per shard; results go on as they were "
+        "begun. A number: about so many, within a factor of 1.5, also without a GPU. null: a job per shard. With "
+        "another value than results were made with, they are made again from here",
+    )
     ffmpeg: Path | None = Field(
         None, description="ffmpeg to use; null: $IMAGEIO_FFMPEG_EXE, then PATH, then the one in imageio-ffmpeg"
     )
@@ -129,7 +136,7 @@ def _hint(key: str) -> str:
 
 def _explain(problem: Any) -> str:
     # Tags of discriminated unions stand in the location, but not in the user's file.
-    loc = [part for part in problem["loc"] if part not in (*PROVIDER_NAMES, "constrained-int")]
+    loc = [part for part in problem["loc"] if part not in (*PROVIDER_NAMES, "constrained-int", "literal['auto']")]
     key = ".".join(str(part) for part in loc) or "config"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "missing":

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -106,6 +107,20 @@ class Road:
             return self._by_fake_shard(drawn).get(shard, [])
         return self._first_round.get(shard, [])
 
+    def driver_batches(self, clips: int) -> dict[str, list[str]]:
+        """Return the jobs, of about ``clips`` drivers each, that compute keypoints, and the shards of each."""
+        return batches({shard: len(rows) for shard, rows in self._shards["driver"].items()}, clips)
+
+    def fake_batches(self, clips: int, drawn: Sequence[Assignment] | None = None) -> dict[str, list[str]]:
+        """Return the jobs, of about ``clips`` fakes each, that animate a round, and the shards of each.
+
+        Args:
+            clips: wanted per job.
+            drawn: candidates of a later round; None: the first.
+        """
+        candidates = self._first_round if drawn is None else self._by_fake_shard(drawn)
+        return batches({shard: len(candidates.get(shard, [])) for shard in self.fake_shards(drawn)}, clips)
+
     def pool(self) -> object:
         """Return what later rounds depend on besides the rounds before them: people, actions, settings, seed."""
         sources, drivers, settings, seed = self._pool
@@ -201,6 +216,28 @@ def cut(rows: Sequence[Row], shard_size: int | str) -> dict[str, list[Row]]:
     for row in sorted(rows, key=lambda row: row["video_id"]):
         shards[f"shard-{seed_from('shard', row['video_id']) % count:04d}"].append(row)
     return dict(shards)
+
+
+def batches(sizes: Mapping[str, int], clips: int) -> dict[str, list[str]]:
+    """Put the shards of a stage, or of a round of it, together to jobs of about ``clips`` clips.
+
+    The number of jobs is a power of two and membership follows from a shard's name: a few clips more leave every shard
+    in its job, and 2, 4 or 8 GPUs have equally many jobs.
+
+    Args:
+        sizes: shard → clips.
+        clips: wanted per job.
+
+    Returns: name of a job → its shards in order. Names are batch-NNNN, with the round that the shards have.
+    """
+    count = 2 ** max(round(math.log2(max(sum(sizes.values()), 1) / clips)), 0)
+    jobs: dict[str, list[str]] = defaultdict(list)
+    for shard in sorted(sizes):
+        source = source_shard(shard)
+        numbered = re.fullmatch(r"shard-(\d+)", source)
+        number = int(numbered[1]) if numbered else seed_from("shard", source)
+        jobs[f"batch-{number % count:04d}{shard.removeprefix(source)}"].append(shard)
+    return dict(jobs)
 
 
 def source_shard(shard: str) -> str:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from deepfakemnist.config import load_config
 from deepfakemnist.errors import ConfigError, TooManyFailures
 from deepfakemnist.gpu_allocation import has_gpu, take_cards
 from deepfakemnist.road import Road
+
+#: A start costs 7 to 10 s (Python, torch, CUDA, weights, graphs), a clip 0.2 to 0.6 s on an H100: 2 to 6 %.
+_CLIPS_PER_GPU_JOB = 800
+#: How many GPUs a job asks for, as found where the run was started.
+_GPUS_VARIABLE = "DEEPFAKEMNIST_GPUS"
 
 
 @contextmanager
@@ -45,6 +51,35 @@ def stage_script(snakemake: Any) -> Iterator[None]:
     except Exception:
         logging.getLogger(snakemake.rule).exception("rule %s ended with an error", snakemake.rule)
         sys.exit(1)
+
+
+def gpus_of_run(device: str, starts_here: bool) -> int:
+    """Return gpus_wanted as the run's first process found it, and tell it to its jobs by DEEPFAKEMNIST_GPUS.
+
+    Jobs on other machines parse the workflow again, and must find the rules that the run was planned with.
+    """
+    if starts_here or _GPUS_VARIABLE not in os.environ:
+        os.environ[_GPUS_VARIABLE] = str(gpus_wanted(device))
+    return int(os.environ[_GPUS_VARIABLE])
+
+
+def clips_per_job(setting: Literal["auto"] | int | None, gpus: int, results: Path) -> int:
+    """Return about how many clips a job animates; 0 for a job per shard.
+
+    ``auto`` goes on as results were begun: from other inputs than they were made of, Snakemake would make them again on
+    the first machine with a GPU, or without.
+
+    Args:
+        setting: the config's ``clips_per_gpu_job``.
+        gpus: as of gpus_of_run.
+        results: folder of the results.
+    """
+    if setting != "auto":
+        return setting or 0
+    if (results / "gpu").exists():
+        return _CLIPS_PER_GPU_JOB
+    begun = any(any((results / stage).glob("*.parquet")) for stage in ("drive", "animate"))
+    return _CLIPS_PER_GPU_JOB if gpus and not begun else 0
 
 
 def gpus_wanted(device: str) -> int:
@@ -87,6 +122,21 @@ def input_path(snakemake: Any, name: str) -> Path | None:
 def max_failed_fraction(snakemake: Any) -> float:
     """Return the share of a stage's videos that may fail."""
     return load_config(snakemake.config).max_failed_fraction
+
+
+def job_arguments(snakemake: Any, tables: list[str]) -> dict[str, Any]:
+    """Return what a stage that works on one or several shards is told: their tables and folders, and the rest."""
+    table = Path(snakemake.output.table)
+    batch = snakemake.wildcards.get("batch")
+    # results/gpu/animate/batch-0000.parquet, or results/animate/SHARD.parquet: files lie in results/animate/SHARD.
+    stage = table.parents[2] / table.parent.name if batch else table.parent
+    return {
+        "folders": {Path(path): stage / Path(path).stem for path in tables},
+        "table": table,
+        "code": snakemake.params.code,
+        "max_failed_fraction": max_failed_fraction(snakemake),
+        "keep_journal": bool(batch),
+    }
 
 
 def shard_arguments(snakemake: Any) -> dict[str, Any]:

@@ -67,12 +67,13 @@ class Project:
         (folder / "sources.tsv").write_text("\n".join(sources) + "\n")
         (folder / "drivers.tsv").write_text("\n".join(drivers) + "\n")
 
-    def configure(self, name, **plan):
+    def configure(self, name, clips_per_gpu_job=None, **plan):
         upload = {"min_side": 32, "min_seconds": 0.2}
         vendor = {"provider": "tianyan", "base_url": self.address, "qps": 100, "upload": upload}
         config = {
             "pathvars": {"results": name},
             "shard_size": 100,
+            "clips_per_gpu_job": clips_per_gpu_job,
             "max_failed_fraction": 1.0,
             "sources": {"sheet": "sources.tsv", "cropped": True},
             "drivers": {"sheet": "drivers.tsv"},
@@ -176,6 +177,22 @@ def test_a_second_call_has_nothing_to_do(finished):
     told = project.run("first", "-n", "--", MANIFEST)
     assert "Nothing to be done" in told
     assert "is drawn when" not in told
+
+
+def test_rounds_with_several_shards_to_a_job_end_alike(finished):
+    project, *_ = finished
+    project.configure("batched", clips_per_gpu_job=1)
+    project.run("batched", "--", "batched/quota/quota.tsv")
+    assert project.account("batched") == project.account("first")
+    made = [
+        {row["video_id"]: row["pixels_sha256"] for row in project.rows(name, "animate")}
+        for name in ("first", "batched")
+    ]
+    assert made[0] == made[1]
+    rounds = {row["round"] for row in project.rows("first", "plan")}
+    folder = project.folder / "batched/gpu/animate"
+    assert {path.stem for path in folder.glob("*.parquet")} == {f"batch-0000@{number}" for number in rounds}
+    assert "Nothing to be done" in project.run("batched", "-n", "--", "batched/quota/quota.tsv")
 
 
 def test_the_report_shows_the_quota(finished):

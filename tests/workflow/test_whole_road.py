@@ -13,7 +13,7 @@ from tiny_project import BAD, GOOD, ODD, ROOT, Project
 
 from deepfakemnist.media.decode import read_clip
 from deepfakemnist.media.samples import samples_sha256
-from deepfakemnist.table_files import read_rows
+from deepfakemnist.table_files import read_rows, read_table
 
 pytestmark = pytest.mark.workflow
 
@@ -183,3 +183,90 @@ def test_kill_9_and_the_same_command_again_give_the_same_dataset(finished, proje
     assert hashes == pixels(finished)
     assert not list((project.folder / "again").rglob("*.journal"))
     assert not list((project.folder / "again").rglob("*.part*"))
+
+
+def made_by(project, results, stage):
+    """Return the rows of a stage by video, without what names the folder of the results."""
+    found = read_rows(sorted((project.folder / results / stage).glob("*.parquet")))
+    return {row["video_id"]: {name: value for name, value in row.items() if "path" not in name} for row in found}
+
+
+@pytest.fixture(scope="module")
+def batched(finished):
+    """The project up to select with several shards to a job, killed with all its processes in the middle of one."""
+    config = yaml.safe_load((finished.folder / "tiny.yaml").read_text())
+    # Sixteen lines of the sheet in four shards: two jobs.
+    config |= {"pathvars": {"results": "batched"}, "clips_per_gpu_job": 8}
+    (finished.folder / "batched.yaml").write_text(yaml.safe_dump(config))
+    made = Project(finished.folder, "batched.yaml")
+    tables = [f"batched/select/{path.name}" for path in (finished.folder / "results/select").glob("*.parquet")]
+    process = made.start(*tables)
+    deadline = time.monotonic() + 300
+    while not (journals := list((made.folder / "batched/gpu/animate").glob("*.journal"))):
+        assert process.poll() is None and time.monotonic() < deadline, process.stdout.read()
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not journals[0].with_suffix("").exists(), "the job was over before it was killed"
+    clips = {path: path.stat().st_mtime_ns for path in (made.folder / "batched/animate").rglob("*.mp4")}
+
+    subprocess.run(made.command("--unlock"), check=True, capture_output=True)
+    made.run(*tables)
+    log = made.folder / "batched/logs/animate" / f"{journals[0].name.split('.')[0]}.log"
+    assert int(re.search(r"\((\d+) videos taken from an earlier run\)", log.read_text())[1]) >= 1
+    # Those that were written, and not yet in a journal, when the processes were killed: one of each.
+    assert sum(path.stat().st_mtime_ns != written for path, written in clips.items()) <= 2
+    return made, tables
+
+
+def test_several_shards_to_a_job_make_what_a_job_per_shard_makes(finished, batched):
+    project, _ = batched
+    one, other = project.folder / "results", project.folder / "batched"
+    for stage in ("drive", "animate", "select"):
+        rows = made_by(project, "results", stage)
+        assert rows == made_by(project, "batched", stage)
+        assert all(row["status"] == "ok" for row in rows.values())
+        for table in (one / stage).glob("*.parquet"):
+            assert read_table(table).schema.names == read_table(other / stage / table.name).schema.names
+    for pattern in ("drive/*/*.npz", "animate/*/*.mp4"):
+        files = {path.relative_to(one) for path in one.glob(pattern)}
+        assert files and files == {path.relative_to(other) for path in other.glob(pattern)}
+
+
+def test_fewer_jobs_start_and_each_is_told_beforehand(batched):
+    project, tables = batched
+    planned = jobs(project.run("-n", "--forceall", *tables))
+    assert {rule: planned[rule] for rule in ("drive", "drive_shard", "animate", "animate_shard", "select")} == {
+        "drive": 1, "drive_shard": 1, "animate": 2, "animate_shard": 4, "select": 4,
+    }  # fmt: skip
+    assert "Nothing to be done" in project.run("-n", *tables)
+    graph = project.run("--rulegraph", "dot", *tables)
+    assert 'label = "animate_shard"' in graph and 'label = "animate"' in graph
+    planned = jobs(project.run("batched/animate/shard-0001.parquet", "-n", "--forceall"))
+    assert (planned["animate"], planned["animate_shard"], planned["drive"]) == (1, 1, 1)
+    assert "this run has no nobody" in project.run("batched/animate/nobody.parquet", "-n", expect=1)
+
+
+def test_in_a_job_of_several_shards_a_changed_source_renders_its_own_clip_only(batched, changed_source):
+    project, tables = batched
+    clips = {path: path.stat().st_mtime_ns for path in (project.folder / "batched/animate").rglob("*.mp4")}
+    planned = jobs(project.run("-n", *tables))
+    rules = ("ingest", "crop", "plan", "animate", "animate_shard", "liveness", "select")
+    assert planned == {**dict.fromkeys(rules, 1), "total": len(rules)}
+    project.run(*tables)
+    changed = [path.name for path, written in clips.items() if path.stat().st_mtime_ns != written]
+    assert [name.split("@")[0] for name in changed] == [GOOD[1]]
+
+
+def test_results_begun_without_a_gpu_go_on_so_on_a_machine_with_one(finished):
+    assert "Nothing to be done" in finished.run("-n", "--config", "device=cuda")
+
+
+def test_slurm_plans_jobs_of_several_shards_on_the_gpu_partition(project):
+    config = yaml.safe_load((project.folder / "tiny.yaml").read_text()) | {"pathvars": {"results": "elsewhere"}}
+    (project.folder / "elsewhere.yaml").write_text(yaml.safe_dump(config))
+    elsewhere = Project(project.folder, "elsewhere.yaml")
+    output = elsewhere.run("-n", "--workflow-profile", str(ROOT / "profiles/slurm"))
+    block = re.search(r"^rule animate:.*?resources: ([^\n]*)", output, flags=re.S | re.M)[1]
+    assert "slurm_partition=gpu" in block and "gpu=1" in block
+    assert (jobs(output)["animate"], jobs(output)["animate_shard"]) == (1, 4)

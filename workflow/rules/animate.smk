@@ -1,4 +1,4 @@
-"""Plan which source is moved by which driver, and animate it."""
+"""Plan which source is moved by which driver, and animate it: a shard to a job, or several, see batches.smk."""
 
 if CONFIG.animator.weights_url:
 
@@ -57,14 +57,14 @@ rule train_animator:
 rule drive:
     """Compute the keypoints of every driver once; thousands of sources use them."""
     input:
-        crops="<results>/crop/driver/{shard}.parquet",
+        crops=crops_to_drive,
         weights=animator_weights,
     output:
-        table="<results>/drive/{shard}.parquet",
+        table=f"<results>/{GPU_FOLDER}drive/{JOB}.parquet",
     log:
-        "<logs>/drive/{shard}.log",
+        f"<logs>/drive/{JOB}.log",
     benchmark:
-        "<benchmarks>/drive/{shard}.tsv"
+        f"<benchmarks>/drive/{JOB}.tsv"
     conda:
         "../../envs/torch.yaml"
     resources:
@@ -106,14 +106,14 @@ rule plan:
 rule animate:
     """Move the face of every candidate's source with the motion of its driver."""
     input:
-        plan="<results>/plan/{shard}.parquet",
+        plans=plans_to_animate,
         weights=animator_weights,
     output:
-        table="<results>/animate/{shard}.parquet",
+        table=f"<results>/{GPU_FOLDER}animate/{JOB}.parquet",
     log:
-        "<logs>/animate/{shard}.log",
+        f"<logs>/animate/{JOB}.log",
     benchmark:
-        "<benchmarks>/animate/{shard}.tsv"
+        f"<benchmarks>/animate/{JOB}.tsv"
     conda:
         "../../envs/torch.yaml"
     # A GPU renders faster than one core encodes; without one, jobs side by side keep the cores busy.
@@ -128,3 +128,60 @@ rule animate:
         code=animator_code(),
     script:
         "../scripts/animate.py"
+
+
+if CLIPS_PER_JOB:
+
+    # They take a second; a cluster takes longer to start one.
+    localrules:
+        drive_shard,
+        animate_shard,
+
+    rule drive_shard:
+        """Take the drivers of a shard out of the table of their job."""
+        input:
+            rows="<results>/crop/driver/{shard}.parquet",
+            weights=animator_weights,
+            # Ancient: where one shard of a job was made again, the others stay as they are.
+            job=ancient(driven),
+        output:
+            table="<results>/drive/{shard}.parquet",
+        log:
+            "<logs>/drive_shard/{shard}.log",
+        benchmark:
+            "<benchmarks>/drive_shard/{shard}.tsv"
+        conda:
+            "../../envs/media.yaml"
+        resources:
+            mem_mb=1000,
+            runtime=10,
+        params:
+            # What makes drive do its work again must make this one read it again.
+            settings=settings_of("animator"),
+            code=[animator_code(), code_digest("animate.batches")],
+        script:
+            "../scripts/rows_of_shard.py"
+
+    rule animate_shard:
+        """Take the fakes of a shard out of the table of their job."""
+        input:
+            rows="<results>/plan/{shard}.parquet",
+            weights=animator_weights,
+            job=ancient(animated),
+        output:
+            table="<results>/animate/{shard}.parquet",
+        log:
+            "<logs>/animate_shard/{shard}.log",
+        benchmark:
+            "<benchmarks>/animate_shard/{shard}.tsv"
+        conda:
+            "../../envs/media.yaml"
+        resources:
+            mem_mb=1000,
+            runtime=10,
+        params:
+            settings=settings_of("animator"),
+            fps=CONFIG.crop.fps,
+            code=[animator_code(), code_digest("animate.batches")],
+        script:
+            "../scripts/rows_of_shard.py"

@@ -13,7 +13,7 @@ from deepfakemnist.config import load_config
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.liveness.motions import read_motions
 from deepfakemnist.road import Road, digest, round_of, source_shard
-from deepfakemnist.workflow import gpus_wanted
+from deepfakemnist.workflow import clips_per_job, gpus_of_run
 
 try:
     CONFIG = load_config(config)
@@ -25,10 +25,12 @@ try:
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
-LOGS = f"{CONFIG.pathvars.get('results', 'results')}/logs"
+RESULTS = CONFIG.pathvars.get("results", "results")
+LOGS = f"{RESULTS}/logs"
 SHARDS = ROAD.shards("source")
 DRIVER_SHARDS = ROAD.shards("driver")
-GPUS = gpus_wanted(CONFIG.device)
+GPUS = gpus_of_run(CONFIG.device, starts_here=workflow.is_main_process)
+CLIPS_PER_JOB = clips_per_job(CONFIG.clips_per_gpu_job, GPUS, Path(RESULTS))
 PROVIDERS = {provider.provider: provider for provider in CONFIG.liveness.providers}
 
 
