@@ -17,7 +17,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from ai_edge_litert.interpreter import Interpreter
 
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.faces.detect import FaceDetector
@@ -138,6 +137,8 @@ class _Network:
     """A TFLite model with one input; call it with an array of the input's shape."""
 
     def __init__(self, model: bytes) -> None:
+        from ai_edge_litert.interpreter import Interpreter  # only here: most of animating and training does without it
+
         self._net = Interpreter(model_content=model, num_threads=1)
         self._net.allocate_tensors()
         self._input = self._net.get_input_details()[0]["index"]

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import ffmpeg as graphs
-import imageio_ffmpeg
 import numpy as np
 
 from deepfakemnist.errors import ConfigError, Failed
@@ -62,8 +61,10 @@ def find_ffmpeg(explicit: str | None = None) -> FFmpeg:
     found = named or shutil.which("ffmpeg")
     if not found:
         try:
+            import imageio_ffmpeg  # only here: clusters with an ffmpeg of their own can do without its 80 MB
+
             found = imageio_ffmpeg.get_ffmpeg_exe()
-        except RuntimeError as error:
+        except (ImportError, RuntimeError) as error:
             raise ConfigError("no ffmpeg found: install one, or name it by `ffmpeg` in the config") from error
     return _checked(found)
 
