@@ -227,12 +227,14 @@ class AnimatorSettings(Settings):
         description="convention of grid_sample; null: as the weights were trained, true for the official ones; "
         "false: as demo.py ran them on torch 1.3 and later",
     )
-    precision: Literal["exact", "fast"] = Field(
+    precision: Literal["exact", "tf32", "fast"] = Field(
         "exact",
         description="exact: float32; fast: the generator paints in bfloat16 (CPUs with AVX512-BF16 or AMX) or float16 "
         "(CUDA) where the processor computes that right, else in float32; motion in float32; each row says which",
     )
-    batch_size: PositiveInt = Field(8, description="frames rendered at once; halved where the GPU's memory is short")
+    batch_size: Literal["auto"] | PositiveInt = Field(
+        "auto", description="frames rendered at once; auto: 8 on a CPU, 64 on a GPU; halved where its memory is short"
+    )
     source_frame: int = Field(0, ge=0, description="frame of the source clip that is animated, from 0")
     train: TrainAnimatorSettings = Field(default_factory=TrainAnimatorSettings)
 

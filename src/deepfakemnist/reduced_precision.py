@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -34,9 +34,19 @@ def gains_by_reduced_precision(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-def fault(
-    reduced: Callable[[], Tensor], exact: Tensor, weight: Tensor, bias: Tensor | None, dtype: torch.dtype
-) -> str | None:
+def convolutions(*, tf32: bool) -> AbstractContextManager[None]:
+    """Hold cuDNN to deterministic algorithms, in full float32 or with products in TF32, 10 bits of mantissa."""
+    flags: AbstractContextManager[None] = torch.backends.cudnn.flags(
+        enabled=True,
+        benchmark=False,
+        deterministic=True,
+        allow_tf32=tf32,
+        fp32_precision="tf32" if tf32 else "ieee",
+    )
+    return flags
+
+
+def fault(reduced: Callable[[], Tensor], exact: Tensor, weight: Tensor, bias: Tensor | None, eps: float) -> str | None:
     """Say what is wrong with a layer's output in reduced precision, or None when it differs by rounding only.
 
     Args:
@@ -44,7 +54,7 @@ def fault(
         exact: the same in float32; (B, out, ...) of a convolution, (..., out) of a linear layer.
         weight: (out, ...) of the layer, float32.
         bias: (out,), float32.
-        dtype: the reduced precision.
+        eps: machine epsilon of the reduced precision, e.g. ``torch.finfo(torch.bfloat16).eps``.
 
     Raises: torch.OutOfMemoryError.
     """
@@ -57,7 +67,7 @@ def fault(
     # Expected and not measured: an output may be a single value, or nothing after ReLU.
     variance = weight.flatten(1).square().sum(1) + (0 if bias is None else bias.square())
     rms = variance.sqrt().view(-1, *[1] * (weight.ndim - 2))
-    if (difference <= _ROUNDING * torch.finfo(dtype).eps * rms).all():  # false for NaN
+    if (difference <= _ROUNDING * eps * rms).all():  # false for NaN
         return None
     return f"off by {(difference / rms).max():.2g} of its output's RMS"
 
@@ -122,7 +132,7 @@ def autocast_is_right(network: nn.Module, *inputs: object, device: torch.device)
         assert isinstance(layer, _LAYERS)
         with torch.autocast(device.type, enabled=False):
             exact = layer.forward(x)
-        return fault(lambda: layer.forward(x), exact, layer.weight, layer.bias, torch.bfloat16)
+        return fault(lambda: layer.forward(x), exact, layer.weight, layer.bias, torch.finfo(torch.bfloat16).eps)
 
     network.eval()
     with checked_layers(layers, check) as faults:

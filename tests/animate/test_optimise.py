@@ -12,6 +12,7 @@ from deepfakemnist.animate.network import EncodedSource, FirstOrderMotionModel, 
 from deepfakemnist.animate.optimise import (
     BlockedConv,
     PhasedUp,
+    TapwiseConv,
     arithmetic,
     optimised,
     painting_dtype,
@@ -152,8 +153,9 @@ def test_what_a_gpu_gets_computes_the_same(wide, pictures, painting, furthest):
     networks = rewritten(wide, painting, cpu=False)
     np.testing.assert_allclose(animation(networks, pictures), animation(wide, pictures), atol=furthest, rtol=0)
     kinds = {type(module) for module in networks.modules()}
-    assert not kinds & {WinogradResidual, PhasedUp, BlockedConv, nn.BatchNorm2d}
-    assert networks.generator.final.dtype == painting
+    assert kinds >= {TapwiseConv, BlockedConv, FoldedConv}
+    assert not kinds & {WinogradResidual, PhasedUp, nn.BatchNorm2d}
+    assert networks.generator.final.conv.dtype == painting
     assert painting_dtype("fast", torch.device("cuda")) == torch.float16
 
 

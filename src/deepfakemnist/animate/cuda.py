@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 import torch
 from torch import Tensor
@@ -73,10 +74,52 @@ class GraphedRender:
             for _ in range(_WARM_UP):
                 _render(self._generator, kept)
         torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
+        with captured_graph() as graph:
             out = _render(self._generator, kept)
         return graph, kept, out
+
+
+@contextmanager
+def captured_graph() -> Iterator[torch.cuda.CUDAGraph]:
+    """Capture what the body asks of the GPU; leave stream and memory as they were when that fails.
+
+    ``torch.cuda.graph`` of torch 2.11 does not: where ending the capture raises, the capture's stream stays the current
+    one, and the allocator goes on to believe that a capture is under way and never gives its memory back
+    (pytorch/pytorch#180395 and #190348, mended in later releases).
+
+    Numbers drawn at random on the card would fail from then on as well.
+
+    Raises: what the body or the end of the capture raises; of both, the body's.
+    """
+    torch.cuda.synchronize()
+    torch.cuda.empty_cache()  # the graph gets memory of its own
+    graph, pool = torch.cuda.CUDAGraph(), torch.cuda.graph_pool_handle()
+    random = torch.cuda.get_rng_state()
+    with torch.cuda.stream(torch.cuda.Stream()):
+        # Other threads of the job encode and read files; what they do is no part of the capture.
+        graph.capture_begin(pool=pool, capture_error_mode="thread_local")
+        try:
+            yield graph
+        except BaseException:
+            with suppress(RuntimeError):
+                _end(graph, pool, random)
+            raise
+        _end(graph, pool, random)
+
+
+def _end(graph: torch.cuda.CUDAGraph, pool: tuple[int, int], random: Tensor) -> None:
+    """End a capture. Raises: RuntimeError when it had become invalid; what it had taken is given back nevertheless."""
+    try:
+        graph.capture_end()
+    except RuntimeError:
+        device = torch.cuda.current_device()
+        for give_back in (torch._C._cuda_endAllocateToPool, torch._C._cuda_releasePool):
+            with suppress(RuntimeError):  # raised where capture_end did this
+                give_back(device, pool)
+        generator = torch.cuda.default_generators[device]
+        generator.graphsafe_set_state(torch.Generator(f"cuda:{device}").graphsafe_get_state())
+        generator.set_state(random)
+        raise
 
 
 def _shortage(error: BaseException | None) -> torch.OutOfMemoryError | None:
@@ -93,7 +136,7 @@ def to_host(batches: Iterator[tuple[Tensor, ...]]) -> Iterator[tuple[Tensor, ...
         copies = tuple(torch.empty(part.shape, dtype=part.dtype, pin_memory=True) for part in batch)
         for copy, part in zip(copies, batch, strict=True):
             copy.copy_(part, non_blocking=True)
-        event = torch.cuda.Event()
+        event = torch.cuda.Event(blocking=True)  # spinning would take a core from the writers
         event.record()
         waiting.append((event, copies))
         if len(waiting) > 1:

@@ -6,26 +6,32 @@ A layer keeps its float32 weights and goes back to them where the reduced precis
 from __future__ import annotations
 
 import logging
+from contextlib import nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepfakemnist.reduced_precision import checked_layers, described, fault
+from deepfakemnist.reduced_precision import checked_layers, convolutions, described, fault
 
 log = logging.getLogger(__name__)
+
+#: Machine epsilon of TF32, which has no type in torch: 10 bits of mantissa.
+_TF32_EPS = 2.0**-10
 
 
 class FoldedConv(nn.Module):
     """A convolution with its batch norm folded in, then ReLU or nothing; channels last.
 
     Args:
-        weight: (out, in, k, k), float32.
+        weight: (out, in, k, k), or (in, out, k, k) where ``transposed``; float32.
         bias: (out,), float32.
         padding: of height and width, both sides.
         stride: of height and width.
         relu: whether ReLU follows.
         dtype: of the arithmetic and of the result.
+        tf32: let CUDA shorten the factors of float32 products to TF32.
+        transposed: a transposed convolution.
         prepack: keep the weights in the order that oneDNN computes with. Else they are put in order at each call, which
             costs more than the products themselves where the picture is small and channels are many.
     """
@@ -45,6 +51,8 @@ class FoldedConv(nn.Module):
         relu: bool,
         dtype: torch.dtype,
         prepack: bool,
+        tf32: bool = False,
+        transposed: bool = False,
     ) -> None:
         super().__init__()
         weight = weight.contiguous(memory_format=torch.channels_last)
@@ -54,6 +62,7 @@ class FoldedConv(nn.Module):
         self.register_buffer("_reduced_weight", weight.to(dtype) if reduced else None)
         self.register_buffer("_reduced_bias", bias.to(dtype) if reduced else None)
         self.padding, self.stride, self.relu, self.dtype = padding, stride, relu, dtype
+        self.tf32, self.transposed = tf32, transposed
         self.fell_back = False
         self._prepack = prepack and torch.backends.mkldnn.is_available()
         self._packed: Tensor | None = None
@@ -64,7 +73,8 @@ class FoldedConv(nn.Module):
         weight = self.weight if self._reduced_weight is None else self._reduced_weight
         bias = self.bias if self._reduced_bias is None else self._reduced_bias
         if not self._prepack:
-            out = F.conv2d(x, weight, bias, self.stride, self.padding)
+            with convolutions(tf32=True) if self.tf32 else nullcontext():
+                out = self._convolved(x, weight, bias)
             return F.relu_(out) if self.relu else out
         # What torch.compile calls with frozen weights. It is no public interface; requirements.lock pins the torch.
         geometry = [self.padding] * 2, [self.stride] * 2, [1, 1], 1
@@ -74,6 +84,15 @@ class FoldedConv(nn.Module):
         packed: Tensor = torch.ops.mkldnn._convolution_pointwise(x, self._packed, bias, *geometry, after, [], "")
         return packed
 
+    def _convolved(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        convolve = F.conv_transpose2d if self.transposed else F.conv2d
+        return convolve(x, weight, bias, self.stride, self.padding)
+
+    @property
+    def arithmetic(self) -> str:
+        """What is computed with: a type of torch, e.g. ``float16``, or ``tf32``."""
+        return "tf32" if self.tf32 else str(self.dtype).removeprefix("torch.")
+
     def fault(self, x: Tensor) -> str | None:
         """Say what is wrong with the layer's reduced precision here, or None when it agrees with float32.
 
@@ -82,12 +101,15 @@ class FoldedConv(nn.Module):
 
         Raises: torch.OutOfMemoryError.
         """
-        exact = F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
-        return fault(lambda: self.forward(x), exact.relu() if self.relu else exact, self.weight, self.bias, self.dtype)
+        exact = self._convolved(x, self.weight, self.bias)
+        # A transposed convolution sums up 1/stride² of its taps at each place.
+        weight = self.weight.transpose(0, 1) / self.stride if self.transposed else self.weight
+        eps = _TF32_EPS if self.tf32 else torch.finfo(self.dtype).eps
+        return fault(lambda: self.forward(x), exact.relu() if self.relu else exact, weight, self.bias, eps)
 
     def fall_back(self) -> None:
         """Compute in float32 from now on."""
-        self.dtype, self.fell_back = torch.float32, True
+        self.dtype, self.tf32, self.fell_back = torch.float32, False, True
         self._reduced_weight = self._reduced_bias = self._packed = None
 
 
@@ -103,10 +125,10 @@ def check_reduced_layers(network: nn.Module, *inputs: object) -> list[str]:
     Returns: names of the layers that fell back in this call; one warning names them and says why.
     Raises: torch.OutOfMemoryError.
     """
-    reduced = {name: layer for name, layer in folded_layers(network).items() if layer.dtype != torch.float32}
+    reduced = {name: layer for name, layer in folded_layers(network).items() if layer.arithmetic != "float32"}
     if not reduced:
         return []
-    dtypes = "/".join(sorted({str(layer.dtype).removeprefix("torch.") for layer in reduced.values()}))
+    dtypes = "/".join(sorted({layer.arithmetic for layer in reduced.values()}))
 
     def check(layer: nn.Module, x: Tensor) -> str | None:
         assert isinstance(layer, FoldedConv)

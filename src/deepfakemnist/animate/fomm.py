@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -33,6 +34,7 @@ from deepfakemnist.animate.weight_files import checkpoint_sha256
 from deepfakemnist.animator_settings import AnimatorSettings, FommModel
 from deepfakemnist.errors import Failed
 from deepfakemnist.faces.landmarks import FaceLandmarker
+from deepfakemnist.reduced_precision import convolutions
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +43,9 @@ Pictures = NDArray[np.uint8] | NDArray[np.float32]
 Made = TypeVar("Made")
 
 _LICENCE = "MIT (code); the weights' own"
+#: Larger ones gain nothing on a CPU. On an H200 64 frames of vox-256 are a fifth faster than 16 (benchmarks/gpu.json).
+_CPU_BATCH, _CUDA_BATCH = 8, 64
+_SMALLEST_GRAPH = 8
 _VOX_SIZE = 256  # of the pictures that the official weights were trained on
 
 
@@ -66,8 +71,8 @@ class FommAnimator:
             the driver's moved since its start frame.
         adapt_scale: scale relative movement by the sizes of the two faces; None is yes with ``relative``.
         start_frame: ``first``, or ``best``: the frame whose pose is nearest the source's.
-        precision: ``exact`` or ``fast``, see ``optimised``.
-        batch_size: frames rendered at once; halved for good where memory runs out.
+        precision: ``exact``, ``tf32`` or ``fast``, see ``optimised``.
+        batch_size: frames rendered at once; None is 8 on the CPU and 64 on CUDA. Halved for good where memory runs out.
         device: ``auto`` takes CUDA where there is one.
         weights_sha256: of the file the weights came from, for ``info``.
     """
@@ -80,7 +85,7 @@ class FommAnimator:
         adapt_scale: bool | None = None,
         start_frame: Literal["first", "best"] = "first",
         precision: Precision = "exact",
-        batch_size: int = 8,
+        batch_size: int | None = None,
         device: str = "auto",
         weights_sha256: str | None = None,
     ) -> None:
@@ -89,9 +94,9 @@ class FommAnimator:
         self.relative = motion == "relative"
         self.adapt_scale = self.relative if adapt_scale is None else adapt_scale
         self.start_frame = start_frame
-        self.batch_size = batch_size
+        self.batch_size = batch_size or (_CUDA_BATCH if self.device.type == "cuda" else _CPU_BATCH)
         self._weights_sha256 = weights_sha256
-        self._checked_sizes: set[torch.Size] = set()
+        self._checked_sizes: set[tuple[int, ...]] = set()
         self._landmarker = FaceLandmarker() if self.relative and start_frame == "best" else None
         self._graphed = GraphedRender(self.networks.generator) if self.device.type == "cuda" else None
 
@@ -107,7 +112,7 @@ class FommAnimator:
             adapt_scale=settings.scales_motion,
             start_frame=settings.start_frame,
             precision=settings.precision,
-            batch_size=settings.batch_size,
+            batch_size=None if settings.batch_size == "auto" else settings.batch_size,
             device=device,
             weights_sha256=sha256 or checkpoint_sha256(checkpoint),
         )
@@ -138,6 +143,7 @@ class FommAnimator:
             found: Keypoints = self.networks.kp_detector(self._tensor(frames[start:stop]))
             return found
 
+        self._check_layers(frames[0])
         parts = list(self._by_batches(len(frames), detect))
         value = torch.cat([part.value for part in parts]).cpu().numpy()
         jacobian = torch.cat([part.jacobian for part in parts]).cpu().numpy()
@@ -147,14 +153,23 @@ class FommAnimator:
         """Encode the picture (H, W, 3), RGB. Raises: Failed("frame_size") for one the network cannot take."""
         self._check(frame, dimensions=3)
         poses = self._poses(frame[None])
+        self._check_layers(frame)
         with _inference(self.device):
             picture = self._tensor(frame[None])
             found = self.networks.kp_detector(picture)
-            if picture.shape not in self._checked_sizes:
-                check_reduced_layers(self.networks.generator, picture, found, found)
-                self._checked_sizes.add(picture.shape)
             encoded = self.networks.generator.encode(picture)
             return SourceState(encoded, found, None if poses is None else poses[0])
+
+    def _check_layers(self, frame: Pictures) -> None:
+        """At the first picture (H, W, 3) of a size: what computes with less than float32 must be right at that size."""
+        if frame.shape in self._checked_sizes:
+            return
+        with _inference(self.device):
+            picture = self._tensor(frame[None])
+            check_reduced_layers(self.networks.kp_detector, picture)
+            found = self.networks.kp_detector(picture)
+            check_reduced_layers(self.networks.generator, picture, found, found)
+        self._checked_sizes.add(frame.shape)
 
     def start_of(self, state: SourceState, motion: Motion) -> int:
         """Return the driver frame that relative movement starts from: 0 too where no faces can be compared.
@@ -177,7 +192,7 @@ class FommAnimator:
                     finite = torch.isfinite(pictures).all()
                 yield rounded, finite
 
-        batches = levels() if self._graphed is None else to_host(levels())
+        batches = to_host(levels()) if self.device.type == "cuda" else levels()
         done = 0
         for batch, finite in batches:
             _check_finite(bool(finite), done)
@@ -213,11 +228,18 @@ class FommAnimator:
         # Inference mode must not stay on while the caller has the batch, so it spans one batch and not the loop.
         while start < count:
             stop = min(start + self.batch_size, count)
+            made = None
             try:
                 with _inference(self.device):
                     made = work(start, stop)
             except torch.OutOfMemoryError as error:
-                self._halve_batch(error)
+                if self.batch_size == 1:
+                    raise MemoryError(
+                        f"not even one frame fits into the memory of {self.device}; use smaller pictures, a device "
+                        "with more memory or device: cpu, and see that no other process holds it"
+                    ) from error
+            if made is None:  # not in the handler: the error holds what was allocated
+                self._halve_batch()
                 continue
             start = stop
             yield made
@@ -262,7 +284,8 @@ class FommAnimator:
         count = len(driving.value)
         if self._graphed is not None:
             # Graphs have fixed shapes, so the last batch of a clip is filled up with copies of its last frame.
-            full = [torch.cat([part, part[-1:].repeat_interleave(self.batch_size - count, 0)]) for part in driving]
+            missing = filled_up(count, self.batch_size) - count
+            full = [torch.cat([part, part[-1:].repeat_interleave(missing, 0)]) for part in driving]
             return self._graphed(state.encoded, state.keypoints, Keypoints(*full))[:count]
         encoded = EncodedSource(*(part.expand(count, -1, -1, -1) for part in state.encoded))
         source = Keypoints(*(part.expand(count, *part.shape[1:]) for part in state.keypoints))
@@ -270,16 +293,13 @@ class FommAnimator:
         pictures: Tensor = generator.decode(encoded, generator.motion(encoded, source, driving))
         return pictures
 
-    def _halve_batch(self, error: torch.OutOfMemoryError) -> None:
-        if self.batch_size == 1:
-            raise MemoryError(
-                f"not even one frame fits into the memory of {self.device}; use smaller pictures, a device with more "
-                "memory or device: cpu, and see that no other process holds it"
-            ) from error
+    def _halve_batch(self) -> None:
         self.batch_size //= 2
         log.warning("out of memory on %s; going on with %d frames at once", self.device, self.batch_size)
         if self._graphed is not None:
             self._graphed.forget()
+        gc.collect()  # errors and the frames in their tracebacks hold each other
+        if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
     def _tensor(self, pictures: Pictures) -> Tensor:
@@ -302,6 +322,14 @@ class FommAnimator:
             )
 
 
+def filled_up(count: int, batch_size: int) -> int:
+    """Return how many frames to render for ``count``: a few sizes only, for each of which a graph is captured."""
+    size = min(_SMALLEST_GRAPH, batch_size)
+    while size < count:
+        size *= 2
+    return min(size, batch_size)
+
+
 def _check_finite(finite: bool, frame: int) -> None:
     if not finite:
         cause = "are the weights damaged? precision: exact can hold larger values than fast"
@@ -311,11 +339,5 @@ def _check_finite(finite: bool, frame: int) -> None:
 @contextmanager
 def _inference(device: torch.device) -> Iterator[None]:
     """No gradients; on CUDA only deterministic algorithms, in full float32 (TF32 keeps 10 bits of the mantissa)."""
-    with torch.inference_mode():
-        if device.type == "cuda":
-            with torch.backends.cudnn.flags(
-                enabled=True, benchmark=False, deterministic=True, allow_tf32=False, fp32_precision="ieee"
-            ):
-                yield
-        else:
-            yield
+    with torch.inference_mode(), convolutions(tf32=False) if device.type == "cuda" else nullcontext():
+        yield

@@ -131,7 +131,7 @@ class DenseMotionNetwork(nn.Module):
         heat = keypoint_gaussians(grid, driving.value) - keypoint_gaussians(grid, source.value)
         heat = F.pad(heat, (0, 0, 0, 0, 1, 0))  # the background has no keypoint
         evidence = torch.cat([heat[:, :, None], moved.transpose(1, 2)], dim=2)
-        features = self.hourglass(evidence.flatten(1, 2))
+        features = self.hourglass(evidence.flatten(1, 2).contiguous(memory_format=torch.channels_last))
         logits = self._enlarged(self.mask(features))
         if self.upsampling > 1:
             grid = coordinate_grid(self.upsampling * height, self.upsampling * width, small)
@@ -234,7 +234,12 @@ class Generator(nn.Module):
         # Upsampled deformations are corner-aligned; the original, where it resizes, is not.
         aligned = self.dense_motion_network.upsampling > 1
         flow = _resize(deformation.permute(0, 3, 1, 2), features.shape[-2:], aligned).permute(0, 2, 3, 1)
-        return F.grid_sample(features, flow, mode="bilinear", padding_mode="zeros", align_corners=self.align_corners)
+        warped = F.grid_sample(features, flow, mode="bilinear", padding_mode="zeros", align_corners=self.align_corners)
+        # Sampling on CUDA gives channels first, and every residual block would lay them out anew. One picture is asked,
+        # because a source expanded to a batch is contiguous in no way.
+        if features[:1].is_contiguous(memory_format=torch.channels_last):
+            warped = warped.contiguous(memory_format=torch.channels_last)
+        return warped
 
 
 class FirstOrderMotionModel(nn.Module):
@@ -299,7 +304,8 @@ def _mixed(grid: Tensor, mask: Tensor, source: Keypoints, driving: Keypoints) ->
     transform = source.jacobian @ invert_2x2(driving.jacobian)
     shift = source.value[..., None] - transform @ driving.value[..., None]
     local = torch.cat([transform, shift], dim=-1).flatten(2)
-    identity = local.new_tensor([1.0, 0, 0, 0, 1, 0]).expand(len(local), 1, 6)
+    # Made on the device: a CUDA graph can hold no copy from the host.
+    identity = torch.eye(2, 3, dtype=local.dtype, device=local.device).flatten().expand(len(local), 1, 6)
     a, b, c, d, e, f = torch.einsum("bkc,bkhw->bchw", torch.cat([identity, local], dim=1), mask).unbind(1)
     x, y = grid.unbind(-1)
     return torch.stack([a * x + b * y + c, d * x + e * y + f], dim=-1)

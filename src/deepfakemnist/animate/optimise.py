@@ -3,8 +3,8 @@
 Everything but ``fast`` is exact up to float32 rounding: batch norm folded into the convolution before it, a doubling
 and the 3×3 convolution after it as four 2×2 convolutions of the small picture, a convolution with few outputs computed
 a square of pixels at a time, residual blocks by Winograd, weights packed once. What is gained on one Zen 4 core stands
-in benchmarks/animate.json. On CUDA, where nothing has been measured, only batch norm is folded and memory is laid out
-channels last.
+in benchmarks/animate.json. On CUDA, measured in benchmarks/gpu.json: batch norm folded, a doubling and its convolution as
+one transposed convolution, the motion's heads as matrix products, memory laid out channels last.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ from deepfakemnist.animate.network import FirstOrderMotionModel, Generator
 from deepfakemnist.animate.winograd import WinogradResidual
 from deepfakemnist.reduced_precision import gains_by_reduced_precision
 
-Precision = Literal["exact", "fast"]
+Precision = Literal["exact", "tf32", "fast"]
 
 #: oneDNN computes output channels in groups of 16; fewer cost as much.
 _GROUP = 16
+#: cuDNN's kernels compute them by 32 and more: the last convolution of vox-256, 3 outputs, was a sixth of ``exact``.
+_CUDA_GROUP = 64
 
 
 def optimised(
@@ -36,7 +38,8 @@ def optimised(
 
     Args:
         networks: left as it is.
-        precision: ``exact`` is float32 throughout. ``fast`` computes some of what the generator paints in
+        precision: ``exact`` is float32 throughout. ``tf32`` shortens the factors of what the generator paints to TF32 on
+            CUDA; on the CPU it is ``exact``. ``fast`` computes some of what the generator paints in
             :func:`painting_dtype`: on the CPU the last doubling, the last convolution and such residual blocks as
             Winograd does not do as fast in float32; on CUDA all that follows the warp. Motion, the source's features,
             warps, the trunk of the residual blocks and the output's sigmoid stay in float32. Let
@@ -44,7 +47,12 @@ def optimised(
         device: where the copy will run; it decides which rewrites are made.
     """
     device = torch.device(device)
-    return rewritten(networks, painting_dtype(precision, device), cpu=device.type == "cpu").to(device)
+    made = rewritten(networks, painting_dtype(precision, device), cpu=device.type == "cpu").to(device)
+    if precision == "tf32" and device.type == "cuda":
+        for part in _painters(made.generator):
+            for layer in folded_layers(part).values():
+                layer.tf32 = True
+    return made
 
 
 def painting_dtype(precision: Precision, device: torch.device) -> torch.dtype:
@@ -54,7 +62,7 @@ def painting_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     painting in float16 was within 2 of 255 everywhere, in bfloat16 in 96 % of the values (measured on the CPU, which
     itself is slow in float16).
     """
-    if precision == "exact" or not gains_by_reduced_precision(device):
+    if precision != "fast" or not gains_by_reduced_precision(device):
         return torch.float32
     return torch.bfloat16 if device.type == "cpu" else torch.float16
 
@@ -65,8 +73,8 @@ def arithmetic(networks: FirstOrderMotionModel) -> str:
     For example ``float32``, ``float32+bfloat16``, or ``float32+bfloat16 (float32 in final.conv)``.
     """
     layers = folded_layers(networks.generator)
-    kinds = dict.fromkeys([torch.float32, *(layer.dtype for layer in layers.values())])
-    text = "+".join(str(kind).removeprefix("torch.") for kind in kinds)
+    kinds = dict.fromkeys(["float32", *(layer.arithmetic for layer in layers.values())])
+    text = "+".join(kinds)
     fell_back = [name for name, layer in layers.items() if layer.fell_back]
     return f"{text} (float32 in {', '.join(fell_back)})" if fell_back and len(kinds) > 1 else text
 
@@ -81,7 +89,12 @@ def rewritten(networks: FirstOrderMotionModel, painting: torch.dtype, *, cpu: bo
     """
     fast = copy.deepcopy(networks).eval().requires_grad_(False)
     _rewrite(fast.kp_detector, torch.float32, cpu)
-    _rewrite(fast.generator.dense_motion_network, torch.float32, cpu)
+    motion = fast.generator.dense_motion_network
+    for name in ("mask", "occlusion"):
+        head = getattr(motion, name)
+        if head is not None and not cpu:
+            setattr(motion, name, TapwiseConv(head))
+    _rewrite(motion, torch.float32, cpu)
     _rewrite_appearance(fast.generator, painting, cpu)
     return fast
 
@@ -113,6 +126,31 @@ class PhasedUp(nn.Module):
             out[:, :, i::2, j::2] = part[:, :, i : i + height, j : j + width]
         assert out is not None
         return out
+
+
+class TapwiseConv(nn.Module):
+    """A padded convolution with few outputs as one matrix product for all taps, whose maps are then shifted and summed.
+
+    For CUDA, float32: for the 11 and the 1 of vox-256 cuDNN goes through FFT, which took a quarter of the time of all
+    the rendering with ``fast`` (profiled on an H200).
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.kernel = conv.kernel_size[0]
+        # F.fold sends a tap's map the other way.
+        taps = conv.weight.flip(2, 3).permute(0, 2, 3, 1)
+        self.register_buffer("weight", taps.reshape(1, -1, conv.in_channels).contiguous())
+        self.register_buffer("bias", _bias(conv).view(1, -1, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, in, H, W) → (B, out, H, W)."""
+        size = x.shape[-2:]
+        maps = torch.bmm(self.weight.expand(len(x), -1, -1), x.float().flatten(2))
+        return F.fold(maps, size, self.kernel, padding=self.kernel // 2).add_(self.bias)
 
 
 class BlockedConv(nn.Module):
@@ -164,6 +202,11 @@ class FoldedResidual(nn.Module):
         return x + self.conv2(self.conv1(F.relu_(torch.addcmul(self.shift, x, self.scale))))
 
 
+def _painters(generator: Generator) -> tuple[nn.Module, nn.Module, nn.Module]:
+    """What follows the warp."""
+    return generator.bottleneck, generator.up_blocks, generator.final
+
+
 def _rewrite_appearance(generator: Generator, dtype: torch.dtype, cpu: bool) -> None:
     # The source is encoded once, so float32 costs nothing there; less would cost most of the precision.
     once = torch.float32
@@ -188,10 +231,10 @@ def _rewrite(module: nn.Module, dtype: torch.dtype, cpu: bool) -> None:
 def _rewritten(module: nn.Module, dtype: torch.dtype, cpu: bool) -> nn.Module:
     if isinstance(module, UpBlock) and cpu:
         return PhasedUp(*_fold(module.conv, module.norm), dtype=dtype, prepack=cpu)
+    if isinstance(module, UpBlock):
+        return _transposed(*_fold(module.conv, module.norm), dtype=dtype)
     if isinstance(module, SameBlock):
         conv = _folded(module.conv, module.norm, relu=True, dtype=dtype, prepack=cpu)
-        if isinstance(module, UpBlock):
-            return nn.Sequential(nn.UpsamplingNearest2d(scale_factor=2), conv)
         return nn.Sequential(conv, nn.AvgPool2d(2)) if isinstance(module, DownBlock) else conv
     if isinstance(module, nn.Conv2d):
         return _head(module, dtype, cpu)
@@ -202,15 +245,26 @@ def _rewritten(module: nn.Module, dtype: torch.dtype, cpu: bool) -> nn.Module:
 def _head(conv: nn.Conv2d, dtype: torch.dtype, cpu: bool) -> nn.Module:
     """A convolution at the end of a network, without norm or ReLU."""
     padded = conv.padding == (conv.kernel_size[0] // 2,) * 2
-    side = _best_side(conv.out_channels, conv.kernel_size[0]) if cpu and padded else 1
+    side = _best_side(conv.out_channels, conv.kernel_size[0], _GROUP if cpu else _CUDA_GROUP) if padded else 1
     if side == 1:
         return _folded(conv, None, relu=False, dtype=dtype, prepack=cpu)
     return BlockedConv(conv, side, dtype=dtype, prepack=cpu)
 
 
-def _best_side(outputs: int, kernel: int, sides: Sequence[int] = (1, 2, 4)) -> int:
+def _transposed(weight: Tensor, bias: Tensor, *, dtype: torch.dtype) -> FoldedConv:
+    """Nearest-neighbour doubling, 3×3 convolution and ReLU as one transposed 4×4 convolution: 4/9 of the products."""
+
+    def spread(taps: Tensor, dim: int) -> Tensor:
+        first, second, third = taps.unbind(dim)
+        return torch.stack([third, second + third, first + second, first], dim)
+
+    weight = spread(spread(weight, 2), 3).transpose(0, 1)
+    return FoldedConv(weight, bias, padding=1, stride=2, relu=True, dtype=dtype, prepack=False, transposed=True)
+
+
+def _best_side(outputs: int, kernel: int, group: int, sides: Sequence[int] = (1, 2, 4)) -> int:
     def cost(side: int) -> float:  # products per output pixel and input channel
-        return -(-outputs * side**2 // _GROUP) * _GROUP * (kernel + side - 1) ** 2 / side**2
+        return -(-outputs * side**2 // group) * group * (kernel + side - 1) ** 2 / side**2
 
     return min(sides, key=cost)
 

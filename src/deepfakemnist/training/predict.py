@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from deepfakemnist.detectors.base import Detector
 from deepfakemnist.errors import ConfigError
+from deepfakemnist.reduced_precision import convolutions
 from deepfakemnist.table_files import read_rows, write_table
 from deepfakemnist.tables import PREDICTIONS, Row
 from deepfakemnist.training.checkpoint import Checkpoint, load_checkpoint
@@ -140,7 +141,7 @@ def logits_of(
 
     ``change`` is done to every picture before, see FrameDataset.
 
-    In float32 on every device: bfloat16 has 8 bits of mantissa, which would tie scores that differ.
+    In float32 on every device, without TF32: bfloat16 has 8 bits of mantissa, which would tie scores that differ.
 
     Raises: ConfigError when a logit is no finite number.
     """
@@ -148,7 +149,7 @@ def logits_of(
     dataset = FrameDataset(frames, detector.image_size, detector.config.clip_frames, change=change)
     parts: list[NDArray[np.float32]] = []
     started = last_report = time.monotonic()
-    with torch.inference_mode():
+    with torch.inference_mode(), convolutions(tf32=False):
         for pixels, _ in load(dataset, _BATCH_SIZE, workers):
             parts.append(detector(pixels.to(device, non_blocking=True)).float().cpu().numpy())
             if time.monotonic() - last_report > _PROGRESS_EVERY_S:
