@@ -71,7 +71,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    animators = [FommAnimator(load_checkpoint(path), precision="fast") for path in arguments.weights]
+    animators = [FommAnimator(load_checkpoint(path)) for path in arguments.weights]
     landmarker, embedder = FaceLandmarker(), FaceEmbedder()
     takes = of_actors(arguments, embedder) if arguments.run is None else of_run(arguments, embedder)
     measured: list[list[dict[str, float | str]]] = [[] for _ in animators]

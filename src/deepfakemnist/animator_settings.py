@@ -229,8 +229,8 @@ class AnimatorSettings(Settings):
     )
     precision: Literal["exact", "tf32", "fast"] = Field(
         "exact",
-        description="exact: float32; fast: the generator paints in bfloat16 (CPUs with AVX512-BF16 or AMX) or float16 "
-        "(CUDA) where the processor computes that right, else in float32; motion in float32; each row says which",
+        description="exact: float32; on CUDA the generator paints in TF32 (tf32) or float16 (fast) where the GPU "
+        "computes that right, else in float32; motion in float32; on a CPU all three are exact; each row says which",
     )
     batch_size: Literal["auto"] | PositiveInt = Field(
         "auto", description="frames rendered at once; auto: 8 on a CPU, 64 on a GPU; halved where its memory is short"

@@ -50,7 +50,7 @@ def shares() -> dict[str, float]:
     what was commanded.
     """
     bank, landmarker = load_bank(), FaceLandmarker()
-    animator = FommAnimator(load_checkpoint(WEIGHTS), precision="fast", device="cpu")
+    animator = FommAnimator(load_checkpoint(WEIGHTS), device="cpu")
     found: dict[str, list[float]] = {name: [] for name in SHOWN if name != "rest"}
     for moved, mover in zip(MOVED, MOVERS, strict=True):
         truth, driving = (

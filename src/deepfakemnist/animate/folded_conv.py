@@ -32,8 +32,11 @@ class FoldedConv(nn.Module):
         dtype: of the arithmetic and of the result.
         tf32: let CUDA shorten the factors of float32 products to TF32.
         transposed: a transposed convolution.
-        prepack: keep the weights in the order that oneDNN computes with. Else they are put in order at each call, which
-            costs more than the products themselves where the picture is small and channels are many.
+        prepack: keep the weights in the order that oneDNN computes with; on the CPU, float32. Else they are put in
+            order at each call, which costs more than the products themselves where the picture is small and channels
+            are many.
+
+    Raises: ValueError for ``prepack`` in a reduced precision.
     """
 
     weight: Tensor
@@ -55,6 +58,8 @@ class FoldedConv(nn.Module):
         transposed: bool = False,
     ) -> None:
         super().__init__()
+        if prepack and dtype != torch.float32:
+            raise ValueError(f"weights are packed for the CPU, which computes in float32 and not in {dtype}")
         weight = weight.contiguous(memory_format=torch.channels_last)
         reduced = dtype != torch.float32
         self.register_buffer("weight", weight)
@@ -70,19 +75,22 @@ class FoldedConv(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, in, H, W) of any type → (B, out, H', W') of ``dtype``."""
         x = x.to(self.dtype, memory_format=torch.channels_last)
+        if self._prepack:
+            return self._convolved_packed(x)
         weight = self.weight if self._reduced_weight is None else self._reduced_weight
         bias = self.bias if self._reduced_bias is None else self._reduced_bias
-        if not self._prepack:
-            with convolutions(tf32=True) if self.tf32 else nullcontext():
-                out = self._convolved(x, weight, bias)
-            return F.relu_(out) if self.relu else out
+        with convolutions(tf32=True) if self.tf32 else nullcontext():
+            out = self._convolved(x, weight, bias)
+        return F.relu_(out) if self.relu else out
+
+    def _convolved_packed(self, x: Tensor) -> Tensor:
         # What torch.compile calls with frozen weights. It is no public interface; requirements.lock pins the torch.
         geometry = [self.padding] * 2, [self.stride] * 2, [1, 1], 1
         if self._packed is None:
-            self._packed = torch.ops.mkldnn._reorder_convolution_weight(weight, *geometry, list(x.shape))
+            self._packed = torch.ops.mkldnn._reorder_convolution_weight(self.weight, *geometry, list(x.shape))
         after = "relu" if self.relu else "none"
-        packed: Tensor = torch.ops.mkldnn._convolution_pointwise(x, self._packed, bias, *geometry, after, [], "")
-        return packed
+        out: Tensor = torch.ops.mkldnn._convolution_pointwise(x, self._packed, self.bias, *geometry, after, [], "")
+        return out
 
     def _convolved(self, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         convolve = F.conv_transpose2d if self.transposed else F.conv2d
@@ -110,7 +118,7 @@ class FoldedConv(nn.Module):
     def fall_back(self) -> None:
         """Compute in float32 from now on."""
         self.dtype, self.tf32, self.fell_back = torch.float32, False, True
-        self._reduced_weight = self._reduced_bias = self._packed = None
+        self._reduced_weight = self._reduced_bias = None
 
 
 def check_reduced_layers(network: nn.Module, *inputs: object) -> list[str]:

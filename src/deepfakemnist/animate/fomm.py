@@ -62,7 +62,7 @@ class SourceState:
 class FommAnimator:
     """Animates with FOMM weights; deterministic on one device and torch version.
 
-    What ``fast`` shortens is compared with float32 when the first source of a size comes, see
+    What ``tf32`` and ``fast`` shorten on CUDA is compared with float32 when the first source of a size comes, see
     ``check_reduced_layers``; ``info`` says what is computed with.
 
     Args:
@@ -332,7 +332,7 @@ def filled_up(count: int, batch_size: int) -> int:
 
 def _check_finite(finite: bool, frame: int) -> None:
     if not finite:
-        cause = "are the weights damaged? precision: exact can hold larger values than fast"
+        cause = "are the weights damaged? On a GPU precision: exact can hold larger values than fast"
         raise Failed("not_finite", f"frames from {frame} on hold NaN or infinity; {cause}")
 
 

@@ -1,10 +1,11 @@
 """Rewrites a First Order Motion Model for inference: the same arithmetic in fewer and cheaper operations.
 
-Everything but ``fast`` is exact up to float32 rounding: batch norm folded into the convolution before it, a doubling
-and the 3×3 convolution after it as four 2×2 convolutions of the small picture, a convolution with few outputs computed
-a square of pixels at a time, residual blocks by Winograd, weights packed once. What is gained on one Zen 4 core stands
-in benchmarks/animate.json. On CUDA, measured in benchmarks/gpu.json: batch norm folded, a doubling and its convolution as
-one transposed convolution, the motion's heads as matrix products, memory laid out channels last.
+All of it is exact up to float32 rounding: batch norm folded into the convolution before it, a doubling and the 3×3
+convolution after it as four 2×2 convolutions of the small picture, a convolution with few outputs computed a square of
+pixels at a time, residual blocks by Winograd, weights packed once. What is gained on one Zen 4 core stands in
+benchmarks/animate.json. On CUDA, measured in benchmarks/gpu.json: batch norm folded, a doubling and its convolution as
+one transposed convolution, the motion's heads as matrix products, memory laid out channels last; ``tf32`` and ``fast``
+shorten the arithmetic too.
 """
 
 from __future__ import annotations
@@ -21,7 +22,6 @@ from deepfakemnist.animate.blocks import DownBlock, ResidualBlock, SameBlock, Up
 from deepfakemnist.animate.folded_conv import FoldedConv, folded_layers
 from deepfakemnist.animate.network import FirstOrderMotionModel, Generator
 from deepfakemnist.animate.winograd import WinogradResidual
-from deepfakemnist.reduced_precision import gains_by_reduced_precision
 
 Precision = Literal["exact", "tf32", "fast"]
 
@@ -38,11 +38,9 @@ def optimised(
 
     Args:
         networks: left as it is.
-        precision: ``exact`` is float32 throughout. ``tf32`` shortens the factors of what the generator paints to TF32 on
-            CUDA; on the CPU it is ``exact``. ``fast`` computes some of what the generator paints in
-            :func:`painting_dtype`: on the CPU the last doubling, the last convolution and such residual blocks as
-            Winograd does not do as fast in float32; on CUDA all that follows the warp. Motion, the source's features,
-            warps, the trunk of the residual blocks and the output's sigmoid stay in float32. Let
+        precision: ``exact`` is float32 throughout; on the CPU so are the others. On CUDA they shorten what follows the
+            warp: ``tf32`` the factors of its products to TF32, ``fast`` all of it to float16. Motion, the source's
+            features, warps, the trunk of the residual blocks and the output's sigmoid stay in float32. Let
             ``check_reduced_layers`` see the generator before its pictures are used.
         device: where the copy will run; it decides which rewrites are made.
     """
@@ -56,21 +54,19 @@ def optimised(
 
 
 def painting_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """Return the type of the arithmetic that ``precision`` may shorten: float32 where the device gains by no other.
+    """Return the type that what follows the warp is computed in: float16 for ``fast`` on CUDA, else float32.
 
     GPUs are as quick in float16 as in bfloat16, and it is eight times as precise: on random vox-256 weights the whole
-    painting in float16 was within 2 of 255 everywhere, in bfloat16 in 96 % of the values (measured on the CPU, which
-    itself is slow in float16).
+    painting in float16 was within 2 of 255 everywhere, in bfloat16 in 96 % of the values (measured on the CPU). CPUs
+    are slow in float16, and bfloat16 with AVX512-BF16 gained about a tenth for errors of 4 of 255 and more.
     """
-    if precision != "fast" or not gains_by_reduced_precision(device):
-        return torch.float32
-    return torch.bfloat16 if device.type == "cpu" else torch.float16
+    return torch.float16 if precision == "fast" and device.type == "cuda" else torch.float32
 
 
 def arithmetic(networks: FirstOrderMotionModel) -> str:
     """Return the types that optimised networks compute with, and which layers fell back to float32.
 
-    For example ``float32``, ``float32+bfloat16``, or ``float32+bfloat16 (float32 in final.conv)``.
+    For example ``float32``, ``float32+float16``, or ``float32+float16 (float32 in final.conv)``.
     """
     layers = folded_layers(networks.generator)
     kinds = dict.fromkeys(["float32", *(layer.arithmetic for layer in layers.values())])
@@ -84,8 +80,8 @@ def rewritten(networks: FirstOrderMotionModel, painting: torch.dtype, *, cpu: bo
 
     Args:
         networks: left as it is.
-        painting: type of the arithmetic that ``fast`` may shorten.
-        cpu: whether the copy will run on the CPU.
+        painting: type that what follows the warp is computed in; float32 with ``cpu``.
+        cpu: whether to make the rewrites for the CPU. Those for a GPU compute the same on a CPU, but slower.
     """
     fast = copy.deepcopy(networks).eval().requires_grad_(False)
     _rewrite(fast.kp_detector, torch.float32, cpu)
@@ -210,12 +206,8 @@ def _painters(generator: Generator) -> tuple[nn.Module, nn.Module, nn.Module]:
 def _rewrite_appearance(generator: Generator, dtype: torch.dtype, cpu: bool) -> None:
     # The source is encoded once, so float32 costs nothing there; less would cost most of the precision.
     once = torch.float32
-    for name, part_dtype in {"first": once, "down_blocks": once, "final": dtype}.items():
+    for name, part_dtype in {"first": once, "down_blocks": once, "up_blocks": dtype, "final": dtype}.items():
         setattr(generator, name, _rewritten(getattr(generator, name), part_dtype, cpu))
-    last = len(generator.up_blocks) - 1
-    for index, up in enumerate(generator.up_blocks):
-        # On the CPU bfloat16 in the first of vox-256's two saves 7 % but takes more precision than all that follows it.
-        generator.up_blocks[index] = _rewritten(up, dtype if index == last or not cpu else torch.float32, cpu)
     for name, block in list(generator.bottleneck.named_children()):
         assert isinstance(block, ResidualBlock)
         winograd = cpu and WinogradResidual.takes(block.conv1.in_channels)

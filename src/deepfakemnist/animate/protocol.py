@@ -75,7 +75,7 @@ class AnimatorInfo:
     modes: tuple[str, ...]
     """Ways of transferring motion that it knows."""
     precision: str
-    """Arithmetic of the pixels, e.g. float32, float32+bfloat16 or float32+bfloat16 (float32 in final.conv)."""
+    """Arithmetic of the pixels, e.g. float32, float32+float16 or float32+float16 (float32 in final.conv)."""
     weights_sha256: str | None
     """None for an animator without weights."""
     align_corners: bool | None = None
