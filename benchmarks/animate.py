@@ -1,15 +1,14 @@
-"""How fast the animator is and how far from the original, measured in one process.
+"""How fast the animator is on the CPU and how far from the original, measured in one process and thread.
 
     python benchmarks/animate.py                          vox-256; prints the table, writes benchmarks/animate.json
     python benchmarks/animate.py --weights FILE           a checkpoint of another architecture, e.g. a compact one
 
 Reference: what the original demo does, on this project's plain network: frame by frame, the source encoded and the
 hulls of the keypoints computed anew for each, batch norms not folded. Measured: the animator as the workflow uses it,
-exact and fast, the source's encoding and the driver's keypoints included. The three are run in turns, so that a noisy
-moment hits all alike; ratios are taken turn by turn. Without ``--weights`` the weights of vox-256 are random, with
-batch norms settled on pictures and heads scaled to fill their ranges: speed is that of the official weights, errors are
-indicative. On the CPU everything is in one thread. On a GPU the share of time that it is busy over a shard of 50
-clips, encoding included, is measured too, with the eight cores that the rule ``animate`` asks for: six of them encode.
+the source's encoding and the driver's keypoints included. The two are run in turns, so that a noisy moment hits both
+alike; ratios are taken turn by turn. Without ``--weights`` the weights of vox-256 are random, with batch norms settled
+on pictures and heads scaled to fill their ranges: speed is that of the official weights, errors are indicative.
+GPUs, where precisions other than exact count, are measured by ``gpu.py``.
 """
 
 from __future__ import annotations
@@ -17,11 +16,8 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -36,15 +32,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from deepfakemnist.animate.checkpoint import load_checkpoint
 from deepfakemnist.animate.fomm import FommAnimator
 from deepfakemnist.animate.network import FirstOrderMotionModel, Keypoints
-from deepfakemnist.animate.optimise import Precision
-from deepfakemnist.animate.pipeline import RenderAhead
 from deepfakemnist.animate.transfer import relative_motion
 from deepfakemnist.animator_settings import FommModel
-from deepfakemnist.media.encode import write_working_clip
 
 FRAMES, REFERENCE_FRAMES, REPEATS, SIDE = 16, 2, 5, 256
-GPU_BATCH, SHARD_CLIPS, SHARD_FRAMES, FPS, WRITERS = 16, 50, 250, 25.0, 6
-PRECISIONS: tuple[Precision, ...] = ("exact", "fast")
 
 
 def main() -> None:
@@ -62,12 +53,8 @@ def main() -> None:
         "torch": torch.__version__,
         "cpu": cpu_name(),
         "gflop_per_frame_of_the_reference": gflop(networks, frames),
-        "cpu_1_thread": compare(networks, frames, "cpu", arguments.repeats),
+        "cpu_1_thread": compare(networks, frames, arguments.repeats),
     }
-    if torch.cuda.is_available():
-        result["gpu"] = torch.cuda.get_device_name()
-        result["cuda"] = compare(networks, frames, "cuda", arguments.repeats)
-        result["cuda_busy_share"] = {name: busy_share(networks, frames, name) for name in PRECISIONS}
     show(result)
     path = Path(__file__).with_suffix(".json")
     content = json.loads(path.read_text()) if path.exists() else {}
@@ -92,34 +79,29 @@ def reference_frames(networks: FirstOrderMotionModel, source: np.ndarray, drivin
             yield networks.generator(picture, of_source, relative_motion(of_source, found, first, scale))
 
 
-def compare(networks: FirstOrderMotionModel, frames: np.ndarray, device: str, repeats: int) -> dict[str, Any]:
-    """Time reference, exact and fast in turns; return speeds, ratios and errors of each."""
-    plain = networks.to(device)
+def compare(networks: FirstOrderMotionModel, frames: np.ndarray, repeats: int) -> dict[str, Any]:
+    """Time reference and exact in turns; return speeds and ratios of each, and the error of exact."""
     source, driving = frames[0], frames[1:]
-    batch = 8 if device == "cpu" else GPU_BATCH
-    animators = {name: FommAnimator(networks, precision=name, batch_size=batch, device=device) for name in PRECISIONS}
-    wanted = torch.cat(list(reference_frames(plain, source, driving))).permute(0, 2, 3, 1).cpu().numpy()
+    animator = FommAnimator(networks, precision="exact", device="cpu")
+    wanted = torch.cat(list(reference_frames(networks, source, driving))).permute(0, 2, 3, 1).numpy()
 
-    def predicted(name: Precision) -> np.ndarray:
-        animator = animators[name]
+    def predicted() -> np.ndarray:
         state, motion = animator.prepare_source(source), animator.prepare_driving(driving)
         return np.concatenate(list(animator.predict(state, motion)))
 
-    errors = {name: np.abs(predicted(name) - wanted) for name in PRECISIONS}  # and a run to warm up
+    error = np.abs(predicted() - wanted)  # and a run to warm up
     works: dict[str, tuple[Callable[[], object], int]] = {
-        "reference": (lambda: list(reference_frames(plain, source, driving[:REFERENCE_FRAMES])), REFERENCE_FRAMES),
-        "exact": (lambda: predicted("exact"), len(driving)),
-        "fast": (lambda: predicted("fast"), len(driving)),
+        "reference": (lambda: list(reference_frames(networks, source, driving[:REFERENCE_FRAMES])), REFERENCE_FRAMES),
+        "exact": (predicted, len(driving)),
     }
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
     for _ in range(repeats):
         for name, (work, count) in works.items():
             cpu, wall = timed(work)
             seconds[name].append((cpu / count, wall / count))
-    networks.to("cpu")
-    table: dict[str, Any] = {"frames": len(driving), "repeats": repeats, "batch_size": batch}
+    table: dict[str, Any] = {"frames": len(driving), "repeats": repeats, "batch_size": animator.batch_size}
     for name in works:
-        row: dict[str, Any] = {"precision": animators[name].info.precision if name in animators else "float32"}
+        row: dict[str, Any] = {}
         for index, clock in enumerate(("cpu_time", "wall_time")):
             own = [one[index] for one in seconds[name]]
             ratios = [ref[index] / one for ref, one in zip(seconds["reference"], own, strict=True)]
@@ -129,18 +111,15 @@ def compare(networks: FirstOrderMotionModel, frames: np.ndarray, device: str, re
                 "ratio_range": [round(min(ratios), 3), round(max(ratios), 3)],
             }
         table[name] = row
-    for name, error in errors.items():
-        table[name]["max_error_in_levels"] = round(float(error.max()) * 255, 4)
-        table[name]["share_within_2_levels"] = round(float(np.mean(error <= 2 / 255)), 6)
+    table["exact"]["max_error_in_levels"] = round(float(error.max()) * 255, 4)
+    table["exact"]["share_within_2_levels"] = round(float(np.mean(error <= 2 / 255)), 6)
     return table
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Return the process's CPU seconds and the wall's; what is asked of a GPU is waited for."""
+    """Return the process's CPU seconds and the wall's."""
     cpu, wall = time.process_time(), time.perf_counter()
     work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
     return time.process_time() - cpu, time.perf_counter() - wall
 
 
@@ -165,40 +144,6 @@ def gflop(networks: FirstOrderMotionModel, frames: np.ndarray) -> dict[str, floa
         count("whole decoder", lambda: generator.decode(encoded, motion))
     counts["painting"] = round(counts.pop("whole decoder") - counts["bottleneck"], 3)
     return {**counts, "total": round(sum(counts.values()), 3)}
-
-
-def busy_share(networks: FirstOrderMotionModel, frames: np.ndarray, precision: Precision) -> dict[str, float]:
-    """Render and encode a shard as the workflow does; return frames per second and nvidia-smi's mean utilisation."""
-    animator = FommAnimator(networks, precision=precision, batch_size=GPU_BATCH, device="cuda")
-    driving = np.tile(frames, (-(-SHARD_FRAMES // len(frames)), 1, 1, 1))[:SHARD_FRAMES]
-    motion = animator.prepare_driving(driving)
-    state = animator.prepare_source(frames[0])
-    list(animator.render(state, motion))  # captures the graph
-    command = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-lms", "200"]
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watch,
-        RenderAhead(
-            range(SHARD_CLIPS),
-            lambda clip: frames[clip % len(frames)],
-            lambda clip, picture: list(animator.render(animator.prepare_source(picture), motion)),
-            lambda clip, made: write_working_clip(Path(folder) / f"{clip}.mp4", made, FPS),
-            depth=WRITERS + 2,
-            writers=WRITERS,
-        ) as ahead,
-    ):
-        start = time.perf_counter()
-        for clip in range(SHARD_CLIPS):
-            ahead.take(clip)
-        seconds = time.perf_counter() - start
-        watch.terminate()
-        assert watch.stdout is not None
-        with closing(watch.stdout) as lines:
-            shares = [float(line) / 100 for line in lines if line.strip().isdigit()]
-    return {
-        "frames_per_s": round(SHARD_CLIPS * SHARD_FRAMES / seconds, 1),
-        "gpu_busy": round(statistics.mean(shares), 3) if shares else float("nan"),
-    }
 
 
 def portrait(count: int) -> np.ndarray:
@@ -257,24 +202,18 @@ def cpu_name() -> str:
 
 def show(result: dict[str, Any]) -> None:
     print(result["weights"], result["gflop_per_frame_of_the_reference"])
-    for place in ("cpu_1_thread", "cuda"):
-        for name in ("reference", "exact", "fast") if place in result else ():
-            row = result[place][name]
-            for clock in ("cpu_time", "wall_time"):
-                speed = row[clock]
-                low, high = speed["ratio_range"]
-                print(
-                    f"{place:13s} {name:10s} {clock:10s} {speed['frames_per_s']:8.2f} frames/s   "
-                    f"x{speed['ratio']:.2f} ({low:.2f}–{high:.2f})"
-                )
-            if "max_error_in_levels" in row:
-                share = 100 * row["share_within_2_levels"]
-                errors = f"error at most {row['max_error_in_levels']:.3f} of 255, {share:.3f} % within 2"
-                print(f"{'':13s} {errors}, in {row['precision']}")
-    for name, shard in result.get("cuda_busy_share", {}).items():
-        print(
-            f"shard of {SHARD_CLIPS} clips, {name}: {shard['frames_per_s']} frames/s, GPU busy {shard['gpu_busy']:.0%}"
-        )
+    for name in ("reference", "exact"):
+        row = result["cpu_1_thread"][name]
+        for clock in ("cpu_time", "wall_time"):
+            speed = row[clock]
+            low, high = speed["ratio_range"]
+            print(
+                f"{name:10s} {clock:10s} {speed['frames_per_s']:8.2f} frames/s   "
+                f"x{speed['ratio']:.2f} ({low:.2f}–{high:.2f})"
+            )
+    exact = result["cpu_1_thread"]["exact"]
+    share = 100 * exact["share_within_2_levels"]
+    print(f"{'':10s} error at most {exact['max_error_in_levels']:.3f} of 255, {share:.3f} % within 2")
 
 
 if __name__ == "__main__":
