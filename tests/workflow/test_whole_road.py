@@ -195,8 +195,10 @@ def made_by(project, results, stage):
 def batched(finished):
     """The project up to select with several shards to a job, killed with all its processes in the middle of one."""
     config = yaml.safe_load((finished.folder / "tiny.yaml").read_text())
-    # Sixteen lines of the sheet in four shards: two jobs.
+    # Sixteen lines of the sheet in four shards: two jobs. The animator is at hand: what follows the training of one lies
+    # behind crops that are ancient, where Snakemake overlooks changed settings.
     config |= {"pathvars": {"results": "batched"}, "clips_per_gpu_job": 8}
+    config["animator"]["weights"] = "results/animator/checkpoint.safetensors"
     (finished.folder / "batched.yaml").write_text(yaml.safe_dump(config))
     made = Project(finished.folder, "batched.yaml")
     tables = [f"batched/select/{path.name}" for path in (finished.folder / "results/select").glob("*.parquet")]
@@ -229,8 +231,12 @@ def test_several_shards_to_a_job_make_what_a_job_per_shard_makes(finished, batch
         for table in (one / stage).glob("*.parquet"):
             assert read_table(table).schema.names == read_table(other / stage / table.name).schema.names
     for pattern in ("drive/*/*.npz", "animate/*/*.mp4"):
-        files = {path.relative_to(one) for path in one.glob(pattern)}
-        assert files and files == {path.relative_to(other) for path in other.glob(pattern)}
+        # Not the part of a file that was being written when the job was killed.
+        files, others = (
+            {path.relative_to(folder) for path in folder.glob(pattern) if not path.name.startswith(".")}
+            for folder in (one, other)
+        )
+        assert files and files == others
 
 
 def test_fewer_jobs_start_and_each_is_told_beforehand(batched):
@@ -247,12 +253,23 @@ def test_fewer_jobs_start_and_each_is_told_beforehand(batched):
     assert "this run has no nobody" in project.run("batched/animate/nobody.parquet", "-n", expect=1)
 
 
+def test_a_setting_changed_together_with_a_source_reaches_every_shard(batched, changed_source):
+    """Behind an ancient input Snakemake would see the source only, and leave verdicts of two thresholds."""
+    project, tables = batched
+    config = yaml.safe_load((project.folder / "batched.yaml").read_text())
+    config["liveness"]["providers"][0]["threshold"] = 0.1
+    (project.folder / "stricter.yaml").write_text(yaml.safe_dump(config))
+    planned = jobs(Project(project.folder, "stricter.yaml").run("-n", *tables))
+    assert (planned["animate"], planned["liveness"], planned["select"]) == (1, 4, 4)
+
+
 def test_in_a_job_of_several_shards_a_changed_source_renders_its_own_clip_only(batched, changed_source):
     project, tables = batched
     clips = {path: path.stat().st_mtime_ns for path in (project.folder / "batched/animate").rglob("*.mp4")}
     planned = jobs(project.run("-n", *tables))
-    rules = ("ingest", "crop", "plan", "animate", "animate_shard", "liveness", "select")
-    assert planned == {**dict.fromkeys(rules, 1), "total": len(rules)}
+    # Two shards are in its job.
+    once, twice = ("ingest", "crop", "plan", "animate"), ("animate_shard", "liveness", "select")
+    assert planned == {**dict.fromkeys(once, 1), **dict.fromkeys(twice, 2), "total": 10}
     project.run(*tables)
     changed = [path.name for path, written in clips.items() if path.stat().st_mtime_ns != written]
     assert [name.split("@")[0] for name in changed] == [GOOD[1]]

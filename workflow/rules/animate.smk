@@ -141,9 +141,9 @@ if CLIPS_PER_JOB:
         """Take the drivers of a shard out of the table of their job."""
         input:
             rows="<results>/crop/driver/{shard}.parquet",
-            weights=animator_weights,
-            # Ancient: where one shard of a job was made again, the others stay as they are.
-            job=ancient(driven),
+            # Not ancient, though one shard made anew then takes those of its job along: Snakemake looks at no setting of
+            # what lies behind an ancient input of a job that runs, and results of two settings would stand side by side.
+            job=driven,
         output:
             table="<results>/drive/{shard}.parquet",
         log:
@@ -156,9 +156,7 @@ if CLIPS_PER_JOB:
             mem_mb=1000,
             runtime=10,
         params:
-            # What makes drive do its work again must make this one read it again.
-            settings=settings_of("animator"),
-            code=[animator_code(), code_digest("animate.batches")],
+            code=code_digest("animate.batches"),
         script:
             "../scripts/rows_of_shard.py"
 
@@ -166,8 +164,7 @@ if CLIPS_PER_JOB:
         """Take the fakes of a shard out of the table of their job."""
         input:
             rows="<results>/plan/{shard}.parquet",
-            weights=animator_weights,
-            job=ancient(animated),
+            job=animated,
         output:
             table="<results>/animate/{shard}.parquet",
         log:
@@ -180,8 +177,6 @@ if CLIPS_PER_JOB:
             mem_mb=1000,
             runtime=10,
         params:
-            settings=settings_of("animator"),
-            fps=CONFIG.crop.fps,
-            code=[animator_code(), code_digest("animate.batches")],
+            code=code_digest("animate.batches"),
         script:
             "../scripts/rows_of_shard.py"
