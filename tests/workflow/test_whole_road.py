@@ -195,8 +195,8 @@ def made_by(project, results, stage):
 def batched(finished):
     """The project up to select with several shards to a job, killed with all its processes in the middle of one."""
     config = yaml.safe_load((finished.folder / "tiny.yaml").read_text())
-    # Sixteen lines of the sheet in four shards: two jobs. The animator is at hand: what follows the training of one lies
-    # behind crops that are ancient, where Snakemake overlooks changed settings.
+    # Sixteen lines of the sheet in four shards: two jobs. The animator is at hand, because what follows the training of
+    # one lies behind crops that are ancient, where Snakemake overlooks changed settings.
     config |= {"pathvars": {"results": "batched"}, "clips_per_gpu_job": 8}
     config["animator"]["weights"] = "results/animator/checkpoint.safetensors"
     (finished.folder / "batched.yaml").write_text(yaml.safe_dump(config))
