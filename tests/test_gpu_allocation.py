@@ -242,7 +242,8 @@ import os, sys, time
 from deepfakemnist.training.launch import in_team
 
 def work(device):
-    print(os.getpid(), os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
+    # In one piece: members share the pipe, and print may write word by word.
+    os.write(1, f"{os.getpid()} {os.environ['CUDA_VISIBLE_DEVICES']}\\n".encode())
     # As a process that is inside a CUDA call, it does not notice that its parent has gone.
     import signal
     signal.signal(signal.SIGINT, signal.SIG_IGN)
