@@ -128,3 +128,55 @@ rule animate:
         code=animator_code(),
     script:
         "../scripts/animate.py"
+
+
+if CLIPS_PER_JOB:
+
+    # They take a second; a cluster takes longer to start one.
+    localrules:
+        drive_shard,
+        animate_shard,
+
+    rule drive_shard:
+        """Take the drivers of a shard out of the table of their job."""
+        input:
+            rows="<results>/crop/driver/{shard}.parquet",
+            # Not ancient, though one shard made anew then takes those of its job along: Snakemake looks at no setting of
+            # what lies behind an ancient input of a job that runs, and results of two settings would stand side by side.
+            job=driven,
+        output:
+            table="<results>/drive/{shard}.parquet",
+        log:
+            "<logs>/drive_shard/{shard}.log",
+        benchmark:
+            "<benchmarks>/drive_shard/{shard}.tsv"
+        conda:
+            "../../envs/media.yaml"
+        resources:
+            mem_mb=1000,
+            runtime=10,
+        params:
+            code=code_digest("animate.batches"),
+        script:
+            "../scripts/rows_of_shard.py"
+
+    rule animate_shard:
+        """Take the fakes of a shard out of the table of their job."""
+        input:
+            rows="<results>/plan/{shard}.parquet",
+            job=animated,
+        output:
+            table="<results>/animate/{shard}.parquet",
+        log:
+            "<logs>/animate_shard/{shard}.log",
+        benchmark:
+            "<benchmarks>/animate_shard/{shard}.tsv"
+        conda:
+            "../../envs/media.yaml"
+        resources:
+            mem_mb=1000,
+            runtime=10,
+        params:
+            code=code_digest("animate.batches"),
+        script:
+            "../scripts/rows_of_shard.py"
