@@ -53,7 +53,7 @@ def sampling_without_a_card(monkeypatch):
     monkeypatch.setattr(F, "grid_sample", traceable)
 
 
-def trace(model: FommModel, painting: torch.dtype, generator_of=lambda generator: generator):
+def trace(model: FommModel, painting: torch.dtype) -> tuple[Trace, dict[str, bool]]:
     """Trace the rendering of a batch; return the trace, and for each layer whether it got its input channels last."""
     networks = rewritten(FirstOrderMotionModel(model), painting, cpu=False)
     channels_last: dict[str, bool] = {}
@@ -64,7 +64,7 @@ def trace(model: FommModel, painting: torch.dtype, generator_of=lambda generator
                     if value is not None:
                         values[name] = mode.from_tensor(value).to("cuda")  # type: ignore[assignment]
         picture = torch.empty(1, 3, 256, 256, device="cuda").contiguous(memory_format=torch.channels_last)
-        generator = generator_of(networks.generator)
+        generator = networks.generator
         with torch.inference_mode():
             found = networks.kp_detector(picture)
             encoded = generator.encode(picture)
