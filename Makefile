@@ -49,9 +49,9 @@ test: setup
 
 # What computes in floating point, as on each older processor that this machine can simulate: none but on x86-64.
 test-processors: setup
-	@for processor in $$($(BIN)/python tests/processors.py --older); do \
+	@for processor in $$($(BIN)/python tests/helpers/processors.py --older); do \
 		echo "Tests marked numeric on the simulated processor $$processor:"; \
-		$(BIN)/python tests/processors.py $$processor $(BIN)/python -m pytest -q -m "numeric and not real" \
+		$(BIN)/python tests/helpers/processors.py $$processor $(BIN)/python -m pytest -q -m "numeric and not real" \
 			-n $(CORES) --dist loadfile --max-worker-restart 0 $(TESTS) || exit 1; \
 	done
 
@@ -72,7 +72,7 @@ format: setup
 	$(BIN)/snakefmt Snakefile workflow/rules workflow/actors.smk
 
 schemas: setup
-	$(BIN)/python -m deepfakemnist.schemas workflow/schemas
+	$(BIN)/python -m deepfakemnist.config.schemas workflow/schemas
 
 # One lock for every platform: a package that some lack stands behind a marker. Versions already in it are kept.
 lock: setup

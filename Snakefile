@@ -40,7 +40,7 @@ wildcard_constraints:
 include: "workflow/rules/fakes.smk"
 
 
-if ROAD.released:
+if RUN_PLAN.released:
 
     include: "workflow/rules/released.smk"
 

@@ -29,11 +29,11 @@ from skimage import data
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from deepfakemnist.animate.checkpoint import load_checkpoint
-from deepfakemnist.animate.fomm import FommAnimator
-from deepfakemnist.animate.network import FirstOrderMotionModel, Keypoints
-from deepfakemnist.animate.transfer import relative_motion
-from deepfakemnist.animator_settings import FommModel
+from deepfakemnist.animate.fomm.animator import FommAnimator
+from deepfakemnist.animate.fomm.checkpoint import load_checkpoint
+from deepfakemnist.animate.fomm.network import FirstOrderMotionModel, Keypoints
+from deepfakemnist.animate.fomm.transfer import relative_motion
+from deepfakemnist.config.animator import FommModel
 
 FRAMES, REFERENCE_FRAMES, REPEATS, SIDE = 16, 2, 5, 256
 

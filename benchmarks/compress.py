@@ -25,13 +25,13 @@ from cpu_time import cpu_seconds
 
 from deepfakemnist.actors.bank import load_bank
 from deepfakemnist.actors.cast import CastSettings, film, sources
-from deepfakemnist.dataset_settings import CompressSettings
+from deepfakemnist.config.dataset import CompressSettings
 from deepfakemnist.media.colour import to_samples
 from deepfakemnist.media.compress import compress_clip, encode_graph
 from deepfakemnist.media.container import every_frame, open_video
 from deepfakemnist.media.encode import SAME_EVERYWHERE, write_working_clip
 from deepfakemnist.media.ffmpeg import find_ffmpeg, run_graph
-from deepfakemnist.tables import Row
+from deepfakemnist.tables.schemas import Row
 
 CLIPS, REPEATS, SIDE, FPS = 2, 5, 256, 25.0
 CAST = CastSettings(

@@ -29,6 +29,7 @@ import numpy as np
 from cpu_time import cpu_seconds
 from skimage.data import astronaut
 
+from deepfakemnist.config.stages import CropSettings
 from deepfakemnist.faces.crop import choose_part, crop_video, cut_out
 from deepfakemnist.faces.detect import FaceDetector
 from deepfakemnist.faces.footage import read_footage
@@ -38,8 +39,7 @@ from deepfakemnist.media.decode import read_clip, read_pictures
 from deepfakemnist.media.encode import COMMON_OUTPUT, write_working_clip
 from deepfakemnist.media.ffmpeg import absolute, find_ffmpeg, frames_input, run_graph
 from deepfakemnist.media.probe import probe
-from deepfakemnist.settings import CropSettings
-from deepfakemnist.tables import Row
+from deepfakemnist.tables.schemas import Row
 
 WIDTH, HEIGHT, FRAMES, FPS, REPEATS = 1280, 720, 250, 25.0, 9
 HOG_FRAMES = 50  # a fifth of a second each

@@ -26,14 +26,14 @@ from PIL import Image
 
 from deepfakemnist.actors.bank import load_bank
 from deepfakemnist.actors.cast import CastSettings, film, sources
-from deepfakemnist.dataset_settings import CompressSettings, FrameSettings, Quality
+from deepfakemnist.config.dataset import CompressSettings, FrameSettings, Quality
 from deepfakemnist.media.compress import compress_clip
 from deepfakemnist.media.decode import read_frames
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.media.ffmpeg import find_ffmpeg
 from deepfakemnist.media.frames import decode_image, encode_image, frames_shard
-from deepfakemnist.table_files import write_table
-from deepfakemnist.tables import COMPRESSED
+from deepfakemnist.tables.files import write_table
+from deepfakemnist.tables.schemas import COMPRESSED
 
 CLIPS, REPEATS, SIDE, FPS = 2, 5, 256, 25.0
 CAST = CastSettings(

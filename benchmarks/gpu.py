@@ -52,19 +52,19 @@ import torch.nn.functional as F
 
 from deepfakemnist.actors import Actor, load_bank, perform
 from deepfakemnist.animate import folded_conv, fomm, optimise, stages, training
-from deepfakemnist.animate.checkpoint import load_checkpoint, save_checkpoint
-from deepfakemnist.animate.folded_conv import folded_layers
-from deepfakemnist.animate.fomm import FommAnimator
-from deepfakemnist.animate.network import FirstOrderMotionModel
-from deepfakemnist.animate.optimise import Precision
-from deepfakemnist.animate.pairs import TrainingClip
-from deepfakemnist.animator_settings import AnimatorSettings, FommModel, TrainAnimatorSettings
+from deepfakemnist.animate.fomm.animator import FommAnimator
+from deepfakemnist.animate.fomm.checkpoint import load_checkpoint, save_checkpoint
+from deepfakemnist.animate.fomm.folded_conv import folded_layers
+from deepfakemnist.animate.fomm.inference import Precision
+from deepfakemnist.animate.fomm.network import FirstOrderMotionModel
+from deepfakemnist.animate.training.pairs import TrainingClip
+from deepfakemnist.config.animator import AnimatorSettings, FommModel, TrainAnimatorSettings
 from deepfakemnist.detectors.registry import build
+from deepfakemnist.devices.reduced_precision import convolutions
 from deepfakemnist.media.encode import WorkingClip, write_working_clip
 from deepfakemnist.media.writer_processes import WriterProcesses
-from deepfakemnist.reduced_precision import convolutions
-from deepfakemnist.table_files import write_table
-from deepfakemnist.tables import PLANNED
+from deepfakemnist.tables.files import write_table
+from deepfakemnist.tables.schemas import PLANNED
 from deepfakemnist.training.predict import logits_of
 
 log = logging.getLogger("gpu")
@@ -194,7 +194,7 @@ def tests() -> Result:
     """Run the tests that need a GPU; every one must pass."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rA", "--durations=0"]
     done = subprocess.run(
-        [*command, str(ROOT / "tests/animate/test_cuda.py"), str(ROOT / "tests/training/test_cuda_step.py")],
+        [*command, str(ROOT / "tests/animate/fomm/test_cuda.py"), str(ROOT / "tests/training/test_cuda_step.py")],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import numpy as np
 
-from deepfakemnist.ingest import ingest_shard
 from deepfakemnist.media.ffmpeg import find_ffmpeg
-from deepfakemnist.table_files import read_rows
-from deepfakemnist.tables import Row
+from deepfakemnist.media.ingest import ingest_shard
+from deepfakemnist.tables.files import read_rows
+from deepfakemnist.tables.schemas import Row
 
 SOURCE = "-f lavfi -i testsrc2=s=128x96:r=25:d=2,noise=alls=20"
 SOUND = "-f lavfi -i sine=d=2"

@@ -26,6 +26,13 @@ from pathlib import Path
 
 import numpy as np
 
+from deepfakemnist.config.liveness import (
+    BaiduSettings,
+    LivenessSettings,
+    TianyanSettings,
+    UploadSettings,
+    VendorSettings,
+)
 from deepfakemnist.liveness import client
 from deepfakemnist.liveness.costs import describe, estimate, metered
 from deepfakemnist.liveness.keys import SECRETS
@@ -38,7 +45,6 @@ from deepfakemnist.liveness.simulator.server import Simulator, running
 from deepfakemnist.liveness.simulator.witness import HashWitness, Seen
 from deepfakemnist.liveness.upload import encode_clip
 from deepfakemnist.media.pixels import pixels_sha256
-from deepfakemnist.settings import BaiduSettings, LivenessSettings, TianyanSettings, UploadSettings, VendorSettings
 
 CLIPS, QPS, FAULTS, KILLS = 1000, 20.0, 0.1, 3
 JOBS = (("baidu", 0.0), ("baidu", 0.5), ("tianyan", 0.0), ("tianyan", 0.5))

@@ -30,15 +30,15 @@ from torch import Tensor, nn
 
 from deepfakemnist.actors.bank import load_bank
 from deepfakemnist.actors.cast import CastSettings, film, sources
-from deepfakemnist.detector_settings import DetectorTraining
+from deepfakemnist.config.detectors import DetectorTraining
 from deepfakemnist.detectors.base import Detector
 from deepfakemnist.detectors.registry import build
+from deepfakemnist.devices.torch_device import choose_device
 from deepfakemnist.media.frames import ROW_GROUP, encode_image
-from deepfakemnist.tables import FRAME_INDEX, FRAMES
+from deepfakemnist.tables.schemas import FRAME_INDEX, FRAMES
 from deepfakemnist.training.data import FrameDataset, FrameSampler, load
 from deepfakemnist.training.optimise import make_optimizer
-from deepfakemnist.training.predict import choose_device
-from deepfakemnist.training.robustness import disturb
+from deepfakemnist.training.robustness import perturb
 
 #: The five networks of the paper, and batches that a GPU is busy with; on a CPU the smaller numbers.
 DETECTORS_GPU = ("resnet50", "resnet101", "resnet152", "xception", "meso4")
@@ -170,7 +170,7 @@ def make_frames(folder: Path) -> pa.Table:
     bank, index = load_bank(), []
     for shard, shot in enumerate(sources(CAST)):
         filmed = list(film(shot, CAST, bank))
-        cells = [encode_image(picture) for one in filmed for picture in (one, disturb(one, "h264", 23, 0))]
+        cells = [encode_image(picture) for one in filmed for picture in (one, perturb(one, "h264", 23, 0))]
         rows = []
         for number in range(SHARD_FRAMES):
             row = {"video_id": shot.name, "label": number % 2, "quality": "c23", "frame_index": number, "time_s": 0.0}

@@ -36,19 +36,19 @@ from torch import Tensor, nn
 
 from deepfakemnist.actors.bank import load_bank
 from deepfakemnist.actors.cast import CastSettings, film, sources
-from deepfakemnist.animate.fomm import FommAnimator
-from deepfakemnist.animator_settings import AnimatorSettings
-from deepfakemnist.detector_settings import DetectorTraining
+from deepfakemnist.animate.fomm.animator import FommAnimator
+from deepfakemnist.config.animator import AnimatorSettings
+from deepfakemnist.config.detectors import DetectorTraining
+from deepfakemnist.dataset.training_sets import choose
 from deepfakemnist.detectors.base import Detector
 from deepfakemnist.evaluation import metrics
 from deepfakemnist.media.frames import ROW_GROUP, encode_image
-from deepfakemnist.table_files import write_table
-from deepfakemnist.tables import FRAME_INDEX, FRAMES, VIDEOS
+from deepfakemnist.tables.files import write_table
+from deepfakemnist.tables.schemas import FRAME_INDEX, FRAMES, VIDEOS
 from deepfakemnist.training.checkpoint import load_checkpoint
 from deepfakemnist.training.data import FrameDataset, read_index
 from deepfakemnist.training.loop import train_detector
-from deepfakemnist.training.robustness import disturb
-from deepfakemnist.training.sets import choose
+from deepfakemnist.training.robustness import perturb
 
 ROOT = Path(__file__).parents[1]
 NETS, SEEDS, EPOCHS, BATCH, IMAGE_SIZE = ("meso4", "meso4_sharedbn"), (0, 1, 2), (30, 100), 16, 64
@@ -232,7 +232,7 @@ def make_manifest(folder: Path) -> Path:
                 frame = {**video, "frame_index": at, "time_s": at / 25}
                 place = {"shard_path": str(folder / "frames0.parquet"), "shard_row": len(rows)}
                 index.append({**frame, "split": split, **place})
-                coded = cv2.resize(disturb(np.asarray(picture), "h264", 23, 0), SIZE, interpolation=cv2.INTER_AREA)
+                coded = cv2.resize(perturb(np.asarray(picture), "h264", 23, 0), SIZE, interpolation=cv2.INTER_AREA)
                 image = {"width": IMAGE_SIZE, "height": IMAGE_SIZE, "image": encode_image(np.asarray(coded, np.uint8))}
                 rows.append({**frame, **image, "status": "ok", "reason": "", "detail": ""})
     pq.write_table(pa.Table.from_pylist(rows, schema=FRAMES), folder / "frames0.parquet", row_group_size=ROW_GROUP)

@@ -25,18 +25,18 @@ import numpy as np
 import torch
 
 from deepfakemnist.actors import Actor, Framing, Performance, load_bank, perform
-from deepfakemnist.animate.checkpoint import load_checkpoint
-from deepfakemnist.animate.fomm import FommAnimator
-from deepfakemnist.animate.judge import judge_clip
-from deepfakemnist.animate.judge_motion import ACTION_SIGNALS, EXPRESSIONS, Signals, measure_action
-from deepfakemnist.animate.judge_pictures import keypoint_error, reconstruction_l1, sharpness
+from deepfakemnist.animate.fomm.animator import FommAnimator
+from deepfakemnist.animate.fomm.checkpoint import load_checkpoint
+from deepfakemnist.animation_quality.judge import judge_clip
+from deepfakemnist.animation_quality.motion import ACTION_SIGNALS, EXPRESSIONS, Signals, measure_action
+from deepfakemnist.animation_quality.pictures import keypoint_error, reconstruction_l1, sharpness
+from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.faces.identity import FaceEmbedder
 from deepfakemnist.faces.landmarks import FaceLandmarker
 from deepfakemnist.ids import seed_from
 from deepfakemnist.media.decode import read_clip
-from deepfakemnist.settings import ACTIONS
-from deepfakemnist.table_files import read_rows
-from deepfakemnist.tables import OK
+from deepfakemnist.tables.files import read_rows
+from deepfakemnist.tables.schemas import OK
 
 FIRST_HEAD, HEADS = 56, 16
 FRAMES = 40

@@ -43,7 +43,7 @@ from deepfakemnist.media.encode import COMMON_OUTPUT, write_working_clip
 from deepfakemnist.media.ffmpeg import absolute, find_ffmpeg, frames_input, run_graph
 from deepfakemnist.media.pixels import PixelHash, pixels_sha256
 from deepfakemnist.media.writer_processes import WriterProcesses
-from deepfakemnist.table_files import atomic_path
+from deepfakemnist.tables.files import atomic_path
 
 CLIPS, FRAMES, SIDE, FPS, REPEATS, WRITERS = 2, 125, 256, 25.0, 9, (1, 2)
 #: Of a Gaussian: portraits then take about as many bytes per frame as clips of the compact animator, 32 kB.

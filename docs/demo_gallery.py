@@ -16,10 +16,10 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.media.decode import read_clip
-from deepfakemnist.settings import ACTIONS
-from deepfakemnist.table_files import read_rows
-from deepfakemnist.tables import OK, Row
+from deepfakemnist.tables.files import read_rows
+from deepfakemnist.tables.schemas import OK, Row
 
 _THUMB, _GAP, _HEAD, _COLUMNS, _MOMENTS = 116, 4, 26, 2, 4
 _BETWEEN = 22  # columns of actions

@@ -6,12 +6,14 @@ from deepfakemnist import code_digest as module
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     (tmp_path / "media").mkdir()
+    (tmp_path / "config").mkdir()
     files = {
-        "stage.py": "from deepfakemnist.media import encode\nfrom deepfakemnist.settings import X\n",
+        "stage.py": "from deepfakemnist.media import encode\nfrom deepfakemnist.config.stages import X\n",
         "media/__init__.py": "",
         "media/encode.py": "import deepfakemnist.media.pixels\n",
         "media/pixels.py": 'def hash():\n    """Old words."""\n    return 2\n',
-        "settings.py": "X = 1\n",
+        "config/__init__.py": "",
+        "config/stages.py": "X = 1\n",
         "other.py": "Y = 1\n",
     }
     for name, text in files.items():
@@ -40,7 +42,7 @@ def test_edit_of_a_module_two_imports_away_changes_the_digest(package):
     [
         ("media/pixels.py", 'def hash():\n    """New words."""\n    # and a comment\n    return 2\n'),
         ("other.py", "Y = 2\n"),
-        ("settings.py", "X = 2\n"),
+        ("config/stages.py", "X = 2\n"),
     ],
 )
 def test_words_other_modules_and_settings_do_not(package, name, text):

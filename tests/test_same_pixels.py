@@ -20,6 +20,7 @@ from deepfakemnist.media.ffmpeg import absolute, find_ffmpeg, frames_input, run_
 
 FRAMES = 16
 #: This machine's own, which is the newest it can be, beside all the older ones.
+STAGES = Path(__file__).parent / "helpers" / "stages_on_a_processor.py"
 OLDER = processors.older()
 
 
@@ -52,7 +53,12 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_stages(processor: str, footage: Path, out: Path) -> Made:
-    command = [sys.executable, str(Path(__file__).with_name("stages_on_a_processor.py")), str(footage), str(out)]
+    command = [
+        sys.executable,
+        str(STAGES),
+        str(footage),
+        str(out),
+    ]
     done = subprocess.run(
         command, env=processors.environment(processor), capture_output=True, text=True, timeout=300, check=False
     )
@@ -91,7 +97,7 @@ def test_the_processors_differ(native: Made, other: Made) -> None:
         pytest.param(("crop", "looked"), 9, id="crop by a given box"),
         pytest.param(("compress",), 7, id="compress"),
         pytest.param(("frame",), 21, id="frames"),
-        pytest.param(("disturb",), 25, id="disturbances"),
+        pytest.param(("perturb",), 25, id="perturbations"),
     ],
 )
 def test_a_stage_makes_the_same_pixels_on_every_processor(

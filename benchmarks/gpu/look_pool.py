@@ -12,9 +12,9 @@ from random_pictures import Crops, crop_of, randomised
 from render_farm import Look, LookPlan
 from torch import Tensor
 
-from deepfakemnist.animate.facial_points import FACIAL_POINTS
-from deepfakemnist.animate.pairs import Pairs, openings
-from deepfakemnist.animator_settings import TrainAnimatorSettings
+from deepfakemnist.animate.training.pairs import Pairs, openings
+from deepfakemnist.config.animator import TrainAnimatorSettings
+from deepfakemnist.faces.facial_points import FACIAL_POINTS
 
 #: Pairs among which a far one is chosen, as ``pairs.PairSampler`` does.
 _CANDIDATES = 6
@@ -52,7 +52,7 @@ class LookPool:
         self.added += 1
 
     def draw(self, count: int, random: torch.Generator, augment: bool = True) -> Pairs:
-        """Return ``count`` pairs of pictures of one look each; ``augment`` disturbs them and prefers far pairs.
+        """Return ``count`` pairs of pictures of one look each; ``augment`` perturbs them and prefers far pairs.
 
         Args:
             count: pairs.

@@ -2,7 +2,7 @@
 
 Background, crop, light, colours, blur, noise, compression and things in front of the face. Both pictures of a pair get
 the same of each, because the animator must learn to move a face and nothing else; noise alone is another in each. What
-the keypoint detector sees is disturbed once more, every picture for itself, by ``animate.disturb``.
+the keypoint detector sees is perturbed once more, every picture for itself, by ``animate.perturb``.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deepfakemnist.animate.blocks import coordinate_grid
-from deepfakemnist.animate.facial_points import MIRRORED
+from deepfakemnist.animate.fomm.blocks import coordinate_grid
+from deepfakemnist.faces.facial_points import MIRRORED
 
 #: Chance of each change for a pair.
 _BACKGROUND, _PATCH, _BLUR, _NOISE, _COMPRESSION = 0.7, 0.15, 0.35, 0.5, 0.5

@@ -27,10 +27,10 @@ from numpy.typing import NDArray
 from deepfakemnist.actors import Actor, Bank, Framing, Pose, load_bank
 from deepfakemnist.actors.expressions import Expression, random_expression
 from deepfakemnist.actors.motion import make_motion
-from deepfakemnist.animate.facial_points import FACIAL_POINTS
-from deepfakemnist.animate.rendered_points import rendered_points
+from deepfakemnist.actors.rendered_points import rendered_points
+from deepfakemnist.config.base import ACTIONS
+from deepfakemnist.faces.facial_points import FACIAL_POINTS
 from deepfakemnist.ids import seed_from
-from deepfakemnist.settings import ACTIONS
 
 log = logging.getLogger(__name__)
 

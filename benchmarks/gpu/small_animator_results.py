@@ -15,12 +15,12 @@ from small_animator_settings import SmallAnimator
 from torch.utils.flop_counter import FlopCounterMode
 
 from deepfakemnist.actors import Actor, Framing, load_bank, perform
-from deepfakemnist.animate.checkpoint import load_checkpoint, save_checkpoint
-from deepfakemnist.animate.network import FirstOrderMotionModel, Keypoints
-from deepfakemnist.animate.sample_sheet import sample_sheet, write_png
-from deepfakemnist.animate.training import measure
-from deepfakemnist.animate.training_state import TrainingState
-from deepfakemnist.animate.transfer import relative_motion, size_ratio
+from deepfakemnist.animate.fomm.checkpoint import load_checkpoint, save_checkpoint
+from deepfakemnist.animate.fomm.network import FirstOrderMotionModel, Keypoints
+from deepfakemnist.animate.fomm.transfer import relative_motion, size_ratio
+from deepfakemnist.animate.training.loop import measure
+from deepfakemnist.animate.training.sample_sheet import sample_sheet, write_png
+from deepfakemnist.animate.training.state import TrainingState
 from deepfakemnist.animate.weight_files import checkpoint_sha256
 from deepfakemnist.ids import seed_from
 

@@ -20,12 +20,12 @@ from small_animator_results import CHECKPOINT, write_results
 from small_animator_settings import SmallAnimator
 from torch import Tensor
 
-from deepfakemnist.animate.checkpoint import save_checkpoint
-from deepfakemnist.animate.losses import Objective, StepLosses
-from deepfakemnist.animate.network import choose_device
-from deepfakemnist.animate.training import STATE, train_step
-from deepfakemnist.animate.training_state import TrainingState, training_facts
-from deepfakemnist.table_files import atomic_path
+from deepfakemnist.animate.fomm.checkpoint import save_checkpoint
+from deepfakemnist.animate.training.loop import STATE, train_step
+from deepfakemnist.animate.training.losses import Objective, StepLosses
+from deepfakemnist.animate.training.state import TrainingState, training_facts
+from deepfakemnist.devices.torch_device import choose_device
+from deepfakemnist.tables.files import atomic_path
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import yaml
 from pydantic import Field, NonNegativeInt, PositiveInt
 
-from deepfakemnist.animate.network import minimum_size, size_multiple
-from deepfakemnist.animator_settings import FommModel, TrainAnimatorSettings
+from deepfakemnist.animate.fomm.network import minimum_size, size_multiple
+from deepfakemnist.config.animator import FommModel, TrainAnimatorSettings
+from deepfakemnist.config.base import Action, Fraction, Settings
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.settings import Action, Fraction, Settings
 
 
 class Animator(Settings):

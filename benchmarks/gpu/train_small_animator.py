@@ -2,7 +2,7 @@
 
     PYTHONPATH=src python benchmarks/gpu/train_small_animator.py --minutes 9 --out DIR
 
-Actors are rendered on the CPU cores while the GPU trains (``render_farm``, ``look_pool``), pictures are disturbed on
+Actors are rendered on the CPU cores while the GPU trains (``render_farm``, ``look_pool``), pictures are perturbed on
 the GPU (``random_pictures``); networks, losses, steps and states are those of the workflow's own training. The learning
 rate falls to zero by time, not by steps, so that the training is done when the minutes are over, whatever the card.
 A call that is killed loses at most ``--save-every`` seconds: the same call goes on. In DIR, each below 16 MB:

@@ -11,8 +11,7 @@ from pathlib import Path
 _PACKAGE = "deepfakemnist"
 _ROOT = Path(__file__).parent
 #: Values of settings reach jobs as parameters already; a new description must not re-run a dataset.
-_SETTINGS = ("settings", "animator_settings", "dataset_settings", "detector_settings", "config")
-_NOT_CODE = {_PACKAGE, *(f"{_PACKAGE}.{name}" for name in _SETTINGS)}
+_SETTINGS = f"{_PACKAGE}.config"
 
 
 @cache
@@ -24,13 +23,17 @@ def code_digest(*modules: str) -> str:
     wanted, seen = [f"{_PACKAGE}.{module}" for module in modules], set[str]()
     while wanted:
         name = wanted.pop()
-        if name not in seen and name not in _NOT_CODE:
+        if name not in seen and not _is_exempt(name):
             seen.add(name)
             wanted.extend(_imports(name))
     digest = hashlib.sha256()
     for name in sorted(seen):
         digest.update(f"{name}\0{ast.dump(_tree(name))}\0".encode())
     return digest.hexdigest()[:16]
+
+
+def _is_exempt(module: str) -> bool:
+    return module in (_PACKAGE, _SETTINGS) or module.startswith(f"{_SETTINGS}.")
 
 
 def _file(module: str) -> Path | None:

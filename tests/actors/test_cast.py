@@ -18,14 +18,16 @@ from pydantic import ValidationError
 
 from deepfakemnist.actors.cast import FLAWS, CastSettings, drivers, film, sources, write_sheets, write_shot
 from deepfakemnist.actors.expressions import random_expression
+from deepfakemnist.config.base import ACTIONS
+from deepfakemnist.config.sheets import DriverRow, SourceRow
+from deepfakemnist.config.stages import CropSettings
 from deepfakemnist.errors import Failed
 from deepfakemnist.faces.crop import crop_shard
 from deepfakemnist.ids import check_id
-from deepfakemnist.ingest import ingest_shard
 from deepfakemnist.media.decode import read_clip
-from deepfakemnist.settings import ACTIONS, CropSettings
-from deepfakemnist.sheets import DriverRow, SourceRow, read_sheet
-from deepfakemnist.table_files import read_rows
+from deepfakemnist.media.ingest import ingest_shard
+from deepfakemnist.sources.sheets import read_sheet
+from deepfakemnist.tables.files import read_rows
 
 ROOT = Path(__file__).parents[2]
 

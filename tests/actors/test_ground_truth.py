@@ -11,17 +11,17 @@ from scipy.ndimage import label
 
 from deepfakemnist.actors import Actor, Framing, Pose, perform
 from deepfakemnist.actors.cast import CastSettings, drivers, sources
-from deepfakemnist.animate.judge_motion import action_transfer, measure_action
 from deepfakemnist.animate.start_frame import best_start, face_lines
+from deepfakemnist.animation_quality.motion import action_transfer, measure_action
+from deepfakemnist.config.stages import CropSettings, PlanSettings
 from deepfakemnist.faces.crop import crop_shard
 from deepfakemnist.faces.identity import FaceEmbedder, similarity
 from deepfakemnist.faces.landmarks import FaceLandmarker
-from deepfakemnist.ingest import ingest_shard
 from deepfakemnist.media.decode import read_clip
 from deepfakemnist.media.encode import write_working_clip
-from deepfakemnist.plan import assign, choose_driver
-from deepfakemnist.settings import CropSettings, PlanSettings
-from deepfakemnist.table_files import read_rows
+from deepfakemnist.media.ingest import ingest_shard
+from deepfakemnist.planning.assignment import assign, choose_driver
+from deepfakemnist.tables.files import read_rows
 
 ROOT = Path(__file__).parents[2]
 CLOSE_UP = Framing(head=0.72, eyes_y=0.45)

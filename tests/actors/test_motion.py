@@ -3,8 +3,8 @@ import pytest
 
 from deepfakemnist.actors import TALK, perform
 from deepfakemnist.actors.motion import make_motion
+from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.settings import ACTIONS
 
 SEEDS = range(6)
 

@@ -12,18 +12,18 @@ from skimage import data
 from skimage.transform import rotate
 
 from deepfakemnist.animate import stages
-from deepfakemnist.animate.fomm import FommAnimator
+from deepfakemnist.animate.fomm.animator import FommAnimator
 from deepfakemnist.animate.protocol import Motion
-from deepfakemnist.animate.stages import animate_shard, animate_shards, drive_shard, drive_shards
-from deepfakemnist.animate.train_stage import train_animator_stage
-from deepfakemnist.animator_settings import AnimatorSettings, TrainAnimatorSettings
+from deepfakemnist.animate.stages import animate_shard, animate_shards, extract_motion_shard, extract_motion_shards
+from deepfakemnist.animate.training.stage import train_animator_stage
+from deepfakemnist.config.animator import AnimatorSettings, TrainAnimatorSettings
 from deepfakemnist.errors import ConfigError, TooManyFailures
 from deepfakemnist.ids import pair_id
 from deepfakemnist.media.decode import read_clip
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.media.pixels import pixels_sha256
-from deepfakemnist.table_files import read_rows, read_table, write_table
-from deepfakemnist.tables import ANIMATED, CROPPED, MOTIONS, PLANNED
+from deepfakemnist.tables.files import read_rows, read_table, write_table
+from deepfakemnist.tables.schemas import ANIMATED, CROPPED, MOTIONS, PLANNED
 
 STATUS_OK = {"status": "ok", "reason": "", "detail": ""}
 
@@ -73,10 +73,10 @@ def plan_row(source: str, source_path: Path, motion_path: Path, frames: int = 6,
     }
 
 
-def drive(tmp_path, checkpoint, settings, rows) -> list[dict]:
+def extract_motions(tmp_path, checkpoint, settings, rows) -> list[dict]:
     write_table(rows, tmp_path / "driver_crops.parquet", CROPPED)
     table = tmp_path / "motions" / "0.parquet"
-    drive_shard(
+    extract_motion_shard(
         *(tmp_path / "driver_crops.parquet", checkpoint, table, tmp_path / "motions" / "files", settings),
         code="c0de",
         max_failed_fraction=1.0,
@@ -108,7 +108,7 @@ def test_drivers_become_motions(tmp_path, tiny_checkpoint, settings, clips):
         crop_row("broken", broken),
         crop_row("no-face", clips["short"], status="rejected", reason="no_face", detail="seen in 0 of 3 frames"),
     ]
-    made, failed = drive(tmp_path, tiny_checkpoint, settings, rows)
+    made, failed = extract_motions(tmp_path, tiny_checkpoint, settings, rows)
     assert (made["video_id"], made["status"], made["frames"]) == ("blink-1", "ok", 6)
     assert (made["action"], made["animator"], made["code"]) == ("blink", "fomm", "c0de")
     assert made["checkpoint_sha256"] == hashlib.sha256(tiny_checkpoint.read_bytes()).hexdigest()
@@ -123,7 +123,7 @@ def test_drivers_become_motions(tmp_path, tiny_checkpoint, settings, clips):
 
 def test_writer_processes_change_nothing(tmp_path, tiny_checkpoint, settings, clips, monkeypatch):
     """As on a GPU, but for the device: clips are rendered ahead and written by processes."""
-    (motion,) = drive(tmp_path, tiny_checkpoint, settings, [crop_row("blink-1", clips["blink-1"])])
+    (motion,) = extract_motions(tmp_path, tiny_checkpoint, settings, [crop_row("blink-1", clips["blink-1"])])
     sources = ["anna#v1", "gone", "bert", "carl"]
     rows = [plan_row(name, clips.get(name, clips["anna#v1"]), motion["path"]) for name in sources]
     rows[1]["source_path"] = str(tmp_path / "gone.mp4")
@@ -137,7 +137,7 @@ def test_writer_processes_change_nothing(tmp_path, tiny_checkpoint, settings, cl
 
 
 def test_a_full_disk_at_a_writer_process_stops_the_job(tmp_path, tiny_checkpoint, settings, clips, monkeypatch):
-    (motion,) = drive(tmp_path, tiny_checkpoint, settings, [crop_row("blink-1", clips["blink-1"])])
+    (motion,) = extract_motions(tmp_path, tiny_checkpoint, settings, [crop_row("blink-1", clips["blink-1"])])
     rows = [plan_row(name, clips["anna#v1"], motion["path"]) for name in ("anna#v1", "bert")]
     # A writer process finds this before the module it names.
     (tmp_path / "sitecustomize.py").write_text(
@@ -157,7 +157,7 @@ def test_a_full_disk_at_a_writer_process_stops_the_job(tmp_path, tiny_checkpoint
 
 
 def test_the_plan_becomes_clips(tmp_path, tiny_checkpoint, settings, clips):
-    (motion,) = drive(tmp_path, tiny_checkpoint, settings, [crop_row("blink-1", clips["blink-1"])])
+    (motion,) = extract_motions(tmp_path, tiny_checkpoint, settings, [crop_row("blink-1", clips["blink-1"])])
     rows = [
         plan_row("anna#v1", clips["anna#v1"], motion["path"]),
         plan_row("short", clips["short"], motion["path"]),
@@ -202,7 +202,7 @@ def test_the_plan_becomes_clips(tmp_path, tiny_checkpoint, settings, clips):
 
 
 def test_settings_decide_the_pixels(tmp_path, tiny_checkpoint, settings, clips):
-    (motion,) = drive(tmp_path, tiny_checkpoint, settings, [crop_row("blink-1", clips["blink-1"])])
+    (motion,) = extract_motions(tmp_path, tiny_checkpoint, settings, [crop_row("blink-1", clips["blink-1"])])
     rows = [plan_row("anna#v1", clips["anna#v1"], motion["path"])]
     changes = [{}, {"motion": "absolute"}, {"adapt_scale": False}, {"align_corners": False}, {"source_frame": 0}]
     hashes = set()
@@ -214,7 +214,7 @@ def test_settings_decide_the_pixels(tmp_path, tiny_checkpoint, settings, clips):
 
 def test_an_interrupted_shard_goes_on_unless_a_motion_changed(tmp_path, tiny_checkpoint, settings, clips, caplog):
     """The journal holds what was finished, and a driver that was cropped anew makes it void."""
-    (motion,) = drive(tmp_path, tiny_checkpoint, settings, [crop_row("blink-1", clips["blink-1"])])
+    (motion,) = extract_motions(tmp_path, tiny_checkpoint, settings, [crop_row("blink-1", clips["blink-1"])])
     bad = [plan_row(f"gone{i}", tmp_path / "gone.mp4", motion["path"]) for i in range(19)]
     rows = [plan_row("anna#v1", clips["anna#v1"], motion["path"]), *bad]
 
@@ -234,7 +234,7 @@ def test_an_interrupted_shard_goes_on_unless_a_motion_changed(tmp_path, tiny_che
 def test_one_job_over_several_shards_makes_what_a_job_each_makes(tmp_path, tiny_checkpoint, settings, clips):
     """A changed row is rendered again, its neighbours are not touched."""
     driver = crop_row("blink-1", clips["blink-1"])
-    (motion,) = drive(tmp_path, tiny_checkpoint, settings, [driver])
+    (motion,) = extract_motions(tmp_path, tiny_checkpoint, settings, [driver])
     names = {"one": ["anna#v1", "short"], "two": ["bert#v1", "gone"], "three": ["cleo#v1"]}
     files = {"short": clips["short"], "gone": tmp_path / "gone.mp4"}
     rows = {
@@ -266,7 +266,7 @@ def test_one_job_over_several_shards_makes_what_a_job_each_makes(tmp_path, tiny_
 
     folders = {tmp_path / "driver_crops.parquet": tmp_path / "m" / "a", tmp_path / "more.parquet": tmp_path / "m" / "b"}
     write_table([crop_row("nod-1", clips["anna#v1"])], tmp_path / "more.parquet", CROPPED)
-    drive_shards(folders, tiny_checkpoint, tmp_path / "motions.parquet", settings, **common)
+    extract_motion_shards(folders, tiny_checkpoint, tmp_path / "motions.parquet", settings, **common)
     first, second = read_rows(tmp_path / "motions.parquet")
     assert Path(first["path"]) == tmp_path / "m/a/blink-1.npz" and Path(second["path"]) == tmp_path / "m/b/nod-1.npz"
     assert Path(first["path"]).read_bytes() == Path(motion["path"]).read_bytes()
@@ -275,10 +275,10 @@ def test_one_job_over_several_shards_makes_what_a_job_each_makes(tmp_path, tiny_
 def test_wrong_weights_stop_the_stage_instead_of_failing_every_row(tmp_path, tiny_checkpoint, settings, clips):
     rows = [crop_row("blink-1", clips["blink-1"])]
     with pytest.raises(ConfigError, match="do not exist"):
-        drive(tmp_path, tmp_path / "vox-cpk.pth.tar", settings, rows)
+        extract_motions(tmp_path, tmp_path / "vox-cpk.pth.tar", settings, rows)
     pinned = settings.model_copy(update={"weights": tiny_checkpoint, "weights_sha256": "0" * 64})
     with pytest.raises(ConfigError, match="but the config asks for"):
-        drive(tmp_path, tiny_checkpoint, pinned, rows)
+        extract_motions(tmp_path, tiny_checkpoint, pinned, rows)
 
 
 @pytest.mark.parametrize("start", ["first", "best"])
@@ -290,7 +290,7 @@ def test_another_animator_takes_the_same_road(tmp_path, start):
         write_working_clip(tmp_path / f"{name}.mp4", frames, 25.0)
     settings = AnimatorSettings(name="warp", start_frame=start)
     rows = [crop_row("nod-1", tmp_path / "nod-1.mp4"), crop_row("wall", tmp_path / "wall.mp4")]
-    motion, faceless = drive(tmp_path, None, settings, rows)
+    motion, faceless = extract_motions(tmp_path, None, settings, rows)
     assert (motion["animator"], motion["checkpoint_sha256"]) == ("warp", "")
     assert (faceless["status"], faceless["reason"]) == ("rejected", "no_face")
     (made,) = animate(tmp_path, None, settings, [plan_row("source", tmp_path / "source.mp4", motion["path"], frames=4)])
@@ -318,7 +318,7 @@ def test_a_real_face_is_moved_as_it_moved(tmp_path, real_data, small_model):
     checkpoint = tmp_path / "animator.pth"
     report = tmp_path / "report.json"
     train_animator_stage([crops], [crops], None, checkpoint, tmp_path, report, settings, seed=0, device="cpu")
-    (motion,) = drive(tmp_path, checkpoint, settings, [crop_row("blink-1", crop)])
+    (motion,) = extract_motions(tmp_path, checkpoint, settings, [crop_row("blink-1", crop)])
     (made,) = animate(tmp_path, checkpoint, settings, [plan_row("blink-1", crop, motion["path"], frames=30)])
 
     animation, clip = read_clip(made["path"]).astype(float), frames.astype(float)

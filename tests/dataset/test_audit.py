@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from small_dataset import make_dataset
 
+from deepfakemnist.config.dataset import AuditSettings, Quality
 from deepfakemnist.dataset.audit import Scored, audit_dataset, score_facts, verdict
 from deepfakemnist.dataset.file_facts import container_facts, picture_facts
-from deepfakemnist.dataset_settings import AuditSettings, Quality
 from deepfakemnist.media.ffmpeg import find_ffmpeg
 from deepfakemnist.report.audit_page import write_audit_page
-from deepfakemnist.table_files import read_rows
-from deepfakemnist.tables import Row
+from deepfakemnist.tables.files import read_rows
+from deepfakemnist.tables.schemas import Row
 
 SETTINGS = AuditSettings(folds=3, bootstrap=100)
 PEOPLE = 6

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 from small_dataset import make_dataset
 
+from deepfakemnist.cli.manifest import add_arguments
+from deepfakemnist.config.dataset import MarkSettings
 from deepfakemnist.dataset.check import check_dataset
-from deepfakemnist.dataset.check_cli import add_arguments
-from deepfakemnist.dataset_settings import MarkSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.media.boxes import set_comment
 from deepfakemnist.media.marks import mark_synthetic
-from deepfakemnist.table_files import read_rows, write_table
-from deepfakemnist.tables import FRAME_INDEX, VIDEOS, Row
+from deepfakemnist.tables.files import read_rows, write_table
+from deepfakemnist.tables.schemas import FRAME_INDEX, VIDEOS, Row
 
 
 @pytest.fixture(scope="module")

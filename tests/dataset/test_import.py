@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 from small_dataset import clip, make_dataset
 
+from deepfakemnist.cli.import_ import add_arguments, run
+from deepfakemnist.config.dataset import FrameSettings, Quality, ReleaseSettings
+from deepfakemnist.config.detectors import DetectorTraining, EvaluationSettings
 from deepfakemnist.dataset.check import check_dataset
-from deepfakemnist.dataset.import_cli import add_arguments, run
 from deepfakemnist.dataset.imports import import_dataset
 from deepfakemnist.dataset.release import write_release
-from deepfakemnist.dataset_settings import FrameSettings, Quality, ReleaseSettings
-from deepfakemnist.detector_settings import DetectorTraining, EvaluationSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.evaluation.stage import evaluate
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.report.pages import read_tsv
-from deepfakemnist.table_files import read_rows
+from deepfakemnist.tables.files import read_rows
 from deepfakemnist.training.loop import train_detector
 from deepfakemnist.training.predict import predict
 

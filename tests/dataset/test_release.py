@@ -13,15 +13,15 @@ import pytest
 import yaml
 from small_dataset import make_dataset
 
+from deepfakemnist.config.dataset import Creator, Quality, ReleaseSettings
 from deepfakemnist.dataset.changelog import compare
 from deepfakemnist.dataset.check import check_dataset
 from deepfakemnist.dataset.croissant import validate
 from deepfakemnist.dataset.exclusions import NotLeftOutError, write_proof
 from deepfakemnist.dataset.release import write_release
-from deepfakemnist.dataset_settings import Creator, Quality, ReleaseSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.sources.exclusions import Exclusions
-from deepfakemnist.table_files import read_rows
+from deepfakemnist.tables.files import read_rows
 
 ONE = {"c23": Quality(crf=23, preset="ultrafast")}
 SETTINGS = ReleaseSettings(

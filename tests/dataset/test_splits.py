@@ -2,9 +2,9 @@
 
 from collections import Counter, defaultdict
 
+from deepfakemnist.config.stages import PlanSettings
 from deepfakemnist.dataset.pairs import pair_rows
 from deepfakemnist.dataset.splits import add_splits, fold_of_people
-from deepfakemnist.settings import PlanSettings
 
 
 def dataset(people=40, actions=("nod", "yaw"), drivers=8, quality="raw"):

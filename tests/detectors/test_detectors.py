@@ -9,12 +9,12 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from deepfakemnist.detector_settings import DETECTOR_NAMES, DetectorTraining
+from deepfakemnist.config.base import WeightFile
+from deepfakemnist.config.detectors import DETECTOR_NAMES, DetectorTraining
 from deepfakemnist.detectors.frequency import dct_basis
 from deepfakemnist.detectors.meso import SamePool
 from deepfakemnist.detectors.registry import DETECTORS, build, detector_config
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.settings import WeightFile
 
 
 def parameters(module):

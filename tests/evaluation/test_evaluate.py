@@ -7,13 +7,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from deepfakemnist.detector_settings import EvaluationSettings
+from deepfakemnist.config.detectors import EvaluationSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.evaluation import metrics
-from deepfakemnist.evaluation.levels import frame_level, read_predictions, video_level
+from deepfakemnist.evaluation.aggregation import frame_level, read_predictions, video_level
 from deepfakemnist.evaluation.stage import ACTIONS_COLUMNS, METRICS_COLUMNS, evaluate
-from deepfakemnist.table_files import write_table
-from deepfakemnist.tables import PREDICTIONS
+from deepfakemnist.tables.files import write_table
+from deepfakemnist.tables.schemas import PREDICTIONS
 
 SETTINGS = EvaluationSettings(bootstrap=100)
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
+from deepfakemnist.config.stages import CropSettings
 from deepfakemnist.errors import Rejected
 from deepfakemnist.faces import footage
 from deepfakemnist.faces.crop import crop_shard
@@ -23,9 +24,8 @@ from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.media.ffmpeg import find_ffmpeg, frames_input, run_graph
 from deepfakemnist.media.picture import Picture, resized
 from deepfakemnist.media.probe import probe
-from deepfakemnist.settings import CropSettings
-from deepfakemnist.table_files import read_rows, read_table, write_table
-from deepfakemnist.tables import CROPPED, INGESTED, Row
+from deepfakemnist.tables.files import read_rows, read_table, write_table
+from deepfakemnist.tables.schemas import CROPPED, INGESTED, Row
 
 WIDTH, HEIGHT = 560, 420
 #: Head and shoulders, with some background around.

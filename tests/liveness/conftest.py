@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from deepfakemnist.actors import Actor, Pose, load_bank
+from deepfakemnist.config.base import WeightFile
+from deepfakemnist.config.liveness import LocalSilentSettings
 from deepfakemnist.faces.detect import FaceDetector
 from deepfakemnist.liveness.minifasnet import V1SE, V2, MiniFASNet
-from deepfakemnist.settings import LocalSilentSettings, WeightFile
 
 
 @pytest.fixture(scope="session")

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from deepfakemnist.actors import perform
+from deepfakemnist.config.base import ACTIONS
+from deepfakemnist.config.liveness import LocalActionSettings
 from deepfakemnist.errors import Failed
 from deepfakemnist.faces.landmarks import BLENDSHAPES
 from deepfakemnist.liveness.local_action import LIMITS, LocalAction, movements, score_action
 from deepfakemnist.liveness.protocol import Clip
 from deepfakemnist.media.decode import read_frames
-from deepfakemnist.settings import ACTIONS, LocalActionSettings
 
 
 def provider(**settings):

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 
+from deepfakemnist.config.base import WeightFile
+from deepfakemnist.config.liveness import LocalSilentSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.faces.detect import FaceDetector
 from deepfakemnist.liveness.local_silent import LocalSilent, as_input, enlarged_crop
 from deepfakemnist.liveness.protocol import SILENT, Clip
 from deepfakemnist.liveness.upload import evenly_spaced
 from deepfakemnist.media.decode import read_frames
-from deepfakemnist.settings import LocalSilentSettings, WeightFile
 
 
 def numbered(height, width):

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
+from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.liveness.motions import read_motions
-from deepfakemnist.settings import ACTIONS
 
 SHEET = Path(__file__).parents[2] / "config/actions.tsv"
 

@@ -16,6 +16,8 @@ from deepfakemnist.liveness.meter import Meter, StopRun
 from deepfakemnist.liveness.registry import build, meter_path
 from deepfakemnist.liveness.simulator.faults import FaultPlan
 
+ASKING = Path(__file__).parents[1] / "helpers" / "asking.py"
+
 
 class Clock:
     """Time that passes only when somebody sleeps."""
@@ -39,7 +41,8 @@ def meter(tmp_path, **settings):
 def start(address, folder, first, last, name, provider="tianyan", action="blink", qps=1000):
     words = [provider, address, folder / "answers", action, qps, first, last, folder / f"{name}.jsonl"]
     return subprocess.Popen(
-        [sys.executable, Path(__file__).with_name("asking.py"), *map(str, words)], env={**os.environ, **ENVIRONMENT}
+        [sys.executable, ASKING, *map(str, words)],
+        env={**os.environ, **ENVIRONMENT},
     )
 
 

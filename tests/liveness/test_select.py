@@ -3,8 +3,8 @@ import json
 import pytest
 
 from deepfakemnist.liveness.select import select, select_shard
-from deepfakemnist.table_files import read_rows, write_table
-from deepfakemnist.tables import ANIMATED, VERDICTS
+from deepfakemnist.tables.files import read_rows, write_table
+from deepfakemnist.tables.schemas import ANIMATED, VERDICTS
 
 
 def animation(name, status="ok"):

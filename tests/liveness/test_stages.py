@@ -5,6 +5,9 @@ import numpy as np
 import pytest
 from simulated import ENVIRONMENT, settings_for, vendors
 
+from deepfakemnist.config.base import WeightFile
+from deepfakemnist.config.liveness import LocalActionSettings
+from deepfakemnist.config.stages import PlanSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.liveness.registry import build
 from deepfakemnist.liveness.select import select_shard
@@ -12,9 +15,8 @@ from deepfakemnist.liveness.simulator.contract import KEYS
 from deepfakemnist.liveness.simulator.faults import FaultPlan
 from deepfakemnist.liveness.stages import liveness_shard
 from deepfakemnist.media.encode import write_working_clip
-from deepfakemnist.settings import LocalActionSettings, PlanSettings, WeightFile
-from deepfakemnist.table_files import read_rows, write_table
-from deepfakemnist.tables import ANIMATED
+from deepfakemnist.tables.files import read_rows, write_table
+from deepfakemnist.tables.schemas import ANIMATED
 
 ACTION = LocalActionSettings(provider="local-action")
 

@@ -8,9 +8,9 @@ import base64
 import pytest
 from simulated import small_clip, vendors
 
+from deepfakemnist.config.liveness import UploadSettings
 from deepfakemnist.liveness.simulator.contract import KEYS
 from deepfakemnist.liveness.upload import encode_clip, encode_picture
-from deepfakemnist.settings import UploadSettings
 
 LIMITS = UploadSettings(min_side=32, min_seconds=0.2)
 BAIDU = "https://aip.baidubce.com"

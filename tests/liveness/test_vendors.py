@@ -11,6 +11,7 @@ import pytest
 import requests
 from simulated import ENVIRONMENT, MOTIONS, settings_for, small_clip, vendors
 
+from deepfakemnist.config.liveness import UploadSettings
 from deepfakemnist.errors import ConfigError, Failed, Rejected
 from deepfakemnist.liveness.baidu import decide_by_threshold
 from deepfakemnist.liveness.ledger import read_answers
@@ -23,7 +24,6 @@ from deepfakemnist.liveness.simulator.witness import LocalWitness
 from deepfakemnist.liveness.upload import encode_clip
 from deepfakemnist.media.pixels import pixels_sha256
 from deepfakemnist.media.probe import probe
-from deepfakemnist.settings import UploadSettings
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio
 
-from deepfakemnist.dataset_settings import CompressSettings, MarkSettings, Quality
+from deepfakemnist.config.dataset import CompressSettings, MarkSettings, Quality
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.media.colour import to_samples
 from deepfakemnist.media.compress import compress_shard
@@ -27,8 +27,8 @@ from deepfakemnist.media.ffmpeg import find_ffmpeg
 from deepfakemnist.media.lengths import pair_lengths
 from deepfakemnist.media.pixels import pixels_sha256
 from deepfakemnist.media.samples import open_samples, samples_sha256
-from deepfakemnist.table_files import read_rows, read_table, write_table
-from deepfakemnist.tables import COMPRESSED, CROPPED, PLANNED, Row
+from deepfakemnist.tables.files import read_rows, read_table, write_table
+from deepfakemnist.tables.schemas import COMPRESSED, CROPPED, PLANNED, Row
 
 EXACT = Quality(codec="libx264rgb", qp=0, pix_fmt="rgb24", preset="ultrafast")
 FFPP = Quality(codec="libx264rgb", crf=0, pix_fmt="rgb24")  # what FaceForensics++ calls raw

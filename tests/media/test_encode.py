@@ -23,8 +23,8 @@ from deepfakemnist.media.encode import SAME_EVERYWHERE, write_working_clip, x264
 from deepfakemnist.media.ffmpeg import absolute, ffmpeg_version, find_ffmpeg, frames_input, run_graph
 from deepfakemnist.media.picture import Picture
 from deepfakemnist.media.pixels import pixels_sha256
-from deepfakemnist.shards import run_shard
-from deepfakemnist.tables import ANIMATED, Row
+from deepfakemnist.tables.schemas import ANIMATED, Row
+from deepfakemnist.tables.shards import run_shard
 
 
 def files(folder: Path) -> list[str]:

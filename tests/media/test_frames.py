@@ -13,8 +13,8 @@ from made_clips import ramp
 from PIL import Image
 from skimage import data
 
+from deepfakemnist.config.dataset import FrameSettings
 from deepfakemnist.dataset.face_boxes import best_face
-from deepfakemnist.dataset_settings import FrameSettings
 from deepfakemnist.media.decode import read_clip
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.media.frames import (
@@ -26,8 +26,8 @@ from deepfakemnist.media.frames import (
     square_around,
     wanted_frames,
 )
-from deepfakemnist.table_files import read_rows, write_table
-from deepfakemnist.tables import COMPRESSED, FRAMES, Row
+from deepfakemnist.tables.files import read_rows, write_table
+from deepfakemnist.tables.schemas import COMPRESSED, FRAMES, Row
 
 pytestmark = pytest.mark.numeric
 

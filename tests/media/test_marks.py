@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepfakemnist.dataset.marks_cli import add_arguments
-from deepfakemnist.dataset_settings import FrameSettings, MarkSettings
+from deepfakemnist.cli.marks import add_arguments
+from deepfakemnist.config.dataset import FrameSettings, MarkSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.media import credentials
 from deepfakemnist.media.boxes import boxes, set_comment
@@ -21,8 +21,8 @@ from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.media.ffmpeg import find_ffmpeg
 from deepfakemnist.media.frames import frames_shard
 from deepfakemnist.media.marks import NOTICE, coded_stream, mark_synthetic, read_marks
-from deepfakemnist.table_files import read_rows, write_table
-from deepfakemnist.tables import COMPRESSED
+from deepfakemnist.tables.files import read_rows, write_table
+from deepfakemnist.tables.schemas import COMPRESSED
 
 
 @pytest.fixture

@@ -5,14 +5,14 @@ import re
 
 import pytest
 
-from deepfakemnist.detector_settings import PROTOCOLS, EvaluationSettings
+from deepfakemnist.config.base import ACTIONS
+from deepfakemnist.config.detectors import PROTOCOLS, EvaluationSettings
 from deepfakemnist.evaluation.groups import evaluate_groups
 from deepfakemnist.evaluation.stage import evaluate
 from deepfakemnist.report.detector_pages import cell, write_protocols_page
 from deepfakemnist.report.paper import paper_accuracy, paper_action_accuracy
-from deepfakemnist.settings import ACTIONS
-from deepfakemnist.table_files import write_table
-from deepfakemnist.tables import CROPPED, PREDICTIONS, VIDEOS
+from deepfakemnist.tables.files import write_table
+from deepfakemnist.tables.schemas import CROPPED, PREDICTIONS, VIDEOS
 
 SETTINGS = EvaluationSettings(bootstrap=20)
 
@@ -147,10 +147,10 @@ def test_drivers_that_train_has_seen(page):
     assert "unseen" not in [row[4] for row in table if row[1:3] == ["mixed", "raw"]]  # it was trained on both
 
 
-def test_other_datasets_and_disturbances(page):
+def test_other_datasets_and_perturbations(page):
     row = row_of(page["7, 8. Other animators and other datasets: accuracy"], "resnet50")
     assert list(row)[2:] == ["warp:c23"] and row["warp:c23"].startswith("50.0")
-    assert list(row_of(page["9. Disturbed frames: accuracy"], "resnet50"))[2:] == ["raw+jpeg10"]
+    assert list(row_of(page["9. Perturbed frames: accuracy"], "resnet50"))[2:] == ["raw+jpeg10"]
 
 
 def test_subgroups_by_thirds_of_the_sources(page):

@@ -9,9 +9,9 @@ from PIL import Image
 
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.report.quality_page import write_crops_sheet, write_missing, write_source_page
-from deepfakemnist.sheets import refusal
-from deepfakemnist.table_files import write_table
-from deepfakemnist.tables import CROPPED, INGESTED, Row
+from deepfakemnist.sources.sheets import refusal
+from deepfakemnist.tables.files import write_table
+from deepfakemnist.tables.schemas import CROPPED, INGESTED, Row
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 160, 60), "blue": (40, 60, 200)}
 

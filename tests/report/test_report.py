@@ -5,15 +5,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deepfakemnist.detector_settings import EvaluationSettings
+from deepfakemnist.config.detectors import EvaluationSettings
 from deepfakemnist.evaluation.stage import evaluate
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.report.contact_sheet import write_contact_sheet
 from deepfakemnist.report.figures import write_cross_quality_figure
 from deepfakemnist.report.pages import write_actions_page, write_dataset_page, write_ledger_page, write_metrics_page
 from deepfakemnist.report.paper import paper_accuracy
-from deepfakemnist.table_files import write_table
-from deepfakemnist.tables import CROPPED, LEDGER, PREDICTIONS, VIDEOS
+from deepfakemnist.tables.files import write_table
+from deepfakemnist.tables.schemas import CROPPED, LEDGER, PREDICTIONS, VIDEOS
 
 
 @pytest.fixture

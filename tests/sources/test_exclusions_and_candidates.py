@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from deepfakemnist.config.stages import SelectionSettings, SourceSettings
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.settings import SelectionSettings, SourceSettings
-from deepfakemnist.sheets import Sheet
 from deepfakemnist.sources.candidates import choose_candidates, stratified
 from deepfakemnist.sources.exclusions import read_exclusions
 from deepfakemnist.sources.read import read_sources
+from deepfakemnist.sources.sheets import Sheet
 
 
 def write(path: Path, text: str) -> Path:

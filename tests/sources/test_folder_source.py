@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from deepfakemnist.config.stages import SourceSettings
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.settings import SourceSettings
 from deepfakemnist.sources.read import read_sources
 
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deepfakemnist.config import load_config
+from deepfakemnist.config.load import load_config
+from deepfakemnist.config.stages import SourceSettings
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.road import Road
-from deepfakemnist.settings import SourceSettings
 from deepfakemnist.sources.released import read_released
+from deepfakemnist.workflow.run_plan import RunPlan
 
 SHIPPED = Path(__file__).parents[2] / "config/config.yaml"
 
@@ -43,12 +43,12 @@ def refused(tree: Path, **settings: str) -> dict[str, tuple[str, str]]:
 
 
 def test_the_shipped_config_needs_nothing_but_the_tree(tree: Path) -> None:
-    road = Road(load_config(raw(tree)))
-    assert road.shards("source") == ["id1#a", "id2#b"] and road.shards("driver") == []
-    assert road.fake_shards() == road.shards("fake") == ["embarrassment-3", "nod-1", "nod-12"]
-    assert road.files("fake", "nod-12") == [str(tree / "fake_dataset/nod/12.mp4")]
-    assert road.split_of() == {"id1#a": "train", "id2#b": "val"}
-    assert road.refused() == []
+    run_plan = RunPlan(load_config(raw(tree)))
+    assert run_plan.shards("source") == ["id1#a", "id2#b"] and run_plan.shards("driver") == []
+    assert run_plan.fake_shards() == run_plan.shards("fake") == ["embarrassment-3", "nod-1", "nod-12"]
+    assert run_plan.files("fake", "nod-12") == [str(tree / "fake_dataset/nod/12.mp4")]
+    assert run_plan.split_of() == {"id1#a": "train", "id2#b": "val"}
+    assert run_plan.refused() == []
 
 
 @pytest.mark.parametrize(

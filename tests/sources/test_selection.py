@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from deepfakemnist.settings import SelectionSettings
-from deepfakemnist.sources.selection import choose_sources, keep_chosen
-from deepfakemnist.table_files import read_rows, write_table
-from deepfakemnist.tables import CROPPED, Row
+from deepfakemnist.config.stages import SelectionSettings
+from deepfakemnist.sources.selection import apply_selection, choose_sources
+from deepfakemnist.tables.files import read_rows, write_table
+from deepfakemnist.tables.schemas import CROPPED, Row
 
 
 def crop_row(video_id: str, **changes: object) -> Row:
@@ -64,7 +64,7 @@ def test_same_pixels_are_kept_once(crops: list[Path], tmp_path: Path) -> None:
 
 def test_crops_say_why_they_are_out(crops: list[Path], tmp_path: Path) -> None:
     choice = choose(crops, tmp_path / "choice.parquet", 8)
-    keep_chosen(crops[1], tmp_path / "choice.parquet", tmp_path / "kept.parquet")
+    apply_selection(crops[1], tmp_path / "choice.parquet", tmp_path / "kept.parquet")
     before = {row["video_id"]: row for row in read_rows(crops[1])}
     for row in read_rows(tmp_path / "kept.parquet"):
         verdict = choice.get(row["video_id"])
@@ -76,5 +76,5 @@ def test_crops_say_why_they_are_out(crops: list[Path], tmp_path: Path) -> None:
 
 
 def test_drivers_are_all_kept(crops: list[Path], tmp_path: Path) -> None:
-    keep_chosen(crops[0], None, tmp_path / "kept.parquet")
+    apply_selection(crops[0], None, tmp_path / "kept.parquet")
     assert read_rows(tmp_path / "kept.parquet") == read_rows(crops[0])

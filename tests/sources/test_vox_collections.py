@@ -8,23 +8,23 @@ import numpy as np
 import pytest
 from small_vox import FRAMES, World
 
+from deepfakemnist.config.stages import CropSettings, SourceSettings
 from deepfakemnist.errors import ConfigError, Failed
 from deepfakemnist.faces.crop import crop_shard
 from deepfakemnist.faces.track import Box, iou
-from deepfakemnist.ingest import ingest_shard
 from deepfakemnist.media.decode import read_clip, read_frames
-from deepfakemnist.settings import CropSettings, SourceSettings
+from deepfakemnist.media.ingest import ingest_shard
 from deepfakemnist.sources.read import read_sources
 from deepfakemnist.sources.vox_metadata import read_vox_metadata
 from deepfakemnist.sources.voxceleb1 import read_annotation, read_voxceleb1
-from deepfakemnist.table_files import read_rows
-from deepfakemnist.tables import Row
+from deepfakemnist.tables.files import read_rows
+from deepfakemnist.tables.schemas import Row
 
 
 def run(tmp_path: Path, sources: dict[str, object], **crop: object) -> tuple[dict[str, Row], dict[str, Row]]:
     """Ingest and crop; rows by id."""
     sheet = read_sources(SourceSettings(**sources))
-    ingest_shard(sheet.rows, tmp_path / "i.parquet", "c0de")
+    ingest_shard(sheet.rows, tmp_path / "i.parquet", "c0de", read_annotation=read_annotation)
     settings = CropSettings(min_face_px=20, **crop)
     crop_shard(tmp_path / "i.parquet", tmp_path / "c.parquet", tmp_path / "crops", settings=settings, code="c0de")
     tables = (read_rows(tmp_path / name) for name in ("i.parquet", "c.parquet"))

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from deepfakemnist.media.frames import encode_image
-from deepfakemnist.table_files import write_table
-from deepfakemnist.tables import FRAME_INDEX, FRAMES, VIDEOS
+from deepfakemnist.tables.files import write_table
+from deepfakemnist.tables.schemas import FRAME_INDEX, FRAMES, VIDEOS
 
 SIZE = 32
 ACTIONS = ("blink", "nod")

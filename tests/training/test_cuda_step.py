@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from deepfakemnist.detector_settings import DetectorTraining
+from deepfakemnist.config.detectors import DetectorTraining
 from deepfakemnist.detectors.registry import build
-from deepfakemnist.table_files import read_table
+from deepfakemnist.tables.files import read_table
 from deepfakemnist.training.loop import train_detector
 from deepfakemnist.training.predict import predict
 

@@ -8,13 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from deepfakemnist.dataset.training_sets import choose
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.table_files import write_table
-from deepfakemnist.tables import FRAME_INDEX, FRAMES, PUBLISHED_SPLIT, VIDEOS
+from deepfakemnist.tables.files import write_table
+from deepfakemnist.tables.schemas import FRAME_INDEX, FRAMES, PUBLISHED_SPLIT, VIDEOS
 from deepfakemnist.training import frame_reader
 from deepfakemnist.training.data import FrameDataset, FrameSampler, load, read_index
 from deepfakemnist.training.frame_reader import BadFrame
-from deepfakemnist.training.sets import choose
 
 
 def shuffled_frames(data):

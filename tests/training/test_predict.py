@@ -9,11 +9,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from deepfakemnist.detector_settings import DetectorTraining
+from deepfakemnist.config.detectors import DetectorTraining
 from deepfakemnist.detectors.registry import build
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.table_files import read_table, write_table
-from deepfakemnist.tables import FRAME_INDEX, PREDICTIONS
+from deepfakemnist.tables.files import read_table, write_table
+from deepfakemnist.tables.schemas import FRAME_INDEX, PREDICTIONS
 from deepfakemnist.training.checkpoint import load_checkpoint, save_checkpoint
 from deepfakemnist.training.predict import predict
 

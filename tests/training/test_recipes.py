@@ -10,12 +10,12 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from deepfakemnist.detector_settings import DetectorTraining, TrainingSettings, training_set
+from deepfakemnist.config.detectors import DetectorTraining, TrainingSettings, training_set
 from deepfakemnist.detectors.registry import build
 from deepfakemnist.training.checkpoint import load_checkpoint
-from deepfakemnist.training.history import best_epoch
 from deepfakemnist.training.loop import train_detector
 from deepfakemnist.training.optimise import MovingAverage, make_optimizer
+from deepfakemnist.training.training_log import best_epoch
 
 torch.set_num_threads(1)
 CPU = torch.device("cpu")
@@ -167,7 +167,7 @@ def test_events_and_card_say_what_the_history_says(data, tmp_path):
 
 
 def test_a_detector_of_clips_trains_and_predicts(data, tmp_path):
-    from deepfakemnist.table_files import read_table
+    from deepfakemnist.tables.files import read_table
     from deepfakemnist.training.predict import predict
 
     recipe = DetectorTraining(name="framediff_resnet18", image_size=32, epochs=1, batch_size=32)
@@ -181,7 +181,7 @@ def test_a_detector_of_clips_trains_and_predicts(data, tmp_path):
 RUN = """
 import sys, time, logging, torch
 torch.set_num_threads(1)
-from deepfakemnist.detector_settings import DetectorTraining
+from deepfakemnist.config.detectors import DetectorTraining
 from deepfakemnist.training import loop
 logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s", force=True)
 index, videos, folder, recipe = sys.argv[1:]

@@ -1,4 +1,4 @@
-"""Disturbances: each gets worse with its level, keeps the picture recognisable, and is scored under its name."""
+"""Perturbations: each gets worse with its level, keeps the picture recognisable, and is scored under its name."""
 
 from pathlib import Path
 
@@ -7,14 +7,14 @@ import pytest
 import torch
 from skimage.data import astronaut
 
-from deepfakemnist.detector_settings import DetectorTraining
+from deepfakemnist.config.detectors import DetectorTraining
 from deepfakemnist.detectors.registry import build
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.table_files import read_table, write_table
-from deepfakemnist.tables import VIDEOS
+from deepfakemnist.tables.files import read_table, write_table
+from deepfakemnist.tables.schemas import VIDEOS
 from deepfakemnist.training.checkpoint import save_checkpoint
 from deepfakemnist.training.predict import predict
-from deepfakemnist.training.robustness import LEVELS, disturb, predict_disturbed
+from deepfakemnist.training.robustness import LEVELS, perturb, predict_perturbed
 
 pytestmark = pytest.mark.numeric
 
@@ -26,18 +26,18 @@ def test_every_level_is_worse_than_the_one_before(kind):
     face = np.ascontiguousarray(astronaut()[0:161, 150:311])  # of odd sides
     errors = []
     for level in LEVELS[kind]:
-        changed = disturb(face, kind, level, seed=1)
+        changed = perturb(face, kind, level, seed=1)
         assert (changed.shape, changed.dtype) == (face.shape, np.uint8)
         errors.append(np.mean((changed.astype(float) - face) ** 2))
-        assert np.array_equal(changed, disturb(face, kind, level, seed=1))
+        assert np.array_equal(changed, perturb(face, kind, level, seed=1))
     assert errors == sorted(errors) and len(errors) == len(set(errors)) == 5
     assert errors[0] > 1 and errors[-1] < 1500  # of 5 MB of picture nothing is left untouched, nor destroyed
 
 
 def test_noise_has_its_deviation():
     grey = np.full((64, 64, 3), 128, np.uint8)
-    assert disturb(grey, "noise", 10, seed=0).astype(float).std() == pytest.approx(10, rel=0.05)
-    assert not np.array_equal(disturb(grey, "noise", 10, seed=0), disturb(grey, "noise", 10, seed=1))
+    assert perturb(grey, "noise", 10, seed=0).astype(float).std() == pytest.approx(10, rel=0.05)
+    assert not np.array_equal(perturb(grey, "noise", 10, seed=0), perturb(grey, "noise", 10, seed=1))
 
 
 def checkpoint_of(folder: Path) -> Path:
@@ -48,10 +48,10 @@ def checkpoint_of(folder: Path) -> Path:
     return path
 
 
-def test_disturbed_frames_are_scored_under_their_names(own_data, tmp_path):
+def test_perturbed_frames_are_scored_under_their_names(own_data, tmp_path):
     checkpoint = checkpoint_of(tmp_path)
     arguments = (own_data.index, own_data.videos, checkpoint, tmp_path / "d.parquet")
-    predict_disturbed(*arguments, "raw", ["noise", "jpeg"], "cpu")
+    predict_perturbed(*arguments, "raw", ["noise", "jpeg"], "cpu")
     rows = read_table(tmp_path / "d.parquet").to_pylist()
     names = {row["quality"] for row in rows}
     assert names == {f"raw+noise{n}" for n in (2, 5, 10, 20, 30)} | {f"raw+jpeg{n}" for n in (90, 70, 50, 30, 10)}
@@ -60,7 +60,7 @@ def test_disturbed_frames_are_scored_under_their_names(own_data, tmp_path):
     logits = {(row["quality"], row["video_id"], row["frame_index"]): row["logit"] for row in rows}
     assert len(set(logits.values())) > 60
     row = next(row for row in own_data.index_rows if row["split"] == "test" and row["quality"] == "raw")
-    picture = disturb(own_data.pictures[row["video_id"], "raw", row["frame_index"]], "jpeg", 30, 0)
+    picture = perturb(own_data.pictures[row["video_id"], "raw", row["frame_index"]], "jpeg", 30, 0)
     from deepfakemnist.training.checkpoint import load_checkpoint
 
     with torch.inference_mode():
@@ -69,12 +69,12 @@ def test_disturbed_frames_are_scored_under_their_names(own_data, tmp_path):
     assert logits["raw+jpeg30", row["video_id"], row["frame_index"]] == pytest.approx(wanted, abs=1e-4)
 
 
-def test_what_cannot_be_disturbed(own_data, tmp_path):
+def test_what_cannot_be_perturbed(own_data, tmp_path):
     arguments = (own_data.index, own_data.videos, checkpoint_of(tmp_path), tmp_path / "d.parquet")
     with pytest.raises(ConfigError, match="has no test frames of quality c23"):
-        predict_disturbed(*arguments, "c23", ["jpeg"], "cpu")
-    with pytest.raises(ConfigError, match="there is no disturbance 'rain'; there are jpeg, resize, blur"):
-        disturb(np.zeros((8, 8, 3), np.uint8), "rain", 1, 0)
+        predict_perturbed(*arguments, "c23", ["jpeg"], "cpu")
+    with pytest.raises(ConfigError, match="there is no perturbation 'rain'; there are jpeg, resize, blur"):
+        perturb(np.zeros((8, 8, 3), np.uint8), "rain", 1, 0)
 
 
 def test_another_dataset_has_its_name_before_the_quality(own_data, tmp_path):

@@ -9,12 +9,12 @@ import pyarrow.compute as pc
 import pytest
 import torch
 
-from deepfakemnist.detector_settings import DetectorTraining
+from deepfakemnist.config.detectors import DetectorTraining
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.evaluation import metrics
-from deepfakemnist.evaluation.levels import video_level
-from deepfakemnist.table_files import read_table, write_table
-from deepfakemnist.tables import FRAME_INDEX, VIDEOS
+from deepfakemnist.evaluation.aggregation import video_level
+from deepfakemnist.tables.files import read_table, write_table
+from deepfakemnist.tables.schemas import FRAME_INDEX, VIDEOS
 from deepfakemnist.training.checkpoint import load_checkpoint
 from deepfakemnist.training.loop import train_detector
 from deepfakemnist.training.optimise import learning_rate_factor
@@ -314,7 +314,7 @@ def test_meso4_tells_real_frames_from_softened_ones(real_data, tmp_path):
 
     from deepfakemnist.media.decode import read_frames
     from deepfakemnist.media.frames import encode_image
-    from deepfakemnist.tables import FRAMES
+    from deepfakemnist.tables.schemas import FRAMES
 
     clips = sorted((real_data / "real/videos").glob("*.mp4"))
     shard, index, videos = [], [], []

@@ -7,8 +7,8 @@ import pytest
 import yaml
 from tiny_project import ROOT, Project, tiny_config
 
-from deepfakemnist.settings import ACTIONS
-from deepfakemnist.table_files import read_rows
+from deepfakemnist.config.base import ACTIONS
+from deepfakemnist.tables.files import read_rows
 
 pytestmark = [pytest.mark.real, pytest.mark.workflow]
 

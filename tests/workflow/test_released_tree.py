@@ -11,7 +11,7 @@ import yaml
 from tiny_project import ROOT, Project, write_clip
 
 from deepfakemnist.dataset.check import check_dataset
-from deepfakemnist.table_files import read_rows
+from deepfakemnist.tables.files import read_rows
 
 pytestmark = pytest.mark.workflow
 #: The authors split by video: id1 is in train and val.
@@ -108,8 +108,8 @@ def test_every_file_is_accounted_for(finished: Project) -> None:
     assert {name: what for name, what in bad.items() if what[2] != "ok"} == {
         "id4#d#1#2": ("source", "sheet", "rejected", "excluded"),
         "blink-2": ("fake", "sheet", "rejected", "excluded"),
-        "id5#cut#1#2": ("source", "enter", "failed", "truncated"),
-        "id6#slow#1#2": ("source", "enter", "rejected", "other_rate"),
+        "id5#cut#1#2": ("source", "import_released", "failed", "truncated"),
+        "id6#slow#1#2": ("source", "import_released", "rejected", "other_rate"),
         "id7#odd#1#2": ("source", "compress", "rejected", "odd_size"),
         "fake_dataset/lost.mp4": ("fake", "sheet", "rejected", "outside_the_layout"),
     }
@@ -131,5 +131,5 @@ def test_a_second_call_has_nothing_to_do(finished: Project) -> None:
 def test_the_report_plans_without_the_stages_before(finished: Project) -> None:
     plan = finished.run("report", "-n")
     assert "train" in plan and "evaluate" in plan and "metrics_pages" in plan
-    for rule in ("ingest", "crop", "plan", "drive", "animate", "liveness", "liveness_page", "source_pages"):
+    for rule in ("ingest", "crop", "plan", "extract_motion", "animate", "liveness", "liveness_page", "source_pages"):
         assert f"rule {rule}:" not in plan

@@ -47,24 +47,24 @@ rule train_animator:
         runtime=1440,
     params:
         settings=settings_of("animator"),
-        people=digest(ROAD.people(CONFIG.animator.train.splits)),
+        people=digest(RUN_PLAN.people(CONFIG.animator.train.splits)),
         seed=CONFIG.seed,
-        code=code_digest("animate.train_stage"),
+        code=code_digest("animate.training.stage"),
     script:
         "../scripts/train_animator.py"
 
 
-rule drive:
+rule extract_motion:
     """Compute the keypoints of every driver once; thousands of sources use them."""
     input:
         crops=crops_to_drive,
         weights=animator_weights,
     output:
-        table=f"<results>/{GPU_FOLDER}drive/{JOB}.parquet",
+        table=f"<results>/{GPU_FOLDER}extract_motion/{JOB}.parquet",
     log:
-        f"<logs>/drive/{JOB}.log",
+        f"<logs>/extract_motion/{JOB}.log",
     benchmark:
-        f"<benchmarks>/drive/{JOB}.tsv"
+        f"<benchmarks>/extract_motion/{JOB}.tsv"
     conda:
         "../../envs/torch.yaml"
     resources:
@@ -75,14 +75,14 @@ rule drive:
         settings=settings_of("animator"),
         code=animator_code(),
     script:
-        "../scripts/drive.py"
+        "../scripts/extract_motion.py"
 
 
 rule plan:
     """Name the candidates of a shard: source, action, driver, split."""
     input:
         crops=source_crops,
-        motions=tables("<results>/drive/{shard}.parquet", shards=DRIVER_SHARDS),
+        motions=tables("<results>/extract_motion/{shard}.parquet", shards=DRIVER_SHARDS),
         drawn=drawn_in_the_round,
     output:
         table="<results>/plan/{shard}.parquet",
@@ -96,9 +96,9 @@ rule plan:
         mem_mb=1000,
         runtime=30,
     params:
-        assignments=lambda wildcards: digest(ROAD.assignments(wildcards.shard)),
+        assignments=lambda wildcards: digest(RUN_PLAN.assignments(wildcards.shard)),
         seed=CONFIG.seed,
-        code=code_digest("plan"),
+        code=code_digest("planning.assignment"),
     script:
         "../scripts/plan.py"
 
@@ -134,22 +134,22 @@ if CLIPS_PER_JOB:
 
     # They take a second; a cluster takes longer to start one.
     localrules:
-        drive_shard,
+        extract_motion_shard,
         animate_shard,
 
-    rule drive_shard:
+    rule extract_motion_shard:
         """Take the drivers of a shard out of the table of their job."""
         input:
             rows="<results>/crop/driver/{shard}.parquet",
             # Not ancient, though one shard made anew then takes those of its job along: Snakemake looks at no setting of
             # what lies behind an ancient input of a job that runs, and results of two settings would stand side by side.
-            job=driven,
+            job=motion_job,
         output:
-            table="<results>/drive/{shard}.parquet",
+            table="<results>/extract_motion/{shard}.parquet",
         log:
-            "<logs>/drive_shard/{shard}.log",
+            "<logs>/extract_motion_shard/{shard}.log",
         benchmark:
-            "<benchmarks>/drive_shard/{shard}.tsv"
+            "<benchmarks>/extract_motion_shard/{shard}.tsv"
         conda:
             "../../envs/media.yaml"
         resources:

@@ -14,23 +14,23 @@ JOB = "{batch}" if CLIPS_PER_JOB else "{shard}"
 
 
 @cache
-def drive_jobs():
+def motion_jobs():
     """Return job → shards of drivers, and shard → job."""
-    return with_inverse(ROAD.driver_batches(CLIPS_PER_JOB))
+    return with_inverse(RUN_PLAN.driver_batches(CLIPS_PER_JOB))
 
 
 def animate_jobs(number):
     """Return job → shards of fakes of a round, and shard → job."""
     if number == 1:
         return animate_jobs_of()
-    table = Path(checkpoints.draw.get(round=number).output.table)
+    table = Path(checkpoints.draw_candidates.get(round=number).output.table)
     return animate_jobs_of(table, table.stat().st_mtime_ns)
 
 
 @cache
 def animate_jobs_of(*drawn):
     return with_inverse(
-        ROAD.fake_batches(CLIPS_PER_JOB, candidates_at(*drawn) if drawn else None)
+        RUN_PLAN.fake_batches(CLIPS_PER_JOB, candidates_at(*drawn) if drawn else None)
     )
 
 
@@ -49,7 +49,7 @@ def crops_to_drive(wildcards):
     """Return the tables of the drivers of a job."""
     shards = [wildcards.get("shard")]
     if CLIPS_PER_JOB:
-        shards = known(wildcards.batch, drive_jobs()[0])
+        shards = known(wildcards.batch, motion_jobs()[0])
     return tables("<results>/crop/driver/{shard}.parquet", shards=shards)
 
 
@@ -61,10 +61,10 @@ def plans_to_animate(wildcards):
     return tables("<results>/plan/{shard}.parquet", shards=shards)
 
 
-def driven(wildcards):
+def motion_job(wildcards):
     """Return the table of the job that a shard of drivers is in."""
-    job = known(wildcards.shard, drive_jobs()[1])
-    return f"<results>/gpu/drive/{job}.parquet"
+    job = known(wildcards.shard, motion_jobs()[1])
+    return f"<results>/gpu/extract_motion/{job}.parquet"
 
 
 def animated(wildcards):

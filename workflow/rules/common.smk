@@ -9,16 +9,16 @@ sys.path.insert(0, str(ROOT / "src"))
 from snakemake.exceptions import WorkflowError
 
 from deepfakemnist.code_digest import code_digest
-from deepfakemnist.config import load_config
+from deepfakemnist.config.load import load_config
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.liveness.motions import read_motions
-from deepfakemnist.road import Road, digest, round_of, source_shard
-from deepfakemnist.workflow import clips_per_job, gpus_of_run
+from deepfakemnist.workflow.run_plan import RunPlan, digest, round_of, source_shard
+from deepfakemnist.workflow.script import clips_per_job, gpus_of_run
 
 try:
     CONFIG = load_config(config)
     # Jobs need not check the files again, and who lints the rules may have no videos.
-    ROAD = Road(
+    RUN_PLAN = RunPlan(
         CONFIG,
         check_files=workflow.is_main_process and "--lint" not in sys.argv,
     )
@@ -27,8 +27,8 @@ except ConfigError as error:
 
 RESULTS = CONFIG.pathvars.get("results", "results")
 LOGS = f"{RESULTS}/logs"
-SHARDS = ROAD.shards("source")
-DRIVER_SHARDS = ROAD.shards("driver")
+SHARDS = RUN_PLAN.shards("source")
+DRIVER_SHARDS = RUN_PLAN.shards("driver")
 GPUS = gpus_of_run(CONFIG.device, starts_here=workflow.is_main_process)
 CLIPS_PER_JOB = clips_per_job(CONFIG.clips_per_gpu_job, GPUS, Path(RESULTS))
 PROVIDERS = {provider.provider: provider for provider in CONFIG.liveness.providers}
@@ -46,7 +46,7 @@ def tables(pattern, **wildcards):
 
 def of_made_clips(files):
     """Return tables of the stages before compress; none where the clips come finished, from a published tree."""
-    return [] if ROAD.released else files
+    return [] if RUN_PLAN.released else files
 
 
 def source_crops(wildcards):
@@ -75,8 +75,8 @@ def animator_code():
 
 def clips_to_compress(wildcards):
     """Return the table of clips to encode: real ones come from crop, fakes from select, finished ones from enter."""
-    if ROAD.released:
-        return f"<results>/enter/{wildcards.kind}/{wildcards.shard}.parquet"
+    if RUN_PLAN.released:
+        return f"<results>/import_released/{wildcards.kind}/{wildcards.shard}.parquet"
     if wildcards.kind == "real":
         return source_crops(wildcards)
     return f"<results>/select/{wildcards.shard}.parquet"

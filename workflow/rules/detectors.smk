@@ -87,18 +87,18 @@ rule predict_dataset:
         "../scripts/predict.py"
 
 
-rule predict_disturbed:
+rule predict_perturbed:
     """Score test frames after JPEG, resizing, blur, noise or one more H.264 encode, at five levels each."""
     input:
         checkpoint="<results>/detectors/{detector}/{trained_on}/seed{seed}/checkpoint.safetensors",
         frames="<results>/manifest/frames.parquet",
         videos="<results>/manifest/videos.parquet",
     output:
-        table="<results>/detectors/{detector}/{trained_on}/seed{seed}/disturbed.parquet",
+        table="<results>/detectors/{detector}/{trained_on}/seed{seed}/perturbed.parquet",
     log:
-        "<logs>/predict/{detector}/{trained_on}/seed{seed}_disturbed.log",
+        "<logs>/predict/{detector}/{trained_on}/seed{seed}_perturbed.log",
     benchmark:
-        "<benchmarks>/predict/{detector}/{trained_on}/seed{seed}_disturbed.tsv"
+        "<benchmarks>/predict/{detector}/{trained_on}/seed{seed}_perturbed.tsv"
     conda:
         "../../envs/torch.yaml"
     threads: 4
@@ -111,7 +111,7 @@ rule predict_disturbed:
         kinds=list(CONFIG.evaluation.robustness),
         code=code_digest("training.robustness"),
     script:
-        "../scripts/predict_disturbed.py"
+        "../scripts/predict_perturbed.py"
 
 
 rule detectors:

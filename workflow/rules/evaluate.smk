@@ -1,4 +1,4 @@
-"""Turn predictions into numbers: on the run's own test clips, on other datasets, on disturbed frames."""
+"""Turn predictions into numbers: on the run's own test clips, on other datasets, on perturbed frames."""
 
 
 rule evaluate:
@@ -29,8 +29,8 @@ rule evaluate:
         "../scripts/evaluate.py"
 
 
-rule evaluate_elsewhere:
-    """The same numbers on another dataset (on_NAME), or on disturbed frames (disturbed)."""
+rule evaluate_external:
+    """The same numbers on another dataset (on_NAME), or on perturbed frames (perturbed)."""
     input:
         predictions=lambda wildcards: predictions(wildcards.where),
     output:
@@ -42,7 +42,7 @@ rule evaluate_elsewhere:
     benchmark:
         "<benchmarks>/evaluate_{where}.tsv"
     wildcard_constraints:
-        where="disturbed|on_[A-Za-z0-9_-]+",
+        where="perturbed|on_[A-Za-z0-9_-]+",
     conda:
         "../../envs/torch.yaml"
     resources:

@@ -4,13 +4,13 @@ from functools import cache
 
 from snakemake.exceptions import IncompleteCheckpointException
 
-from deepfakemnist.rounds import read_draw
+from deepfakemnist.planning.rounds import read_candidates
 
 
 @cache
 def candidates_at(path, written_ns):
     """Return the candidates of a round, read once as long as its table stays the same."""
-    return read_draw(path)
+    return read_candidates(path)
 
 
 @cache
@@ -29,14 +29,14 @@ def tell_of_later_rounds(number):
 
 def fake_shards(last):
     """Return the shards of fakes of rounds 1 to ``last``; the rounds end where nothing was drawn."""
-    shards = list(ROAD.fake_shards())
+    shards = list(RUN_PLAN.fake_shards())
     for number in range(2, last + 1):
         try:
-            table = Path(checkpoints.draw.get(round=number).output.table)
+            table = Path(checkpoints.draw_candidates.get(round=number).output.table)
         except IncompleteCheckpointException:
             tell_of_later_rounds(number)
             raise
-        more = ROAD.fake_shards(candidates_at(table, table.stat().st_mtime_ns))
+        more = RUN_PLAN.fake_shards(candidates_at(table, table.stat().st_mtime_ns))
         if not more:
             break
         shards += more
@@ -45,8 +45,8 @@ def fake_shards(last):
 
 def fake_tables(pattern, **wildcards):
     """Return the tables of a stage of fakes, one per shard of every round."""
-    if not ROAD.rounds:
-        return tables(pattern, shards=ROAD.fake_shards(), **wildcards)
+    if not RUN_PLAN.rounds:
+        return tables(pattern, shards=RUN_PLAN.fake_shards(), **wildcards)
     return lambda _: tables(
         pattern, shards=fake_shards(CONFIG.plan.max_rounds), **wildcards
     )
@@ -61,7 +61,7 @@ def tables_of_earlier_rounds(pattern):
 
 def plans_of_the_sources(wildcards):
     """Return the plans of all rounds for the sources of a shard."""
-    if not ROAD.rounds:
+    if not RUN_PLAN.rounds:
         return [f"<results>/plan/{wildcards.shard}.parquet"]
     shards = fake_shards(CONFIG.plan.max_rounds)
     mine = source_shard(wildcards.shard)

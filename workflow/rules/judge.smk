@@ -20,7 +20,7 @@ rule judge:
         runtime=240,
     params:
         settings=settings_of("judge"),
-        code=code_digest("animate.judge_stage"),
+        code=code_digest("animation_quality.stage"),
     script:
         "../scripts/judge.py"
 

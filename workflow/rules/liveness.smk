@@ -7,9 +7,13 @@ from deepfakemnist.liveness.keys import check_keys
 onstart:
     try:
         check_keys(CONFIG.liveness)
-        clips = sum(len(ROAD.assignments(shard)) for shard in ROAD.fake_shards())
+        clips = sum(
+            len(RUN_PLAN.assignments(shard)) for shard in RUN_PLAN.fake_shards()
+        )
         print(
-            announce(CONFIG.liveness, clips, ROAD.rounds), end="", file=sys.stderr
+            announce(CONFIG.liveness, clips, RUN_PLAN.rounds),
+            end="",
+            file=sys.stderr,
         )
     except ConfigError as error:
         raise WorkflowError(str(error)) from None

@@ -4,11 +4,13 @@
 rule manifest:
     """Write videos.parquet, frames.parquet, pairs.parquet and ledger.parquet."""
     input:
-        enter_real=branch(
-            ROAD.released, then=tables("<results>/enter/real/{shard}.parquet")
+        released_real=branch(
+            RUN_PLAN.released,
+            then=tables("<results>/import_released/real/{shard}.parquet"),
         ),
-        enter_fake=branch(
-            ROAD.released, then=fake_tables("<results>/enter/fake/{shard}.parquet")
+        released_fake=branch(
+            RUN_PLAN.released,
+            then=fake_tables("<results>/import_released/fake/{shard}.parquet"),
         ),
         ingest_source=of_made_clips(tables("<results>/ingest/source/{shard}.parquet")),
         ingest_driver=tables(
@@ -18,7 +20,7 @@ rule manifest:
         crop_driver=tables(
             "<results>/crop/driver/{shard}.parquet", shards=DRIVER_SHARDS
         ),
-        drive=tables("<results>/drive/{shard}.parquet", shards=DRIVER_SHARDS),
+        motions=tables("<results>/extract_motion/{shard}.parquet", shards=DRIVER_SHARDS),
         plan=of_made_clips(fake_tables("<results>/plan/{shard}.parquet")),
         animate=of_made_clips(fake_tables("<results>/animate/{shard}.parquet")),
         select=of_made_clips(fake_tables("<results>/select/{shard}.parquet")),
@@ -44,14 +46,14 @@ rule manifest:
         mem_mb=8000,
         runtime=120,
     params:
-        refused=digest(ROAD.refused()),
-        splits=digest(ROAD.split_of()),
+        refused=digest(RUN_PLAN.refused()),
+        splits=digest(RUN_PLAN.split_of()),
         quota=CONFIG.plan.quota,
         reals=CONFIG.plan.reals,
         qualities=list(CONFIG.compress.qualities),
         folds=CONFIG.dataset.folds,
         max_failed_fraction=CONFIG.max_failed_fraction,
-        code=code_digest("manifest"),
+        code=code_digest("dataset.manifest"),
     script:
         "../scripts/manifest.py"
 

@@ -3,24 +3,26 @@
 from deepfakemnist.sources.released import KINDS
 
 
-rule enter:
+rule import_released:
     """Decode every clip of a shard to its end; what is broken or has another rate is a row that says so."""
     input:
-        lambda wildcards: ROAD.files(KINDS[wildcards.kind], wildcards.shard),
+        lambda wildcards: RUN_PLAN.files(KINDS[wildcards.kind], wildcards.shard),
     output:
-        table="<results>/enter/{kind}/{shard}.parquet",
+        table="<results>/import_released/{kind}/{shard}.parquet",
     log:
-        "<logs>/enter/{kind}/{shard}.log",
+        "<logs>/import_released/{kind}/{shard}.log",
     benchmark:
-        "<benchmarks>/enter/{kind}/{shard}.tsv"
+        "<benchmarks>/import_released/{kind}/{shard}.tsv"
     conda:
         "../../envs/media.yaml"
     resources:
         mem_mb=1000,
         runtime=60,
     params:
-        rows=lambda wildcards: digest(ROAD.rows(KINDS[wildcards.kind], wildcards.shard)),
+        rows=lambda wildcards: digest(
+            RUN_PLAN.rows(KINDS[wildcards.kind], wildcards.shard)
+        ),
         fps=CONFIG.crop.fps,
-        code=code_digest("dataset.enter"),
+        code=code_digest("dataset.released_clips"),
     script:
-        "../scripts/enter.py"
+        "../scripts/import_released.py"

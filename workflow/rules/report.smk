@@ -1,11 +1,11 @@
 """Pages for snakemake --report: what the dataset holds, what it looks like, what detectors make of it."""
 
-if ROAD.released:
-    PAGES_OF_THE_ROAD = (
+if RUN_PLAN.released:
+    PAGES_OF_THE_RUN = (
         []
     )  # of finished clips there is nothing to tell of sources, animation and liveness
 else:
-    PAGES_OF_THE_ROAD = [
+    PAGES_OF_THE_RUN = [
         rules.source_pages.output,
         rules.animation_page.output,
         rules.liveness_page.output,
@@ -64,7 +64,7 @@ rule metrics_pages:
             f"<results>/evaluation/{where}/metrics.tsv"
             for where in (
                 *(f"on_{name}" for name in CONFIG.evaluation.datasets),
-                *(["disturbed"] if CONFIG.evaluation.robustness else []),
+                *(["perturbed"] if CONFIG.evaluation.robustness else []),
             )
         ],
     output:
@@ -112,7 +112,7 @@ rule report:
     """The pages that snakemake --report puts together, and what they stand on."""
     input:
         rules.dataset.input,
-        PAGES_OF_THE_ROAD,
+        PAGES_OF_THE_RUN,
         rules.dataset_pages.output,
         branch(CONFIG.plan.quota is not None, then="<results>/report/quota.html"),
         rules.metrics_pages.output,

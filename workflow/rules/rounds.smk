@@ -1,7 +1,7 @@
 """Rounds until every action has its quota; without plan.max_rounds only the table of quotas is made."""
 
 
-checkpoint draw:
+checkpoint draw_candidates:
     """Draw the candidates that the quota still wants after the rounds before; none is the end."""
     input:
         plans=tables_of_earlier_rounds("<results>/plan/{shard}.parquet"),
@@ -9,19 +9,19 @@ checkpoint draw:
     output:
         table="<results>/rounds/round{round}.parquet",
     log:
-        "<logs>/draw/{round}.log",
+        "<logs>/draw_candidates/{round}.log",
     benchmark:
-        "<benchmarks>/draw/{round}.tsv"
+        "<benchmarks>/draw_candidates/{round}.tsv"
     conda:
         "../../envs/media.yaml"
     resources:
         mem_mb=2000,
         runtime=30,
     params:
-        pool=digest(ROAD.pool()),
-        code=code_digest("rounds"),
+        pool=digest(RUN_PLAN.pool()),
+        code=code_digest("planning.rounds"),
     script:
-        "../scripts/draw.py"
+        "../scripts/draw_candidates.py"
 
 
 rule quota:
@@ -47,8 +47,8 @@ rule quota:
         mem_mb=2000,
         runtime=30,
     params:
-        pool=digest(ROAD.pool()),
+        pool=digest(RUN_PLAN.pool()),
         on_shortfall=CONFIG.plan.on_shortfall,
-        code=code_digest("rounds", "report.quota_page"),
+        code=code_digest("planning.rounds", "report.quota_page"),
     script:
         "../scripts/quota.py"

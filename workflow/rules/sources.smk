@@ -7,7 +7,7 @@ CROPS = "candidates" if CONFIG.sources.select else "crop"
 rule ingest:
     """Probe every video of a shard: container, codec, size, rate, rotation, and whether it decodes to its end."""
     input:
-        lambda wildcards: ROAD.files(wildcards.role, wildcards.shard),
+        lambda wildcards: RUN_PLAN.files(wildcards.role, wildcards.shard),
     output:
         table="<results>/ingest/{role}/{shard}.parquet",
     log:
@@ -20,8 +20,8 @@ rule ingest:
         mem_mb=1000,
         runtime=60,
     params:
-        rows=lambda wildcards: digest(ROAD.rows(wildcards.role, wildcards.shard)),
-        code=code_digest("ingest"),
+        rows=lambda wildcards: digest(RUN_PLAN.rows(wildcards.role, wildcards.shard)),
+        code=code_digest("media.ingest", "sources.voxceleb1"),
     script:
         "../scripts/ingest.py"
 
@@ -72,7 +72,7 @@ if CONFIG.sources.select:
         script:
             "../scripts/choose_sources.py"
 
-    rule keep_chosen:
+    rule apply_selection:
         """Write the crops of a shard again with what was not chosen marked so; drivers are all kept."""
         input:
             crops="<results>/candidates/{role}/{shard}.parquet",
@@ -84,9 +84,9 @@ if CONFIG.sources.select:
         output:
             table="<results>/crop/{role}/{shard}.parquet",
         log:
-            "<logs>/keep_chosen/{role}/{shard}.log",
+            "<logs>/apply_selection/{role}/{shard}.log",
         benchmark:
-            "<benchmarks>/keep_chosen/{role}/{shard}.tsv"
+            "<benchmarks>/apply_selection/{role}/{shard}.tsv"
         conda:
             "../../envs/media.yaml"
         resources:
@@ -95,7 +95,7 @@ if CONFIG.sources.select:
         params:
             code=code_digest("sources.selection"),
         script:
-            "../scripts/keep_chosen.py"
+            "../scripts/apply_selection.py"
 
 
 rule source_pages:
@@ -133,7 +133,7 @@ rule source_pages:
         mem_mb=4000,
         runtime=60,
     params:
-        refused=digest(ROAD.refused()),
+        refused=digest(RUN_PLAN.refused()),
         code=code_digest("report.quality_page"),
     script:
         "../scripts/source_pages.py"

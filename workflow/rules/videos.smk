@@ -1,7 +1,7 @@
 """One encode chain for real and fake, and still frames of every clip."""
 
 #: Of finished clips nobody knows which belong together: all keep their length.
-CUT_PAIRS = CONFIG.compress.length == "pair" and not ROAD.released
+CUT_PAIRS = CONFIG.compress.length == "pair" and not RUN_PLAN.released
 
 
 rule compress:
@@ -25,7 +25,7 @@ rule compress:
     params:
         settings={**settings_of("compress"), "length": "pair" if CUT_PAIRS else "keep"},
         fps=CONFIG.crop.fps,
-        software="others, as released" if ROAD.released else CONFIG.animator.name,
+        software="others, as released" if RUN_PLAN.released else CONFIG.animator.name,
         code=code_digest("media.compress", "media.lengths"),
     script:
         "../scripts/compress.py"

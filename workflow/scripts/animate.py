@@ -1,6 +1,6 @@
 from deepfakemnist.animate.stages import animate_shards
-from deepfakemnist.animator_settings import AnimatorSettings
-from deepfakemnist.workflow import device_of, input_path, job_arguments, stage_script
+from deepfakemnist.config.animator import AnimatorSettings
+from deepfakemnist.workflow.script import device_of, input_path, job_arguments, stage_script
 
 with stage_script(snakemake):
     animate_shards(

@@ -1,9 +1,9 @@
 from pathlib import Path
 
+from deepfakemnist.config.dataset import AuditSettings
 from deepfakemnist.dataset.audit import audit_dataset
-from deepfakemnist.dataset_settings import AuditSettings
 from deepfakemnist.report.audit_page import write_audit_page
-from deepfakemnist.workflow import stage_script
+from deepfakemnist.workflow.script import stage_script
 
 with stage_script(snakemake):
     rows = audit_dataset(

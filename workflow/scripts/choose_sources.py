@@ -1,8 +1,8 @@
 from pathlib import Path
 
-from deepfakemnist.settings import SelectionSettings
+from deepfakemnist.config.stages import SelectionSettings
 from deepfakemnist.sources.selection import choose_sources
-from deepfakemnist.workflow import stage_script
+from deepfakemnist.workflow.script import stage_script
 
 with stage_script(snakemake):
     choose_sources(

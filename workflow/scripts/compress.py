@@ -1,7 +1,7 @@
-from deepfakemnist.dataset_settings import CompressSettings
+from deepfakemnist.config.dataset import CompressSettings
 from deepfakemnist.media.compress import compress_shard
 from deepfakemnist.media.lengths import pair_lengths
-from deepfakemnist.workflow import shard_arguments, stage_script
+from deepfakemnist.workflow.script import shard_arguments, stage_script
 
 with stage_script(snakemake):
     settings = CompressSettings(**snakemake.params.settings)

@@ -1,6 +1,6 @@
+from deepfakemnist.config.stages import CropSettings
 from deepfakemnist.faces.crop import crop_shard
-from deepfakemnist.settings import CropSettings
-from deepfakemnist.workflow import shard_arguments, stage_script
+from deepfakemnist.workflow.script import shard_arguments, stage_script
 
 with stage_script(snakemake):
     crop_shard(

@@ -1,9 +1,9 @@
 from pathlib import Path
 
-from deepfakemnist.detector_settings import EvaluationSettings
+from deepfakemnist.config.detectors import EvaluationSettings
 from deepfakemnist.evaluation.groups import evaluate_groups
 from deepfakemnist.evaluation.stage import evaluate
-from deepfakemnist.workflow import stage_script
+from deepfakemnist.workflow.script import stage_script
 
 with stage_script(snakemake):
     predictions = [Path(path) for path in snakemake.input.predictions]

@@ -1,7 +1,7 @@
+from deepfakemnist.config.dataset import FrameSettings
 from deepfakemnist.dataset.face_boxes import best_face
-from deepfakemnist.dataset_settings import FrameSettings
 from deepfakemnist.media.frames import frames_shard
-from deepfakemnist.workflow import shard_arguments, stage_script
+from deepfakemnist.workflow.script import shard_arguments, stage_script
 
 with stage_script(snakemake):
     settings = FrameSettings(**snakemake.params.settings)

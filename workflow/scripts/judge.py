@@ -1,8 +1,8 @@
 from pathlib import Path
 
-from deepfakemnist.animate.judge_stage import judge_shard
-from deepfakemnist.settings import JudgeSettings
-from deepfakemnist.workflow import max_failed_fraction, stage_script
+from deepfakemnist.animation_quality.stage import judge_shard
+from deepfakemnist.config.stages import JudgeSettings
+from deepfakemnist.workflow.script import max_failed_fraction, stage_script
 
 with stage_script(snakemake):
     judge_shard(

@@ -2,9 +2,9 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from deepfakemnist.config.liveness import LivenessProvider
 from deepfakemnist.liveness.stages import liveness_shard
-from deepfakemnist.settings import LivenessProvider
-from deepfakemnist.workflow import max_failed_fraction, stage_script
+from deepfakemnist.workflow.script import max_failed_fraction, stage_script
 
 with stage_script(snakemake):
     liveness_shard(

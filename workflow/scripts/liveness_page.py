@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from deepfakemnist.report.liveness_page import write_examples, write_liveness_page, write_score_figure
-from deepfakemnist.workflow import stage_script
+from deepfakemnist.workflow.script import stage_script
 
 with stage_script(snakemake):
     verdicts = [Path(path) for path in snakemake.input.verdicts]

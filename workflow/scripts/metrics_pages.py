@@ -3,7 +3,7 @@ from pathlib import Path
 from deepfakemnist.report.detector_pages import write_protocols_page
 from deepfakemnist.report.figures import write_cross_quality_figure
 from deepfakemnist.report.pages import write_actions_page, write_metrics_page
-from deepfakemnist.workflow import stage_script
+from deepfakemnist.workflow.script import stage_script
 
 with stage_script(snakemake):
     metrics, actions = Path(snakemake.input.metrics), Path(snakemake.input.actions)

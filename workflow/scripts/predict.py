@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from deepfakemnist.training.predict import predict
-from deepfakemnist.workflow import decoders_of, device_of, input_path, stage_script
+from deepfakemnist.workflow.script import decoders_of, device_of, input_path, stage_script
 
 with stage_script(snakemake):
     predict(

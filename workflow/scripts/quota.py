@@ -1,16 +1,16 @@
 import logging
 from pathlib import Path
 
+from deepfakemnist.planning.rounds import ACCOUNT_COLUMNS, check_shortfall, read_outcomes
 from deepfakemnist.report.quota_page import write_quota_page
-from deepfakemnist.rounds import ACCOUNT_COLUMNS, check_shortfall, read_tried
-from deepfakemnist.tsv import write_tsv
-from deepfakemnist.workflow import road_of, stage_script
+from deepfakemnist.tables.tsv import write_tsv
+from deepfakemnist.workflow.script import run_plan_of, stage_script
 
 with stage_script(snakemake):
-    road = road_of(snakemake)
-    tried = read_tried(snakemake.input.plans, snakemake.input.selected, road.config.plan.quota)
-    rows = road.account(tried)
-    if text := check_shortfall(rows, road.config.plan):
+    run_plan = run_plan_of(snakemake)
+    outcomes = read_outcomes(snakemake.input.plans, snakemake.input.selected, run_plan.config.plan.quota)
+    rows = run_plan.account(outcomes)
+    if text := check_shortfall(rows, run_plan.config.plan):
         logging.getLogger("quota").warning("%s", text)
     write_tsv(snakemake.output.table, ACCOUNT_COLUMNS, rows)
-    write_quota_page(rows, tried, Path(snakemake.output.page))
+    write_quota_page(rows, outcomes, Path(snakemake.output.page))

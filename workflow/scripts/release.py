@@ -1,8 +1,8 @@
 from pathlib import Path
 
+from deepfakemnist.config.dataset import ReleaseSettings
 from deepfakemnist.dataset.release import write_release
-from deepfakemnist.dataset_settings import ReleaseSettings
-from deepfakemnist.workflow import stage_script
+from deepfakemnist.workflow.script import stage_script
 
 with stage_script(snakemake):
     write_release(

@@ -1,7 +1,7 @@
 from deepfakemnist.actors.bank import load_bank
 from deepfakemnist.actors.cast import CastSettings, drivers, sources, write_shot
-from deepfakemnist.table_files import atomic_path
-from deepfakemnist.workflow import stage_script
+from deepfakemnist.tables.files import atomic_path
+from deepfakemnist.workflow.script import stage_script
 
 with stage_script(snakemake):
     cast, bank = CastSettings(**snakemake.params.settings), load_bank()

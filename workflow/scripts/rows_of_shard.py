@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from deepfakemnist.animate.batches import write_rows_of_shard
-from deepfakemnist.workflow import stage_script
+from deepfakemnist.workflow.script import stage_script
 
 with stage_script(snakemake):
     write_rows_of_shard(

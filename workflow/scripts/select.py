@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from deepfakemnist.liveness.select import select_shard
-from deepfakemnist.workflow import stage_script
+from deepfakemnist.workflow.script import stage_script
 
 with stage_script(snakemake):
     select_shard(

@@ -1,11 +1,11 @@
 from pathlib import Path
 
 from deepfakemnist.report.quality_page import write_crops_sheet, write_missing, write_source_page
-from deepfakemnist.workflow import road_of, stage_script
+from deepfakemnist.workflow.script import run_plan_of, stage_script
 
 with stage_script(snakemake):
     ingested = [*snakemake.input.ingest_source, *snakemake.input.ingest_driver]
     cropped = [*snakemake.input.crop_source, *snakemake.input.crop_driver]
-    write_source_page(ingested, cropped, road_of(snakemake).refused(), Path(snakemake.output.page))
+    write_source_page(ingested, cropped, run_plan_of(snakemake).refused(), Path(snakemake.output.page))
     write_crops_sheet(cropped, Path(snakemake.output.crops))
     write_missing(ingested, Path(snakemake.output.missing))

@@ -1,12 +1,12 @@
 from pathlib import Path
 
-from deepfakemnist.detector_settings import DetectorTraining
-from deepfakemnist.training.launch import in_team
+from deepfakemnist.config.detectors import DetectorTraining
+from deepfakemnist.training.launch import launch_processes
 from deepfakemnist.training.loop import train_detector
-from deepfakemnist.workflow import decoders_of, device_of, stage_script
+from deepfakemnist.workflow.script import decoders_of, device_of, stage_script
 
 with stage_script(snakemake):
-    in_team(
+    launch_processes(
         train_detector,
         processes=snakemake.params.gpus,
         log_file=Path(snakemake.log[0]),

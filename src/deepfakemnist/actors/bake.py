@@ -35,7 +35,7 @@ from deepfakemnist.actors.bank import (
 from deepfakemnist.actors.landmarks import find_landmarks
 from deepfakemnist.actors.raster import reaches
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.table_files import atomic_path
+from deepfakemnist.tables.files import atomic_path
 
 log = logging.getLogger(__name__)
 

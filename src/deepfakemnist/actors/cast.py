@@ -21,11 +21,11 @@ from deepfakemnist.actors.bank import Bank
 from deepfakemnist.actors.expressions import random_expression
 from deepfakemnist.actors.perform import TALK, perform
 from deepfakemnist.actors.pose import Framing
+from deepfakemnist.config.base import ACTIONS, Action, Settings
 from deepfakemnist.ids import seed_from
 from deepfakemnist.media.encode import SAME_EVERYWHERE
 from deepfakemnist.media.ffmpeg import absolute, find_ffmpeg, frames_input, run_graph
-from deepfakemnist.settings import ACTIONS, Action, Settings
-from deepfakemnist.table_files import atomic_path
+from deepfakemnist.tables.files import atomic_path
 
 FPS = 25.0
 LICENCE = "CC0-1.0"

@@ -11,8 +11,8 @@ from typing import Literal
 
 import numpy as np
 
+from deepfakemnist.config.base import ACTIONS, Action
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.settings import ACTIONS, Action
 
 #: What someone does who is asked to do nothing in particular.
 TALK: Literal["talk"] = "talk"
@@ -48,7 +48,7 @@ def make_motion(action: Action | Literal["talk"], seed: int, frames: int = 75, f
     """Return the motion of an action, or of talking; strength, timing and manner vary with the seed.
 
     Args:
-        action: one of ``deepfakemnist.settings.ACTIONS``, or ``"talk"``.
+        action: one of ``deepfakemnist.config.stages.ACTIONS``, or ``"talk"``.
         seed: draws everything.
         frames: length; an action takes most of it and is at rest at both ends.
         fps: frames per second.

@@ -11,7 +11,7 @@ import numpy as np
 from deepfakemnist.actors.actor import Actor
 from deepfakemnist.actors.motion import TALK, make_motion
 from deepfakemnist.actors.pose import Framing, Landmarks, Pose
-from deepfakemnist.settings import Action
+from deepfakemnist.config.base import Action
 
 __all__ = ["TALK", "Performance", "perform"]
 
@@ -68,7 +68,7 @@ def perform(
 
     Args:
         actor: who.
-        action: one of ``deepfakemnist.settings.ACTIONS``, or ``"talk"``: talking, glancing about and blinking.
+        action: one of ``deepfakemnist.config.stages.ACTIONS``, or ``"talk"``: talking, glancing about and blinking.
         seed: draws strength, timing and manner; two actors with one seed do the same.
         frames: length, at least 16.
         fps: frames per second.

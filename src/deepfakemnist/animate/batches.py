@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deepfakemnist.table_files import read_rows, read_table, write_table
-from deepfakemnist.tables import OK
+from deepfakemnist.tables.files import read_rows, read_table, write_table
+from deepfakemnist.tables.schemas import OK
 
 
 def write_rows_of_shard(job: Path, rows: Path, table: Path) -> None:

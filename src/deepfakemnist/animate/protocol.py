@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfakemnist.errors import Failed
-from deepfakemnist.table_files import atomic_path
+from deepfakemnist.tables.files import atomic_path
 
 State = TypeVar("State")
 

@@ -11,23 +11,23 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel
 
-from deepfakemnist.animate.animators import load_animator
-from deepfakemnist.animate.network import choose_device
 from deepfakemnist.animate.pipeline import RenderAhead
 from deepfakemnist.animate.protocol import Motion
-from deepfakemnist.animator_settings import AnimatorSettings
+from deepfakemnist.animate.registry import load_animator
+from deepfakemnist.config.animator import AnimatorSettings
+from deepfakemnist.devices.torch_device import choose_device
 from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.media.decode import read_clip, read_frames
 from deepfakemnist.media.writer_processes import WriterProcesses
-from deepfakemnist.shards import Tally, run_shard
-from deepfakemnist.table_files import read_rows
-from deepfakemnist.tables import ANIMATED, MOTIONS, OK, Row
+from deepfakemnist.tables.files import read_rows
+from deepfakemnist.tables.schemas import ANIMATED, MOTIONS, OK, Row
+from deepfakemnist.tables.shards import Tally, run_shard
 
 #: Rendered clips that wait on a GPU for a writer or to be taken, beside those being written; bounds memory.
 _WAITING_ON_GPU = 2
 
 
-def drive_shard(
+def extract_motion_shard(
     crops: Path,
     weights: Path | None,
     table: Path,
@@ -43,10 +43,10 @@ def drive_shard(
 
     Raises: ConfigError for unusable weights, TooManyFailures; nothing for a bad clip.
     """
-    return drive_shards({crops: folder}, weights, table, settings, code, max_failed_fraction, device)
+    return extract_motion_shards({crops: folder}, weights, table, settings, code, max_failed_fraction, device)
 
 
-def drive_shards(
+def extract_motion_shards(
     folders: Mapping[Path, Path],
     weights: Path | None,
     table: Path,
@@ -56,7 +56,7 @@ def drive_shards(
     device: str = "auto",
     keep_journal: bool = False,
 ) -> Tally:
-    """As drive_shard, for the shards of one job.
+    """As extract_motion_shard, for the shards of one job.
 
     Args:
         folders: table of crops of each shard → where its motions go.
@@ -67,7 +67,7 @@ def drive_shards(
     sha256 = animator.info.weights_sha256 or ""
     rows, folder_of = _rows_and_folders(folders)
 
-    def drive(row: Row) -> Row:
+    def extract_motion(row: Row) -> Row:
         motion = animator.prepare_driving(read_clip(row["path"]))
         path = folder_of[row["video_id"]] / f"{row['video_id']}.npz"
         motion.save(path)
@@ -79,7 +79,7 @@ def drive_shards(
         }
 
     return run_shard(
-        *(rows, table, MOTIONS, drive),
+        *(rows, table, MOTIONS, extract_motion),
         code=code,
         settings=_without_training(settings),
         inputs=sha256,

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.table_files import atomic_path
+from deepfakemnist.tables.files import atomic_path
 
 log = logging.getLogger(__name__)
 

@@ -17,13 +17,13 @@ import numpy as np
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 
+from deepfakemnist.config.dataset import AuditSettings
 from deepfakemnist.dataset.file_facts import Fact, brightness, container_facts, picture_facts, size_facts
 from deepfakemnist.dataset.splits import fold_of_people
-from deepfakemnist.dataset_settings import AuditSettings
 from deepfakemnist.media.frames import decode_image
-from deepfakemnist.table_files import read_rows, read_table
-from deepfakemnist.tables import Row
-from deepfakemnist.tsv import write_tsv
+from deepfakemnist.tables.files import read_rows, read_table
+from deepfakemnist.tables.schemas import Row
+from deepfakemnist.tables.tsv import write_tsv
 
 COLUMNS = ("quality", "facts", "auc", "auc_low", "auc_high", "videos", "people", "verdict", "telling")
 #: AUC up to which a difference is taken for one that no detector profits from.

@@ -9,10 +9,10 @@ from pathlib import Path
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from deepfakemnist.config.base import SPLITS
+from deepfakemnist.config.dataset import ReleaseSettings
 from deepfakemnist.dataset.pairs import pair_rows
-from deepfakemnist.dataset_settings import ReleaseSettings
-from deepfakemnist.settings import SPLITS
-from deepfakemnist.tables import Row
+from deepfakemnist.tables.schemas import Row
 
 # Markdown, no page: nothing is to be escaped.
 _ENVIRONMENT = Environment(

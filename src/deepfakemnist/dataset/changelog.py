@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.table_files import read_rows
-from deepfakemnist.tables import Row
+from deepfakemnist.tables.files import read_rows
+from deepfakemnist.tables.schemas import Row
 
 #: Columns that may differ without the video being another one: places, and what follows from who else is there.
 _NOT_CONTENT = {"path", "ffmpeg_version", "sha256", "bytes"}

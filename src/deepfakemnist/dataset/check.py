@@ -35,8 +35,8 @@ import av
 from deepfakemnist.errors import ConfigError, Failed, Rejected
 from deepfakemnist.media.marks import read_marks
 from deepfakemnist.media.samples import samples_sha256
-from deepfakemnist.table_files import read_rows
-from deepfakemnist.tables import Row
+from deepfakemnist.tables.files import read_rows
+from deepfakemnist.tables.schemas import Row
 
 #: Columns in which a person has one value only.
 _BY_PERSON = ("split", "fold")

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from deepfakemnist.dataset_settings import ReleaseSettings
+from deepfakemnist.config.dataset import ReleaseSettings
 from deepfakemnist.errors import ConfigError
 
 _USES = (

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deepfakemnist.sources.exclusions import Exclusions, read_exclusions
-from deepfakemnist.table_files import read_rows
-from deepfakemnist.tables import Row
+from deepfakemnist.tables.files import read_rows
+from deepfakemnist.tables.schemas import Row
 
 PROOF = "EXCLUSIONS.json"
 

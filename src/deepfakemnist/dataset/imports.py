@@ -8,18 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from deepfakemnist.config.dataset import FrameSettings
 from deepfakemnist.dataset.pairs import pair_rows
 from deepfakemnist.dataset.splits import add_splits
-from deepfakemnist.dataset.trees import FFPP_SHARES, layout_of, read_dfmnist, read_ffpp
-from deepfakemnist.dataset_settings import FrameSettings
 from deepfakemnist.errors import ConfigError, Failed, Rejected
 from deepfakemnist.media.encoder_notes import encoder_version
 from deepfakemnist.media.frames import FindFace, frames_shard
 from deepfakemnist.media.marks import coded_stream, read_marks
 from deepfakemnist.media.samples import open_samples
 from deepfakemnist.sources.exclusions import Exclusions, read_exclusions
-from deepfakemnist.table_files import read_metadata, read_rows, write_table
-from deepfakemnist.tables import (
+from deepfakemnist.sources.released_trees import FFPP_SHARES, layout_of, read_dfmnist, read_ffpp
+from deepfakemnist.tables.files import read_metadata, read_rows, write_table
+from deepfakemnist.tables.schemas import (
     COMPRESSED,
     FAILED,
     FRAME_INDEX,

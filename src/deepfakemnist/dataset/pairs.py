@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from deepfakemnist.tables import PAIRS, Row
+from deepfakemnist.tables.schemas import PAIRS, Row
 
 
 def pair_rows(videos: Sequence[Row]) -> list[Row]:

@@ -21,19 +21,19 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from deepfakemnist.config.dataset import ReleaseSettings
 from deepfakemnist.dataset.card import citation, describe, write_card
 from deepfakemnist.dataset.changelog import changelog
 from deepfakemnist.dataset.croissant import write_croissant
 from deepfakemnist.dataset.exclusions import leave_out, read_lists, write_proof
 from deepfakemnist.dataset.pairs import pair_rows
-from deepfakemnist.dataset.trees import ACTION_FOLDER
-from deepfakemnist.dataset_settings import ReleaseSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import check_id
 from deepfakemnist.media.frames import ROW_GROUP
-from deepfakemnist.table_files import read_metadata, read_rows, write_table
-from deepfakemnist.tables import FRAME_INDEX, PAIRS, VIDEOS, Row
-from deepfakemnist.tsv import write_tsv
+from deepfakemnist.sources.released_trees import ACTION_FOLDER
+from deepfakemnist.tables.files import read_metadata, read_rows, write_table
+from deepfakemnist.tables.schemas import FRAME_INDEX, PAIRS, VIDEOS, Row
+from deepfakemnist.tables.tsv import write_tsv
 
 log = logging.getLogger(__name__)
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
+from deepfakemnist.config.stages import PlanSettings
 from deepfakemnist.ids import seed_from
-from deepfakemnist.plan import split_people
-from deepfakemnist.settings import PlanSettings
-from deepfakemnist.tables import Row
+from deepfakemnist.planning.assignment import split_people
+from deepfakemnist.tables.schemas import Row
 
 #: Train and val of the authors' 700/150/150 videos per action; the rest is test (their issue 2, which says 750/150/150
 #: of 1000 and cannot mean it).

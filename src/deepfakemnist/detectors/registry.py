@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from deepfakemnist.config.base import WeightFile
 from deepfakemnist.detectors import frequency, meso, temporal, timm_nets, torchvision_nets
 from deepfakemnist.detectors.base import Detector, DetectorConfig, DetectorSpec
 from deepfakemnist.detectors.weights import read_weights
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.settings import WeightFile
 
 _FAMILIES = (torchvision_nets, timm_nets, meso, frequency, temporal)
 DETECTORS: dict[str, DetectorSpec] = {spec.config.name: spec for family in _FAMILIES for spec in family.DETECTORS}

@@ -12,8 +12,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from deepfakemnist.config.base import WeightFile
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.settings import WeightFile
 
 
 def fetched(url: str) -> dict[str, Tensor]:

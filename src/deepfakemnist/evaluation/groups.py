@@ -10,14 +10,14 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from deepfakemnist.detector_settings import EvaluationSettings
-from deepfakemnist.evaluation.levels import RUN, read_predictions, video_level
+from deepfakemnist.config.detectors import EvaluationSettings
+from deepfakemnist.dataset.training_sets import choose
+from deepfakemnist.evaluation.aggregation import RUN, read_predictions, video_level
 from deepfakemnist.evaluation.stage import METRICS_COLUMNS, groups_of, measure, with_means
 from deepfakemnist.ids import seed_from
-from deepfakemnist.table_files import read_table
-from deepfakemnist.tables import Row
-from deepfakemnist.training.sets import choose
-from deepfakemnist.tsv import write_tsv
+from deepfakemnist.tables.files import read_table
+from deepfakemnist.tables.schemas import Row
+from deepfakemnist.tables.tsv import write_tsv
 
 _KEY = ("detector", "trained_on", "tested_on", "split", "level", "group", "value")
 GROUPS_COLUMNS = (*_KEY, *(name for name in METRICS_COLUMNS if name not in _KEY))

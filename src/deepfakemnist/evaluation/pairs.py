@@ -9,10 +9,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.evaluation.levels import rows_with
+from deepfakemnist.evaluation.aggregation import rows_with
 from deepfakemnist.evaluation.resampling import paired_difference
 from deepfakemnist.ids import seed_from
-from deepfakemnist.tables import Row
+from deepfakemnist.tables.schemas import Row
 
 _VALUES = tuple(f"{name}{part}" for name in ("accuracy", "auc") for part in ("_difference", "_low", "_high", "_p"))
 PAIRS_COLUMNS = (

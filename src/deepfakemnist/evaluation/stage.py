@@ -11,14 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from deepfakemnist.detector_settings import EvaluationSettings
+from deepfakemnist.config.detectors import EvaluationSettings
 from deepfakemnist.evaluation import metrics
-from deepfakemnist.evaluation.levels import RUN, frame_level, read_predictions, rows_with, video_level
+from deepfakemnist.evaluation.aggregation import RUN, frame_level, read_predictions, rows_with, video_level
 from deepfakemnist.evaluation.pairs import PAIRS_COLUMNS, compare_runs
 from deepfakemnist.evaluation.resampling import RESAMPLED, bootstrap
 from deepfakemnist.ids import seed_from
-from deepfakemnist.tables import Row
-from deepfakemnist.tsv import write_tsv
+from deepfakemnist.tables.schemas import Row
+from deepfakemnist.tables.tsv import write_tsv
 
 log = logging.getLogger(__name__)
 

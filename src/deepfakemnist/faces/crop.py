@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from deepfakemnist.config.stages import CropSettings
 from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.faces.detect import FaceDetector
 from deepfakemnist.faces.footage import Footage, given_boxes, read_footage
@@ -25,10 +26,9 @@ from deepfakemnist.faces.shots import Cut
 from deepfakemnist.faces.track import Track
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.media.ffmpeg import find_ffmpeg
-from deepfakemnist.settings import CropSettings
-from deepfakemnist.shards import Tally, run_shard
-from deepfakemnist.table_files import read_rows
-from deepfakemnist.tables import CROPPED, OK, Row
+from deepfakemnist.tables.files import read_rows
+from deepfakemnist.tables.schemas import CROPPED, OK, Row
+from deepfakemnist.tables.shards import Tally, run_shard
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def crop_shard(
         settings: size, rate, and what counts as a usable face.
         code: digest of this code.
         ffmpeg: program that later stages will use; None searches.
-        max_failed_fraction: see :func:`deepfakemnist.shards.run_shard`.
+        max_failed_fraction: see :func:`deepfakemnist.tables.shards.run_shard`.
 
     Reasons beside those of reading a video: rejected with too_short, no_face, face_lost, face_too_small, off_frame,
     no_box, not_square, box_guessed, uncertain_face, turns_too_far, blurred, too_dark or too_bright; failed with

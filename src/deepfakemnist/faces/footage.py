@@ -13,6 +13,7 @@ from math import ceil
 
 import numpy as np
 
+from deepfakemnist.config.stages import CropSettings
 from deepfakemnist.errors import Rejected
 from deepfakemnist.faces.detect import Face, FaceDetector
 from deepfakemnist.faces.policies import CropBox
@@ -20,8 +21,7 @@ from deepfakemnist.faces.shots import Cut, face_patch, find_cuts, step, thumbnai
 from deepfakemnist.faces.track import Track, main_track, track_faces
 from deepfakemnist.media.decode import read_pictures
 from deepfakemnist.media.picture import Picture
-from deepfakemnist.settings import CropSettings
-from deepfakemnist.tables import Row
+from deepfakemnist.tables.schemas import Row
 
 _KEPT_BYTES = 1 << 30
 

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from deepfakemnist.config.stages import CropSettings
 from deepfakemnist.errors import Rejected
 from deepfakemnist.media.picture import Picture, resized
-from deepfakemnist.settings import CropSettings
 
 #: FaceForensics++, classification/detect_from_video.py: scale of get_boundingbox.
 _FF_SCALE = 1.3

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from deepfakemnist.config.stages import CropSettings
 from deepfakemnist.errors import Rejected
 from deepfakemnist.faces.detect import Face
-from deepfakemnist.settings import CropSettings
-from deepfakemnist.tables import Row
+from deepfakemnist.tables.schemas import Row
 
 #: Right eye, left eye, nose tip, right and left mouth corner of an average head, millimetres from the nose tip: x to
 #: the picture's right, y down, z away from the camera. 63 mm between pupils is the mean of adults, the rest is usual.

@@ -14,6 +14,7 @@ from typing import Any
 
 import requests
 
+from deepfakemnist.config.liveness import BaiduPictureSettings, BaiduSettings
 from deepfakemnist.errors import Failed
 from deepfakemnist.liveness import baidu_codes as codes
 from deepfakemnist.liveness.client import Client, Reply, TryAgain
@@ -21,8 +22,7 @@ from deepfakemnist.liveness.meter import StopRun
 from deepfakemnist.liveness.protocol import Clip, Verdict
 from deepfakemnist.liveness.upload import digest_of, encode_clip, encode_picture, evenly_spaced
 from deepfakemnist.liveness.vendor import Answer
-from deepfakemnist.settings import BaiduPictureSettings, BaiduSettings
-from deepfakemnist.tables import Row
+from deepfakemnist.tables.schemas import Row
 
 _TOKEN = "/oauth/2.0/token"  # noqa: S105  a path
 _CODE = "/rest/2.0/face/v1/faceliveness/sessioncode"

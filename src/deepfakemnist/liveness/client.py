@@ -16,9 +16,9 @@ from typing import Any
 
 import requests
 
+from deepfakemnist.config.liveness import VendorSettings
 from deepfakemnist.errors import Failed
 from deepfakemnist.liveness.meter import Meter, StopRun
-from deepfakemnist.settings import VendorSettings
 
 log = logging.getLogger(__name__)
 

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from deepfakemnist.config.liveness import BaiduSettings, LivenessSettings, VendorSettings
 from deepfakemnist.liveness.files import read_json
 from deepfakemnist.liveness.ledger import read_answers
 from deepfakemnist.liveness.meter import Reading
 from deepfakemnist.liveness.motions import read_motions
 from deepfakemnist.liveness.registry import meter_path
-from deepfakemnist.settings import BaiduSettings, LivenessSettings, VendorSettings
 
 #: Random codes drawn until one of four digits fits: the mean when all are equally likely.
 EXPECTED_DRAWS = 4

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from deepfakemnist.table_files import atomic_path
+from deepfakemnist.tables.files import atomic_path
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from deepfakemnist.config.liveness import LivenessSettings
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.settings import LivenessSettings
 
 #: Environment variables with the keys of each provider.
 SECRETS: dict[str, tuple[str, ...]] = {

@@ -19,7 +19,7 @@ from filelock import FileLock
 
 from deepfakemnist.liveness.files import read_json, write_json
 from deepfakemnist.liveness.meter import StopRun
-from deepfakemnist.tables import Row
+from deepfakemnist.tables.schemas import Row
 
 log = logging.getLogger(__name__)
 

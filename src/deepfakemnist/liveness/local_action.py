@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from scipy.ndimage import median_filter
 
-from deepfakemnist.animate.judge_motion import MIN_AMPLITUDE, MIN_FRAMES, measure_action
+from deepfakemnist.animation_quality.motion import MIN_AMPLITUDE, MIN_FRAMES, measure_action
+from deepfakemnist.config.liveness import LocalActionSettings
 from deepfakemnist.errors import Failed
 from deepfakemnist.faces.landmarks import FaceLandmarker, FaceLandmarks
 from deepfakemnist.liveness.protocol import Clip, Verdict
-from deepfakemnist.settings import LocalActionSettings
 
 #: The action is seen when every one of its movements reaches its limit. Blendshapes are shares, head pose is degrees.
 #: Limits are half of what two real drivers per action do on average (cropped to 256×256, 25 fps), rounded: who shows

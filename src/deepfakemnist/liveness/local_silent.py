@@ -14,12 +14,13 @@ import cv2
 import numpy as np
 import torch
 
+from deepfakemnist.config.base import WeightFile
+from deepfakemnist.config.liveness import LocalSilentSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.faces.detect import FaceDetector
 from deepfakemnist.liveness.minifasnet import INPUT_SIZE, LIVE, V1SE, V2, MiniFASNet, Widths, load_state
 from deepfakemnist.liveness.protocol import SILENT, Clip, Verdict
 from deepfakemnist.liveness.upload import evenly_spaced
-from deepfakemnist.settings import LocalSilentSettings, WeightFile
 
 #: How much the face box is enlarged for each net; the numbers stand in the names of the weight files.
 SCALE_V2, SCALE_V1SE = 2.7, 4.0

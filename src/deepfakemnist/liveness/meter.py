@@ -16,8 +16,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from deepfakemnist.config.liveness import VendorSettings
 from deepfakemnist.liveness.files import read_json, write_json
-from deepfakemnist.settings import VendorSettings
 
 #: Requests are spaced this much wider than the rate asks, so that a window of one second at the vendor's end still
 #: holds no more than it may when one request arrives up to 100 ms late, as on a busy machine.

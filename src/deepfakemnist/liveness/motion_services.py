@@ -14,14 +14,14 @@ from typing import Any
 
 import requests
 
+from deepfakemnist.config.liveness import LinkfaceSettings, TianyanSettings
 from deepfakemnist.errors import ConfigError, Failed
 from deepfakemnist.liveness.client import Client, TryAgain
 from deepfakemnist.liveness.meter import StopRun
 from deepfakemnist.liveness.protocol import Clip, Verdict
 from deepfakemnist.liveness.upload import encode_clip, encode_picture
 from deepfakemnist.liveness.vendor import Answer
-from deepfakemnist.settings import LinkfaceSettings, TianyanSettings
-from deepfakemnist.tables import Row
+from deepfakemnist.tables.schemas import Row
 
 #: Limits of the per-motion scores at each complexity, as Linkface publishes them.
 MOTION_LIMITS: tuple[dict[str, float], ...] = (

@@ -6,8 +6,8 @@ import csv
 import re
 from pathlib import Path
 
+from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.settings import ACTIONS
 
 #: What a vendor may be asked for: Baidu's digits, and the words of the others, space-separated where they are several.
 _ALLOWED: dict[str, tuple[str, str]] = {

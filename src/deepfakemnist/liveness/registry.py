@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from deepfakemnist.errors import ConfigError
-from deepfakemnist.liveness.protocol import LivenessProvider
-from deepfakemnist.settings import (
+from deepfakemnist.config.base import Settings
+from deepfakemnist.config.liveness import (
     BaiduPictureSettings,
     BaiduSettings,
     LinkfaceSettings,
     LocalActionSettings,
     LocalSilentSettings,
-    Settings,
     TianyanSettings,
     VendorSettings,
 )
+from deepfakemnist.errors import ConfigError
+from deepfakemnist.liveness.protocol import LivenessProvider
 
 
 def build(

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from deepfakemnist.table_files import read_rows, write_table
-from deepfakemnist.tables import OK, REJECTED, SELECTED, Row
+from deepfakemnist.tables.files import read_rows, write_table
+from deepfakemnist.tables.schemas import OK, REJECTED, SELECTED, Row
 
 
 def select(animations: Iterable[Row], verdicts: Mapping[str, Sequence[Row]]) -> list[Row]:

@@ -9,15 +9,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from deepfakemnist.config.base import Settings
 from deepfakemnist.errors import ConfigError, Failed, Rejected
 from deepfakemnist.liveness.meter import StopRun
 from deepfakemnist.liveness.protocol import Clip, LivenessProvider
 from deepfakemnist.liveness.registry import build
 from deepfakemnist.media.decode import read_clip
-from deepfakemnist.settings import Settings
-from deepfakemnist.shards import Tally, run_shard
-from deepfakemnist.table_files import read_rows
-from deepfakemnist.tables import OK, VERDICTS, Row
+from deepfakemnist.tables.files import read_rows
+from deepfakemnist.tables.schemas import OK, VERDICTS, Row
+from deepfakemnist.tables.shards import Tally, run_shard
 
 log = logging.getLogger(__name__)
 

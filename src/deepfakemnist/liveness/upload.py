@@ -11,11 +11,11 @@ from tempfile import TemporaryDirectory
 import cv2
 import numpy as np
 
+from deepfakemnist.config.liveness import UploadSettings
 from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.liveness.protocol import Clip
 from deepfakemnist.media.encode import COMMON_OUTPUT, SAME_EVERYWHERE
 from deepfakemnist.media.ffmpeg import absolute, find_ffmpeg, frames_input, run_graph
-from deepfakemnist.settings import UploadSettings
 
 #: How much stronger every further try compresses, and the strongest that is tried.
 _CRF_STEP, _MAX_CRF = 5, 43

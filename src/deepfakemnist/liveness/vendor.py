@@ -15,7 +15,7 @@ from deepfakemnist.errors import Failed
 from deepfakemnist.liveness.ledger import Ledger
 from deepfakemnist.liveness.meter import Meter
 from deepfakemnist.liveness.protocol import SILENT, Clip, Exchange, Verdict
-from deepfakemnist.tables import Row
+from deepfakemnist.tables.schemas import Row
 
 #: Longer texts in an answer are pictures in base64; their hash is kept.
 _LONGEST_TEXT = 1000

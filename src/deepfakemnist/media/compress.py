@@ -18,7 +18,7 @@ from typing import Any
 import ffmpeg as graphs
 import numpy as np
 
-from deepfakemnist.dataset_settings import CompressSettings, Quality
+from deepfakemnist.config.dataset import CompressSettings, Quality
 from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.media.colour import to_samples
 from deepfakemnist.media.container import every_frame, open_video
@@ -31,9 +31,9 @@ from deepfakemnist.media.picture import Picture
 from deepfakemnist.media.pixels import pixels_sha256
 from deepfakemnist.media.samples import open_samples
 from deepfakemnist.media.similarity import Likeness, vmaf
-from deepfakemnist.shards import Tally, run_shard
-from deepfakemnist.table_files import atomic_path, read_rows
-from deepfakemnist.tables import COMPRESSED, OK, Row
+from deepfakemnist.tables.files import atomic_path, read_rows
+from deepfakemnist.tables.schemas import COMPRESSED, OK, Row
+from deepfakemnist.tables.shards import Tally, run_shard
 
 _YUV_TAGS = {"colorspace": "smpte170m", "color_primaries": "smpte170m", "color_trc": "smpte170m", "color_range": "tv"}
 #: Samples on a pipe carry no tags; ffmpeg shall not guess and convert.
@@ -75,7 +75,7 @@ def compress_shard(
         lengths: frames that a clip keeps, by its id; others keep all. See :func:`.lengths.pair_lengths`.
         software: what made the fakes; named in their marks.
         ffmpeg: program to use; None searches.
-        max_failed_fraction: see :func:`deepfakemnist.shards.run_shard`.
+        max_failed_fraction: see :func:`deepfakemnist.tables.shards.run_shard`.
 
     Reasons beside those of reading a video: rejected with odd_size; failed with input_changed, encode_failed,
     encode_differs, mark_differs.

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from deepfakemnist import __version__
-from deepfakemnist.dataset_settings import MarkSettings
+from deepfakemnist.config.dataset import MarkSettings
 from deepfakemnist.errors import ConfigError
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"

@@ -20,7 +20,7 @@ from deepfakemnist.errors import Failed
 from deepfakemnist.media.container import every_frame, open_video
 from deepfakemnist.media.picture import Picture
 from deepfakemnist.media.pixels import PixelHash
-from deepfakemnist.table_files import atomic_path
+from deepfakemnist.tables.files import atomic_path
 
 #: What every encode by the ffmpeg program has in common. One thread: x264's pictures depend on their number. No sound,
 #: and nothing of the writer's name, time or version.

@@ -20,15 +20,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from deepfakemnist.dataset_settings import FrameSettings
+from deepfakemnist.config.dataset import FrameSettings
 from deepfakemnist.errors import Failed
 from deepfakemnist.ids import seed_from
 from deepfakemnist.media.container import every_frame, open_video
 from deepfakemnist.media.decode import frame_time
 from deepfakemnist.media.picture import Picture
-from deepfakemnist.shards import Tally, run_shard
-from deepfakemnist.table_files import atomic_path, read_rows
-from deepfakemnist.tables import FRAMES, OK, Row
+from deepfakemnist.tables.files import atomic_path, read_rows
+from deepfakemnist.tables.schemas import FRAMES, OK, Row
+from deepfakemnist.tables.shards import Tally, run_shard
 
 FindFace = Callable[[np.ndarray], tuple[float, float, float, float] | None]
 #: Rows of a row group: reading one image reads its group, 0.1 ms for 4 rows (measured).
@@ -66,7 +66,7 @@ def frames_shard(
         code: digest of this code.
         find_face: returns (left, top, width, height) of the face in an (H,W,3) uint8 RGB picture, or None; needed
             for the region ``face``.
-        max_failed_fraction: see :func:`deepfakemnist.shards.run_shard`.
+        max_failed_fraction: see :func:`deepfakemnist.tables.shards.run_shard`.
 
     Reasons beside those of reading a video: failed with length_differs.
     """

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from deepfakemnist.table_files import read_rows
-from deepfakemnist.tables import OK
+from deepfakemnist.tables.files import read_rows
+from deepfakemnist.tables.schemas import OK
 
 
 def pair_lengths(crops: Path | str, plans: Iterable[Path | str]) -> dict[str, int]:

@@ -13,11 +13,11 @@ from typing import Any
 
 import av
 
-from deepfakemnist.dataset_settings import MarkSettings
+from deepfakemnist.config.dataset import MarkSettings
 from deepfakemnist.errors import Failed
 from deepfakemnist.media.boxes import set_comment
 from deepfakemnist.media.credentials import SOURCE_TYPE, read_credentials, sign
-from deepfakemnist.table_files import atomic_path
+from deepfakemnist.tables.files import atomic_path
 
 #: Begins the comment of every synthetic file of this project.
 NOTICE = "Synthetic video: this event never happened."

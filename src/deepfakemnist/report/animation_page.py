@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from deepfakemnist.animate.judge import JudgedClip, judge_table
+from deepfakemnist.animation_quality.judge import JudgedClip, judge_table
 from deepfakemnist.report.pages import Table, write_page
-from deepfakemnist.table_files import read_rows
-from deepfakemnist.tables import OK, Row
+from deepfakemnist.tables.files import read_rows
+from deepfakemnist.tables.schemas import OK, Row
 
 _INTRO = (
     "Transfer: amplitude of the action in the fake ÷ in its driver, along the driver's own curve; 1 is all of it, 0 "

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deepfakemnist.report.pages import Table, write_page
-from deepfakemnist.tables import Row
+from deepfakemnist.tables.schemas import Row
 
 _INTRO = (
     "Random forests that never see a trained feature, judged on people they were not trained on; intervals come from "

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.media.decode import read_clip
-from deepfakemnist.settings import ACTIONS
-from deepfakemnist.table_files import atomic_path, read_rows
-from deepfakemnist.tables import OK, Row
+from deepfakemnist.tables.files import atomic_path, read_rows
+from deepfakemnist.tables.schemas import OK, Row
 
 _THUMB = 128
 _GAP = 6

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepfakemnist.detector_settings import training_set
+from deepfakemnist.config.base import ACTIONS, MIXED
+from deepfakemnist.config.detectors import training_set
 from deepfakemnist.report.pages import Table, read_tsv, write_page
 from deepfakemnist.report.paper import ORIGINAL, paper_accuracy, paper_action_accuracy
-from deepfakemnist.settings import ACTIONS, MIXED
 
 Cells = dict[str, str]
 
@@ -29,8 +29,8 @@ class Results:
         whole: metrics.tsv.
         actions: actions.tsv.
         groups: groups.tsv.
-        others: metrics of other datasets and of disturbed frames; tested_on is ``name:quality``, or
-            ``quality+disturbance`` and its level.
+        others: metrics of other datasets and of perturbed frames; tested_on is ``name:quality``, or
+            ``quality+perturbation`` and its level.
     """
 
     whole: list[Cells]
@@ -46,7 +46,7 @@ def write_protocols_page(
 
     Args:
         metrics, actions, groups: tables of the evaluation; groups may be None.
-        others: metrics of other datasets and of disturbed frames.
+        others: metrics of other datasets and of perturbed frames.
         protocols: names in detector_settings.PROTOCOLS, in the order wanted.
         path: page to write.
     """
@@ -211,7 +211,7 @@ def _groups(title: str, kinds: Callable[[str], bool]) -> Callable[[Results], lis
 
 
 def _others(title: str, sign: str) -> Callable[[Results], list[Table]]:
-    """Return a protocol over results whose ``tested_on`` holds a sign: ':' of datasets, '+' of disturbances."""
+    """Return a protocol over results whose ``tested_on`` holds a sign: ':' of datasets, '+' of perturbations."""
 
     def tables(results: Results) -> list[Table]:
         wanted = [row for row in results.others if sign in row["tested_on"]]
@@ -243,7 +243,7 @@ _PROTOCOLS: dict[str, Callable[[Results], list[Table]]] = {
     "per_action": _per_action,
     "drivers": _groups("6. Drivers that train has seen, and others", lambda group: group == "driver"),
     "datasets": _others("7, 8. Other animators and other datasets", ":"),
-    "robustness": _others("9. Disturbed frames", "+"),
+    "robustness": _others("9. Perturbed frames", "+"),
     "subgroups": _groups("10. Subgroups", lambda group: group != "driver"),
 }
 

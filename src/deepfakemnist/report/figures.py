@@ -11,8 +11,8 @@ import numpy as np
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-from deepfakemnist.detector_settings import TrainingSet, training_set
-from deepfakemnist.table_files import atomic_path
+from deepfakemnist.config.detectors import TrainingSet, training_set
+from deepfakemnist.tables.files import atomic_path
 
 
 def write_cross_quality_figure(metrics: Path, path: Path) -> None:

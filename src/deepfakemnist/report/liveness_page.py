@@ -14,11 +14,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy.stats import binomtest
 
+from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.media.decode import read_clip
 from deepfakemnist.report.pages import Table, write_page
-from deepfakemnist.settings import ACTIONS
-from deepfakemnist.table_files import atomic_path, read_rows
-from deepfakemnist.tables import OK, Row
+from deepfakemnist.tables.files import atomic_path, read_rows
+from deepfakemnist.tables.schemas import OK, Row
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

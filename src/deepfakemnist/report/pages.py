@@ -11,10 +11,10 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from deepfakemnist.config.base import SPLITS
 from deepfakemnist.report.paper import paper_accuracy
-from deepfakemnist.settings import SPLITS
-from deepfakemnist.table_files import atomic_path, read_rows
-from deepfakemnist.tables import OK
+from deepfakemnist.tables.files import atomic_path, read_rows
+from deepfakemnist.tables.schemas import OK
 
 _ENVIRONMENT = Environment(
     loader=PackageLoader("deepfakemnist.report", "templates"), autoescape=True, undefined=StrictUndefined

@@ -6,8 +6,8 @@ variant, so the numbers stand beside all of them. Its raw, LC and HC are raw, c2
 
 from __future__ import annotations
 
-from deepfakemnist.detector_settings import training_set
-from deepfakemnist.settings import MIXED
+from deepfakemnist.config.base import MIXED
+from deepfakemnist.config.detectors import training_set
 
 _QUALITIES = ("raw", "c23", "c40")
 

@@ -13,9 +13,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from deepfakemnist.media.decode import read_frames
 from deepfakemnist.report.pages import Table, write_page
-from deepfakemnist.table_files import atomic_path, read_rows
-from deepfakemnist.tables import FAILED, OK, REJECTED, Row
-from deepfakemnist.tsv import write_tsv
+from deepfakemnist.tables.files import atomic_path, read_rows
+from deepfakemnist.tables.schemas import FAILED, OK, REJECTED, Row
+from deepfakemnist.tables.tsv import write_tsv
 
 #: Column of CROPPED, and what a reader calls it.
 _FIGURES = {

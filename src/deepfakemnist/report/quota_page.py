@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from deepfakemnist.planning.rounds import ACCOUNT_COLUMNS, CandidateOutcome
 from deepfakemnist.report.pages import Table, write_page
-from deepfakemnist.rounds import ACCOUNT_COLUMNS, Tried
 
 _INTRO = (
     "Wanted: plan.quota. Kept: accepted animations in the dataset. Tried: animations that liveness could judge; the "
@@ -17,12 +17,12 @@ _INTRO = (
 )
 
 
-def write_quota_page(account: Sequence[Mapping[str, Any]], tried: Sequence[Tried], path: Path) -> None:
+def write_quota_page(account: Sequence[Mapping[str, Any]], outcomes: Sequence[CandidateOutcome], path: Path) -> None:
     """Write the page.
 
     Args:
         account: rows of ``rounds.account``.
-        tried: every candidate.
+        outcomes: every candidate.
         path: page to write.
     """
     per_action = [
@@ -31,9 +31,9 @@ def write_quota_page(account: Sequence[Mapping[str, Any]], tried: Sequence[Tried
         for row in account
     ]  # fmt: skip
     per_round = []
-    for number in sorted({one.round for one in tried}):
+    for number in sorted({one.round for one in outcomes}):
         for row in account:
-            mine = [one for one in tried if (one.round, one.action) == (number, row["action"])]
+            mine = [one for one in outcomes if (one.round, one.action) == (number, row["action"])]
             if mine:
                 judged, accepted = sum(one.judged for one in mine), sum(one.accepted for one in mine)
                 share = f"{100 * accepted / judged:.1f}" if judged else "–"

@@ -1,8 +1,8 @@
-"""Where real videos come from: one small module per kind of collection, all giving the same rows.
+"""Source adapters, one module per kind of video collection, all returning the same rows.
 
-Every adapter reads names, sheets and annotations, never a video, so a dry run tells the truth. What it gives is a
-:class:`deepfakemnist.sheets.Sheet`: rows for the ingest stage, and refused rows for the ledger. Beside the columns of
-a sheet a row may carry
+An adapter reads names, sheets and annotations, never a video, so that a dry run is accurate. It returns a
+:class:`deepfakemnist.sources.sheets.Sheet`: rows for the ingest stage and refused rows for the ledger. Besides the
+columns of a sheet, a row may carry
 
 * ``adapter``: the module's name, ``sheet``, ``folder``, ``vox-metadata`` or ``voxceleb1``;
 * ``cropped``: the clip is a face crop already and is taken as it is;

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 
+from deepfakemnist.config.stages import SelectionSettings
 from deepfakemnist.ids import seed_from
-from deepfakemnist.settings import SelectionSettings
-from deepfakemnist.sheets import Sheet, refusal
-from deepfakemnist.tables import Row
+from deepfakemnist.sources.sheets import Sheet, refusal
+from deepfakemnist.tables.schemas import Row
 
 
 def choose_candidates(sheet: Sheet, settings: SelectionSettings, seed: int) -> Sheet:

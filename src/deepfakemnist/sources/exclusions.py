@@ -14,8 +14,8 @@ from pathlib import Path
 
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import PAIR_SEPARATOR, check_id
-from deepfakemnist.sheets import Sheet, refusal
-from deepfakemnist.tables import Row
+from deepfakemnist.sources.sheets import Sheet, refusal
+from deepfakemnist.tables.schemas import Row
 
 _COLUMNS = ("video_id", "person_id", "reason")
 

@@ -6,9 +6,10 @@ import hashlib
 import re
 from pathlib import Path
 
+from deepfakemnist.config.sheets import SourceRow
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import ID_MAX_LENGTH, check_id
-from deepfakemnist.sheets import VIDEO_SUFFIXES, Sheet, SourceRow, refusal
+from deepfakemnist.sources.sheets import VIDEO_SUFFIXES, Sheet, refusal
 
 #: The first folder, or the file's name up to a '#'.
 PERSON_OF_PATH = r"^(?P<person>[^#/]+)"

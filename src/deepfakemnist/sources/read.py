@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from deepfakemnist.settings import SourceSettings
-from deepfakemnist.sheets import Sheet, SourceRow, read_sheet
+from deepfakemnist.config.sheets import SourceRow
+from deepfakemnist.config.stages import SourceSettings
 from deepfakemnist.sources.candidates import choose_candidates
 from deepfakemnist.sources.exclusions import without_excluded
 from deepfakemnist.sources.folder import read_folder
+from deepfakemnist.sources.sheets import Sheet, read_sheet
 from deepfakemnist.sources.vox_metadata import read_vox_metadata
 from deepfakemnist.sources.voxceleb1 import read_voxceleb1
 

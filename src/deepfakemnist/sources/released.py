@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deepfakemnist.dataset.trees import layout_of, read_dfmnist
+from deepfakemnist.config.stages import SourceSettings
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.settings import SourceSettings
-from deepfakemnist.sheets import Sheet, refusal
 from deepfakemnist.sources.exclusions import without_excluded
 from deepfakemnist.sources.folder import video_files
+from deepfakemnist.sources.released_trees import layout_of, read_dfmnist
+from deepfakemnist.sources.sheets import Sheet, refusal
 
 #: What a clip of a class is called in the ledger.
 KINDS = {"real": "source", "fake": "fake"}

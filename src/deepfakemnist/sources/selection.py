@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from deepfakemnist.settings import SelectionSettings
+from deepfakemnist.config.stages import SelectionSettings
 from deepfakemnist.sources.candidates import stratified
-from deepfakemnist.table_files import read_rows, write_table
-from deepfakemnist.tables import CHOICE, CROPPED, OK, REJECTED, Row
+from deepfakemnist.tables.files import read_rows, write_table
+from deepfakemnist.tables.schemas import CHOICE, CROPPED, OK, REJECTED, Row
 
 _MADE_BY_CROP = ("path", "frames", "fps", "pixels_sha256")
 
@@ -45,7 +45,7 @@ def choose_sources(crops: Sequence[Path], table: Path, settings: SelectionSettin
     write_table(rows, table, CHOICE)
 
 
-def keep_chosen(crops: Path, choice: Path | None, table: Path) -> None:
+def apply_selection(crops: Path, choice: Path | None, table: Path) -> None:
     """Write a shard's CROPPED table again, with what was not chosen rejected for the reason that ``choice`` gives.
 
     Args:

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import check_id
-from deepfakemnist.sheets import Sheet, refusal
 from deepfakemnist.sources.library import VideoLibrary
-from deepfakemnist.tables import Row
+from deepfakemnist.sources.sheets import Sheet, refusal
+from deepfakemnist.tables.schemas import Row
 
 COLUMNS = ("video_id", "start", "end", "bbox", "fps", "width", "height", "person_id")
 

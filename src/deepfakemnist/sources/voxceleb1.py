@@ -13,8 +13,8 @@ from pathlib import Path
 
 from deepfakemnist.errors import ConfigError, Failed
 from deepfakemnist.ids import check_id
-from deepfakemnist.sheets import Sheet, refusal
 from deepfakemnist.sources.library import VideoLibrary
+from deepfakemnist.sources.sheets import Sheet, refusal
 
 FRAME_RATE = 25.0
 REFERENCE_HEIGHT = 360.0

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import v2
 
-from deepfakemnist.detector_settings import Augmentation
+from deepfakemnist.config.detectors import Augmentation
 
 
 def augment(pixels: Tensor, kind: Augmentation, seed: int) -> Tensor:

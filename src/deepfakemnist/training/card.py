@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from deepfakemnist.detector_settings import DetectorTraining
+from deepfakemnist.config.detectors import DetectorTraining
 from deepfakemnist.detectors.base import DetectorConfig
-from deepfakemnist.table_files import atomic_path
-from deepfakemnist.tables import Row
+from deepfakemnist.tables.files import atomic_path
+from deepfakemnist.tables.schemas import Row
 
 _LIMITS = """\
 * It tells the fakes of its training set from the reals of its training set. Other animators, other cameras, other

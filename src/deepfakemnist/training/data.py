@@ -15,12 +15,12 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 from torchvision.transforms.v2 import functional
 
-from deepfakemnist.detector_settings import Augmentation, Sampling
+from deepfakemnist.config.detectors import Augmentation, Sampling
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import seed_from
 from deepfakemnist.media.frames import decode_image
-from deepfakemnist.table_files import read_metadata, read_table
-from deepfakemnist.tables import FRAME_INDEX, PUBLISHED_SPLIT, Row
+from deepfakemnist.tables.files import read_metadata, read_table
+from deepfakemnist.tables.schemas import FRAME_INDEX, PUBLISHED_SPLIT, Row
 from deepfakemnist.training.augment import augment
 from deepfakemnist.training.frame_reader import BadFrame, FrameReader
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from deepfakemnist.tables import OK, Row
+from deepfakemnist.tables.schemas import OK, Row
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""Starts several processes that train together, and what each does first, see training.team."""
+"""Starts several processes that train together, and what each does first, see training.distributed."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ from torch import distributed
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, record
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from deepfakemnist.devices.gpu_allocation import HeldCards
+from deepfakemnist.devices.torch_device import choose_device
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.gpu_allocation import HeldCards
-from deepfakemnist.training.predict import choose_device
 
 #: How long the others wait while one process reads tables or writes a checkpoint.
 _PATIENCE = timedelta(hours=2)
 
 
-def in_team(work: Callable[..., None], processes: int, log_file: Path | str | None = None, **arguments: Any) -> None:
+def launch_processes(
+    work: Callable[..., None], processes: int, log_file: Path | str | None = None, **arguments: Any
+) -> None:
     """Do work in several processes on this machine, as ``torchrun --nproc-per-node`` does; with one, in this process.
 
     Args:
@@ -46,20 +48,20 @@ def in_team(work: Callable[..., None], processes: int, log_file: Path | str | No
         rdzv_backend="c10d", rdzv_endpoint="localhost:0", run_id=f"deepfakemnist-{os.getpid()}",
     )  # fmt: skip
     try:
-        elastic_launch(config, as_member)(work, log_file, arguments, HeldCards())
+        elastic_launch(config, run_process)(work, log_file, arguments, HeldCards())
     except ChildFailedError as error:
         _, failure = error.get_first_failure()
         raise ConfigError(f"process {failure.local_rank} of {processes} ended: {failure.message}") from error
 
 
 @record
-def as_member(
+def run_process(
     work: Callable[..., None], log_file: Path | str | None, arguments: dict[str, Any], cards: HeldCards | None = None
 ) -> None:
-    """Join the processes that torchrun or in_team started, and do the work.
+    """Join the processes that torchrun or launch_processes started, and do the work.
 
     Args:
-        work, log_file, arguments: as for in_team.
+        work, log_file, arguments: as for launch_processes.
         cards: what the process that started this one holds; this one holds it too from the moment it has got it.
     """
     rank = int(os.environ["RANK"])

@@ -21,28 +21,29 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from deepfakemnist.code_digest import code_digest
-from deepfakemnist.detector_settings import DetectorTraining
+from deepfakemnist.config.detectors import DetectorTraining
+from deepfakemnist.dataset.training_sets import choose
 from deepfakemnist.detectors.base import Detector
 from deepfakemnist.detectors.registry import build
+from deepfakemnist.devices.reduced_precision import autocast_is_right
+from deepfakemnist.devices.torch_device import choose_device
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.evaluation import metrics
 from deepfakemnist.ids import seed_from
-from deepfakemnist.reduced_precision import autocast_is_right
-from deepfakemnist.tables import Row
+from deepfakemnist.tables.schemas import Row
+from deepfakemnist.tables.tsv import write_tsv
 from deepfakemnist.training.card import write_card
 from deepfakemnist.training.checkpoint import CLASSES, ResumeFile, save_checkpoint
 from deepfakemnist.training.data import FrameDataset, FrameSampler, load, read_index
-from deepfakemnist.training.history import HISTORY_COLUMNS, Events, best_epoch, summary
+from deepfakemnist.training.distributed import Distributed, current_distributed, share_norms
 from deepfakemnist.training.optimise import (
     MovingAverage,
     learning_rate_factor,
     make_optimizer,
     peak_learning_rate,
 )
-from deepfakemnist.training.predict import choose_device, logits_of
-from deepfakemnist.training.sets import choose
-from deepfakemnist.training.team import Team, current_team, share_norms
-from deepfakemnist.tsv import write_tsv
+from deepfakemnist.training.predict import logits_of
+from deepfakemnist.training.training_log import HISTORY_COLUMNS, Events, best_epoch, summary
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ def train_detector(
     Best is the highest balanced accuracy over val frames of the same kind, then the lowest loss; test frames are
     never read. Without val frames the last epoch is kept, and the log says so. After each epoch the full state is
     written to ``checkpoint`` + ``.resume``, from which a killed run goes on; the file is removed at the end.
-    Started several times, see training.team, the processes share the work and the first writes the files.
+    Started several times, see training.distributed, the processes share the work and the first writes the files.
 
     Args:
         index: table with tables.FRAME_INDEX.
@@ -89,7 +90,7 @@ def train_detector(
     Raises: ConfigError when train has no frames, train or val has frames of one class only, the tables do not fit
     together, or training diverges; BadFrame, naming it, for a frame that cannot be read.
     """
-    target, team = choose_device(device), current_team()
+    target, team = choose_device(device), current_distributed()
     frames = read_index(index, videos)
     train, val = (choose(frames, split, trained_on) for split in ("train", "val"))
     _check_classes(train, val, trained_on)
@@ -174,7 +175,7 @@ def _train_epoch(
     batches: DataLoader[tuple[Tensor, Tensor]],
     settings: DetectorTraining,
     epoch: int,
-    team: Team,
+    team: Distributed,
     bfloat16: bool,
 ) -> Row:
     """Take one step per batch. Returns learning_rate (of the first step), train_loss and train_accuracy.
@@ -228,7 +229,7 @@ def _train_epoch(
     }
 
 
-def _validate(detector: Detector, val: pa.Table, device: torch.device, workers: int, team: Team) -> Row:
+def _validate(detector: Detector, val: pa.Table, device: torch.device, workers: int, team: Distributed) -> Row:
     """Return val_loss (mean of both classes' means), val_balanced_accuracy and val_auc; None without val frames."""
     if not val.num_rows:
         return {"val_loss": None, "val_balanced_accuracy": None, "val_auc": None}

@@ -8,7 +8,7 @@ import math
 import torch
 from torch import nn
 
-from deepfakemnist.detector_settings import DetectorTraining
+from deepfakemnist.config.detectors import DetectorTraining
 from deepfakemnist.detectors.base import Detector
 
 _MOMENTUM = 0.9

@@ -13,10 +13,11 @@ import torch
 from numpy.typing import NDArray
 
 from deepfakemnist.detectors.base import Detector
+from deepfakemnist.devices.reduced_precision import convolutions
+from deepfakemnist.devices.torch_device import choose_device
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.reduced_precision import convolutions
-from deepfakemnist.table_files import read_rows, write_table
-from deepfakemnist.tables import PREDICTIONS, Row
+from deepfakemnist.tables.files import read_rows, write_table
+from deepfakemnist.tables.schemas import PREDICTIONS, Row
 from deepfakemnist.training.checkpoint import Checkpoint, load_checkpoint
 from deepfakemnist.training.data import Change, FrameDataset, load, read_index
 
@@ -24,17 +25,6 @@ log = logging.getLogger(__name__)
 
 _BATCH_SIZE = 64
 _PROGRESS_EVERY_S = 30.0
-
-
-def choose_device(device: str) -> torch.device:
-    """Return the device for ``auto``, ``cpu`` or ``cuda``. Raises: ConfigError for others, or without a GPU."""
-    if device not in ("auto", "cpu", "cuda"):
-        raise ConfigError(f"device {device!r} is not allowed; use auto, cpu or cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            "device cuda was asked for, but torch sees no GPU; use auto or cpu, or install its CUDA build"
-        )
-    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def predict(

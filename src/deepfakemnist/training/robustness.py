@@ -1,4 +1,4 @@
-"""Scores of a trained detector on test frames that were disturbed, as pictures are on their way through the net."""
+"""Scores of a trained detector on test frames that were perturbed, as pictures are on their way through the net."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image
 
+from deepfakemnist.devices.torch_device import choose_device
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import seed_from
 from deepfakemnist.media.colour import to_samples
@@ -23,11 +24,11 @@ from deepfakemnist.media.encode import SAME_EVERYWHERE
 from deepfakemnist.media.picture import Picture, resized
 from deepfakemnist.training.checkpoint import load_checkpoint
 from deepfakemnist.training.data import read_index
-from deepfakemnist.training.predict import choose_device, logits_of, write_predictions
+from deepfakemnist.training.predict import logits_of, write_predictions
 
 Pixels = NDArray[np.uint8]
 
-#: Five levels of each disturbance, mild to strong.
+#: Five levels of each perturbation, mild to strong.
 LEVELS: dict[str, tuple[float, ...]] = {
     "jpeg": (90, 70, 50, 30, 10),  # quality
     "resize": (0.75, 0.5, 0.375, 0.25, 0.125),  # shrunk by this factor and enlarged again
@@ -37,8 +38,8 @@ LEVELS: dict[str, tuple[float, ...]] = {
 }
 
 
-def disturb(picture: Pixels, kind: str, level: float, seed: int) -> Pixels:
-    """Return a disturbed copy.
+def perturb(picture: Pixels, kind: str, level: float, seed: int) -> Pixels:
+    """Return a perturbed copy.
 
     Args:
         picture: (H, W, 3) uint8 RGB.
@@ -61,10 +62,10 @@ def disturb(picture: Pixels, kind: str, level: float, seed: int) -> Pixels:
         return np.clip(np.rint(picture + noise), 0, 255).astype(np.uint8)
     if kind == "h264":
         return _h264(picture, int(level))
-    raise ConfigError(f"there is no disturbance {kind!r}; there are {', '.join(LEVELS)}")
+    raise ConfigError(f"there is no perturbation {kind!r}; there are {', '.join(LEVELS)}")
 
 
-def predict_disturbed(
+def predict_perturbed(
     index: Path | str,
     videos: Path | str,
     checkpoint: Path | str,
@@ -74,7 +75,7 @@ def predict_disturbed(
     device: str = "auto",
     workers: int = 0,
 ) -> None:
-    """Write tables.PREDICTIONS of the test frames of a quality under every level of every disturbance.
+    """Write tables.PREDICTIONS of the test frames of a quality under every level of every perturbation.
 
     The column quality says which: ``raw+jpeg50`` are frames of raw, as JPEG of quality 50.
 
@@ -86,9 +87,9 @@ def predict_disturbed(
         quality: of the frames.
         kinds: names in LEVELS.
         device: auto, cpu or cuda.
-        workers: processes that decode and disturb frames; 0 does it in this one.
+        workers: processes that decode and perturb frames; 0 does it in this one.
 
-    Raises: ConfigError for an unknown disturbance, and where test has no frames of the quality.
+    Raises: ConfigError for an unknown perturbation, and where test has no frames of the quality.
     """
     target = choose_device(device)
     trained = load_checkpoint(checkpoint, target)
@@ -100,15 +101,15 @@ def predict_disturbed(
     parts, logits = [], []
     for kind in kinds:
         for level in LEVELS[kind]:
-            change = partial(_disturb_named, kind=kind, level=level)
+            change = partial(_perturb_named, kind=kind, level=level)
             logits.append(logits_of(trained.detector, frames, target, workers, change))
             name = pa.array([f"{quality}+{kind}{level:g}"] * frames.num_rows)
             parts.append(frames.set_column(place, "quality", name))
     write_predictions(table, trained, pa.concat_tables(parts), np.concatenate(logits), [])
 
 
-def _disturb_named(picture: Pixels, name: str, kind: str, level: float) -> Pixels:
-    return disturb(picture, kind, level, seed_from(name, kind, level))
+def _perturb_named(picture: Pixels, name: str, kind: str, level: float) -> Pixels:
+    return perturb(picture, kind, level, seed_from(name, kind, level))
 
 
 def _h264(picture: Pixels, crf: int) -> Pixels:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deepfakemnist.animate.fomm import FommAnimator
-from deepfakemnist.animator_settings import AnimatorSettings
+from deepfakemnist.animate.fomm.animator import FommAnimator
+from deepfakemnist.config.animator import AnimatorSettings
 from deepfakemnist.errors import ConfigError
 
 

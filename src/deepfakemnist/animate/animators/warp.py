@@ -19,7 +19,7 @@ from scipy.interpolate import RBFInterpolator
 
 from deepfakemnist.animate.protocol import AnimatorInfo, Motion
 from deepfakemnist.animate.start_frame import best_start, face_lines
-from deepfakemnist.animator_settings import AnimatorSettings
+from deepfakemnist.config.animator import AnimatorSettings
 from deepfakemnist.errors import ConfigError, Failed, Rejected
 from deepfakemnist.faces.landmarks import FaceLandmarker
 

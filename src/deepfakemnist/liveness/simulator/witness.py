@@ -14,13 +14,13 @@ from typing import Protocol
 import cv2
 import numpy as np
 
+from deepfakemnist.config.liveness import LocalActionSettings, LocalSilentSettings
 from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.liveness.local_action import LocalAction
 from deepfakemnist.liveness.protocol import Clip
 from deepfakemnist.media.decode import read_clip
 from deepfakemnist.media.pixels import pixels_sha256
 from deepfakemnist.media.probe import probe
-from deepfakemnist.settings import LocalActionSettings, LocalSilentSettings
 
 #: The action behind each motion that the vendors know.
 ACTION_OF = {

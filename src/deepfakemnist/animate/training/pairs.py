@@ -1,0 +1,257 @@
+"""The clips an animator is trained on, and how pairs of their frames are drawn."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deepfakemnist.config.animator import TrainAnimatorSettings
+from deepfakemnist.errors import ConfigError
+from deepfakemnist.faces.facial_points import FACIAL_POINTS, MIRRORED, find_facial_points
+
+log = logging.getLogger(__name__)
+
+#: Share of the people, or of the clips of a single person, that is not trained on and measures the result.
+_HELD_OUT = 0.1
+#: Pairs among which a far one is chosen.
+_FAR_CANDIDATES = 6
+#: ``FACIAL_POINTS`` across and along the right eye, the left eye and the mouth.
+_OPENINGS, _WIDTHS = ((0, 1), (2, 3), (4, 5)), ((17, 18), (19, 20), (6, 7))
+#: Side of the small pictures by which frames are compared; a closed eye of a 256-pixel crop is about 4×1 of them.
+_THUMBNAIL = 32
+
+
+@dataclass(frozen=True)
+class TrainingClip:
+    """A clip of one face, cropped as the animator will see it."""
+
+    frames: Path | NDArray[np.uint8]
+    """File, or (T, H, W, 3) uint8 RGB; square."""
+    person: str
+    points: NDArray[np.float32] | None = None
+    """(T, P, 2) pixels of ``facial_points.FACIAL_POINTS`` where they are known, as for rendered faces; else they are
+    found when the settings need them. NaN where there is no face."""
+
+
+class Pairs(NamedTuple):
+    """A batch: each source is to be animated so that it looks like the driving frame of the same clip."""
+
+    source: Tensor
+    """(B, 3, H, W) in 0..1."""
+    driving: Tensor
+    source_points: Tensor | None
+    """(B, P, 2) facial points in -1..1, NaN where unknown."""
+    driving_points: Tensor | None
+
+    def to(self, device: torch.device) -> Pairs:
+        """Return the batch on another device."""
+        source, driving, *points = (None if part is None else part.to(device) for part in self)
+        assert source is not None and driving is not None
+        return Pairs(source, driving, *points)
+
+
+@dataclass(frozen=True)
+class LoadedClip:
+    """Frames of a clip in memory."""
+
+    pictures: Tensor
+    """(N, 3, size, size) uint8."""
+    points: Tensor | None
+    """(N, P, 2) in -1..1."""
+    thumbnails: Tensor
+    """(N, 3, 32, 32) float32 in 0..255."""
+    person: str
+
+
+def load_clips(clips: Sequence[TrainingClip], settings: TrainAnimatorSettings, cache: Path) -> list[LoadedClip]:
+    """Read up to ``frames_per_clip`` evenly spaced frames of every clip, and find facial points if the settings ask.
+
+    Args:
+        clips: what to read.
+        settings: size and number of frames; whether facial points are needed.
+        cache: folder where found points are kept, because finding them takes longer than reading.
+
+    Raises: ConfigError for a clip of fewer than two frames, and what ``read_clip`` raises for a bad file.
+    """
+    by_points = (settings.landmarks, settings.face_detail, settings.eye_detail, settings.aperture_pairs)
+    needs_points = any(weight > 0 for weight in by_points)
+    loaded = [_load(clip, settings, cache if needs_points else None) for clip in clips]
+    if needs_points:
+        known = torch.cat([clip.points.isfinite().all(dim=(1, 2)) for clip in loaded if clip.points is not None])
+        log.info("facial points in %d of %d frames", int(known.sum()), len(known))
+        if not known.any():
+            raise ConfigError(
+                "animator.train.landmarks, face_detail, eye_detail and aperture_pairs need faces, and none was found "
+                "in any training frame; set all to 0"
+            )
+    return loaded
+
+
+def hold_out(clips: list[LoadedClip], random: torch.Generator) -> tuple[list[LoadedClip], list[LoadedClip]]:
+    """Split into clips to train on and clips to measure with: of other people, or, with one person, other clips."""
+    people = sorted({clip.person for clip in clips})
+    if len(people) > 1:
+        order = torch.randperm(len(people), generator=random).tolist()
+        chosen = {people[i] for i in order[: max(1, round(_HELD_OUT * len(people)))]}
+        held = [clip.person in chosen for clip in clips]
+    else:
+        order = torch.randperm(len(clips), generator=random).tolist()
+        kept = set(order[: max(1, round(_HELD_OUT * len(clips)))])
+        held = [i in kept for i in range(len(clips))]
+    return (
+        [clip for clip, out in zip(clips, held, strict=True) if not out],
+        [clip for clip, out in zip(clips, held, strict=True) if out],
+    )
+
+
+class PairSampler:
+    """Draws pairs of different frames of one clip, mirrored half of the time where asked.
+
+    Args:
+        clips: what to draw from.
+        settings: ``sampling``, ``far_pairs`` and ``colour_jitter``.
+    """
+
+    def __init__(self, clips: list[LoadedClip], settings: TrainAnimatorSettings) -> None:
+        self.clips = clips
+        self.settings = settings
+        by_person: dict[str, list[int]] = {}
+        for i, clip in enumerate(clips):
+            by_person.setdefault(clip.person, []).append(i)
+        self.people = [by_person[person] for person in sorted(by_person)]
+
+    def draw(self, count: int, random: torch.Generator, augment: bool = True) -> Pairs:
+        """Return ``count`` pairs; ``augment`` mirrors and changes colours, and prefers far pairs as the settings say.
+
+        Both frames of a pair are changed in the same way, because the animator must not learn to change colours.
+        """
+        pictures, points = [], []
+        for _ in range(count):
+            clip = self.clips[self._clip(random)]
+            pair = self._choose_pair(clip, random) if augment else _pair(clip, random)
+            both = clip.pictures[pair].float() / 255
+            where = clip.points[pair] if clip.points is not None else None
+            if augment:
+                both, where = self._augment(both, where, random)
+            pictures.append(both)
+            points.append(where)
+        batch = torch.stack(pictures)
+        known = [where for where in points if where is not None]
+        located = torch.stack(known) if len(known) == count else None
+        if located is None:
+            return Pairs(batch[:, 0], batch[:, 1], None, None)
+        return Pairs(batch[:, 0], batch[:, 1], located[:, 0], located[:, 1])
+
+    def _clip(self, random: torch.Generator) -> int:
+        if self.settings.sampling == "clip":
+            return int(torch.randint(len(self.clips), (), generator=random))
+        of_person = self.people[int(torch.randint(len(self.people), (), generator=random))]
+        return of_person[int(torch.randint(len(of_person), (), generator=random))]
+
+    def _choose_pair(self, clip: LoadedClip, random: torch.Generator) -> Tensor:
+        kind = torch.rand((), generator=random).item()
+        if kind >= self.settings.far_pairs + self.settings.aperture_pairs:
+            return _pair(clip, random)
+        candidates = torch.stack([_pair(clip, random) for _ in range(_FAR_CANDIDATES)])
+        first, second = candidates.unbind(dim=1)
+        if kind < self.settings.far_pairs or clip.points is None:
+            difference = (clip.thumbnails[first] - clip.thumbnails[second]).abs().mean(dim=(1, 2, 3))
+        else:  # NaN, where no face was found, is the least different
+            opened = openings(clip.points)
+            difference = (opened[first] - opened[second]).abs().amax(dim=1).nan_to_num(-1.0)
+        return candidates[int(difference.argmax())]
+
+    def _augment(self, both: Tensor, where: Tensor | None, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
+        if torch.rand((), generator=random).item() < 0.5:
+            both = both.flip(-1)
+            if where is not None:
+                where = where[:, MIRRORED] * torch.tensor([-1.0, 1.0])
+        if jitter := self.settings.colour_jitter:
+            gain = 1 + jitter * (2 * torch.rand(3, 1, 1, generator=random) - 1)
+            offset = jitter * (2 * torch.rand((), generator=random) - 1) / 2
+            both = (both * gain + offset).clamp(0, 1)
+        return both, where
+
+
+def content_digest(clips: list[LoadedClip]) -> str:
+    """Return 16 hex digits over everything in memory that a training depends on."""
+    digest = hashlib.blake2b(digest_size=8)
+    for clip in clips:
+        digest.update(f"{clip.person}\0{tuple(clip.pictures.shape)}\0".encode())
+        digest.update(clip.pictures.numpy().data)
+        if clip.points is not None:
+            digest.update(clip.points.numpy().data)
+    return digest.hexdigest()
+
+
+def _load(clip: TrainingClip, settings: TrainAnimatorSettings, cache: Path | None) -> LoadedClip:
+    if isinstance(clip.frames, np.ndarray):
+        frames, name = clip.frames, f"array of shape {clip.frames.shape} of {clip.person}"
+    else:
+        # Imported here, because arrays can be trained on where no video library is installed.
+        from deepfakemnist.media.decode import read_clip
+
+        frames, name = read_clip(clip.frames), str(clip.frames)
+    if len(frames) < 2:
+        raise ConfigError(f"training clip {name} has {len(frames)} frames; a pair takes at least 2")
+    if frames.shape[1] != frames.shape[2]:
+        raise ConfigError(f"training clip {name} is {frames.shape[2]}×{frames.shape[1]}; it must be square")
+    count = min(settings.frames_per_clip, len(frames))
+    chosen = np.linspace(0, len(frames) - 1, count).round().astype(int)
+    points = None
+    if cache is not None:
+        known = clip.points[chosen] if clip.points is not None else _found_points(frames[chosen], cache)
+        points = torch.from_numpy(2 * np.asarray(known, np.float32) / (frames.shape[1] - 1) - 1)
+    pictures = torch.empty(count, 3, settings.size, settings.size, dtype=torch.uint8)
+    side = min(_THUMBNAIL, settings.size)
+    thumbnails = torch.empty(count, 3, side, side)
+    # One by one: the heap does not shrink again, and all frames of a clip as float32 would leave holes in it.
+    for i, index in enumerate(chosen):
+        pictures[i] = _resized(torch.from_numpy(frames[index]).permute(2, 0, 1), settings.size)
+        thumbnails[i] = F.adaptive_avg_pool2d(pictures[i].float(), side)
+    return LoadedClip(pictures, points, thumbnails, clip.person)
+
+
+def _resized(picture: Tensor, size: int) -> Tensor:
+    if picture.shape[-2:] == (size, size):
+        return picture
+    larger = picture[None].float()
+    resized = F.interpolate(larger, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
+    return resized[0].round().clamp(0, 255).to(torch.uint8)
+
+
+def _found_points(frames: NDArray[np.uint8], cache: Path) -> NDArray[np.float32]:
+    """Look for facial points, or take those that an earlier run found in the same frames."""
+    path = cache / f"{hashlib.blake2b(np.ascontiguousarray(frames).data, digest_size=16).hexdigest()}.npy"
+    if path.is_file():
+        found = np.load(path)
+        if found.shape == (len(frames), len(FACIAL_POINTS), 2):
+            return np.asarray(found, np.float32)
+    found = find_facial_points(frames)
+    cache.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part.npy")
+    np.save(part, found)
+    part.replace(path)
+    return found
+
+
+def openings(points: Tensor) -> Tensor:
+    """(..., P, 2) facial points → (..., 3): how far each eye and the mouth are open, over their widths."""
+    lengths = [
+        [(points[..., i, :] - points[..., j, :]).norm(dim=-1) for i, j in sides] for sides in (_OPENINGS, _WIDTHS)
+    ]
+    return torch.stack(lengths[0], dim=-1) / torch.stack(lengths[1], dim=-1)
+
+
+def _pair(clip: LoadedClip, random: torch.Generator) -> Tensor:
+    return torch.randperm(len(clip.pictures), generator=random)[:2]

@@ -1,0 +1,116 @@
+"""The workflow's stage that trains an animator, on the run's own crops or on clips that the config names."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pandas as pd
+
+from deepfakemnist.animate.training.loop import TrainingClip, train_animator
+from deepfakemnist.config.animator import AnimatorSettings, FommModel
+from deepfakemnist.errors import ConfigError
+from deepfakemnist.ids import seed_from
+from deepfakemnist.sources.exclusions import Exclusions, read_exclusions
+from deepfakemnist.sources.sheets import VIDEO_SUFFIXES
+from deepfakemnist.tables.files import read_rows
+from deepfakemnist.tables.schemas import OK, Row
+
+log = logging.getLogger(__name__)
+
+
+def train_animator_stage(
+    crop_tables: list[Path],
+    driver_crop_tables: list[Path],
+    people: set[str] | None,
+    checkpoint: Path,
+    folder: Path,
+    report: Path,
+    settings: AnimatorSettings,
+    seed: int,
+    device: str = "auto",
+    exclude: Path | None = None,
+) -> None:
+    """Train an animator; write its weights and a JSON report. A killed training goes on from its last full state.
+
+    Args:
+        crop_tables: crops of the sources.
+        driver_crop_tables: crops of the drivers, all of which are used.
+        people: ``person_id`` of the sources to use, so that nobody of val or test is trained on; None is all.
+        checkpoint: weights to write.
+        folder: where full states, TensorBoard events and sample sheets go; not emptied.
+        report: JSON to write, see ``TrainingReport``.
+        settings: architecture and training; ``train.clips`` takes the place of the crops.
+        seed: see ``train_animator``.
+        device: ``auto`` takes CUDA where there is one.
+        exclude: list of videos and people that ``train.clips`` must not bring back; crops hold none of them.
+
+    Raises: ConfigError when fewer than two clips are usable, and what ``train_animator`` raises.
+    """
+    if settings.train.clips is not None:
+        exclusions = read_exclusions(exclude) if exclude else Exclusions()
+        found = [row for row in clips_of(settings.train.clips) if exclusions.reason_for(row) is None]
+        drivers: list[Row] = []
+    else:
+        found = [row for row in _ok_rows(crop_tables) if people is None or row["person_id"] in people]
+        drivers = _ok_rows(driver_crop_tables)
+    found.sort(key=lambda row: seed_from(seed, "train animator", row["video_id"]))
+    chosen = [*found[: settings.train.max_sources], *drivers]
+    if len(chosen) < 2:
+        where = settings.train.clips or f"this run ({'all' if people is None else len(people)} people)"
+        raise ConfigError(
+            f"training an animator needs at least 2 usable clips; {where} has {len(found)}, and there are "
+            f"{len(drivers)} drivers. Add videos, or name trained weights in animator.weights"
+        )
+    log.info("training the animator on %d of %d clips and %d drivers", len(chosen), len(found), len(drivers))
+    # In order of their paths, so that the number of shards changes nothing.
+    clips = [TrainingClip(Path(row["path"]), row["person_id"]) for row in sorted(chosen, key=lambda row: row["path"])]
+    result = train_animator(
+        *(clips, checkpoint, folder, settings.model or FommModel(), settings.train),
+        align_corners=settings.align_corners is not False,
+        seed=seed,
+        device=device,
+    )
+    result.save(report)
+
+
+def clips_of(where: Path) -> list[Row]:
+    """Return ``video_id``, ``path`` and ``person_id`` of the clips in a folder, or of those a table names.
+
+    Tables are TSV or Parquet.
+    In a folder the person is the file's name up to the first ``#``, as VoxCeleb crops are named; in a table without
+    ``person_id`` likewise. Relative paths in a table start at its folder. Rows with a ``status`` other than ok are left
+    out.
+
+    Raises: ConfigError for a table without the column ``path``, or that names missing files.
+    """
+    if where.is_dir():
+        paths = sorted(path for path in where.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
+        # Hidden: what a killed writer left half done.
+        return [_clip(path) for path in paths if not path.name.startswith(".")]
+    if not where.is_file():
+        raise ConfigError(f"animator.train.clips: {str(where)!r} is neither a folder nor a file")
+    is_parquet = where.suffix == ".parquet"
+    table = pd.read_parquet(where) if is_parquet else pd.read_csv(where, sep="\t", dtype=str, keep_default_na=False)
+    if "path" not in table:
+        raise ConfigError(f"animator.train.clips: {where} has no column path, it has {', '.join(table.columns)}")
+    if "status" in table:
+        table = table[table["status"] == OK]
+    rows = []
+    for record in table.to_dict("records"):
+        # Tables of this workflow name paths from the working directory, hand-written sheets from their own folder.
+        path = Path(record["path"]) if is_parquet else where.parent / record["path"]
+        rows.append(_clip(path, record.get("person_id")))
+    if missing := [row["path"] for row in rows if not Path(row["path"]).is_file()]:
+        raise ConfigError(
+            f"animator.train.clips: {where} names {len(missing)} missing files, the first is {missing[0]}"
+        )
+    return rows
+
+
+def _clip(path: Path, person: str | None = None) -> Row:
+    return {"video_id": path.stem, "path": str(path), "person_id": person or path.stem.split("#")[0]}
+
+
+def _ok_rows(tables: list[Path]) -> list[Row]:
+    return [row for row in read_rows(tables) if row["status"] == OK]

@@ -1,0 +1,1 @@
+"""Quality of animations: action transfer, identity preservation, sharpness."""

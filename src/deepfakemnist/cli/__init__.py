@@ -1,0 +1,1 @@
+"""The command ``deepfakemnist``, one module per subcommand."""

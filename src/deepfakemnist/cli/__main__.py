@@ -1,0 +1,7 @@
+"""``python -m deepfakemnist.cli``: the command where it is not on PATH, e.g. under torchrun."""
+
+import sys
+
+from deepfakemnist.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,45 @@
+"""``deepfakemnist import``: bring a released dataset under the project's manifest."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pyarrow.parquet as pq
+
+from deepfakemnist.config.dataset import FrameSettings
+from deepfakemnist.dataset.face_boxes import best_face
+from deepfakemnist.dataset.imports import import_dataset
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add this command's arguments."""
+    parser.add_argument(
+        "folder", type=Path, help="a release of this project, DeepFakeMnist+, or a tree like FaceForensics++'s"
+    )
+    parser.add_argument("out", type=Path, help="folder to write manifest/ and frames/ to")
+    parser.add_argument("--frames", type=int, default=16, help="still frames of each clip")
+    parser.add_argument("--faces", action="store_true", help="keep 1.3 times the face box instead of the whole frame")
+    parser.add_argument("--seed", type=int, default=2021, help="decides splits where the dataset has none")
+    parser.add_argument("--jobs", type=int, default=4, help="files looked at at a time")
+    parser.add_argument("--exclude", type=Path, help="TSV of videos and people that must not be in it")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Import, and say what was found."""
+    settings = FrameSettings(per_clip=arguments.frames, region="face" if arguments.faces else "full")
+    manifest = import_dataset(
+        *(arguments.folder, arguments.out, settings),
+        seed=arguments.seed,
+        jobs=arguments.jobs,
+        find_face=best_face() if arguments.faces else None,
+        exclude=arguments.exclude,
+    )
+    ledger = pq.read_table(manifest / "ledger.parquet", columns=["status", "reason", "detail"]).to_pylist()
+    for row in ledger:
+        if row["status"] != "ok":
+            print(f"{row['status']}: {row['reason']}: {row['detail']}")
+    rows = pq.read_metadata(manifest / "videos.parquet").num_rows
+    print(f"{rows} videos are in {manifest}; {sum(row['status'] != 'ok' for row in ledger)} could not be used.")
+    return 0

@@ -1,0 +1,168 @@
+"""``deepfakemnist liveness``: ledger, estimate, simulate."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import get_args
+
+import yaml
+from pydantic import ValidationError
+
+from deepfakemnist.config.base import WeightFile
+from deepfakemnist.config.liveness import LivenessSettings, LocalSilentSettings
+from deepfakemnist.errors import ConfigError
+from deepfakemnist.liveness.costs import describe, estimate, metered, pass_rates, spent
+from deepfakemnist.liveness.keys import SECRETS
+from deepfakemnist.liveness.simulator.contract import KEYS, Contract
+from deepfakemnist.liveness.simulator.faults import FAULTS, Fault, FaultPlan
+
+_DEFAULT_PORT = 8731
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommands."""
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+
+    ledger = commands.add_parser("ledger", help="spend and pass rates of everything vendors answered")
+    ledger.add_argument(
+        "answers", type=Path, nargs="?", default=Path("results/liveness_answers"), help="folder (%(default)s)"
+    )
+    ledger.set_defaults(run=show_ledger)
+
+    plan = commands.add_parser("estimate", help="what a config's vendors would cost and take")
+    plan.add_argument("config", type=Path, help="YAML file with a part liveness")
+    plan.add_argument("--clips", type=int, nargs="+", default=[10_000, 40_000], help="clips to judge (%(default)s)")
+    plan.set_defaults(run=show_estimate)
+
+    serve = commands.add_parser(
+        "simulate",
+        help="serve the vendors' contracts on this machine",
+        description="Serves Baidu, Tianyan and Linkface on the loopback address, answering from the local detectors. "
+        "With a command after --, runs it with the simulator's keys in its environment and ends with its status.",
+    )
+    serve.add_argument("--port", type=int, default=_DEFAULT_PORT, help="0 takes a free one (%(default)s)")
+    serve.add_argument(
+        "--witness", choices=("local", "hash"), default="local", help="who answers: the local detectors, or a hash"
+    )
+    serve.add_argument(
+        "--minifasnet", type=Path, nargs=2, metavar=("V2", "V1SE"), help="weights of local-silent, for silent liveness"
+    )
+    serve.add_argument("--qps", type=float, help="requests per second that each service grants")
+    serve.add_argument("--quota", type=int, help="requests that each service grants in all")
+    serve.add_argument("--token-s", type=int, default=2_592_000, help="life of Baidu's access token, seconds")
+    serve.add_argument("--envelope", choices=("new", "old", "both"), default="both", help="form of Baidu's answers")
+    serve.add_argument("--faults", type=float, default=0.0, help="share of requests that go wrong, 0 to 1")
+    serve.add_argument("--fault", choices=FAULTS, action="append", help="kind of fault; may be repeated (all kinds)")
+    serve.add_argument("--seed", type=int, default=0, help="of the faults")
+    serve.add_argument("--record", type=Path, help="file that gets one JSON line per request")
+    serve.add_argument("words", nargs=argparse.REMAINDER, metavar="-- command", help="command to run meanwhile")
+    serve.set_defaults(run=simulate)
+
+
+def show_ledger(arguments: argparse.Namespace) -> int:
+    """Print what was spent, and how many clips of each action passed."""
+    if not arguments.answers.is_dir():
+        raise ConfigError(f"{arguments.answers} is not a folder of answers (liveness.answers in the config)")
+    rows = [
+        (
+            one.provider, one.answers, f"{100 * one.live / one.answers:.1f}", f"{one.cost:.3f}",
+            f"{metered(arguments.answers, one.provider).spent:.3f}",
+            f"{metered(arguments.answers, one.provider).in_doubt:.3f}",
+            one.in_doubt, f"{one.attempts / one.answers:.2f}", f"{one.latency_s / one.answers:.2f}",
+        )
+        for one in spent(arguments.answers)
+    ]  # fmt: skip
+    _print_table(
+        ("provider", "answers", "live %", "cost", "metered", "of it in doubt", "crashed", "requests", "seconds"), rows
+    )
+    print()
+    rates = pass_rates(arguments.answers)
+    _print_table(
+        ("provider", "action", "live", "answers", "%"),
+        [(*key, live, total, f"{100 * live / total:.1f}") for key, (live, total) in rates.items()],
+    )
+    return 0
+
+
+def show_estimate(arguments: argparse.Namespace) -> int:
+    """Print what the vendors of a config cost and take, before anything is sent."""
+    try:
+        raw = yaml.safe_load(arguments.config.read_text(encoding="utf-8"))
+        settings = LivenessSettings.model_validate(raw["liveness"])
+    except OSError as error:
+        raise ConfigError(f"cannot read {arguments.config} ({error.strerror})") from error
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise ConfigError(f"{arguments.config} is no YAML with a part liveness") from error
+    except ValidationError as error:
+        raise ConfigError(f"{arguments.config}: {error}") from None
+    lines = [describe(estimate(settings, clips)) for clips in arguments.clips]
+    print("\n".join(line for line in lines if line) or "no vendor is configured: nothing is sent and nothing is paid")
+    return 0
+
+
+def simulate(arguments: argparse.Namespace) -> int:
+    """Serve the simulated vendors until interrupted, or while a command runs."""
+    # The networks of the local detectors load only here.
+    from deepfakemnist.liveness.simulator.server import Simulator, running
+    from deepfakemnist.liveness.simulator.witness import HashWitness, LocalWitness
+
+    kinds: tuple[Fault, ...] = tuple(arguments.fault or get_args(Fault))
+    contract = Contract(
+        qps=arguments.qps, quota=arguments.quota, token_s=arguments.token_s, envelope=arguments.envelope,
+        record=arguments.record, faults=FaultPlan(share=arguments.faults, kinds=kinds, seed=arguments.seed),
+    )  # fmt: skip
+    words: list[str] = arguments.words[1:] if arguments.words[:1] == ["--"] else arguments.words
+    with ExitStack() as stack:
+        witness = HashWitness() if arguments.witness == "hash" else LocalWitness(_silent(arguments.minifasnet))
+        simulator = Simulator(contract, witness)
+        address = stack.enter_context(running(simulator, arguments.port))
+        print(f"simulated vendors at {address}", flush=True)
+        if words:
+            status = _run(words)
+        else:
+            status = 0
+            stop = threading.Event()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, lambda *_: stop.set())
+            stop.wait()
+        print(f"billed answers: {simulator.books.billed.total()}, for {len(simulator.books.billed)} questions")
+        return status
+
+
+def _run(words: Sequence[str]) -> int:
+    """Run a command with the simulator's keys; keys of the user's own are not handed to it."""
+    keys = {
+        name: KEYS["id" if place == 0 else "secret"] for pair in SECRETS.values() for place, name in enumerate(pair)
+    }
+    try:
+        return subprocess.run(words, env={**os.environ, **keys}, check=False).returncode
+    except OSError as error:
+        raise ConfigError(f"cannot run {words[0]!r} ({error.strerror})") from error
+
+
+def _silent(paths: Sequence[Path] | None) -> LocalSilentSettings | None:
+    if not paths:
+        return None
+    import hashlib
+
+    files = []
+    for path in paths:
+        try:
+            files.append(WeightFile(path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest()))
+        except OSError as error:
+            raise ConfigError(f"--minifasnet: cannot read {path} ({error.strerror})") from error
+    return LocalSilentSettings(provider="local-silent", minifasnet_v2=files[0], minifasnet_v1se=files[1])
+
+
+def _print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    cells = [list(columns), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(columns))]
+    for row in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

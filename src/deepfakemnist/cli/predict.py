@@ -1,0 +1,115 @@
+"""``deepfakemnist predict``: scores of a trained detector for videos of one's own."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from deepfakemnist.config.stages import CropSettings
+from deepfakemnist.devices.torch_device import choose_device
+from deepfakemnist.errors import ConfigError
+from deepfakemnist.faces.detect import FaceDetector
+from deepfakemnist.tables.files import atomic_path
+from deepfakemnist.training.checkpoint import load_checkpoint
+from deepfakemnist.training.score_video import Judgement, judge_video, write_heat_map, write_overlay
+
+#: A video without a usable face is an answer, not an error.
+_NO_FACE = {"no_face", "face_lost", "too_short"}
+_VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments and ``run``."""
+    parser.add_argument("videos", type=Path, nargs="+", help="video files, or folders that are searched for them")
+    parser.add_argument("--checkpoint", type=Path, required=True, help="checkpoint.safetensors of a trained detector")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="folder for scores.json, scores.csv and the pictures"
+    )
+    parser.add_argument("--frames", type=int, default=16, help="evenly spaced frames scored per video (default: 16)")
+    parser.add_argument("--overlay", action="store_true", help="also write each video with its scores drawn in")
+    parser.add_argument("--heat-map", action="store_true", help="also write a picture of what speaks for fake")
+    parser.add_argument("--cropped", action="store_true", help="videos are square crops of a face already")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Judge every video; returns 0, or 1 where one could not be read.
+
+    ``scores.json`` has the detector and a record per video with its frames; ``scores.csv`` a row per frame. A video
+    without a face has the score 0.5 and the reason why.
+
+    Raises: ConfigError when there is no video, or the checkpoint cannot be used.
+    """
+    if arguments.frames < 1:
+        raise ConfigError(f"--frames {arguments.frames}: at least 1 is needed")
+    videos = dict(_named(arguments.videos))
+    if not videos:
+        raise ConfigError(f"no videos in {', '.join(map(str, arguments.videos))}; known: {', '.join(sorted(_VIDEOS))}")
+    checkpoint = load_checkpoint(arguments.checkpoint, choose_device(arguments.device))
+    crop = CropSettings(**(checkpoint.facts.get("crop") or {}))
+    faces = FaceDetector(crop.min_score, crop.detect_max_side)
+    records, failed = [], 0
+    for name, path in videos.items():
+        judged = judge_video(path, checkpoint, crop, arguments.frames, faces, arguments.cropped)
+        records.append(_record(name, judged))
+        failed += bool(judged.reason) and judged.reason not in _NO_FACE
+        print(f"{judged.score:.3f}\t{name}" + (f"\t{judged.reason}: {judged.detail}" if judged.reason else ""))
+        if judged.scores and arguments.overlay:
+            write_overlay(judged, crop, arguments.output / f"{name}.overlay.mp4")
+        if judged.scores and arguments.heat_map:
+            write_heat_map(judged, checkpoint, arguments.output / f"{name}.heat_map.png")
+    detector = {
+        "detector": checkpoint.settings.called,
+        "trained_on": checkpoint.trained_on,
+        "seed": checkpoint.seed,
+        "checkpoint_sha256": checkpoint.sha256,
+    }
+    _write(arguments.output, detector, records)
+    return int(failed > 0)
+
+
+def _named(paths: list[Path]) -> Iterator[tuple[str, Path]]:
+    """Yield a name for files of the output, and the video; in a folder names come from the path below it."""
+    taken: set[str] = set()
+    for path in paths:
+        if path.is_dir():
+            found = sorted(file for file in path.rglob("*") if file.suffix.lower() in _VIDEOS and file.is_file())
+            named = [("__".join(file.relative_to(path).with_suffix("").parts), file) for file in found]
+        elif path.is_file():
+            named = [(path.stem, path)]
+        else:
+            raise ConfigError(f"{path}: there is no such file or folder")
+        for name, file in named:
+            unique, number = name, 2
+            while unique in taken:
+                unique, number = f"{name}-{number}", number + 1
+            taken.add(unique)
+            yield unique, file
+
+
+def _record(name: str, judged: Judgement) -> dict[str, Any]:
+    return {
+        "name": name,
+        "path": str(judged.path),
+        "score": judged.score,
+        "reason": judged.reason,
+        "detail": judged.detail,
+        "box": {name: judged.crop[f"box_{name}"] for name in ("left", "top", "side")} if judged.crop else None,
+        "frames": [{"time_s": time, "score": score} for time, score in zip(judged.times, judged.scores, strict=True)],
+    }
+
+
+def _write(folder: Path, detector: dict[str, Any], records: list[dict[str, Any]]) -> None:
+    with atomic_path(folder / "scores.json") as part:
+        part.write_text(json.dumps({**detector, "videos": records}, indent=2) + "\n", encoding="utf-8")
+    with atomic_path(folder / "scores.csv") as part, part.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["name", "time_s", "score", "video_score", "reason"])
+        for record in records:
+            for frame in record["frames"] or [{"time_s": "", "score": ""}]:
+                writer.writerow([record["name"], frame["time_s"], frame["score"], record["score"], record["reason"]])

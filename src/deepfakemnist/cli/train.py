@@ -1,0 +1,58 @@
+"""``deepfakemnist train``: one training outside the workflow, on one GPU, or on several started by torchrun."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+from torch import distributed
+
+from deepfakemnist.config.detectors import DetectorTraining
+from deepfakemnist.errors import ConfigError
+from deepfakemnist.training.launch import run_process
+from deepfakemnist.training.loop import train_detector
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments and ``run``."""
+    parser.epilog = "several GPUs: torchrun --nproc-per-node N -m deepfakemnist.cli.main train ..."
+    parser.add_argument("manifest", type=Path, help="folder with videos.parquet and frames.parquet")
+    parser.add_argument("output", type=Path, help="folder for checkpoint.safetensors, history.tsv and card.md")
+    parser.add_argument("--recipe", type=Path, required=True, help="YAML: one entry of training.detectors")
+    parser.add_argument(
+        "--trained-on", default="mixed", help="training set, as in training.trained_on (default: mixed)"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--workers", type=int, default=0, help="processes that decode frames, of each process")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train; returns 0. Raises: ConfigError for a recipe that cannot be, and as training.loop.train_detector does."""
+    try:
+        recipe = DetectorTraining.model_validate(yaml.safe_load(arguments.recipe.read_text(encoding="utf-8")))
+    except (OSError, yaml.YAMLError, ValidationError) as error:
+        raise ConfigError(f"{arguments.recipe}: {error}") from error
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    work = {
+        "index": arguments.manifest / "frames.parquet",
+        "videos": arguments.manifest / "videos.parquet",
+        "checkpoint": arguments.output / "checkpoint.safetensors",
+        "history": arguments.output / "history.tsv",
+        "card": arguments.output / "card.md",
+        "settings": recipe,
+        "trained_on": arguments.trained_on,
+        "seed": arguments.seed,
+        "device": arguments.device,
+        "workers": arguments.workers,
+    }
+    if distributed.is_torchelastic_launched():
+        run_process(train_detector, None, work)
+    else:
+        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+        train_detector(**work)
+    return 0

@@ -1,0 +1,38 @@
+"""JSON Schemas of the config and the sheets, generated from the models that validate them.
+
+    python -m deepfakemnist.config.schemas workflow/schemas
+
+Editors complete and check the files by them; a test fails when they drift from the models.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from deepfakemnist.config.load import Config
+from deepfakemnist.config.sheets import DriverRow, SourceRow
+
+_MODELS: dict[str, type[BaseModel]] = {"config": Config, "sources": SourceRow, "drivers": DriverRow}
+
+
+def schema_text(name: str) -> str:
+    """Return the JSON Schema (draft 2020-12) named ``config``, ``sources`` or ``drivers``."""
+    schema: dict[str, Any] = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    schema.update(_MODELS[name].model_json_schema())
+    return json.dumps(schema, indent=2) + "\n"
+
+
+def write_schemas(folder: Path) -> list[Path]:
+    """Write every schema to ``folder`` and return the files."""
+    paths = [folder / f"{name}.schema.json" for name in _MODELS]
+    for name, path in zip(_MODELS, paths, strict=True):
+        path.write_text(schema_text(name), encoding="utf-8")
+    return paths
+
+
+if __name__ == "__main__":
+    for written in write_schemas(Path(sys.argv[1])):
+        print(written)

@@ -1,0 +1,302 @@
+"""Manifest: every table of the run joined into the ones that others load, and checked against the files on disk."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deepfakemnist.config.stages import PlanSettings
+from deepfakemnist.dataset.check import check_rows, check_sizes
+from deepfakemnist.dataset.pairs import pair_rows
+from deepfakemnist.dataset.splits import add_splits
+from deepfakemnist.errors import TooManyFailures
+from deepfakemnist.planning.rounds import apply_quota
+from deepfakemnist.tables.files import atomic_path, read_rows, write_table
+from deepfakemnist.tables.schemas import (
+    FAILED,
+    FRAME_INDEX,
+    FRAMES,
+    LEDGER,
+    OK,
+    PAIRS,
+    PUBLISHED_SPLIT,
+    REJECTED,
+    VIDEOS,
+    Row,
+)
+
+log = logging.getLogger(__name__)
+
+#: A real may be missing from a quality because it failed there, and two sources may be one video under two names:
+#: nothing is wrong with the tables then. pairs.parquet and ``manifest check`` tell.
+_TOLD_ELSEWHERE = ("orphan_pair", "duplicate_pixels")
+_OF_THE_ANIMATOR = (
+    *("animator", "animator_licence", "motion_mode", "adapt_scale", "start_frame", "align_corners", "precision"),
+    *("reproducible_pixels", "checkpoint_sha256"),
+)
+#: Of a finished fake nobody knows how it was made.
+_UNKNOWN = {**dict.fromkeys(_OF_THE_ANIMATOR), "animator": ""}
+
+
+@dataclass
+class StageTables:
+    """Paths of the shard tables of every stage."""
+
+    ingest: dict[str, list[Path]]
+    crop: dict[str, list[Path]]
+    extract_motion: list[Path]
+    plan: list[Path]
+    animate: list[Path]
+    select: list[Path]
+    compress: dict[str, list[Path]]
+    frames: dict[str, list[Path]]
+    #: Finished clips of a published tree, real and fake; the tables of the stages before are empty then.
+    import_released: dict[str, list[Path]] = field(default_factory=dict)
+
+
+@dataclass
+class Manifest:
+    """The manifest's tables in memory."""
+
+    videos: list[Row] = field(default_factory=list)
+    frames: list[Row] = field(default_factory=list)
+    pairs: list[Row] = field(default_factory=list)
+    ledger: list[Row] = field(default_factory=list)
+    summary: dict[str, Any] = field(default_factory=dict)
+
+
+class ManifestError(RuntimeError):
+    """The tables disagree with each other or with the disk."""
+
+
+def write_manifest(
+    tables: StageTables,
+    out: Path,
+    *,
+    split_of: dict[str, str],
+    refused: Sequence[Row],
+    qualities: Sequence[str],
+    quota: int | None,
+    max_failed_fraction: float,
+    reals: str = "all",
+    plan: PlanSettings | None = None,
+    seed: int = 0,
+    folds: int = 5,
+) -> Manifest:
+    """Join a run's tables; write videos, frames, pairs and ledger (Parquet) and summary.json to ``out``.
+
+    Args:
+        tables: the shard tables.
+        out: folder of the manifest.
+        split_of: split of every source video.
+        refused: ledger rows of sheet lines that were refused.
+        qualities: names of the qualities, in the config's order.
+        quota: fakes kept per action; those beyond it are accounted for as ``over_quota``.
+        max_failed_fraction: share of all items that may have failed.
+        reals: ``all``, or ``of_fakes``: sources of which no fake was kept are accounted for as ``no_fake_kept``.
+        plan: shares of the splits, for the further splits; None: the defaults.
+        seed: the run's seed.
+        folds: parts of the column ``fold``.
+
+    Raises:
+        ManifestError: a file is missing or has another size than its row says, or a person is in two splits.
+        TooManyFailures: more than the allowed share failed.
+    """
+    plan = plan or PlanSettings()
+    outcome = _Outcomes(refused)
+    licences = {row["video_id"]: row["licence"] for row in read_rows(tables.ingest["source"])}
+    for role in ("source", "driver"):
+        outcome.follow(role, "ingest", read_rows(tables.ingest[role]))
+        outcome.follow(role, "crop", read_rows(tables.crop[role]))
+    outcome.follow("driver", "extract_motion", read_rows(tables.extract_motion))
+    planned = read_rows(tables.plan)
+    outcome.follow("fake", "plan", planned)
+    rounds = {row["video_id"]: row["round"] for row in planned}
+    animated = read_rows(tables.animate)
+    outcome.follow("fake", "animate", animated)
+    selected = apply_quota(read_rows(tables.select), quota)
+    outcome.follow("fake", "select", selected)
+    released = {kind: read_rows(tables.import_released.get(kind, ())) for kind in ("real", "fake")}
+    for kind, role in (("real", "source"), ("fake", "fake")):
+        outcome.follow(role, "import_released", released[kind])
+
+    manifest = Manifest()
+    crops = {row["video_id"]: row for row in (*read_rows(tables.crop["source"]), *released["real"])}
+    facts = {row["video_id"]: row for row in (*animated, *({**_UNKNOWN, **row} for row in released["fake"]))}
+    chosen = {row["video_id"]: row for row in (*selected, *released["fake"]) if row["status"] == OK}
+    for kind, role in (("real", "source"), ("fake", "fake")):
+        encoded = read_rows(tables.compress[kind])
+        if kind == "fake":
+            encoded = [row for row in encoded if row["video_id"] in chosen]
+        outcome.follow(role, "compress", encoded)
+        if kind == "real" and reals == "of_fakes":
+            encoded, alone = _of_fakes(encoded, chosen.values())
+            outcome.follow(role, "select", alone)
+        for row in encoded:
+            if row["status"] != OK:
+                continue
+            if kind == "real":
+                video = _real_row(row, crops[row["video_id"]], split_of)
+            else:
+                video = _fake_row(row, chosen[row["video_id"]], facts[row["video_id"]])
+                video["round"] = rounds.get(row["video_id"])
+            manifest.videos.append({**video, "licence": licences.get(video["source_id"]) or ""})
+    order = {name: rank for rank, name in enumerate(qualities)}
+    manifest.videos.sort(key=lambda row: (row["label"], row["video_id"], order[row["quality"]]))
+
+    splits = {row["video_id"]: row["split"] for row in manifest.videos}
+    for kind, role in (("real", "source"), ("fake", "fake")):
+        rows = _index_frames(tables.frames[kind], splits)
+        outcome.follow(role, "frames", [row for row in rows if row["video_id"] in splits])
+        manifest.frames.extend(
+            {name: row[name] for name in FRAME_INDEX.names}
+            for row in rows
+            if row["video_id"] in splits and row["status"] == OK
+        )
+    manifest.ledger = outcome.rows()
+
+    add_splits(manifest.videos, plan, seed, folds)
+    manifest.pairs = pair_rows(manifest.videos)
+    # The split of a published tree is its authors': it is kept, and said of it what is wrong with it.
+    tolerated = (*_TOLD_ELSEWHERE, "split_leak") if tables.import_released else _TOLD_ELSEWHERE
+    problems = check_sizes(manifest.videos, manifest.frames)
+    for problem in check_rows(manifest.videos, manifest.frames):
+        if problem.kind not in tolerated:
+            problems.append(problem)
+        elif problem.kind == "split_leak":
+            log.warning("the published split is kept, although %s", problem)
+    if problems:
+        raise ManifestError("the manifest does not hold:\n  " + "\n  ".join(map(str, problems[:20])))
+    failed = sum(row["status"] == FAILED for row in manifest.ledger)
+    if failed > max_failed_fraction * max(len(manifest.ledger), 1):
+        listing = [
+            f"{r['video_id']} ({r['stage']}): {r['reason']}: {r['detail']}"
+            for r in manifest.ledger
+            if r["status"] == FAILED
+        ]
+        raise TooManyFailures(
+            f"{failed} of {len(manifest.ledger)} items failed, more than max_failed_fraction = {max_failed_fraction} "
+            "allows:\n  " + "\n  ".join(listing[:20])
+        )
+    manifest.summary = summarise(manifest, qualities)
+    write_table(manifest.frames, out / "frames.parquet", FRAME_INDEX)
+    write_table(manifest.pairs, out / "pairs.parquet", PAIRS)
+    write_table(manifest.ledger, out / "ledger.parquet", LEDGER)
+    with atomic_path(out / "summary.json") as part:
+        part.write_text(json.dumps(manifest.summary, indent=2) + "\n", encoding="utf-8")
+    write_table(manifest.videos, out / "videos.parquet", VIDEOS, PUBLISHED_SPLIT if tables.import_released else None)
+    return manifest
+
+
+def summarise(manifest: Manifest, qualities: Sequence[str]) -> dict[str, Any]:
+    """Return the counts the report shows: by outcome, by action, by split and quality."""
+    first = qualities[0]
+    videos = [row for row in manifest.videos if row["quality"] == first]
+    actions: dict[str, Counter[str]] = defaultdict(Counter)
+    for row in manifest.ledger:
+        if row["kind"] == "fake":
+            actions[row["action"]][row["status"]] += 1
+    return {
+        "outcomes": {
+            kind: dict(Counter(row["status"] for row in manifest.ledger if row["kind"] == kind))
+            for kind in ("source", "driver", "fake")
+        },
+        "reasons": {
+            f"{kind} · {stage} · {reason}": count
+            for (kind, stage, reason), count in sorted(
+                Counter((r["kind"], r["stage"], r["reason"]) for r in manifest.ledger if r["status"] != OK).items()
+            )
+        },
+        "actions": {action: dict(counts) for action, counts in sorted(actions.items())},
+        "splits": {
+            split: {
+                "real": sum(row["label"] == 0 and row["split"] == split for row in videos),
+                "fake": sum(row["label"] == 1 and row["split"] == split for row in videos),
+                "people": len({row["person_id"] for row in videos if row["split"] == split}),
+            }
+            for split in ("train", "val", "test")
+        },
+        "bytes": {q: sum(row["bytes"] for row in manifest.videos if row["quality"] == q) for q in qualities},
+        "frames": len(manifest.frames),
+    }
+
+
+class _Outcomes:
+    """Follows every item down the road and remembers where it ended."""
+
+    def __init__(self, refused: Sequence[Row]) -> None:
+        self._rows: dict[tuple[str, str], Row] = {(row["kind"], row["video_id"]): dict(row) for row in refused}
+
+    def follow(self, kind: str, stage: str, rows: Sequence[Row]) -> None:
+        for row in rows:
+            key = (kind, row["video_id"])
+            known = self._rows.get(key)
+            if known and known["stage"] == stage and known["status"] != OK:
+                continue  # several rows an item (qualities, frames): the first trouble is its outcome
+            self._rows[key] = {
+                "kind": kind,
+                "video_id": row["video_id"],
+                "person_id": row.get("person_id") or (known or {}).get("person_id", ""),
+                "action": row.get("action") or (known or {}).get("action", ""),
+                "stage": stage,
+                **{name: row[name] for name in ("status", "reason", "detail")},
+            }
+
+    def rows(self) -> list[Row]:
+        return sorted(self._rows.values(), key=lambda row: (row["kind"], row["video_id"]))
+
+
+def _of_fakes(encoded: Sequence[Row], fakes: Iterable[Row]) -> tuple[list[Row], list[Row]]:
+    """Return rows of reals of which a fake was kept, and of the others, marked so where nothing else was wrong."""
+    animated = {row["source_id"] for row in fakes}
+    detail = "none of its fakes was accepted within the quota, and plan.reals is of_fakes"
+    status = {"status": REJECTED, "reason": "no_fake_kept", "detail": detail}
+    troubled = {row["video_id"] for row in encoded if row["status"] != OK}
+    alone = [{**row, **status} for row in encoded if row["video_id"] not in animated | troubled]
+    return [row for row in encoded if row["video_id"] in animated], alone
+
+
+def _real_row(encoded: Row, crop: Row, split_of: dict[str, str]) -> Row:
+    empty = dict.fromkeys(
+        (
+            *("action", "driver_id", "driver_person_id", "animator", "animator_licence", "motion_mode", "precision"),
+            *("reproducible_pixels", "checkpoint_sha256", "liveness"),
+        ),
+        "",
+    )
+    return {
+        **_common(encoded),
+        **empty,
+        "split": split_of[encoded["video_id"]],
+        "person_id": crop["person_id"],
+        "source_id": encoded["video_id"],
+        "synthetic": False,
+    }
+
+
+def _fake_row(encoded: Row, selected: Row, animated: Row) -> Row:
+    of_the_pair = ("split", "action", "person_id", "source_id", "driver_id", "driver_person_id")
+    return {
+        **_common(encoded),
+        **{name: animated[name] for name in (*of_the_pair, *_OF_THE_ANIMATOR)},
+        "liveness": selected.get("liveness", ""),
+        "synthetic": True,
+    }
+
+
+def _common(encoded: Row) -> Row:
+    return {name: encoded[name] for name in VIDEOS.names if name in encoded}
+
+
+def _index_frames(paths: Sequence[Path], splits: dict[str, str]) -> list[Row]:
+    columns = [name for name in FRAMES.names if name != "image"]
+    rows = []
+    for path in paths:
+        for number, row in enumerate(read_rows(path, columns)):
+            rows.append({**row, "shard_path": str(path), "shard_row": number, "split": splits.get(row["video_id"], "")})
+    return rows

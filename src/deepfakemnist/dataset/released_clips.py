@@ -1,0 +1,58 @@
+"""Finished clips enter the road after select: each is decoded to its end, and held against what the encoder wants."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from deepfakemnist.errors import Rejected
+from deepfakemnist.media.container import every_frame, open_video
+from deepfakemnist.media.picture import Picture
+from deepfakemnist.media.pixels import PixelHash
+from deepfakemnist.media.probe import probe
+from deepfakemnist.tables.schemas import RELEASED_CLIPS, Row
+from deepfakemnist.tables.shards import Tally, run_shard
+
+#: Rates this near to each other are one: nobody sees a hundredth.
+_RATE_TOLERANCE = 0.01
+
+
+def import_released_shard(
+    rows: Sequence[Row], table: Path, *, fps: float, code: str, max_failed_fraction: float = 1.0
+) -> Tally:
+    """Check every clip of a shard and write one RELEASED_CLIPS row each; the files stay where they are.
+
+    Args:
+        rows: clips as :func:`deepfakemnist.sources.released_trees.read_dfmnist` names them.
+        table: table to write.
+        fps: the dataset's frames per second.
+        code: digest of this code.
+        max_failed_fraction: see ``run_shard``.
+
+    Reasons beside those of reading a video: rejected with other_rate.
+    """
+    clips = [{name: row[name] for name in RELEASED_CLIPS.names if name in row} for row in rows]
+    return run_shard(
+        *(clips, table, RELEASED_CLIPS, partial(import_released_clip, fps=fps)),
+        code=code,
+        inputs=str(fps),
+        max_failed_fraction=max_failed_fraction,
+    )
+
+
+def import_released_clip(row: Row, fps: float) -> Row:
+    """Return the RELEASED_CLIPS columns of a file. Raises: Failed, Rejected; see :func:`import_released_shard`."""
+    facts = probe(row["path"])
+    if facts["variable_rate"] or abs(facts["fps"] - fps) > _RATE_TOLERANCE * fps:
+        seen = f"{facts['fps']:.4g} frames per second{', unevenly spaced' if facts['variable_rate'] else ''}"
+        raise Rejected("other_rate", f"{row['path']}: {seen}; crop.fps says {fps:g} of the whole dataset")
+    pixels = PixelHash()
+    with open_video(row["path"]) as video:
+        for frame in every_frame(video):
+            picture = Picture(frame)
+            pixels.update(picture.rgb())
+    return {
+        **{"frames": pixels.frames, "fps": facts["fps"], "width": picture.width, "height": picture.height},
+        **{"source_sha256": facts["sha256"], "pixels_sha256": pixels.hexdigest()},
+    }

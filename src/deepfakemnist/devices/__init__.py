@@ -1,0 +1,1 @@
+"""Processors: choice of the torch device, allocation of GPUs to jobs, checked reduced precision."""

@@ -1,0 +1,21 @@
+"""Choice of the torch device that a network runs on."""
+
+from __future__ import annotations
+
+import torch
+
+from deepfakemnist.errors import ConfigError
+
+
+def choose_device(device: str) -> torch.device:
+    """Return the device for ``auto`` (CUDA where torch sees a GPU, else the CPU), ``cpu`` or ``cuda``.
+
+    Raises: ConfigError for other names, or ``cuda`` without a GPU.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"device {device!r} is not allowed; use auto, cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            "device cuda was asked for, but torch sees no GPU; use auto or cpu, or install its CUDA build"
+        )
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")

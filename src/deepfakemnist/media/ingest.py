@@ -1,0 +1,80 @@
+"""Ingest: what each video file is, before anything is made of it. Nothing is copied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from deepfakemnist.errors import Rejected
+from deepfakemnist.media.probe import probe
+from deepfakemnist.tables.schemas import INGESTED, Row
+from deepfakemnist.tables.shards import Tally, run_shard
+
+
+class Annotation(Protocol):
+    """What an annotation file says of a video: the segment meant, and where the face is in it."""
+
+    start_s: float
+    end_s: float
+    boxes: list[list[float]]
+
+
+ReadAnnotation = Callable[[str], Annotation]
+
+
+def ingest_shard(
+    rows: Sequence[Row],
+    table: Path,
+    code: str,
+    max_failed_fraction: float = 1.0,
+    read_annotation: ReadAnnotation | None = None,
+) -> Tally:
+    """Probe every video of a shard and write one INGESTED row each.
+
+    Args:
+        rows: sheet rows (``video_id``, ``path``, ``person_id``, ``role``, ``action``, ``start_s``, ``end_s``) with what
+            their adapter adds, see :mod:`deepfakemnist.sources`.
+        table: table to write.
+        code: digest of the probing code.
+        max_failed_fraction: see ``run_shard``.
+        read_annotation: reads the file that a row's ``annotation`` names, e.g. that of VoxCeleb1.
+
+    Reasons beside those of reading a video: failed with bad_annotation. A missing file is ``failed`` where a sheet or
+    folder promised it, and ``rejected`` where a published list of videos, of which nobody has all, names it.
+    """
+    return run_shard(
+        rows,
+        table,
+        INGESTED,
+        partial(ingest_video, read_annotation=read_annotation),
+        code=code,
+        blank=(),
+        max_failed_fraction=max_failed_fraction,
+    )
+
+
+def ingest_video(row: Row, read_annotation: ReadAnnotation | None = None) -> Row:
+    """Return the columns of INGESTED that the file and the annotation of a row tell. Raises: Failed, Rejected."""
+    if "reference_height" in row and not Path(row["path"]).is_file():
+        raise Rejected("missing_file", f"{row['path']}: no such file; get the video, or leave it")
+    start, end, boxes = row["start_s"], row["end_s"], row.get("boxes")
+    if row.get("annotation"):
+        if read_annotation is None:
+            raise ValueError("a row names an annotation, but no reader was given")
+        annotation = read_annotation(row["annotation"])
+        start, end, boxes = annotation.start_s, annotation.end_s, annotation.boxes
+    facts = probe(row["path"], start_s=start, end_s=end)
+    return {**facts, "start_s": start, "end_s": end, "boxes": _in_pixels(boxes, row, facts)}
+
+
+def _in_pixels(boxes: list[list[float]] | None, row: Row, facts: dict[str, Any]) -> list[list[float]] | None:
+    """Return boxes in pixels of the video: scaled by its size over that of the annotation's picture."""
+    if not boxes:
+        return None
+    turned = facts["rotation"] % 180 != 0
+    width, height = (facts["height"], facts["width"]) if turned else (facts["width"], facts["height"])
+    down = height / row["reference_height"]
+    across = width / row["reference_width"] if row["reference_width"] else down
+    return [[time, left * across, top * down, wide * across, high * down] for time, left, top, wide, high in boxes]

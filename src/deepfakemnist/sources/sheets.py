@@ -1,0 +1,131 @@
+"""Sample sheets: tab-separated tables of sources and drivers, read with the line number of whatever is wrong."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from deepfakemnist.config.sheets import DriverRow, SourceRow
+from deepfakemnist.errors import ConfigError
+from deepfakemnist.tables.schemas import Row
+
+#: What a folder is searched for; anything else there is not meant as a video.
+VIDEO_SUFFIXES = {*(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".flv", ".wmv", ".ts", ".gif")}
+_MAX_LISTED = 20
+
+
+@dataclass
+class Sheet:
+    """What was read: rows to work on, and rows refused with a reason (only where the settings allow that)."""
+
+    rows: list[Row] = field(default_factory=list)
+    refused: list[Row] = field(default_factory=list)
+
+
+def read_drivers(path: Path) -> Sheet:
+    """Read the driver sheet; every row must be right, because each stands for a thousand fakes."""
+    return read_sheet(path, DriverRow, keep_going=False)
+
+
+def read_sheet(path: Path, model: type[SourceRow] | type[DriverRow], keep_going: bool) -> Sheet:
+    """Read a tab-separated sheet with a header line.
+
+    Args:
+        path: the sheet, UTF-8.
+        model: what a line must be.
+        keep_going: a line that is wrong in itself becomes a refused row instead of an error.
+
+    Raises: ConfigError for an unreadable sheet, wrong columns, repeated ids and, unless ``keep_going``, any bad line.
+    """
+    key = "video_id" if model is SourceRow else "driver_id"
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read the sheet {path}: {error}") from error
+    # Quotes are letters: a file name may hold one.
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
+    _check_columns(path, reader.fieldnames or [], model)
+
+    sheet, problems, lines = Sheet(), list[str](), dict[str, int]()
+    for raw in reader:
+        line = reader.line_num
+        values = {name: value for name, value in raw.items() if name is not None and value}
+        name = values.get(key, "").strip()
+        try:
+            if None in raw:
+                raise ValueError(f"has more than the {len(reader.fieldnames or [])} columns of the header")
+            row = model.model_validate(values).to_row()
+        except ValueError as error:
+            message = f"{path} line {line}: {_explain(error, key)}"
+            if keep_going:
+                # With its line the name cannot be taken for another row's.
+                sheet.refused.append(refusal(f"{name} (line {line})".strip(), message))
+            else:
+                problems.append(message)
+            continue
+        if row["video_id"] in lines:
+            problems.append(
+                f"{path} line {line}: {key} {name!r} is already on line {lines[row['video_id']]}; ids are unique"
+            )
+        lines[row["video_id"]] = line
+        row["path"] = str(path.parent / row["path"])
+        sheet.rows.append(row)
+    if problems:
+        more = f"\n… and {len(problems) - _MAX_LISTED} more" if len(problems) > _MAX_LISTED else ""
+        raise ConfigError("\n".join(problems[:_MAX_LISTED]) + more)
+    if not sheet.rows:
+        raise ConfigError(f"{path} has no usable line below its header")
+    return sheet
+
+
+def missing_files(rows: list[Row]) -> list[str]:
+    """Return the paths among the rows that are no files."""
+    return [row["path"] for row in rows if not Path(row["path"]).is_file()]
+
+
+def _check_columns(path: Path, columns: Any, model: type[BaseModel]) -> None:
+    known = list(model.model_fields)
+    required = [name for name, info in model.model_fields.items() if info.is_required()]
+    wrong = [name for name in columns if name not in known]
+    lacking = [name for name in required if name not in columns]
+    if wrong or lacking or len(set(columns)) != len(columns):
+        raise ConfigError(
+            f"{path} line 1: the header has {list(columns)}; required are {required}, "
+            f"also known {sorted(set(known) - set(required))}"
+            + (f"; not known: {wrong}" if wrong else "")
+            + (f"; missing: {lacking}" if lacking else "")
+            + ". Columns are separated by tabs."
+        )
+
+
+def _explain(error: ValueError, key: str) -> str:
+    if not isinstance(error, ValidationError):
+        return str(error)
+    parts = []
+    for problem in error.errors():
+        where = ".".join(str(part) for part in problem["loc"]) or key
+        value = (
+            ""
+            if problem["type"] == "missing"
+            else f" {problem['input']!r}:"
+            if not isinstance(problem["input"], dict)
+            else ""
+        )
+        parts.append(f"{where}:{value} {problem['msg'].removeprefix('Value error, ')}")
+    return "; ".join(parts)
+
+
+def refusal(
+    name: str, message: str, reason: str = "bad_sheet_row", kind: str = "source", row: Row | None = None
+) -> Row:
+    """Return the ledger row of something that never became a video; ``row`` tells person and action where known."""
+    known = row or {}
+    return {
+        "kind": kind, "video_id": name, "person_id": known.get("person_id", ""), "action": known.get("action", ""),
+        "stage": "sheet", "status": "rejected", "reason": reason, "detail": message,
+    }  # fmt: skip

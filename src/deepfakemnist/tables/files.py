@@ -1,0 +1,75 @@
+"""The one way tables and other results are written, whole or not at all, and read."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from deepfakemnist.tables.schemas import Row
+
+
+@contextmanager
+def atomic_path(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` that becomes ``path`` when the block ends well, and vanishes otherwise.
+
+    The temporary name keeps the suffix, because ffmpeg and others choose the format by it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=f".{path.stem[:60]}.", suffix=f".part{path.suffix}", dir=path.parent)
+    os.close(handle)
+    part = Path(name)
+    try:
+        yield part
+        umask = os.umask(0)
+        os.umask(umask)
+        part.chmod(0o666 & ~umask)  # mkstemp makes files only the owner can read
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_table(
+    rows: Iterable[Row] | pa.Table, path: Path | str, schema: pa.Schema, metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write rows to a Parquet file, whole or not at all. Columns a row lacks become null; unknown ones are an error.
+
+    Args:
+        rows: dictionaries by column name, or a table that already has the schema.
+        path: file to write.
+        schema: one of this module's schemas.
+        metadata: file-level facts, e.g. the fingerprint of what the table was made from.
+    """
+    if not isinstance(rows, pa.Table):
+        rows = list(rows)
+        unknown = {name for row in rows for name in row} - set(schema.names)
+        if unknown:
+            raise ValueError(f"columns {sorted(unknown)} are not in the schema of {path}: {schema.names}")
+        rows = pa.Table.from_pylist(rows, schema=schema)
+    with atomic_path(path) as part:
+        # This replaces what the file says of itself; the descriptions of the columns stay.
+        pq.write_table(rows.replace_schema_metadata(dict(metadata or {})), part)
+
+
+def read_table(path: Path | str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a Parquet table (all columns, or those named)."""
+    return pq.read_table(Path(path), columns=list(columns) if columns else None, partitioning=None)
+
+
+def read_rows(paths: Path | str | Iterable[Path | str], columns: Sequence[str] | None = None) -> list[Row]:
+    """Return the rows of one or several tables as dictionaries, in the order given."""
+    if isinstance(paths, (str, Path)):
+        paths = [paths]
+    return [row for path in paths for row in read_table(path, columns).to_pylist()]
+
+
+def read_metadata(path: Path | str) -> dict[str, str]:
+    """Return the file-level metadata a table was written with."""
+    raw = pq.read_schema(Path(path)).metadata or {}
+    return {key.decode(): value.decode() for key, value in raw.items() if not key.startswith(b"ARROW:")}

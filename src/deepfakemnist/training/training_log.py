@@ -1,0 +1,74 @@
+"""What an epoch was like: the columns of the history, TensorBoard events, and which epoch was best."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+
+from deepfakemnist.tables.schemas import Row
+
+log = logging.getLogger(__name__)
+
+HISTORY_COLUMNS = (
+    *("epoch", "learning_rate", "train_loss", "train_accuracy"),
+    *("val_loss", "val_balanced_accuracy", "val_auc", "chosen"),
+)
+
+
+def best_epoch(rows: Sequence[Row]) -> int:
+    """Return the epoch with the highest accuracy on val, of equal ones that with the lowest loss, then the first.
+
+    Without val frames nothing tells epochs apart, and it is the last.
+    """
+    if rows[-1]["val_loss"] is None:
+        return len(rows)
+    best = max(rows, key=lambda row: (row["val_balanced_accuracy"], -row["val_loss"]))
+    epoch: int = best["epoch"]
+    return epoch
+
+
+def summary(row: Row) -> str:
+    """Return a line of log for an epoch."""
+    text = f"loss {row['train_loss']:.4f}, accuracy {row['train_accuracy']:.3f}"
+    if row["val_loss"] is not None:
+        text += f"; val loss {row['val_loss']:.4f}, balanced accuracy {row['val_balanced_accuracy']:.3f}"
+    return text
+
+
+class Events:
+    """TensorBoard events of a run in a folder of its own; nothing where no folder is named.
+
+    A run that is resumed writes its earlier epochs again, into an empty folder, so that no epoch is there twice.
+    """
+
+    def __init__(self, folder: Path | str | None) -> None:
+        self._writer = None
+        if folder is None:
+            return
+        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            log.warning("tensorboard is not installed: no events are written; history.tsv has the same numbers")
+            return
+        self._writer = SummaryWriter(str(folder))
+
+    def __enter__(self) -> Events:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._writer:
+            self._writer.close()
+
+    def add(self, row: Row) -> None:
+        """Write the numbers of an epoch, ``train_loss`` as train/loss and so on."""
+        if self._writer:
+            for name, value in row.items():
+                if name != "epoch" and value is not None:
+                    self._writer.add_scalar(name.replace("_", "/", 1), value, row["epoch"])
+            self._writer.flush()

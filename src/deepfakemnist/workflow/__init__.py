@@ -1,0 +1,1 @@
+"""What the Snakefile and its scripts use: the run plan, and the frame around every script."""

@@ -1,0 +1,50 @@
+"""What is rewritten for CUDA computes the same: layer by layer, on the CPU in float64."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from deepfakemnist.animate.fomm.animator import filled_up
+from deepfakemnist.animate.fomm.blocks import UpBlock
+from deepfakemnist.animate.fomm.folded_conv import FoldedConv
+from deepfakemnist.animate.fomm.inference import TapwiseConv, _rewritten
+
+
+@pytest.mark.parametrize("size", [(2, 4, 4), (1, 5, 9), (3, 1, 2)])
+def test_a_doubling_is_one_transposed_convolution(size):
+    torch.manual_seed(0)
+    batch, height, width = size
+    block = UpBlock(6, 4).eval()
+    nn.init.uniform_(block.norm.running_var, 0.5, 2)
+    nn.init.normal_(block.norm.running_mean)
+    nn.init.normal_(block.norm.bias)
+    made = _rewritten(block, torch.float32, cpu=False)
+    assert isinstance(made, FoldedConv)
+    x = torch.randn(batch, 6, height, width, dtype=torch.float64)
+    with torch.no_grad():
+        wanted = block.double()(x)
+        got = made.double()._convolved(x, made.weight, made.bias).relu()
+    assert got.shape == wanted.shape == (batch, 4, 2 * height, 2 * width)
+    assert (got - wanted).abs().max() < 1e-6  # weights were folded in float32
+
+
+@pytest.mark.parametrize(("outputs", "kernel"), [(11, 7), (1, 7), (3, 3)])
+def test_a_head_is_matrix_products_of_its_taps(outputs, kernel):
+    torch.manual_seed(0)
+    conv = nn.Conv2d(9, outputs, kernel, padding=kernel // 2)
+    made = TapwiseConv(conv)
+    x = torch.randn(2, 9, 8, 6).contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        wanted = F.conv2d(x.double(), conv.weight.double(), conv.bias.double(), padding=kernel // 2)
+        got = made(x)
+    assert (got - wanted).abs().max() < 1e-5
+
+
+def test_the_last_batch_is_filled_up_to_few_sizes():
+    assert [filled_up(count, 64) for count in (1, 8, 9, 16, 17, 33, 64)] == [8, 8, 16, 16, 32, 64, 64]
+    assert [filled_up(count, 5) for count in (1, 4, 5)] == [5, 5, 5]
+    assert [filled_up(count, 48) for count in (20, 32, 33, 48)] == [32, 32, 48, 48]
+    assert filled_up(1, 1) == 1

@@ -1,0 +1,118 @@
+"""What rendering asks of a GPU, traced without one: torch's fake tensors know devices, types and layouts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from deepfakemnist.animate.fomm.checkpoint import load_checkpoint
+from deepfakemnist.animate.fomm.cuda import _render
+from deepfakemnist.animate.fomm.folded_conv import folded_layers
+from deepfakemnist.animate.fomm.inference import rewritten
+from deepfakemnist.animate.fomm.network import FirstOrderMotionModel, Generator, Keypoints
+from deepfakemnist.config.animator import FommModel
+
+WEIGHTS = Path(__file__).parents[3] / "resources" / "animators" / "compact-256.safetensors"
+BATCH = 4
+
+
+class Trace(TorchDispatchMode):
+    """Writes down every operation that leaves the card, or brings something to it, or waits for a number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.on_the_host: list[str] = []
+        self.operations = 0
+
+    def __torch_dispatch__(self, operation: Any, types: Any, given: Any = (), named: Any = None) -> Any:
+        made = operation(*given, **(named or {}))
+        self.operations += 1
+        tensors = [leaf for leaf in tree_leaves((given, named, made)) if isinstance(leaf, Tensor)]
+        if any(tensor.device.type != "cuda" for tensor in tensors) or "local_scalar" in str(operation):
+            self.on_the_host.append(str(operation))
+        return made
+
+
+@pytest.fixture(autouse=True)
+def sampling_without_a_card(monkeypatch):
+    """cuDNN's sampler cannot be traced; as on a card, what it gives has its channels first."""
+    sample = F.grid_sample
+
+    def traceable(*given, **named):
+        with torch.backends.cudnn.flags(enabled=False):
+            return sample(*given, **named).contiguous()
+
+    monkeypatch.setattr(F, "grid_sample", traceable)
+
+
+def trace(model: FommModel, painting: torch.dtype) -> tuple[Trace, dict[str, bool]]:
+    """Trace the rendering of a batch; return the trace, and for each layer whether it got its input channels last."""
+    networks = rewritten(FirstOrderMotionModel(model), painting, cpu=False)
+    channels_last: dict[str, bool] = {}
+    with FakeTensorMode() as mode:
+        for module in networks.modules():
+            for values in (module._parameters, module._buffers):
+                for name, value in values.items():
+                    if value is not None:
+                        values[name] = mode.from_tensor(value).to("cuda")  # type: ignore[assignment]
+        picture = torch.empty(1, 3, 256, 256, device="cuda").contiguous(memory_format=torch.channels_last)
+        generator = networks.generator
+        with torch.inference_mode():
+            found = networks.kp_detector(picture)
+            encoded = generator.encode(picture)
+            driving = Keypoints(*(part.expand(BATCH, *part.shape[1:]).contiguous() for part in found))
+
+            def note(name: str):
+                def hook(layer, given):
+                    channels_last[name] = given[0].is_contiguous(memory_format=torch.channels_last)
+
+                return hook
+
+            for name, layer in folded_layers(generator).items():
+                layer.register_forward_pre_hook(note(name))
+            with Trace() as traced:
+                made = _render(generator, [*encoded, *found, *driving])
+    assert (made.shape, made.device.type, made.dtype) == ((BATCH, 3, 256, 256), "cuda", torch.float32)
+    return traced, channels_last
+
+
+def models() -> dict[str, FommModel]:
+    return {"vox-256": FommModel(), "compact-256": load_checkpoint(WEIGHTS).settings}
+
+
+@pytest.mark.parametrize("painting", [torch.float32, torch.float16])
+@pytest.mark.parametrize("name", ["vox-256", "compact-256"])
+def test_rendering_stays_on_the_card_and_in_one_layout(name, painting):
+    traced, channels_last = trace(models()[name], painting)
+    assert traced.operations > 100
+    assert traced.on_the_host == []
+    wrong = [layer for layer, right in channels_last.items() if not right]
+    assert len(channels_last) > 10
+    assert wrong == []
+
+
+def test_a_copy_from_the_host_and_a_wait_are_noticed(monkeypatch):
+    decode = Generator.decode
+
+    def waiting(self, encoded, motion):
+        one = torch.ones(1).to(motion.deformation.device)
+        return decode(self, encoded, motion._replace(deformation=motion.deformation * one))
+
+    monkeypatch.setattr(Generator, "decode", waiting)
+    traced, _ = trace(models()["compact-256"], torch.float32)
+    assert any("to" in operation for operation in traced.on_the_host)
+
+
+def test_a_layout_lost_on_the_way_is_noticed(monkeypatch):
+    warp = Generator._warp
+    monkeypatch.setattr(Generator, "_warp", lambda *given: warp(*given).contiguous())
+    _, channels_last = trace(models()["vox-256"], torch.float16)
+    assert not all(channels_last.values())

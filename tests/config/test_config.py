@@ -1,0 +1,95 @@
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deepfakemnist.config.load import Config, load_config
+from deepfakemnist.config.schemas import schema_text
+from deepfakemnist.errors import ConfigError
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def raw(tmp_path):
+    raw = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    for name in ("sources", "drivers"):
+        (tmp_path / f"{name}.tsv").touch()
+        raw[name]["sheet"] = str(tmp_path / f"{name}.tsv")
+    return raw
+
+
+def change(raw, key, value):
+    raw = copy.deepcopy(raw)
+    *path, last = key.split(".")
+    part = raw
+    for name in path:
+        part = part[int(name)] if isinstance(part, list) else part[name]
+    part[last] = value
+    return raw
+
+
+def test_the_shipped_config_states_the_defaults(raw):
+    config = load_config(raw)
+    for part in ("crop", "plan", "animator", "compress", "frames", "evaluation"):
+        model = type(getattr(config, part))
+        assert getattr(config, part) == model(), f"config.yaml says of {part} something else than the defaults"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("crop.detect_evry", 3, r"crop.detect_evry: there is no such key; did you mean 'detect_every'\?.*min_face_px"),
+        ("crops", {}, "crops: there is no such key; did you mean 'crop'"),
+        ("crop.size", "big", "crop.size: 'big' is not allowed: .*integer"),
+        ("crop.min_score", 1.5, "crop.min_score: 1.5 is not allowed: .*less than or equal to 1"),
+        ("plan.actions", ["wink"], "plan.actions.0: 'wink' is not allowed: .*'blink'"),
+        ("plan.val_fraction", 0.9, "must leave people for train"),
+        (
+            "animator.weights",
+            "nowhere.pth.tar",
+            "animator.weights: 'nowhere.pth.tar' is not a file; config/README.md says where",
+        ),
+        ("animator.weights_sha256", "abc", "animator.weights_sha256: 'abc' is not allowed"),
+        ("sources.sheet", "nowhere.tsv", "sources.sheet: 'nowhere.tsv' is not a file; .*make demo"),
+        (
+            "training.trained_on",
+            ["c99"],
+            r"trained_on names \['c99'\]; allowed are \['raw', 'c23', 'c40', 'mixed'\]",
+        ),
+        ("compress.qualities.c23.qp", 3, "compress.qualities.c23: name either crf or qp"),
+        ("liveness.providers", [{"provider": "baidoo"}], "liveness.providers.0.*baidoo.*local-action"),
+        ("shard_size", 0, "shard_size"),
+    ],
+)
+def test_wrong_configs_name_key_value_and_what_is_allowed(raw, key, value, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(change(raw, key, value))
+
+
+def test_all_problems_are_listed_at_once(raw):
+    raw = change(change(raw, "seed", -1), "frames.per_clip", 0)
+    with pytest.raises(ConfigError, match=r"(?s)seed: -1.*frames.per_clip: 0"):
+        load_config(raw)
+
+
+def test_missing_part_is_named(raw):
+    del raw["drivers"]
+    with pytest.raises(ConfigError, match="drivers: is missing"):
+        load_config(raw)
+
+
+@pytest.mark.parametrize("preset", sorted(path.name for path in (ROOT / "config/presets").glob("*.yaml")))
+def test_presets_are_valid_on_top_of_the_config(raw, preset):
+    from snakemake.utils import update_config
+
+    merged = copy.deepcopy(raw)
+    update_config(merged, yaml.safe_load((ROOT / "config/presets" / preset).read_text()))
+    assert isinstance(Config.model_validate(merged), Config)
+
+
+@pytest.mark.parametrize("name", ["config", "sources", "drivers"])
+def test_json_schemas_follow_the_models(name):
+    path = ROOT / f"workflow/schemas/{name}.schema.json"
+    assert path.read_text() == schema_text(name), "run: make schemas"

@@ -1,0 +1,226 @@
+"""Drawing candidates in rounds, as a function of ids, seed and verdicts; liveness is played by a hash."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from deepfakemnist.config.stages import PlanSettings
+from deepfakemnist.errors import ConfigError
+from deepfakemnist.ids import seed_from
+from deepfakemnist.planning.assignment import NO_DRIVER, SOURCE_UNUSABLE
+from deepfakemnist.planning.rounds import (
+    FULL,
+    MAX_ROUNDS,
+    POOL_EMPTY,
+    CandidateOutcome,
+    account,
+    apply_quota,
+    check_shortfall,
+    draw_candidates,
+    read_candidates,
+    read_outcomes,
+    shortfall,
+    write_candidates,
+)  # fmt: skip
+from deepfakemnist.tables.files import write_table
+from deepfakemnist.tables.schemas import PLANNED, SELECTED
+
+ACTIONS = ("nod", "yaw", "smile")
+
+
+def sources(people=40, videos=3):
+    return [{"video_id": f"p{p}#v{v}", "person_id": f"p{p}"} for p in range(people) for v in range(videos)]
+
+
+def drivers(per_action=4):
+    return [{"action": action, "person_id": f"d{n}"} for action in ACTIONS for n in range(per_action)]
+
+
+def settings(**more):
+    return PlanSettings(**{"actions": list(ACTIONS), "quota": 20, "max_rounds": 9, **more})
+
+
+def name(one):
+    return f"{one.source_id}@{one.action}{one.turn}"
+
+
+def judged(assignments, passes, before, quota):
+    """Return what was tried before and now, as the tables tell it; ``passes`` says which candidates are accepted."""
+    status = [
+        {
+            "video_id": name(one), "action": one.action, "split": one.split, "plan_order": one.plan_order,
+            "status": "ok" if passes(one) else "rejected", "reason": "", "assignment": one,
+        }
+        for one in (*before, *assignments)
+    ]  # fmt: skip
+    return [
+        CandidateOutcome(
+            row["assignment"].source_id, row["action"], row["split"], row["assignment"].round, judged=True,
+            accepted=row["status"] == "ok" or row["reason"] == "over_quota", kept=row["status"] == "ok",
+            reason="" if row["status"] == "ok" else row["reason"] or "liveness",
+        )
+        for row in apply_quota(status, quota)
+    ]  # fmt: skip
+
+
+def run(rows, acted, plan, passes, seed=1):
+    """Draw and judge until nothing is drawn or ``max_rounds`` is reached; return the rounds and what was tried."""
+    rounds, outcomes, drawn = [], [], []
+    while len(rounds) < plan.max_rounds and (more := draw_candidates(rows, acted, plan, seed, outcomes)):
+        rounds.append(more)
+        outcomes = judged(more, passes, drawn, plan.quota)
+        drawn += more
+    return rounds, outcomes
+
+
+def one_in(share):
+    return lambda one: seed_from("verdict", name(one)) % 1000 < 1000 * share
+
+
+def test_rounds_go_on_until_every_quota_is_met_exactly():
+    rounds, outcomes = run(sources(), drivers(), settings(), one_in(0.3))
+    assert len(rounds) >= 2
+    assert Counter(one.action for one in outcomes if one.kept) == dict.fromkeys(ACTIONS, 20)
+    (*_, last) = account(sources(), drivers(), settings(), 1, outcomes)
+    assert (last["wanted"], last["kept"], last["ended"]) == (20, 20, FULL)
+    assert not shortfall(account(sources(), drivers(), settings(), 1, outcomes))
+
+
+def test_the_first_round_holds_what_the_expected_rate_asks_for_and_the_next_what_the_measured_one_does():
+    rounds, _ = run(sources(), drivers(), settings(quota=10, expected_pass_rate=0.5), lambda one: one.action == "nod")
+    # 10 ÷ 0.5, and √(10 × (1 - 0.5)) ÷ 0.5 more.
+    assert Counter(one.action for one in rounds[0]) == dict.fromkeys(ACTIONS, 25)
+    # Nod is full. Of yaw and smile none passed: their rate is taken for 2 ÷ 29, but 8 per wanted one are the most.
+    assert Counter(one.action for one in rounds[1]).keys() <= {"yaw", "smile"}
+    assert Counter(one.action for one in rounds[1])["yaw"] > 25
+    assert max(Counter(one.action for one in rounds[1]).values()) <= 80
+
+
+def test_only_actions_that_are_short_are_drawn_again():
+    rounds, _ = run(sources(), drivers(), settings(), lambda one: one.action != "yaw" or one_in(0.2)(one))
+    assert {one.action for one in rounds[0]} == set(ACTIONS)
+    assert all({one.action for one in later} == {"yaw"} for later in rounds[1:])
+
+
+def test_a_draw_is_a_function_of_seed_ids_and_verdicts():
+    rows, acted = sources(), drivers()
+    rounds, _ = run(rows, acted, settings(), one_in(0.3))
+    again, _ = run(rows[::-1], acted[::-1], settings(), one_in(0.3))
+    assert rounds == again
+    # From the tables of the first round alone: as after a kill.
+    first = judged(rounds[0], one_in(0.3), [], 20)
+    assert draw_candidates(rows, acted, settings(), 1, first[::-1]) == rounds[1]
+    assert draw_candidates(rows, acted, settings(), 2) != rounds[0]
+    assert draw_candidates(rows, acted, settings(max_rounds=3, on_shortfall="fail", reals="of_fakes"), 1) == rounds[0]
+
+
+def test_no_candidate_twice_and_a_source_carries_no_more_than_it_may():
+    plan = settings(quota=60, actions_per_source=2)
+    rounds, outcomes = run(sources(), drivers(), plan, one_in(0.4))
+    drawn = [one for one_round in rounds for one in one_round]
+    assert len({name(one) for one in drawn}) == len(drawn)
+    for one_round in rounds:
+        assert max(Counter((one.source_id, one.action) for one in one_round).values()) == 1
+    assert max(Counter(one.source_id for one in outcomes if one.kept).values()) == 2
+    assert max(Counter((one.source_id, one.action) for one in outcomes if one.kept).values()) == 1
+
+
+def test_a_source_that_is_tried_again_meets_the_next_driver_and_fresh_ones_come_first():
+    rounds, _ = run(sources(4, 1), drivers(3), settings(actions=["nod"], quota=4), lambda one: False)
+    turns = [sorted(one.turn for one in one_round) for one_round in rounds]
+    assert turns == [[0] * 4, [1] * 4, [2] * 4]
+    own = [{"action": "nod", "person_id": "p0"}, {"action": "nod", "person_id": "p1"}]
+    rounds, _ = run(sources(3, 1), own, settings(actions=["nod"], quota=4), lambda one: False)
+    drawn = Counter(one.source_id for one_round in rounds for one in one_round)
+    assert drawn == {"p0#v0": 1, "p1#v0": 1, "p2#v0": 2}, "nobody is moved by himself where there is another"
+
+
+def test_splits_are_those_of_the_people_and_drawn_in_proportion_with_spill_over():
+    rounds, _ = run(sources(), drivers(), settings(), one_in(0.3))
+    splits = {}
+    for one in (one for one_round in rounds for one in one_round):
+        assert splits.setdefault(one.person_id, one.split) == one.split
+    for action in ACTIONS:
+        counts = Counter(one.split for one in rounds[0] if one.action == action)
+        assert counts == {"train": 28, "val": 6, "test": 6}, action
+    orders = [(one.action, one.split, one.plan_order) for one_round in rounds for one in one_round]
+    assert len(set(orders)) == len(orders)
+    # Six sources of val and test are not enough; train gives the rest.
+    plan = settings(actions=["nod"], quota=8)
+    rounds, outcomes = run(sources(10, 1), drivers(9), plan, lambda one: one.split == "train")
+    assert Counter(one.split for one in outcomes if one.kept) == {"train": 6}
+    assert account(sources(10, 1), drivers(9), plan, 1, outcomes)[0]["ended"] == POOL_EMPTY
+
+
+def test_what_is_not_usable_is_not_drawn_again():
+    rows = sources(4, 1)
+    plan = settings(actions=["nod"], quota=4)
+    outcomes = [
+        CandidateOutcome("p0#v0", "nod", "train", 1, judged=False, accepted=False, kept=False, reason=SOURCE_UNUSABLE),
+        CandidateOutcome("p1#v0", "nod", "train", 1, judged=False, accepted=False, kept=False, reason=NO_DRIVER),
+        CandidateOutcome("p2#v0", "nod", "train", 1, judged=True, accepted=True, kept=True, reason=""),
+    ]
+    assert {one.source_id for one in draw_candidates(rows, drivers(), plan, 1, outcomes)} == {"p3#v0"}
+    both = settings(actions=["nod", "yaw"], quota=4)
+    pairs = {(one.source_id, one.action) for one in draw_candidates(rows, drivers(), both, 1, outcomes)}
+    assert ("p1#v0", "yaw") in pairs, "a source without a driver for one action may have one for another"
+    assert {source for source, _ in pairs} == {"p1#v0", "p3#v0"}
+
+
+def test_what_passes_beyond_the_quota_leaves_its_source_free_for_others():
+    outcomes = judged(draw_candidates(sources(), drivers(), settings(), 1), lambda one: one.action == "nod", [], 20)
+    over = {one.source_id for one in outcomes if one.accepted and not one.kept}
+    kept = {one.source_id for one in outcomes if one.kept}
+    assert (len(over), len(kept)) == (20, 20)
+    again = {one.source_id for one in draw_candidates(sources(), drivers(), settings(), 1, outcomes)}
+    assert over & again
+    assert not kept & again
+
+
+def test_the_table_says_why_each_action_ended_and_fail_stops_with_it():
+    plan = settings(quota=30, max_rounds=2)
+    _, outcomes = run(sources(), drivers(), plan, lambda one: one.action == "nod")
+    rows = {row["action"]: row for row in account(sources(), drivers(), plan, 1, outcomes)}
+    assert [rows[action]["ended"] for action in ACTIONS] == [FULL, MAX_ROUNDS, MAX_ROUNDS]
+    assert (rows["nod"]["pass_rate"], rows["yaw"]["pass_rate"], rows["yaw"]["rounds"]) == (1.0, 0.0, 2)
+    text = check_shortfall(list(rows.values()), plan)
+    assert text.startswith("plan.quota is not met for yaw, smile:\naction\twanted\tkept")
+    assert "\nyaw\t30\t0\t0\t" in text
+    with pytest.raises(ConfigError, match=r"(?s)not met for yaw.*Give it more sources"):
+        check_shortfall(list(rows.values()), plan.model_copy(update={"on_shortfall": "fail"}))
+
+
+def test_tables_say_what_became_of_every_candidate(tmp_path):
+    shared = {"person_id": "p", "action": "nod", "split": "train", "detail": ""}
+    plan = [
+        {"video_id": f"{source}@d", "source_id": source, "round": 1, "plan_order": order, **shared,
+         "status": "rejected" if source == "unusable" else "ok",
+         "reason": SOURCE_UNUSABLE if source == "unusable" else ""}
+        for order, source in enumerate(("first", "second", "refused", "unusable", "broken"))
+    ]  # fmt: skip
+    selected = [
+        {**{key: row[key] for key in ("video_id", "source_id", "plan_order", *shared)},
+         "status": "rejected" if row["source_id"] == "refused" else "ok",
+         "reason": "liveness" if row["source_id"] == "refused" else ""}
+        for row in plan[:3]
+    ]  # fmt: skip
+    write_table(plan, tmp_path / "plan.parquet", PLANNED)
+    write_table(selected, tmp_path / "select.parquet", SELECTED)
+    outcomes = read_outcomes([tmp_path / "plan.parquet"], [tmp_path / "select.parquet"], 1)
+    assert {one.source_id: (one.judged, one.accepted, one.kept, one.reason) for one in outcomes} == {
+        "first": (True, True, True, ""),
+        "second": (True, True, False, "over_quota"),
+        "refused": (True, False, False, "liveness"),
+        "unusable": (False, False, False, SOURCE_UNUSABLE),
+        "broken": (False, False, False, "not_animated"),
+    }
+    drawn = draw_candidates(sources(), drivers(), settings(), 1, [replace(one, source_id="p1#v1") for one in outcomes])
+    write_candidates(drawn, tmp_path / "round2.parquet")
+    assert read_candidates(tmp_path / "round2.parquet") == drawn
+    assert {one.round for one in drawn} == {2}
+
+
+def test_rounds_need_a_quota():
+    with pytest.raises(ValueError, match="max_rounds is 3, but there is no quota that rounds could fill"):
+        PlanSettings(max_rounds=3)

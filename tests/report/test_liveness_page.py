@@ -1,0 +1,103 @@
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deepfakemnist.media.encode import write_working_clip
+from deepfakemnist.report.liveness_page import (
+    agreement,
+    wilson,
+    write_examples,
+    write_liveness_page,
+    write_score_figure,
+)
+from deepfakemnist.tables.files import write_table
+from deepfakemnist.tables.schemas import SELECTED, VERDICTS
+
+
+def verdict(number, provider, live, score, threshold, **more):
+    return {
+        "video_id": f"v{number}", "action": "blink", "provider": provider, "asked_motion": "silent", "live": live,
+        "score": score, "threshold": threshold, "evidence": json.dumps({} if live else {"reason": "not_live"}),
+        "latency_s": 0.5, "status": "ok", "reason": "", "detail": "", **more,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def judged(tmp_path):
+    """Eight fakes of one action: the local provider takes six for live, the vendor sees those and takes three."""
+    local = [verdict(n, "local-silent", n < 6, 0.9 if n < 6 else 0.1, 0.5) for n in range(8)]
+    vendor = [
+        verdict(n, "baidu", n < 3, 0.8 if n < 3 else 0.2, 0.3, cost=0.2, attempts=2)
+        if n < 6
+        else verdict(n, "baidu", None, None, None, evidence=None, status="rejected", reason="not_asked")
+        for n in range(8)
+    ]
+    selected = []
+    for n in range(8):
+        write_working_clip(tmp_path / f"v{n}.mp4", [np.full((32, 32, 3), 40 + 20 * n, np.uint8)] * 5, 25.0)
+        status = {"status": "ok"} if n < 3 else {"status": "rejected", "reason": "liveness", "detail": "baidu: 0.2"}
+        selected.append(
+            {"video_id": f"v{n}", "action": "blink", "path": str(tmp_path / f"v{n}.mp4"), "reason": "", **status}
+        )
+    for name, rows, schema in (("a", local, VERDICTS), ("b", vendor, VERDICTS), ("s", selected, SELECTED)):
+        write_table(rows, tmp_path / f"{name}.parquet", schema)
+    return [tmp_path / "a.parquet", tmp_path / "b.parquet"], [tmp_path / "s.parquet"]
+
+
+def cells(page):
+    rows = re.findall(r"<tr>(.*?)</tr>", page.read_text(), re.S)
+    return [re.findall(r"<td>(.*?)</td>", row, re.S) for row in rows]
+
+
+def test_page_counts_answers_intervals_agreement_and_money(tmp_path, judged):
+    write_liveness_page(*judged, tmp_path / "page.html")
+    rows = cells(tmp_path / "page.html")
+    assert ["local-silent", "blink", "silent", "6", "8", "75.0", "40.9–92.9", "0", "0"] in rows
+    assert ["baidu", "blink", "silent", "3", "6", "50.0", "18.8–81.2", "2", "0"] in rows
+    assert ["accepted by all", "blink", "", "3", "8", "37.5", "13.7–69.4", "0", "0"] in rows
+    # Of the six that both saw, the local provider took all: agreement by chance alone.
+    assert ["baidu", "local-silent", "6", "3", "0", "3", "0", "50.0", "0.00"] in rows
+    assert ["baidu", "6", "1.200", "0.400", "2.00", "0.50"] in rows
+    assert ["local-silent", "8", "free", "–", "–", "0.50"] in rows
+    assert ["baidu", "not_asked", "2"] in rows
+
+
+def test_figure_shows_each_provider_and_is_the_same_twice(tmp_path, judged):
+    for name in ("a.svg", "b.svg"):
+        write_score_figure(judged[0], tmp_path / name)
+    text = (tmp_path / "a.svg").read_text()
+    assert text == (tmp_path / "b.svg").read_text()
+    assert ">baidu<" in text
+    assert ">local-silent<" in text
+    assert "stroke-dasharray" in text  # thresholds
+
+
+def test_examples_stand_side_by_side(tmp_path, judged):
+    write_examples(judged[1], tmp_path / "examples.png")
+    picture = np.asarray(Image.open(tmp_path / "examples.png"))
+    middle = picture[30 + 56]
+    # Grey levels of the first accepted (v0, 40) and the first rejected clip (v3, 100), four pictures each.
+    for level in (40, 100):
+        assert (np.abs(middle.astype(int) - level).max(axis=1) <= 1).sum() == 4 * 112
+
+
+def test_a_run_that_judged_nothing_has_a_page(tmp_path):
+    for name, schema in (("v", VERDICTS), ("s", SELECTED)):
+        write_table([], tmp_path / f"{name}.parquet", schema)
+    write_liveness_page([tmp_path / "v.parquet"], [tmp_path / "s.parquet"], tmp_path / "page.html")
+    write_score_figure([tmp_path / "v.parquet"], tmp_path / "scores.svg")
+    write_examples([tmp_path / "s.parquet"], tmp_path / "examples.png")
+    assert "None." in (tmp_path / "page.html").read_text()
+    assert "no scores" in (tmp_path / "scores.svg").read_text()
+
+
+def test_wilson_and_kappa_by_hand():
+    # Wilson's interval for 8 of 10: centre (0.8 + z²/20) / (1 + z²/10), z = 1.96.
+    assert wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
+    assert wilson(0, 0) is None
+    equal, kappa = agreement([True, True, False, False], [True, False, False, False])
+    assert (equal, kappa) == (0.75, pytest.approx((0.75 - 0.5) / 0.5))
+    assert agreement([True, True], [True, True]) == (1.0, None)

@@ -1,0 +1,246 @@
+"""Snakemake draws candidates in rounds until the quota is met; a planted vendor refuses two of three."""
+
+import csv
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import yaml
+from simulated import ENVIRONMENT, vendors
+
+from deepfakemnist.actors import Actor, Pose, load_bank
+from deepfakemnist.config.stages import PlanSettings
+from deepfakemnist.liveness.simulator.witness import Seen
+from deepfakemnist.media.encode import write_working_clip
+from deepfakemnist.planning.rounds import draw_candidates, read_candidates, read_outcomes
+from deepfakemnist.tables.files import read_rows
+
+pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("rounds workflow")]
+
+ROOT = Path(__file__).parents[2]
+PEOPLE, CLIPS, FRAMES, SIDE, QUOTA = 5, 2, 16, 96, 3
+ACTIONS = ("yaw", "mouth")
+MANIFEST = "first/manifest/videos.parquet"
+
+
+class EveryThird:
+    """Takes every third upload for live, in the order in which it first sees them; the same ones ever after."""
+
+    def __init__(self):
+        self.seen = {}
+
+    def video(self, data, motions):
+        place = self.seen.setdefault(hashlib.sha256(data).digest(), len(self.seen))
+        live = place % 3 == 2
+        return Seen(readable=True, seconds=1.0, face=True, live=live, motions=dict.fromkeys(motions, 2.0 * live))
+
+
+class Project:
+    """Small face crops as sources, drivers of two actions, and one simulated vendor."""
+
+    def __init__(self, folder, address):
+        self.folder, self.address = folder, address
+        shutil.copytree(ROOT / "config", folder / "config")
+        sources, drivers = ["video_id\tpath\tperson_id"], ["driver_id\taction\tpath\tperson_id"]
+        for number in range(PEOPLE):
+            actor = Actor(load_bank(), identity=number, seed=number)
+            still, turned = (
+                cv2.resize(actor.render(pose), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+                for pose in (Pose(), Pose(yaw=18.0))
+            )
+            for clip in range(CLIPS):
+                write_working_clip(folder / f"p{number}-{clip}.mp4", [np.roll(still, clip, 1)] * FRAMES, 25.0)
+                sources.append(f"p{number}-{clip}\tp{number}-{clip}.mp4\tp{number}")
+            if number < 3:
+                write_working_clip(folder / f"d{number}.mp4", [still, turned] * (FRAMES // 2), 25.0)
+                drivers += [f"d{number}-{action}\t{action}\td{number}.mp4\tp{number}" for action in ACTIONS]
+        (folder / "sources.tsv").write_text("\n".join(sources) + "\n")
+        (folder / "drivers.tsv").write_text("\n".join(drivers) + "\n")
+
+    def configure(self, name, clips_per_gpu_job=None, **plan):
+        upload = {"min_side": 32, "min_seconds": 0.2}
+        vendor = {"provider": "tianyan", "base_url": self.address, "qps": 100, "upload": upload}
+        config = {
+            "pathvars": {"results": name},
+            "shard_size": 100,
+            "clips_per_gpu_job": clips_per_gpu_job,
+            "max_failed_fraction": 1.0,
+            "sources": {"sheet": "sources.tsv", "cropped": True},
+            "drivers": {"sheet": "drivers.tsv"},
+            "crop": {"size": SIDE, "min_face_px": 16},
+            "plan": {
+                "actions": list(ACTIONS), "quota": QUOTA, "max_rounds": 9, "expected_pass_rate": 1.0,
+                "reals": "of_fakes", "val_fraction": 0.2, "test_fraction": 0.2, **plan,
+            },
+            "animator": {"name": "warp"},
+            "liveness": {"providers": [vendor], "answers": "answers"},
+            "compress": {"mark": {"c2pa": False}},
+            "frames": {"per_clip": 1},
+        }  # fmt: skip
+        (self.folder / f"{name}.yaml").write_text(yaml.safe_dump(config))
+
+    def start(self, name, *words):
+        command = [sys.executable, "-m", "snakemake", "-s", ROOT / "Snakefile", "-d", self.folder, "--cores", "1"]
+        return subprocess.Popen(
+            [*command, "--configfile", self.folder / f"{name}.yaml", *words], cwd=self.folder, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+            env={**os.environ, **ENVIRONMENT, "OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+
+    def run(self, name, *words, expect=0):
+        process = self.start(name, *words)
+        told, _ = process.communicate(timeout=600)
+        assert process.returncode == expect, told[-6000:]
+        return told
+
+    def rows(self, name, stage):
+        return read_rows(sorted((self.folder / name / stage).glob("*.parquet")))
+
+    def account(self, name):
+        with (self.folder / name / "quota/quota.tsv").open(newline="") as file:
+            return {row["action"]: row for row in csv.DictReader(file, delimiter="\t")}
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    with vendors(EveryThird()) as (_, address):
+        yield Project(tmp_path_factory.mktemp("rounds"), address)
+
+
+@pytest.fixture(scope="module")
+def finished(project):
+    """The project after its rounds, killed on the way, and what was told before them and during them."""
+    project.configure("first")
+    before = project.run("first", "-n", "-q", "rules", "--", MANIFEST)
+    process = project.start("first", "--", MANIFEST)
+    deadline = time.monotonic() + 300
+    while not (project.folder / "first/rounds/round2.parquet").exists():
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGKILL)
+    told = process.stdout.read()
+    process.wait()
+    assert not (project.folder / "first/select/shard-0000@2.parquet").exists()
+    project.run("first", "--unlock")
+    return project, before, told + project.run("first", "--", MANIFEST)
+
+
+def test_the_quota_is_met_exactly_in_some_rounds(finished):
+    project, before, told = finished
+    planned = project.rows("first", "plan")
+    rounds = Counter(row["round"] for row in planned)
+    assert len(rounds) >= 3
+    assert rounds[1] == len(ACTIONS) * QUOTA
+    assert {path.stem for path in (project.folder / "first/select").glob("*")} == {
+        f"shard-0000@{number}" for number in rounds
+    }
+    videos = [row for row in read_rows(project.folder / MANIFEST) if row["quality"] == "c23"]
+    fakes = [row for row in videos if row["label"] == 1]
+    assert Counter(row["action"] for row in fakes) == dict.fromkeys(ACTIONS, QUOTA)
+    assert {row["video_id"]: row["round"] for row in planned}.items() >= {
+        row["video_id"]: row["round"] for row in fakes
+    }.items()
+    # One fake a source, and no real without one.
+    reals = {row["video_id"]: row for row in videos if row["label"] == 0}
+    assert sorted(reals) == sorted(row["source_id"] for row in fakes)
+    assert all(row["split"] == reals[row["source_id"]]["split"] for row in fakes)
+    alone = {
+        row["video_id"] for row in read_rows(project.folder / "first/manifest/ledger.parquet")
+        if row["reason"] == "no_fake_kept"
+    }  # fmt: skip
+    assert len(alone) == PEOPLE * CLIPS - len(reals)
+    assert {(row["wanted"], row["kept"], row["ended"]) for row in project.account("first").values()} == {
+        (str(QUOTA), str(QUOTA), "full")
+    }
+    assert "is not met" not in told
+    # Before the first round: its jobs, and that more may follow.
+    for text in (before, told):
+        assert "Round 2 is drawn when liveness has judged the rounds before it; jobs of later rounds" in text
+    assert re.search(r"^animate +1$", before, flags=re.M)
+    assert re.search(r"^draw_candidates +1$", before, flags=re.M)
+    assert "These are the clips of the first round" in told
+
+
+def test_a_second_call_has_nothing_to_do(finished):
+    project, *_ = finished
+    told = project.run("first", "-n", "--", MANIFEST)
+    assert "Nothing to be done" in told
+    assert "is drawn when" not in told
+
+
+def test_rounds_with_several_shards_to_a_job_end_alike(finished):
+    project, *_ = finished
+    project.configure("batched", clips_per_gpu_job=1)
+    project.run("batched", "--", "batched/quota/quota.tsv")
+    assert project.account("batched") == project.account("first")
+    made = [
+        {row["video_id"]: row["pixels_sha256"] for row in project.rows(name, "animate")}
+        for name in ("first", "batched")
+    ]
+    assert made[0] == made[1]
+    rounds = {row["round"] for row in project.rows("first", "plan")}
+    folder = project.folder / "batched/gpu/animate"
+    assert {path.stem for path in folder.glob("*.parquet")} == {f"batch-0000@{number}" for number in rounds}
+    assert "Nothing to be done" in project.run("batched", "-n", "--", "batched/quota/quota.tsv")
+
+
+def test_the_report_shows_the_quota(finished):
+    project, *_ = finished
+    project.run("first", "--report", "report.html", "--", MANIFEST)
+    text = (project.folder / "report.html").read_text(encoding="utf-8")
+    assert "How near every action came to its quota" in text
+
+
+def test_every_round_is_what_the_verdicts_before_it_ask_for_in_spite_of_the_kill(finished):
+    project, *_ = finished
+    folder = project.folder / "first"
+    config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    plan = PlanSettings(**config["plan"] | yaml.safe_load((project.folder / "first.yaml").read_text())["plan"])
+    rounds = len(list((folder / "select").glob("*")))
+    with (project.folder / "sources.tsv").open() as sources, (project.folder / "drivers.tsv").open() as drivers:
+        pool = [list(csv.DictReader(file, delimiter="\t")) for file in (sources, drivers)]
+    for number in range(1, rounds + 2):
+        tables = [
+            [folder / f"{stage}/shard-0000@{n}.parquet" for n in range(1, number)] for stage in ("plan", "select")
+        ]
+        expected = draw_candidates(*pool, plan, config["seed"], read_outcomes(*tables, QUOTA))
+        if number > 1:
+            assert read_candidates(folder / f"rounds/round{number}.parquet") == expected
+        if number <= rounds:
+            planned = read_rows(folder / f"plan/shard-0000@{number}.parquet")
+            assert [(row["source_id"], row["action"], row["plan_order"]) for row in planned] == [
+                (one.source_id, one.action, one.plan_order) for one in expected
+            ]
+    assert expected == []
+
+
+def test_an_empty_pool_ends_it_with_a_table_or_stops_it(finished):
+    project, *_ = finished
+    sources = PEOPLE * CLIPS
+    plan = {"actions": ["mouth"], "quota": sources + 1}
+    (project.folder / "drivers.tsv").rename(project.folder / "all.tsv")
+    lines = (project.folder / "all.tsv").read_text().splitlines()
+    (project.folder / "drivers.tsv").write_text("\n".join([lines[0], lines[2]]) + "\n")
+    project.configure("short", **plan)
+    told = project.run("short", "--", "short/quota/quota.tsv")
+    assert "plan.quota is not met for mouth:\naction\twanted\tkept\taccepted\ttried" in told
+    row = project.account("short")["mouth"]
+    assert (row["wanted"], row["tried"], row["ended"]) == (str(sources + 1), str(sources), "pool empty")
+    assert int(row["kept"]) == int(row["accepted"]) == pytest.approx(sources * float(row["pass_rate"]), abs=1e-3)
+    assert "pool empty" in (project.folder / "short/report/quota.html").read_text()
+    project.configure("short", **plan, on_shortfall="fail")
+    told = project.run("short", "--", "short/quota/quota.tsv", expect=1)
+    assert "plan.quota is not met for mouth" in told
+    assert "Give it more sources or drivers" in told
+    assert not (project.folder / "short/quota/quota.tsv").exists()

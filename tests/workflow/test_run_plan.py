@@ -1,0 +1,111 @@
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deepfakemnist.config.load import load_config
+from deepfakemnist.planning.assignment import Assignment
+from deepfakemnist.workflow.run_plan import RunPlan, batches, cut, digest, round_of, source_shard
+
+
+def names(count):
+    return [{"video_id": f"v{number}"} for number in range(count)]
+
+
+def test_auto_gives_one_job_per_video_up_to_200_and_about_400_shards_beyond():
+    assert sorted(cut(names(200), "auto")) == sorted(f"v{n}" for n in range(200))
+    large = cut(names(10_000), "auto")
+    assert 390 <= len(large) <= 400
+    assert sum(map(len, large.values())) == 10_000
+
+
+def test_a_new_video_changes_one_shard():
+    before, after = cut(names(5_000), "auto"), cut(names(5_001), "auto")
+    assert sum(before.get(name) != rows for name, rows in after.items()) == 1
+
+
+def test_fixed_shard_size_is_met_on_average():
+    shards = cut(names(1000), 50)
+    assert len(shards) == 20
+    assert cut(names(3), 1).keys() == {"v0", "v1", "v2"}
+
+
+@pytest.fixture
+def run_plan(tmp_path):
+    """A function that makes the run_plan of thirty sources and four drivers, with a plan."""
+
+    def make(**plan):
+        videos = [f"p{number % 10}#{number}" for number in range(30)]
+        (tmp_path / "sources.tsv").write_text("video_id\tpath\n" + "".join(f"{v}\t{v}.mp4\n" for v in videos))
+        drivers = "".join(f"d{n}\t{action}\td{n}.mp4\n" for n, action in enumerate(("nod", "nod", "yaw", "yaw")))
+        (tmp_path / "drivers.tsv").write_text(f"driver_id\taction\tpath\n{drivers}")
+        config = yaml.safe_load(Path("config/config.yaml").read_text(encoding="utf-8"))
+        config["sources"]["sheet"], config["drivers"]["sheet"] = (
+            str(tmp_path / f"{n}.tsv") for n in ("sources", "drivers")
+        )
+        config["shard_size"] = 10
+        config["plan"] |= {"actions": ["nod", "yaw"], **plan}
+        return RunPlan(load_config(config), check_files=False)
+
+    return make
+
+
+def test_without_rounds_fakes_lie_in_the_shards_of_their_sources(run_plan):
+    made = run_plan(quota=4)
+    assert not made.rounds
+    assert made.fake_shards() == made.shards("source") == ["shard-0000", "shard-0001", "shard-0002"]
+    assert sum(len(made.assignments(shard)) for shard in made.fake_shards()) == 30
+
+
+def test_with_rounds_fakes_lie_in_shards_of_their_own(run_plan):
+    made = run_plan(quota=4, max_rounds=3)
+    assert all(shard.endswith("@1") for shard in made.fake_shards())
+    first = [one for shard in made.fake_shards() for one in made.assignments(shard)]
+    assert Counter(one.action for one in first) == {"nod": 11, "yaw": 11}, "four wanted, a half expected to pass"
+    for shard in made.fake_shards():
+        sources = {row["video_id"] for row in made.rows("source", source_shard(shard))}
+        assert {one.source_id for one in made.assignments(shard)} <= sources
+    drawn = [Assignment(one.source_id, one.person_id, "yaw", one.split, 9, 2) for one in first[:1]]
+    (shard,) = made.fake_shards(drawn)
+    assert (round_of(shard), round_of("shard-0001")) == (2, 1)
+    assert made.assignments(shard, drawn) == drawn
+    assert made.assignments(shard) == []
+    assert made.fake_shards([]) == []
+
+
+def test_more_rounds_and_another_way_to_end_draw_nothing_anew(run_plan):
+    before = digest(run_plan(quota=4, max_rounds=3).pool())
+    assert digest(run_plan(quota=4, max_rounds=9, on_shortfall="fail", reals="of_fakes").pool()) == before
+    assert digest(run_plan(quota=5, max_rounds=3).pool()) != before
+
+
+def test_batches_are_about_as_large_as_wanted_and_a_power_of_two():
+    sizes = {f"shard-{number:04d}": 25 for number in range(400)}
+    jobs = batches(sizes, 800)
+    assert {job: len(shards) for job, shards in jobs.items()} == {f"batch-{n:04d}": 25 for n in range(16)}
+    assert sorted(shard for shards in jobs.values() for shard in shards) == sorted(sizes)
+    assert batches(dict.fromkeys(sizes, 27), 800) == jobs, "a few clips more leave every shard in its job"
+    assert list(batches({"a": 3, "b": 0}, 800)) == ["batch-0000"]
+    assert batches({}, 800) == {}
+
+
+def test_batches_of_single_videos_stay_together_when_one_is_added():
+    videos = {f"id1{number}#a#1": 10 for number in range(200)}
+    before, after = batches(videos, 800), batches({**videos, "new": 10}, 800)
+    assert len(before) == 2
+    assert {job: set(shards) - {"new"} for job, shards in after.items()} == {
+        job: set(shards) for job, shards in before.items()
+    }
+
+
+def test_batches_of_a_round_carry_its_number(run_plan):
+    made = run_plan(quota=4, max_rounds=3)
+    (job,) = made.fake_batches(800)
+    assert (job, round_of(job)) == ("batch-0000@1", 1)
+    assert made.fake_batches(800)[job] == made.fake_shards()
+    assert len(made.fake_batches(1)) > 1
+    drawn = [Assignment("p1#1", "p1", "yaw", "train", 9, 2)]
+    assert made.fake_batches(800, drawn) == {"batch-0000@2": made.fake_shards(drawn)}
+    assert made.fake_batches(800, []) == {}
+    assert sorted(made.driver_batches(800)) == ["batch-0000"]

@@ -1,0 +1,290 @@
+"""The whole road, by Snakemake itself, on a tiny project full of bad input."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections import Counter
+
+import pytest
+import yaml
+from tiny_project import BAD, GOOD, ODD, ROOT, Project
+
+from deepfakemnist.media.decode import read_clip
+from deepfakemnist.media.samples import samples_sha256
+from deepfakemnist.tables.files import read_rows, read_table
+
+pytestmark = pytest.mark.workflow
+
+
+def ledger(project):
+    """Return ledger rows by id; a refused line of the sheet is named by its id and its line."""
+    rows = read_rows(project.folder / "results/manifest/ledger.parquet")
+    return {re.sub(r" \(line \d+\)$", "", row["video_id"]): row for row in rows}
+
+
+def jobs(output):
+    """Return job counts by rule from the table of a dry run."""
+    table = output.split("Job stats:")[-1]
+    return {name: int(count) for name, count in re.findall(r"^([a-z_]+) +(\d+)$", table, flags=re.M)}
+
+
+def pixels(project):
+    """Return video and quality → hash of its decoded frames, read from the files."""
+    rows = read_rows(project.folder / "results/manifest/videos.parquet")
+    return {(row["video_id"], row["quality"]): samples_sha256(project.folder / row["path"]) for row in rows}
+
+
+def test_ledger_accounts_for_every_source_with_its_reason(finished):
+    rows = {name: row for name, row in ledger(finished).items() if row["kind"] == "source"}
+    assert set(rows) == {*GOOD, *ODD, *BAD}
+    found = {name: (rows[name]["stage"], rows[name]["status"], rows[name]["reason"]) for name in BAD}
+    assert found == BAD
+    for name in (*GOOD, *ODD):
+        assert (rows[name]["stage"], rows[name]["status"]) == ("frames", "ok"), rows[name]
+    for name in BAD:
+        assert rows[name]["detail"], name
+    assert re.search(r"sources\.tsv line \d+: video_id", rows["a/b"]["detail"])
+
+
+def test_every_usable_source_was_animated_and_every_fake_is_in_its_sources_split(finished):
+    videos = read_rows(finished.folder / "results/manifest/videos.parquet")
+    fakes = [row for row in videos if row["label"] == 1 and row["quality"] == "raw"]
+    assert {row["source_id"] for row in fakes} == {*GOOD, *ODD}
+    assert {row["action"] for row in fakes} == {"yaw", "mouth"}
+    split_of = {row["video_id"]: row["split"] for row in videos if row["label"] == 0}
+    people = {}
+    for row in videos:
+        assert row["split"] == split_of[row["source_id"]]
+        people.setdefault(row["person_id"], set()).add(row["split"])
+    assert all(len(splits) == 1 for splits in people.values())
+    assert {row["split"] for row in fakes} == {"train", "val", "test"}
+
+
+def test_manifest_tells_the_truth_about_the_files(finished):
+    videos = read_rows(finished.folder / "results/manifest/videos.parquet")
+    counts = Counter((row["label"], row["quality"]) for row in videos)
+    assert counts == {(label, quality): 8 for label in (0, 1) for quality in ("raw", "c23", "c40")}
+    hashes = pixels(finished)
+    for row in videos:
+        assert hashes[row["video_id"], row["quality"]] == row["pixels_sha256"]
+        assert (row["width"], row["height"], row["fps"]) == (64, 64, 25.0)
+        assert row["synthetic"] == (row["label"] == 1)
+
+
+def test_crop_turns_the_rotated_clip_upright(finished):
+    crops = {row["video_id"]: row for row in read_rows((finished.folder / "results/crop/source").glob("*.parquet"))}
+    upright, rotated = (read_clip(finished.folder / crops[name]["path"]) for name in ("odd_size", "rotated"))
+    assert abs(upright[0].astype(int) - rotated[0].astype(int)).mean() < 12
+
+
+def test_predictions_and_metrics_are_there(finished):
+    run = finished.folder / "results/detectors/meso4/c23/seed0"
+    predictions = read_rows(run / "predictions.parquet")
+    assert {row["split"] for row in predictions} == {"val", "test"}
+    assert {row["quality"] for row in predictions} == {"raw", "c23", "c40"}
+    metrics = (finished.folder / "results/evaluation/metrics.tsv").read_text().splitlines()
+    assert len(metrics) == 1 + 3 * 2 * 4  # qualities × splits × levels (frame, and video by mean, median, top k)
+
+
+def test_protocols_on_other_data_reach_the_report(finished):
+    page = (finished.folder / "results/report/protocols.html").read_text(encoding="utf-8")
+    for number, heads in {"6": "group", "7, 8": "other:c40", "9": "raw\\+noise30", "10": "videos"}.items():
+        part = re.search(rf"<h2>{number}\. .*?(?=<h2>|$)", page, re.DOTALL).group()
+        assert re.search(heads, part), number
+        assert "meso4" in part, number  # a row of numbers, not only a head
+
+
+def test_second_run_has_nothing_to_do(finished):
+    assert "Nothing to be done" in finished.run("-n")
+
+
+@pytest.fixture
+def changed_source(finished):
+    """One source with other content for the time of a test. (A small file that is only touched re-runs nothing.)"""
+    path = finished.folder / "videos" / f"{GOOD[1]}.mp4"
+    content, times = path.read_bytes(), path.stat()
+    path.write_bytes((finished.folder / "videos" / f"{GOOD[2]}.mp4").read_bytes())
+    yield
+    path.write_bytes(content)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def test_a_changed_source_runs_only_its_shard(finished, changed_source):
+    planned = jobs(finished.run("-n"))
+    per_shard = {
+        "ingest": 1,
+        "crop": 1,
+        "plan": 1,
+        "animate": 1,
+        "liveness": 1,
+        "select": 1,
+        "compress": 2,
+        "frames": 2,
+    }
+    assert {rule: planned.get(rule) for rule in per_shard} == per_shard
+    assert "train_animator" not in planned and "extract_motion" not in planned
+
+
+def test_report_is_one_file_without_warnings(finished, tmp_path):
+    output = finished.run("--report", str(tmp_path / "report.html"))
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "Docutils System Messages" not in text and "WARNING" not in output
+    for label in ("contact sheet", "ledger", "metrics", "across qualities", "training record"):
+        assert label in text
+
+
+def test_wrong_config_stops_before_any_job(project):
+    config = yaml.safe_load((project.folder / "tiny.yaml").read_text())
+    config["crop"]["detect_evry"] = 3
+    (project.folder / "wrong.yaml").write_text(yaml.safe_dump(config))
+    output = Project(project.folder, "wrong.yaml").run("-n", expect=1)
+    assert "crop.detect_evry: there is no such key; did you mean 'detect_every'?" in output
+    assert "Traceback" not in output
+
+
+def test_slurm_profile_plans_gpu_jobs_on_the_gpu_partition(project):
+    output = project.run("-n", "--workflow-profile", str(ROOT / "profiles/slurm"), "-F")
+    block = re.search(r"rule animate:.*?threads: (\d+).*?resources: ([^\n]*)", output, flags=re.S)
+    assert int(block.group(1)) > 1 and "slurm_partition=gpu" in block.group(2) and "gpu=1" in block.group(2)
+    block = re.search(r"rule compress:.*?resources: ([^\n]*)", output, flags=re.S).group(1)
+    assert "slurm_partition=cpu" in block and "mem_mb=2000" in block
+
+
+def test_slurm_profile_knows_every_rule_that_uses_a_gpu():
+    profile = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text())
+    rules = re.split(r"^(?:use )?rule (\w+)", "".join(
+        path.read_text() for path in sorted((ROOT / "workflow/rules").glob("*.smk"))
+    ), flags=re.M)  # fmt: skip
+    users = {name for name, body in zip(rules[1::2], rules[2::2], strict=True) if "gpu=" in body}
+    assert {"animate", "train", "predict_perturbed"} <= users
+    on_gpu = {name for name, settings in profile["set-resources"].items() if settings.get("slurm_partition") == "gpu"}
+    assert on_gpu == users
+
+
+def test_kill_9_and_the_same_command_again_give_the_same_dataset(finished, project):
+    config = yaml.safe_load((project.folder / "tiny.yaml").read_text())
+    config["pathvars"] = {"results": "again"}
+    (project.folder / "again.yaml").write_text(yaml.safe_dump(config))
+    again = Project(project.folder, "again.yaml")
+    process = again.start("dataset")
+    deadline = time.monotonic() + 300
+    while not list((project.folder / "again/animate").glob("*.parquet")):
+        assert process.poll() is None and time.monotonic() < deadline, process.stdout.read()
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+
+    subprocess.run(again.command("--unlock"), check=True, capture_output=True)
+    again.run("dataset")
+    rows = read_rows(project.folder / "again/manifest/videos.parquet")
+    hashes = {(row["video_id"], row["quality"]): row["pixels_sha256"] for row in rows}
+    assert hashes == pixels(finished)
+    assert not list((project.folder / "again").rglob("*.journal"))
+    assert not list((project.folder / "again").rglob("*.part*"))
+
+
+def made_by(project, results, stage):
+    """Return the rows of a stage by video, without what names the folder of the results."""
+    found = read_rows(sorted((project.folder / results / stage).glob("*.parquet")))
+    return {row["video_id"]: {name: value for name, value in row.items() if "path" not in name} for row in found}
+
+
+@pytest.fixture(scope="module")
+def batched(finished):
+    """The project up to select with several shards to a job, killed with all its processes in the middle of one."""
+    config = yaml.safe_load((finished.folder / "tiny.yaml").read_text())
+    # Sixteen lines of the sheet in four shards: two jobs. The animator is at hand, because what follows the training of
+    # one lies behind crops that are ancient, where Snakemake overlooks changed settings.
+    config |= {"pathvars": {"results": "batched"}, "clips_per_gpu_job": 8}
+    config["animator"]["weights"] = "results/animator/checkpoint.safetensors"
+    (finished.folder / "batched.yaml").write_text(yaml.safe_dump(config))
+    made = Project(finished.folder, "batched.yaml")
+    tables = [f"batched/select/{path.name}" for path in (finished.folder / "results/select").glob("*.parquet")]
+    process = made.start(*tables)
+    deadline = time.monotonic() + 300
+    while not (journals := list((made.folder / "batched/gpu/animate").glob("*.journal"))):
+        assert process.poll() is None and time.monotonic() < deadline, process.stdout.read()
+        time.sleep(0.002)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not journals[0].with_suffix("").exists(), "the job was over before it was killed"
+    clips = {path: path.stat().st_mtime_ns for path in (made.folder / "batched/animate").rglob("*.mp4")}
+
+    subprocess.run(made.command("--unlock"), check=True, capture_output=True)
+    made.run(*tables)
+    log = made.folder / "batched/logs/animate" / f"{journals[0].name.split('.')[0]}.log"
+    assert int(re.search(r"\((\d+) videos taken from an earlier run\)", log.read_text())[1]) >= 1
+    # Those that were written, and not yet in a journal, when the processes were killed: one of each.
+    assert sum(path.stat().st_mtime_ns != written for path, written in clips.items()) <= 2
+    return made, tables
+
+
+def test_several_shards_to_a_job_make_what_a_job_per_shard_makes(finished, batched):
+    project, _ = batched
+    one, other = project.folder / "results", project.folder / "batched"
+    for stage in ("extract_motion", "animate", "select"):
+        rows = made_by(project, "results", stage)
+        assert rows == made_by(project, "batched", stage)
+        assert all(row["status"] == "ok" for row in rows.values())
+        for table in (one / stage).glob("*.parquet"):
+            assert read_table(table).schema.names == read_table(other / stage / table.name).schema.names
+    for pattern in ("extract_motion/*/*.npz", "animate/*/*.mp4"):
+        # Not the part of a file that was being written when the job was killed.
+        files, others = (
+            {path.relative_to(folder) for path in folder.glob(pattern) if not path.name.startswith(".")}
+            for folder in (one, other)
+        )
+        assert files and files == others
+
+
+def test_fewer_jobs_start_and_each_is_told_beforehand(batched):
+    project, tables = batched
+    planned = jobs(project.run("-n", "--forceall", *tables))
+    rules = ("extract_motion", "extract_motion_shard", "animate", "animate_shard", "select")
+    assert {rule: planned[rule] for rule in rules} == {
+        "extract_motion": 1, "extract_motion_shard": 1, "animate": 2, "animate_shard": 4, "select": 4,
+    }  # fmt: skip
+    assert "Nothing to be done" in project.run("-n", *tables)
+    graph = project.run("--rulegraph", "dot", *tables)
+    assert 'label = "animate_shard"' in graph and 'label = "animate"' in graph
+    planned = jobs(project.run("batched/animate/shard-0001.parquet", "-n", "--forceall"))
+    assert (planned["animate"], planned["animate_shard"], planned["extract_motion"]) == (1, 1, 1)
+    assert "this run has no nobody" in project.run("batched/animate/nobody.parquet", "-n", expect=1)
+
+
+def test_a_setting_changed_together_with_a_source_reaches_every_shard(batched, changed_source):
+    """Behind an ancient input Snakemake would see the source only, and leave verdicts of two thresholds."""
+    project, tables = batched
+    config = yaml.safe_load((project.folder / "batched.yaml").read_text())
+    config["liveness"]["providers"][0]["threshold"] = 0.1
+    (project.folder / "stricter.yaml").write_text(yaml.safe_dump(config))
+    planned = jobs(Project(project.folder, "stricter.yaml").run("-n", *tables))
+    assert (planned["animate"], planned["liveness"], planned["select"]) == (1, 4, 4)
+
+
+def test_in_a_job_of_several_shards_a_changed_source_renders_its_own_clip_only(batched, changed_source):
+    project, tables = batched
+    clips = {path: path.stat().st_mtime_ns for path in (project.folder / "batched/animate").rglob("*.mp4")}
+    planned = jobs(project.run("-n", *tables))
+    # Two shards are in its job.
+    once, twice = ("ingest", "crop", "plan", "animate"), ("animate_shard", "liveness", "select")
+    assert planned == {**dict.fromkeys(once, 1), **dict.fromkeys(twice, 2), "total": 10}
+    project.run(*tables)
+    changed = [path.name for path, written in clips.items() if path.stat().st_mtime_ns != written]
+    assert [name.split("@")[0] for name in changed] == [GOOD[1]]
+
+
+def test_results_begun_without_a_gpu_go_on_so_on_a_machine_with_one(finished):
+    assert "Nothing to be done" in finished.run("-n", "--config", "device=cuda")
+
+
+def test_slurm_plans_jobs_of_several_shards_on_the_gpu_partition(project):
+    config = yaml.safe_load((project.folder / "tiny.yaml").read_text()) | {"pathvars": {"results": "elsewhere"}}
+    (project.folder / "elsewhere.yaml").write_text(yaml.safe_dump(config))
+    elsewhere = Project(project.folder, "elsewhere.yaml")
+    output = elsewhere.run("-n", "--workflow-profile", str(ROOT / "profiles/slurm"))
+    block = re.search(r"^rule animate:.*?resources: ([^\n]*)", output, flags=re.S | re.M)[1]
+    assert "slurm_partition=gpu" in block and "gpu=1" in block
+    assert (jobs(output)["animate"], jobs(output)["animate_shard"]) == (1, 4)
