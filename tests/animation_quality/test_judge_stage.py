@@ -8,11 +8,11 @@ import pytest
 
 from deepfakemnist.actors import Actor, Framing, load_bank, perform
 from deepfakemnist.animation_quality.stage import judge_shard
-from deepfakemnist.config.stages import JudgeSettings
+from deepfakemnist.config.stages import AnimationQualitySettings
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.report.animation_page import write_animation_page
 from deepfakemnist.tables.files import read_rows, read_table, write_table
-from deepfakemnist.tables.schemas import ANIMATED, CROPPED, JUDGED
+from deepfakemnist.tables.schemas import ANIMATED, ANIMATION_QUALITY, CROPPED
 
 OK = {"status": "ok", "reason": "", "detail": ""}
 CLOSE = Framing(head=0.75)
@@ -61,11 +61,11 @@ def judged(tmp_path_factory) -> dict[str, dict]:
     table = folder / "judge.parquet"
     judge_shard(
         *(folder / "animate.parquet", folder / "sources.parquet", [folder / "drivers.parquet"], table),
-        settings=JudgeSettings(),
+        settings=AnimationQualitySettings(),
         code="c0de",
         max_failed_fraction=1.0,
     )
-    assert read_table(table).schema.names == JUDGED.names
+    assert read_table(table).schema.names == ANIMATION_QUALITY.names
     write_animation_page([table], folder / "page.html")
     return {"page": {"path": folder / "page.html"}, **{row["video_id"]: row for row in read_rows(table)}}
 

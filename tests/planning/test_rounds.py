@@ -14,10 +14,10 @@ from deepfakemnist.planning.rounds import (
     MAX_ROUNDS,
     POOL_EMPTY,
     CandidateOutcome,
-    account,
     apply_quota,
     check_shortfall,
     draw_candidates,
+    quota_summary,
     read_candidates,
     read_outcomes,
     shortfall,
@@ -56,7 +56,7 @@ def judged(assignments, passes, before, quota):
     ]  # fmt: skip
     return [
         CandidateOutcome(
-            row["assignment"].source_id, row["action"], row["split"], row["assignment"].round, judged=True,
+            row["assignment"].source_id, row["action"], row["split"], row["assignment"].round, animated=True,
             accepted=row["status"] == "ok" or row["reason"] == "over_quota", kept=row["status"] == "ok",
             reason="" if row["status"] == "ok" else row["reason"] or "liveness",
         )
@@ -82,9 +82,9 @@ def test_rounds_go_on_until_every_quota_is_met_exactly():
     rounds, outcomes = run(sources(), drivers(), settings(), one_in(0.3))
     assert len(rounds) >= 2
     assert Counter(one.action for one in outcomes if one.kept) == dict.fromkeys(ACTIONS, 20)
-    (*_, last) = account(sources(), drivers(), settings(), 1, outcomes)
+    (*_, last) = quota_summary(sources(), drivers(), settings(), 1, outcomes)
     assert (last["wanted"], last["kept"], last["ended"]) == (20, 20, FULL)
-    assert not shortfall(account(sources(), drivers(), settings(), 1, outcomes))
+    assert not shortfall(quota_summary(sources(), drivers(), settings(), 1, outcomes))
 
 
 def test_the_first_round_holds_what_the_expected_rate_asks_for_and_the_next_what_the_measured_one_does():
@@ -150,16 +150,18 @@ def test_splits_are_those_of_the_people_and_drawn_in_proportion_with_spill_over(
     plan = settings(actions=["nod"], quota=8)
     rounds, outcomes = run(sources(10, 1), drivers(9), plan, lambda one: one.split == "train")
     assert Counter(one.split for one in outcomes if one.kept) == {"train": 6}
-    assert account(sources(10, 1), drivers(9), plan, 1, outcomes)[0]["ended"] == POOL_EMPTY
+    assert quota_summary(sources(10, 1), drivers(9), plan, 1, outcomes)[0]["ended"] == POOL_EMPTY
 
 
 def test_what_is_not_usable_is_not_drawn_again():
     rows = sources(4, 1)
     plan = settings(actions=["nod"], quota=4)
     outcomes = [
-        CandidateOutcome("p0#v0", "nod", "train", 1, judged=False, accepted=False, kept=False, reason=SOURCE_UNUSABLE),
-        CandidateOutcome("p1#v0", "nod", "train", 1, judged=False, accepted=False, kept=False, reason=NO_DRIVER),
-        CandidateOutcome("p2#v0", "nod", "train", 1, judged=True, accepted=True, kept=True, reason=""),
+        CandidateOutcome(
+            "p0#v0", "nod", "train", 1, animated=False, accepted=False, kept=False, reason=SOURCE_UNUSABLE
+        ),
+        CandidateOutcome("p1#v0", "nod", "train", 1, animated=False, accepted=False, kept=False, reason=NO_DRIVER),
+        CandidateOutcome("p2#v0", "nod", "train", 1, animated=True, accepted=True, kept=True, reason=""),
     ]
     assert {one.source_id for one in draw_candidates(rows, drivers(), plan, 1, outcomes)} == {"p3#v0"}
     both = settings(actions=["nod", "yaw"], quota=4)
@@ -181,7 +183,7 @@ def test_what_passes_beyond_the_quota_leaves_its_source_free_for_others():
 def test_the_table_says_why_each_action_ended_and_fail_stops_with_it():
     plan = settings(quota=30, max_rounds=2)
     _, outcomes = run(sources(), drivers(), plan, lambda one: one.action == "nod")
-    rows = {row["action"]: row for row in account(sources(), drivers(), plan, 1, outcomes)}
+    rows = {row["action"]: row for row in quota_summary(sources(), drivers(), plan, 1, outcomes)}
     assert [rows[action]["ended"] for action in ACTIONS] == [FULL, MAX_ROUNDS, MAX_ROUNDS]
     assert (rows["nod"]["pass_rate"], rows["yaw"]["pass_rate"], rows["yaw"]["rounds"]) == (1.0, 0.0, 2)
     text = check_shortfall(list(rows.values()), plan)
@@ -208,7 +210,7 @@ def test_tables_say_what_became_of_every_candidate(tmp_path):
     write_table(plan, tmp_path / "plan.parquet", PLANNED)
     write_table(selected, tmp_path / "select.parquet", SELECTED)
     outcomes = read_outcomes([tmp_path / "plan.parquet"], [tmp_path / "select.parquet"], 1)
-    assert {one.source_id: (one.judged, one.accepted, one.kept, one.reason) for one in outcomes} == {
+    assert {one.source_id: (one.animated, one.accepted, one.kept, one.reason) for one in outcomes} == {
         "first": (True, True, True, ""),
         "second": (True, True, False, "over_quota"),
         "refused": (True, False, False, "liveness"),

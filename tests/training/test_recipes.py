@@ -10,7 +10,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from deepfakemnist.config.detectors import DetectorTraining, TrainingSettings, training_set
+from deepfakemnist.config.detectors import DetectorTraining, TrainingSettings, parse_training_set
 from deepfakemnist.detectors.registry import build
 from deepfakemnist.training.checkpoint import load_checkpoint
 from deepfakemnist.training.loop import train_detector
@@ -59,10 +59,10 @@ def test_recipes_that_cannot_be(values, message):
 
 
 def test_training_sets_have_names():
-    assert training_set("c23") == ("c23", None, None, False)
-    assert training_set("raw-only-nod") == ("raw", "nod", None, False)
-    assert training_set("my-quality-without-right_slope") == ("my-quality", None, "right_slope", False)
-    assert training_set("raw-by-driver") == ("raw", None, None, True)
+    assert parse_training_set("c23") == ("c23", None, None, False)
+    assert parse_training_set("raw-only-nod") == ("raw", "nod", None, False)
+    assert parse_training_set("my-quality-without-right_slope") == ("my-quality", None, "right_slope", False)
+    assert parse_training_set("raw-by-driver") == ("raw", None, None, True)
     settings = TrainingSettings(
         detectors=[{"name": "meso4"}, {"name": "meso4", "label": "meso4_again"}],
         trained_on=["raw", "raw-only-each", "mixed-without-nod", "raw-only-nod", "mixed-by-driver"],

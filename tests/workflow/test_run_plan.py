@@ -6,7 +6,7 @@ import yaml
 
 from deepfakemnist.config.load import load_config
 from deepfakemnist.planning.assignment import Assignment
-from deepfakemnist.workflow.run_plan import RunPlan, batches, cut, digest, round_of, source_shard
+from deepfakemnist.workflow.run_plan import RunPlan, batches, digest, round_of, source_shard, split_into_shards
 
 
 def names(count):
@@ -14,21 +14,21 @@ def names(count):
 
 
 def test_auto_gives_one_job_per_video_up_to_200_and_about_400_shards_beyond():
-    assert sorted(cut(names(200), "auto")) == sorted(f"v{n}" for n in range(200))
-    large = cut(names(10_000), "auto")
+    assert sorted(split_into_shards(names(200), "auto")) == sorted(f"v{n}" for n in range(200))
+    large = split_into_shards(names(10_000), "auto")
     assert 390 <= len(large) <= 400
     assert sum(map(len, large.values())) == 10_000
 
 
 def test_a_new_video_changes_one_shard():
-    before, after = cut(names(5_000), "auto"), cut(names(5_001), "auto")
+    before, after = split_into_shards(names(5_000), "auto"), split_into_shards(names(5_001), "auto")
     assert sum(before.get(name) != rows for name, rows in after.items()) == 1
 
 
 def test_fixed_shard_size_is_met_on_average():
-    shards = cut(names(1000), 50)
+    shards = split_into_shards(names(1000), 50)
     assert len(shards) == 20
-    assert cut(names(3), 1).keys() == {"v0", "v1", "v2"}
+    assert split_into_shards(names(3), 1).keys() == {"v0", "v1", "v2"}
 
 
 @pytest.fixture

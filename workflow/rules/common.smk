@@ -44,7 +44,7 @@ def tables(pattern, **wildcards):
     return expand(pattern, shard=wildcards.pop("shards", SHARDS), **wildcards)
 
 
-def of_made_clips(files):
+def unless_released(files):
     """Return tables of the stages before compress; none where the clips come finished, from a published tree."""
     return [] if RUN_PLAN.released else files
 

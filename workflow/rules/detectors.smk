@@ -1,6 +1,6 @@
 """Train detectors on each training set, and let them judge every quality."""
 
-DETECTORS = {detector.called: detector for detector in CONFIG.training.detectors}
+DETECTORS = {detector.slug: detector for detector in CONFIG.training.detectors}
 DATASETS = CONFIG.evaluation.datasets
 
 

@@ -6,7 +6,7 @@ rule evaluate:
     input:
         predictions=predictions("predictions"),
         videos="<results>/manifest/videos.parquet",
-        crops=of_made_clips(tables("<results>/crop/source/{shard}.parquet")),
+        crops=unless_released(tables("<results>/crop/source/{shard}.parquet")),
     output:
         metrics="<results>/evaluation/metrics.tsv",
         actions="<results>/evaluation/actions.tsv",

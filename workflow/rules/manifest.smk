@@ -12,18 +12,18 @@ rule manifest:
             RUN_PLAN.released,
             then=fake_tables("<results>/import_released/fake/{shard}.parquet"),
         ),
-        ingest_source=of_made_clips(tables("<results>/ingest/source/{shard}.parquet")),
+        ingest_source=unless_released(tables("<results>/ingest/source/{shard}.parquet")),
         ingest_driver=tables(
             "<results>/ingest/driver/{shard}.parquet", shards=DRIVER_SHARDS
         ),
-        crop_source=of_made_clips(tables("<results>/crop/source/{shard}.parquet")),
+        crop_source=unless_released(tables("<results>/crop/source/{shard}.parquet")),
         crop_driver=tables(
             "<results>/crop/driver/{shard}.parquet", shards=DRIVER_SHARDS
         ),
         motions=tables("<results>/extract_motion/{shard}.parquet", shards=DRIVER_SHARDS),
-        plan=of_made_clips(fake_tables("<results>/plan/{shard}.parquet")),
-        animate=of_made_clips(fake_tables("<results>/animate/{shard}.parquet")),
-        select=of_made_clips(fake_tables("<results>/select/{shard}.parquet")),
+        plan=unless_released(fake_tables("<results>/plan/{shard}.parquet")),
+        animate=unless_released(fake_tables("<results>/animate/{shard}.parquet")),
+        select=unless_released(fake_tables("<results>/select/{shard}.parquet")),
         # Where a shortfall is to stop the run, no dataset is written.
         quota=branch(CONFIG.plan.quota is not None, then="<results>/quota/quota.tsv"),
         compress_real=tables("<results>/compress/{kind}/{shard}.parquet", kind="real"),

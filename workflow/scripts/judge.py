@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from deepfakemnist.animation_quality.stage import judge_shard
-from deepfakemnist.config.stages import JudgeSettings
+from deepfakemnist.config.stages import AnimationQualitySettings
 from deepfakemnist.workflow.script import max_failed_fraction, stage_script
 
 with stage_script(snakemake):
@@ -10,7 +10,7 @@ with stage_script(snakemake):
         source_crops=Path(snakemake.input.sources),
         driver_crops=[Path(path) for path in snakemake.input.drivers],
         table=Path(snakemake.output.table),
-        settings=JudgeSettings(**snakemake.params.settings),
+        settings=AnimationQualitySettings(**snakemake.params.settings),
         code=snakemake.params.code,
         max_failed_fraction=max_failed_fraction(snakemake),
     )

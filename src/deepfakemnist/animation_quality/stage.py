@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfakemnist.animation_quality.judge import METRICS, judge_clip
-from deepfakemnist.config.stages import JudgeSettings
+from deepfakemnist.config.stages import AnimationQualitySettings
 from deepfakemnist.errors import Failed
 from deepfakemnist.faces.identity import FaceEmbedder
 from deepfakemnist.faces.landmarks import FaceLandmarker
 from deepfakemnist.media.decode import read_clip
 from deepfakemnist.tables.files import read_rows
-from deepfakemnist.tables.schemas import JUDGED, OK, Row
+from deepfakemnist.tables.schemas import ANIMATION_QUALITY, OK, Row
 from deepfakemnist.tables.shards import Tally, run_shard
 
 #: A source's clip is read once for all fakes made from it, which follow each other in the table.
@@ -29,11 +29,11 @@ def judge_shard(
     source_crops: Path,
     driver_crops: list[Path],
     table: Path,
-    settings: JudgeSettings,
+    settings: AnimationQualitySettings,
     code: str,
     max_failed_fraction: float,
 ) -> Tally:
-    """Judge every animation of a shard that is ok and write a JUDGED row each.
+    """Judge every animation of a shard that is ok and write a ANIMATION_QUALITY row each.
 
     Args:
         animations: table of ANIMATED.
@@ -73,7 +73,7 @@ def judge_shard(
     wanted = (*names, "frames", "source_frame")
     hashes = " ".join(sorted(str(row["pixels_sha256"]) for row in drivers.values()))
     return run_shard(
-        *([{name: row[name] for name in wanted} for row in rows], table, JUDGED, judge),
+        *([{name: row[name] for name in wanted} for row in rows], table, ANIMATION_QUALITY, judge),
         code=code,
         settings=settings,
         inputs=hashes,

@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         if judged.scores and arguments.heat_map:
             write_heat_map(judged, checkpoint, arguments.output / f"{name}.heat_map.png")
     detector = {
-        "detector": checkpoint.settings.called,
+        "detector": checkpoint.settings.slug,
         "trained_on": checkpoint.trained_on,
         "seed": checkpoint.seed,
         "checkpoint_sha256": checkpoint.sha256,

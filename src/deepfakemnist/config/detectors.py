@@ -128,7 +128,7 @@ class DetectorTraining(Settings):
         return label
 
     @property
-    def called(self) -> str:
+    def slug(self) -> str:
         """What tables and folders call it."""
         return self.label or re.sub(r"[^a-z0-9_]", "_", self.name)
 
@@ -149,7 +149,7 @@ class TrainingSet(NamedTuple):
     by_driver: bool = False
 
 
-def training_set(trained_on: str) -> TrainingSet:
+def parse_training_set(trained_on: str) -> TrainingSet:
     """Read a name such as ``c23``, ``mixed``, ``raw-only-nod``, ``raw-without-nod`` or ``raw-by-driver``."""
     if trained_on.endswith(_BY_DRIVER):
         return TrainingSet(trained_on.removesuffix(_BY_DRIVER), by_driver=True)
@@ -180,7 +180,7 @@ class TrainingSettings(Settings):
     @model_validator(mode="after")
     def _no_twins(self) -> TrainingSettings:
         for what, values in (
-            ("detectors", [d.called for d in self.detectors]), ("trained_on", self.trained_on), ("seeds", self.seeds)
+            ("detectors", [d.slug for d in self.detectors]), ("trained_on", self.trained_on), ("seeds", self.seeds)
         ):  # fmt: skip
             if len(set(values)) != len(values):
                 raise ValueError(f"{what} names something twice: {values}")
@@ -190,7 +190,7 @@ class TrainingSettings(Settings):
         """Return the names of all training sets, ``each`` written out for the actions of the plan."""
         names: list[str] = []
         for name in self.trained_on:
-            if name.endswith("-each") and training_set(name) != TrainingSet(name):
+            if name.endswith("-each") and parse_training_set(name) != TrainingSet(name):
                 names += [f"{name.removesuffix('each')}{action}" for action in actions]
             else:
                 names.append(name)
@@ -201,7 +201,7 @@ class TrainingSettings(Settings):
         known, planned = {*qualities, MIXED}, {None, "each", *actions}
         return [
             name
-            for name, chosen in ((name, training_set(name)) for name in self.trained_on)
+            for name, chosen in ((name, parse_training_set(name)) for name in self.trained_on)
             if chosen.quality not in known or not {chosen.only, chosen.without} <= planned
         ]
 

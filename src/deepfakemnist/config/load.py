@@ -13,7 +13,13 @@ from deepfakemnist.config.base import MIXED, Fraction, Settings
 from deepfakemnist.config.dataset import CompressSettings, DatasetSettings, FrameSettings, ReleaseSettings
 from deepfakemnist.config.detectors import EvaluationSettings, TrainingSettings
 from deepfakemnist.config.liveness import PROVIDER_NAMES, LivenessSettings
-from deepfakemnist.config.stages import CropSettings, DriverSettings, JudgeSettings, PlanSettings, SourceSettings
+from deepfakemnist.config.stages import (
+    AnimationQualitySettings,
+    CropSettings,
+    DriverSettings,
+    PlanSettings,
+    SourceSettings,
+)
 from deepfakemnist.errors import ConfigError
 
 
@@ -50,7 +56,7 @@ class Config(Settings):
     crop: CropSettings
     plan: PlanSettings
     animator: AnimatorSettings
-    judge: JudgeSettings = Field(default_factory=JudgeSettings)
+    judge: AnimationQualitySettings = Field(default_factory=AnimationQualitySettings)
     liveness: LivenessSettings
     compress: CompressSettings
     frames: FrameSettings

@@ -178,7 +178,7 @@ class PlanSettings(Settings):
         return self
 
 
-class JudgeSettings(Settings):
+class AnimationQualitySettings(Settings):
     """How closely animations are judged."""
 
     every: PositiveInt = Field(

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepfakemnist.config.base import MIXED
-from deepfakemnist.config.detectors import training_set
+from deepfakemnist.config.detectors import parse_training_set
 from deepfakemnist.errors import ConfigError
 
 
@@ -16,11 +16,11 @@ def choose(rows: pa.Table, split: str, trained_on: str) -> pa.Table:
     Args:
         rows: frames or videos with ``quality``, ``label``, ``split``, ``split_driver`` and ``action``.
         split: train, val or test.
-        trained_on: see detector_settings.training_set.
+        trained_on: see config.detectors.parse_training_set.
 
     Raises: ConfigError when there are none of the quality.
     """
-    wanted = training_set(trained_on)
+    wanted = parse_training_set(trained_on)
     chosen = pc.equal(rows["split"], split)
     qualities = sorted(set(rows["quality"].to_pylist()))
     if wanted.quality != MIXED:

@@ -24,7 +24,7 @@ from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import seed_from
 from deepfakemnist.planning.assignment import NO_DRIVER, SOURCE_UNUSABLE, Assignment, split_people
 from deepfakemnist.tables.files import read_rows, write_table
-from deepfakemnist.tables.schemas import DRAWN, OK, REJECTED, Row
+from deepfakemnist.tables.schemas import CANDIDATES, OK, REJECTED, Row
 
 #: ``expected_pass_rate`` counts like so many candidates: few verdicts say little.
 _PRIOR_CANDIDATES = 4
@@ -32,7 +32,7 @@ _PRIOR_CANDIDATES = 4
 _MOST_PER_WANTED = 8
 #: Why an action is not drawn for any more.
 FULL, POOL_EMPTY, MAX_ROUNDS = "full", "pool empty", "max_rounds"
-ACCOUNT_COLUMNS = ("action", "wanted", "kept", "accepted", "tried", "planned", "pass_rate", "rounds", "ended")
+QUOTA_COLUMNS = ("action", "wanted", "kept", "accepted", "tried", "planned", "pass_rate", "rounds", "ended")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class CandidateOutcome:
     split: str
     round: int
     #: It passed plan and was animated, so liveness could say something.
-    judged: bool
+    animated: bool
     accepted: bool
     #: Accepted, and within the quota.
     kept: bool
@@ -217,7 +217,7 @@ def read_outcomes(
         outcomes.append(
             CandidateOutcome(
                 row["source_id"], row["action"], row["split"], row["round"],
-                judged=verdict is not None, accepted=kept or over, kept=kept,
+                animated=verdict is not None, accepted=kept or over, kept=kept,
                 reason="" if kept else ended["reason"] or "not_animated",
             )
         )  # fmt: skip
@@ -225,7 +225,7 @@ def read_outcomes(
 
 
 def write_candidates(assignments: Sequence[Assignment], table: Path) -> None:
-    """Write the candidates of a round (DRAWN). A table without rows is the end of the rounds."""
+    """Write the candidates of a round (CANDIDATES). A table without rows is the end of the rounds."""
     rows = [
         {
             "source_id": one.source_id, "person_id": one.person_id, "action": one.action, "split": one.split,
@@ -233,7 +233,7 @@ def write_candidates(assignments: Sequence[Assignment], table: Path) -> None:
         }
         for one in assignments
     ]  # fmt: skip
-    write_table(rows, table, DRAWN)
+    write_table(rows, table, CANDIDATES)
 
 
 def read_candidates(table: Path) -> list[Assignment]:
@@ -241,18 +241,18 @@ def read_candidates(table: Path) -> list[Assignment]:
     return [Assignment(**row) for row in read_rows(table)]
 
 
-def account(
+def quota_summary(
     sources: Sequence[Row],
     drivers: Sequence[Row],
     settings: PlanSettings,
     seed: int,
     outcomes: Sequence[CandidateOutcome],
 ) -> list[Row]:
-    """Return a row per action (``ACCOUNT_COLUMNS``): wanted, kept, accepted, tried, pass rate, and why it ended."""
+    """Return a row per action (``QUOTA_COLUMNS``): wanted, kept, accepted, tried, pass rate, and why it ended."""
     rows = []
     for action in settings.actions:
         mine = [one for one in outcomes if one.action == action]
-        judged, accepted = sum(one.judged for one in mine), sum(one.accepted for one in mine)
+        judged, accepted = sum(one.animated for one in mine), sum(one.accepted for one in mine)
         if accepted >= (settings.quota or 0):
             ended = FULL
         else:
@@ -275,10 +275,10 @@ def shortfall(rows: Sequence[Mapping[str, Any]]) -> str:
     short = [row for row in rows if row["ended"] != FULL]
     if not short:
         return ""
-    lines = ["\t".join(ACCOUNT_COLUMNS)]
+    lines = ["\t".join(QUOTA_COLUMNS)]
     for row in rows:
         rate = "" if row["pass_rate"] is None else f"{row['pass_rate']:.3f}"
-        lines.append("\t".join(rate if name == "pass_rate" else str(row[name]) for name in ACCOUNT_COLUMNS))
+        lines.append("\t".join(rate if name == "pass_rate" else str(row[name]) for name in QUOTA_COLUMNS))
     return f"plan.quota is not met for {', '.join(row['action'] for row in short)}:\n" + "\n".join(lines)
 
 

@@ -25,7 +25,7 @@ _MAX_FAKES = 2000
 
 
 def write_animation_page(tables: Sequence[Path], path: Path) -> None:
-    """Write the page from JUDGED tables."""
+    """Write the page from ANIMATION_QUALITY tables."""
     rows = [row for row in read_rows(tables) if row["status"] == OK]
     summary = judge_table(JudgedClip(action=row["action"], **{name: row[name] for name in _METRICS}) for row in rows)
     by_action = Table(

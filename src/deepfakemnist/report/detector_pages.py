@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deepfakemnist.config.base import ACTIONS, MIXED
-from deepfakemnist.config.detectors import training_set
+from deepfakemnist.config.detectors import parse_training_set
 from deepfakemnist.report.pages import Table, read_tsv, write_page
 from deepfakemnist.report.paper import ORIGINAL, paper_accuracy, paper_action_accuracy
 
@@ -133,7 +133,7 @@ def _train_on_action(results: Results) -> list[Table]:
         for kind, title in (("only", "of one action only"), ("without", "of all actions but one")):
             rows = []
             for name in _trained(results.whole):
-                chosen = training_set(name)
+                chosen = parse_training_set(name)
                 if (action := getattr(chosen, kind)) is None:
                     continue
                 tested = _qualities(results.whole) if chosen.quality == MIXED else [chosen.quality]

@@ -11,7 +11,7 @@ import numpy as np
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-from deepfakemnist.config.detectors import TrainingSet, training_set
+from deepfakemnist.config.detectors import TrainingSet, parse_training_set
 from deepfakemnist.tables.files import atomic_path
 
 
@@ -29,7 +29,9 @@ def write_cross_quality_figure(metrics: Path, path: Path) -> None:
     detectors = sorted({row["detector"] for row in rows}) or ["none"]
     # Training sets by action would be twenty rows more; they have tables of their own.
     trained = [
-        name for name in dict.fromkeys(row["trained_on"] for row in rows) if training_set(name) == TrainingSet(name)
+        name
+        for name in dict.fromkeys(row["trained_on"] for row in rows)
+        if parse_training_set(name) == TrainingSet(name)
     ]
     tested = list(dict.fromkeys(row["tested_on"] for row in rows))
     # A stable hash salt keeps the SVG the same to the byte.

@@ -7,7 +7,7 @@ variant, so the numbers stand beside all of them. Its raw, LC and HC are raw, c2
 from __future__ import annotations
 
 from deepfakemnist.config.base import MIXED
-from deepfakemnist.config.detectors import training_set
+from deepfakemnist.config.detectors import parse_training_set
 
 _QUALITIES = ("raw", "c23", "c40")
 
@@ -46,7 +46,7 @@ _TRAINED_ON_ACTION = (69.2, 72.3, 73.8, 80.4, 70.5, 77.1, 76.0, 67.3, 80.0, 74.0
 
 def paper_accuracy(detector: str, trained_on: str, tested_on: str) -> float | None:
     """Return the paper's accuracy in percent over all test clips, or None where it has none."""
-    chosen = training_set(trained_on)
+    chosen = parse_training_set(trained_on)
     if trained_on == MIXED and detector in _MIXED and tested_on in _QUALITIES:
         return _MIXED[detector][_QUALITIES.index(tested_on)]
     if (detector, chosen.quality, tested_on) == ("resnet50", "raw", "raw") and chosen.only:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from deepfakemnist.planning.rounds import ACCOUNT_COLUMNS, CandidateOutcome
+from deepfakemnist.planning.rounds import QUOTA_COLUMNS, CandidateOutcome
 from deepfakemnist.report.pages import Table, write_page
 
 _INTRO = (
@@ -21,13 +21,13 @@ def write_quota_page(account: Sequence[Mapping[str, Any]], outcomes: Sequence[Ca
     """Write the page.
 
     Args:
-        account: rows of ``rounds.account``.
+        account: rows of ``rounds.quota_summary``.
         outcomes: every candidate.
         path: page to write.
     """
     per_action = [
         [("–" if row[name] is None else f"{100 * row[name]:.1f}") if name == "pass_rate" else row[name]
-         for name in ACCOUNT_COLUMNS]
+         for name in QUOTA_COLUMNS]
         for row in account
     ]  # fmt: skip
     per_round = []
@@ -35,9 +35,9 @@ def write_quota_page(account: Sequence[Mapping[str, Any]], outcomes: Sequence[Ca
         for row in account:
             mine = [one for one in outcomes if (one.round, one.action) == (number, row["action"])]
             if mine:
-                judged, accepted = sum(one.judged for one in mine), sum(one.accepted for one in mine)
+                judged, accepted = sum(one.animated for one in mine), sum(one.accepted for one in mine)
                 share = f"{100 * accepted / judged:.1f}" if judged else "–"
                 per_round.append([number, row["action"], len(mine), judged, accepted, share])
-    titles = [name.replace("pass_rate", "pass %") for name in ACCOUNT_COLUMNS]
+    titles = [name.replace("pass_rate", "pass %") for name in QUOTA_COLUMNS]
     rounds = Table("Rounds", ("round", "action", "planned", "tried", "accepted", "pass %"), per_round)
     write_page(path, "Quota", _INTRO, [Table("Actions", titles, per_action), rounds])

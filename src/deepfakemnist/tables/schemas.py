@@ -135,7 +135,7 @@ MOTIONS = _schema(
     _CODE,
 )
 
-DRAWN = pa.schema(
+CANDIDATES = pa.schema(
     [
         *(_SOURCE_ID, _PERSON, _ACTION, _SPLIT, _PLAN_ORDER, _ROUND),
         _field("turn", pa.int32(), "how often the source was tried with this action before, each time another driver"),
@@ -190,7 +190,7 @@ ANIMATED = _schema(
     _CODE,
 )
 
-JUDGED = _schema(
+ANIMATION_QUALITY = _schema(
     _VIDEO_ID,
     _SOURCE_ID,
     _DRIVER_ID,

@@ -44,7 +44,7 @@ def write_card(
     own = {"image_size": config.input_size, "learning_rate": config.learning_rate, "dropout": config.dropout}
     recipe |= {name: value for name, value in own.items() if recipe[name] is None}
     lines = [
-        f"# {settings.called}: real or fake, trained on {trained_on}, seed {seed}",
+        f"# {settings.slug}: real or fake, trained on {trained_on}, seed {seed}",
         "",
         f"Detector `{settings.name}` ({config.source}). Output: P(fake) of one "
         + ("frame." if config.clip_frames == 1 else f"clip of {config.clip_frames} frames."),

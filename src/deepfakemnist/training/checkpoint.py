@@ -38,7 +38,7 @@ class Checkpoint:
     Args:
         detector: in eval mode, on the device asked for.
         settings: its training recipe.
-        trained_on: name of its training set, see detector_settings.training_set.
+        trained_on: name of its training set, see config.detectors.parse_training_set.
         epoch: epoch that was chosen, from 1.
         seed: of the training.
         sha256: of the file.

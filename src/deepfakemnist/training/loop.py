@@ -79,7 +79,7 @@ def train_detector(
         checkpoint: file to write, see training.checkpoint.
         history: TSV to write, one row per epoch; ``chosen`` is 1 for the epoch that was kept.
         settings: detector and recipe.
-        trained_on: training set, see detector_settings.training_set.
+        trained_on: training set, see config.detectors.parse_training_set.
         seed: of start, order, augmentation and dropout.
         device: auto, cpu or cuda.
         workers: processes that decode frames; 0 decodes in this one.
@@ -111,7 +111,7 @@ def train_detector(
     _say_norms(detector, settings.epochs * len(batches))
     log.info(
         "%s, %s, seed %d: %d train and %d val frames, up to %d epochs of %d steps on %s",
-        *(settings.called, trained_on, seed, train.num_rows, val.num_rows, settings.epochs, len(batches), target),
+        *(settings.slug, trained_on, seed, train.num_rows, val.num_rows, settings.epochs, len(batches), target),
     )
 
     rows: list[Row] = []
@@ -219,7 +219,7 @@ def _train_epoch(
     total_loss, total_right, total_seen = team.total(loss_sum, right, torch.full_like(loss_sum, seen))
     if not math.isfinite(total_loss):
         raise ConfigError(
-            f"training of {settings.called} diverged: the loss of epoch {epoch} is {total_loss}; lower its "
+            f"training of {settings.slug} diverged: the loss of epoch {epoch} is {total_loss}; lower its "
             f"learning_rate, now {peak}"
         )
     return {

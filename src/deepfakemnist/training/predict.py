@@ -106,7 +106,7 @@ def write_predictions(
         others: rows of videos without frames.
     """
     constant: Row = {
-        "detector": trained.settings.called,
+        "detector": trained.settings.slug,
         "trained_on": trained.trained_on,
         "seed": trained.seed,
         "checkpoint_sha256": trained.sha256,

@@ -17,7 +17,7 @@ from deepfakemnist.config.stages import PlanSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import seed_from
 from deepfakemnist.planning.assignment import Assignment, assign, split_people
-from deepfakemnist.planning.rounds import CandidateOutcome, account, draw_candidates
+from deepfakemnist.planning.rounds import CandidateOutcome, draw_candidates, quota_summary
 from deepfakemnist.sources.exclusions import without_excluded
 from deepfakemnist.sources.read import read_sources
 from deepfakemnist.sources.released import read_released
@@ -133,9 +133,9 @@ class RunPlan:
         """Return the candidates of the next round."""
         return draw_candidates(*self._pool, outcomes)
 
-    def account(self, outcomes: Sequence[CandidateOutcome]) -> list[Row]:
+    def quota_summary(self, outcomes: Sequence[CandidateOutcome]) -> list[Row]:
         """Return how near every action came to its quota, and why it ended there."""
-        return account(*self._pool, outcomes)
+        return quota_summary(*self._pool, outcomes)
 
     def people(self, splits: Sequence[str]) -> set[str]:
         """Return the people of some splits."""
@@ -154,7 +154,7 @@ class RunPlan:
 
     @cached_property
     def _shards(self) -> dict[str, dict[str, list[Row]]]:
-        return {role: cut(sheet.rows, self.config.shard_size) for role, sheet in self._sheets.items()}
+        return {role: split_into_shards(sheet.rows, self.config.shard_size) for role, sheet in self._sheets.items()}
 
     @cached_property
     def _pool(self) -> tuple[list[Row], list[Row], PlanSettings, int]:
@@ -203,7 +203,7 @@ class RunPlan:
                 )
 
 
-def cut(rows: Sequence[Row], shard_size: int | str) -> dict[str, list[Row]]:
+def split_into_shards(rows: Sequence[Row], shard_size: int | str) -> dict[str, list[Row]]:
     """Cut rows into shards by name.
 
     Membership follows from a hash of the id, so a new video changes one shard. With one video per shard the shard has
