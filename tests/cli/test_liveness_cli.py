@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import requests
-from simulated import ENVIRONMENT, MOTIONS, settings_for, small_clip, vendors
+from simulated_vendors import ENVIRONMENT, MOTIONS, settings_for, small_clip, vendors
 
 from deepfakemnist.cli.main import main
 from deepfakemnist.config.liveness import LivenessSettings
@@ -46,7 +46,7 @@ def test_cheaper_providers_are_gates_of_dearer_ones():
 
 
 def test_a_provider_named_twice_is_refused():
-    with pytest.raises(ValueError, match=r"providers names something twice: \['baidu', 'baidu'\]"):
+    with pytest.raises(ValueError, match=r"providers contains duplicates: \['baidu', 'baidu'\]"):
         liveness("baidu", "baidu")
 
 

@@ -40,8 +40,8 @@ def test_the_shipped_config_states_the_defaults(raw):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("crop.detect_evry", 3, r"crop.detect_evry: there is no such key; did you mean 'detect_every'\?.*min_face_px"),
-        ("crops", {}, "crops: there is no such key; did you mean 'crop'"),
+        ("crop.detect_evry", 3, r"crop.detect_evry: unknown key; did you mean 'detect_every'\?.*min_face_px"),
+        ("crops", {}, "crops: unknown key; did you mean 'crop'"),
         ("crop.size", "big", "crop.size: 'big' is not allowed: .*integer"),
         ("crop.min_score", 1.5, "crop.min_score: 1.5 is not allowed: .*less than or equal to 1"),
         ("plan.actions", ["wink"], "plan.actions.0: 'wink' is not allowed: .*'blink'"),
@@ -58,7 +58,7 @@ def test_the_shipped_config_states_the_defaults(raw):
             ["c99"],
             r"trained_on names \['c99'\]; allowed are \['raw', 'c23', 'c40', 'mixed'\]",
         ),
-        ("compress.qualities.c23.qp", 3, "compress.qualities.c23: name either crf or qp"),
+        ("compress.qualities.c23.qp", 3, "compress.qualities.c23: set either crf or qp"),
         ("liveness.providers", [{"provider": "baidoo"}], "liveness.providers.0.*baidoo.*local-action"),
         ("shard_size", 0, "shard_size"),
     ],
@@ -76,7 +76,7 @@ def test_all_problems_are_listed_at_once(raw):
 
 def test_missing_part_is_named(raw):
     del raw["drivers"]
-    with pytest.raises(ConfigError, match="drivers: is missing"):
+    with pytest.raises(ConfigError, match="drivers: missing"):
         load_config(raw)
 
 

@@ -70,7 +70,7 @@ def test_one_logit_per_picture(name, size):
 def test_the_settings_know_the_registry():
     assert sorted(DETECTOR_NAMES) == sorted(DETECTORS)
     assert DetectorTraining(name="timm:test_vit.r160_in1k").slug == "timm_test_vit_r160_in1k"
-    with pytest.raises(ValueError, match=r"no such detector; there are resnet50, .* and timm:NAME"):
+    with pytest.raises(ValueError, match=r"unknown detector; allowed are resnet50, .* and timm:NAME"):
         DetectorTraining(name="resnet51")
 
 

@@ -236,7 +236,7 @@ def test_further_codecs_and_a_second_generation_by_config_alone(tmp_path: Path, 
 @pytest.mark.parametrize(
     ("quality", "message"),
     [
-        ({"codec": "libx265", "qp": 0}, "qp goes with libx264"),
+        ({"codec": "libx265", "qp": 0}, "qp is for libx264"),
         ({"crf": 60}, "crf of libx264 is at most 51"),
         ({"codec": "libsvtav1", "crf": 30, "pix_fmt": "yuv444p"}, "yuv420p only"),
         ({"crf": 23, "after": "c99"}, r"q.after is 'c99'; allowed are \[\]"),

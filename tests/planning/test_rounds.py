@@ -224,5 +224,5 @@ def test_tables_say_what_became_of_every_candidate(tmp_path):
 
 
 def test_rounds_need_a_quota():
-    with pytest.raises(ValueError, match="max_rounds is 3, but there is no quota that rounds could fill"):
+    with pytest.raises(ValueError, match="max_rounds is 3, but rounds need a quota; set quota or max_rounds: 1"):
         PlanSettings(max_rounds=3)

@@ -55,10 +55,10 @@ def test_the_shipped_config_needs_nothing_but_the_tree(tree: Path) -> None:
     ("part", "values", "message"),
     [
         ("sources", {"sheet": "sources.tsv"}, r"not \['sheet', 'released'\]"),
-        ("sources", {"cropped": True}, "cropped and select go with videos"),
-        ("sources", {"select": {"videos": 3}}, "cropped and select go with videos"),
-        ("plan", {"quota": 2}, "plan.quota and plan.reals of_fakes are about fakes made by the run"),
-        ("plan", {"reals": "of_fakes"}, "Leave them at null and all"),
+        ("sources", {"cropped": True}, "cropped and select do not apply to released"),
+        ("sources", {"select": {"videos": 3}}, "cropped and select do not apply to released"),
+        ("plan", {"quota": 2}, "plan.quota and plan.reals: of_fakes apply to fakes made by the run"),
+        ("plan", {"reals": "of_fakes"}, "set quota: null and reals: all"),
     ],
 )
 def test_settings_of_what_is_not_made_are_errors(tree: Path, part: str, values: dict, message: str) -> None:

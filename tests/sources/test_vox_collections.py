@@ -126,5 +126,5 @@ def test_bad_annotations_fail_with_their_line(tmp_path: Path, text: str, message
 def test_one_source_is_named() -> None:
     with pytest.raises(ValueError, match="vox_metadata, voxceleb1 and released, not none of them"):
         SourceSettings()
-    with pytest.raises(ValueError, match="cropped goes with sheet or folder"):
+    with pytest.raises(ValueError, match="cropped requires sheet or folder"):
         SourceSettings(voxceleb1={"txt": "a", "videos": "b"}, cropped=True)

@@ -47,7 +47,7 @@ def test_presets_fill_in_what_is_not_given():
     ("values", "message"),
     [
         ({"preset": "best"}, "'plain', 'paper' or 'fixed'"),
-        ({"label": "My ResNet"}, "use small letters, digits"),
+        ({"label": "My ResNet"}, "use lower-case letters, digits"),
         ({"ema": 1.0}, "less than 1"),
         ({"weights": "imagenet21k"}, "imagenet"),
         ({"momentum": 0.9}, "Extra inputs are not permitted"),
@@ -72,7 +72,7 @@ def test_training_sets_have_names():
     ]
     assert settings.unknown_sets(["raw"], ["nod", "yaw"]) == []
     assert settings.unknown_sets(["c23"], ["yaw"]) == ["raw", "raw-only-each", "mixed-without-nod", "raw-only-nod"]
-    with pytest.raises(ValueError, match="detectors names something twice"):
+    with pytest.raises(ValueError, match="detectors contains duplicates"):
         TrainingSettings(detectors=[{"name": "meso4"}, {"name": "meso4"}], trained_on=["raw"])
 
 

@@ -140,7 +140,7 @@ def test_wrong_config_stops_before_any_job(project):
     config["crop"]["detect_evry"] = 3
     (project.folder / "wrong.yaml").write_text(yaml.safe_dump(config))
     output = Project(project.folder, "wrong.yaml").run("-n", expect=1)
-    assert "crop.detect_evry: there is no such key; did you mean 'detect_every'?" in output
+    assert "crop.detect_evry: unknown key; did you mean 'detect_every'?" in output
     assert "Traceback" not in output
 
 

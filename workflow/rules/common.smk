@@ -63,7 +63,7 @@ def training_crops(role, shards):
 
 def animator_weights(wildcards):
     """Return the weights the config names, or those the workflow trains; nothing for an animator without."""
-    if CONFIG.animator.trains:
+    if CONFIG.animator.needs_training:
         return "<results>/animator/checkpoint.safetensors"
     return CONFIG.animator.weights or []
 

@@ -1,4 +1,4 @@
-"""Config models (pydantic), one module per part, and the loader that validates a config before any job.
+"""Pydantic models of the config, one module per section, and its loader and validator.
 
-Knows no code of a stage and imports nothing heavy: every job parses the config again.
+Imports no stage code and nothing heavy: every job parses the config again.
 """

@@ -1,6 +1,6 @@
-"""Base class, value types and shared names of the config models.
+"""Base class, value types and shared constants of the config models.
 
-Light on imports, because Snakemake reads the config models whenever it parses the workflow, once per job.
+Few imports, because Snakemake loads the config models each time it parses the workflow, once per job.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
 BaseUrl = Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+(/[^?#@\s]*)?$")]
 UrlPath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]+$")]
 
-#: The ten facial actions of the paper (arXiv 2108.07949), in its order and under our names.
+#: The ten facial actions of the paper (arXiv 2108.07949), in its order and with the names used here.
 Action = Literal[
     "blink", "mouth", "yaw", "nod", "right_slope", "left_slope", "up", "smile", "surprise", "embarrassment"
 ]
 ACTIONS: tuple[Action, ...] = get_args(Action)
 SPLITS = ("train", "val", "test")
-#: Name of the training set that holds every quality.
+#: Name of the training set that contains every quality.
 MIXED = "mixed"
 
 
 class Settings(BaseModel):
-    """A part of the config: unknown keys are errors, values do not change."""
+    """Section of the config; immutable, and unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class WeightFile(Settings):
-    """A file of weights that must be exactly the one meant."""
+    """Weight file, identified by its sha256."""
 
     path: Path
     sha256: Sha256

@@ -1,4 +1,4 @@
-"""Settings of the liveness detectors: local networks, vendors behind HTTP, and which of them a fake must pass."""
+"""Liveness detection settings: local models and vendor APIs that every fake must pass."""
 
 from __future__ import annotations
 
@@ -11,63 +11,67 @@ from deepfakemnist.config.base import BaseUrl, Fraction, Settings, UrlPath, Weig
 
 
 class LocalSilentSettings(Settings):
-    """Passive liveness by the MiniFASNet ensemble (Silent-Face-Anti-Spoofing, Apache-2.0)."""
+    """Passive liveness: MiniFASNet ensemble (Silent-Face-Anti-Spoofing, Apache-2.0)."""
 
     provider: Literal["local-silent"]
     minifasnet_v2: WeightFile = Field(description="2.7_80x80_MiniFASNetV2.pth")
     minifasnet_v1se: WeightFile = Field(description="4_0_0_80x80_MiniFASNetV1SE.pth")
-    frames: PositiveInt = Field(8, description="evenly spaced frames looked at")
-    threshold: Fraction = Field(0.5, description="mean P(live) from which a clip passes")
+    frames: PositiveInt = Field(8, description="evenly spaced frames scored")
+    threshold: Fraction = Field(0.5, description="minimum mean P(live) of a clip that passes")
 
 
 class LocalActionSettings(Settings):
-    """Does the clip show the commanded action? Expression and head pose by facial landmarks; no extra weights."""
+    """Active liveness: the commanded action, detected by landmark-based expression and head pose; no extra weights."""
 
     provider: Literal["local-action"]
-    strength: PositiveFloat = Field(1.0, description="factor on every action's limit; below 1 is more lenient")
+    strength: PositiveFloat = Field(1.0, description="factor on every action's threshold; below 1 is more lenient")
 
 
 class UploadSettings(Settings):
-    """What a vendor takes: clips are encoded to it (H.264, MP4) before they are sent."""
+    """Upload limits of a vendor; clips are encoded to fit them (H.264, MP4)."""
 
-    min_side: PositiveInt = Field(256, description="smaller clips are enlarged to this shorter side, pixels")
-    max_side: PositiveInt = Field(1920, description="larger clips are reduced to this longer side, pixels")
-    min_seconds: float = Field(1.0, ge=0, description="shorter clips are rejected and not sent")
-    max_seconds: PositiveFloat = Field(10.0, description="longer clips are cut to this")
-    max_bytes: PositiveInt = Field(2_000_000, description="encoded more strongly until it fits")
-    crf: Annotated[int, Field(ge=0, le=51)] = Field(18, description="constant rate factor of the first try")
+    min_side: PositiveInt = Field(256, description="minimum shorter side, pixels; smaller clips are upscaled")
+    max_side: PositiveInt = Field(1920, description="maximum longer side, pixels; larger clips are downscaled")
+    min_seconds: float = Field(1.0, ge=0, description="minimum duration; shorter clips are rejected unsent")
+    max_seconds: PositiveFloat = Field(10.0, description="maximum duration; longer clips are trimmed")
+    max_bytes: PositiveInt = Field(2_000_000, description="maximum file size; crf is raised until the clip fits")
+    crf: Annotated[int, Field(ge=0, le=51)] = Field(18, description="constant rate factor of the first attempt")
 
 
 class VendorSettings(Settings):
-    """What every liveness service behind HTTP has in common. Keys come from the environment, never from here."""
+    """Settings common to all vendor APIs. API keys come from environment variables only."""
 
-    base_url: BaseUrl = Field(description="address, up to where the vendor's paths begin")
+    base_url: BaseUrl = Field(description="base URL that the vendor's paths are appended to")
     connect_timeout_s: PositiveFloat = 10.0
     read_timeout_s: PositiveFloat = 60.0
-    attempts: PositiveInt = Field(6, description="tries of a request, where the answer says that trying again helps")
-    qps: PositiveFloat = Field(2.0, description="requests per second of all jobs together, as the contract grants")
-    daily_quota: PositiveInt | None = Field(None, description="requests per UTC day at which the run stops")
-    max_spend: PositiveFloat | None = Field(None, description="money in all at which the run stops; null: no limit")
-    price: float = Field(ge=0, description="of one answer, in the contract's currency; refusals cost it too")
-    gated: bool = Field(True, description="ask only about clips that every cheaper provider took for live")
+    attempts: PositiveInt = Field(6, description="attempts per request; only retryable errors are retried")
+    qps: PositiveFloat = Field(2.0, description="contractual rate limit over all jobs, requests per second")
+    daily_quota: PositiveInt | None = Field(
+        None, description="requests per UTC day at which the run stops; null: no limit"
+    )
+    max_spend: PositiveFloat | None = Field(None, description="total cost at which the run stops; null: no limit")
+    price: float = Field(ge=0, description="price per answer, in the contract's currency; refusals are billed too")
+    gated: bool = Field(True, description="send only clips that passed every cheaper provider")
     upload: UploadSettings = Field(default_factory=UploadSettings)
 
 
 class BaiduSettings(VendorSettings):
-    """Baidu video liveness: with an action where actions.tsv names its digit, silent otherwise."""
+    """Baidu video liveness: active if actions.tsv has a digit for the action, silent otherwise."""
 
     provider: Literal["baidu"]
     base_url: BaseUrl = "https://aip.baidubce.com"
     price: float = Field(0.2, ge=0, description="CNY per video")
-    code_price: float = Field(0.01, ge=0, description="CNY per random code; an action costs about four of them")
+    code_price: float = Field(0.01, ge=0, description="CNY per random code; an action takes about four")
     threshold: Literal["frr_1e-4", "frr_1e-3", "frr_1e-2"] = Field(
-        "frr_1e-3", description="which of the thresholds that Baidu returns a clip must exceed, by its false rejections"
+        "frr_1e-3", description="threshold to exceed, among those that Baidu returns by false rejection rate"
     )
-    max_draws: PositiveInt = Field(50, description="random codes drawn until one commands the clip's action")
+    max_draws: PositiveInt = Field(
+        50, description="maximum random codes requested until one commands the clip's action"
+    )
 
 
 class BaiduPictureSettings(VendorSettings):
-    """Baidu picture liveness (v3) on frames of the clip, in one request: a cheap gate before the video."""
+    """Baidu image liveness (v3) on frames of the clip, in one request: a cheap gate before the video API."""
 
     provider: Literal["baidu-picture"]
     base_url: BaseUrl = "https://aip.baidubce.com"
@@ -77,30 +81,32 @@ class BaiduPictureSettings(VendorSettings):
 
 
 class TianyanSettings(VendorSettings):
-    """Tianyan (Shumai) action liveness. The vendor's page is not public: every name below is to be held against it."""
+    """Tianyan (Shumai) action liveness. The vendor's documentation is not public: check every name below against it."""
 
     provider: Literal["tianyan"]
     base_url: BaseUrl = "https://api.shumaidata.com"
-    price: float = Field(0.09, ge=0, description="CNY per clip; the vendor's own is not published, a reseller's is")
-    path: UrlPath = Field("/v2/life/check", description="of the video check")
-    silent_path: UrlPath = Field("/v4/life_photo/check", description="of the picture check, for actions without motion")
+    price: float = Field(0.09, ge=0, description="CNY per clip; a reseller's price, as the vendor publishes none")
+    path: UrlPath = Field("/v2/life/check", description="path of the video check")
+    silent_path: UrlPath = Field(
+        "/v4/life_photo/check", description="path of the image check, for actions without a motion"
+    )
     complexity: Annotated[int, Field(ge=0, le=3)] = Field(1, description="0 easy, 1 normal, 2 hard, 3 hell")
     fields: dict[str, str] = Field(
         default_factory=dict,
-        description="names of form fields that differ: appid, timestamp, sign, motions, complexity, video, image",
+        description="overrides of form field names: appid, timestamp, sign, motions, complexity, video, image",
     )
     answer: dict[str, str] = Field(
         default_factory=dict,
-        description="names in the answer that differ: code, msg, data, passed, motions, motion, score",
+        description="overrides of response field names: code, msg, data, passed, motions, motion, score",
     )
 
 
 class LinkfaceSettings(VendorSettings):
-    """Linkface action liveness, documented in full: the service that Tianyan's seems to wrap."""
+    """Linkface action liveness, fully documented; Tianyan's service seems to wrap it."""
 
     provider: Literal["linkface"]
     base_url: BaseUrl = "https://cloudapi.linkface.cn"
-    price: float = Field(0.09, ge=0, description="CNY per clip; a reseller's")
+    price: float = Field(0.09, ge=0, description="CNY per clip; a reseller's price")
     complexity: Annotated[int, Field(ge=0, le=3)] = Field(1, description="0 easy, 1 normal, 2 hard, 3 hell")
 
 
@@ -115,34 +121,36 @@ LivenessProvider = Annotated[
 ]
 
 
-#: Names of the providers, by which a config chooses them.
+#: Provider names, as in the config.
 PROVIDER_NAMES: tuple[str, ...] = tuple(
     get_args(provider.model_fields["provider"].annotation)[0] for provider in get_args(get_args(LivenessProvider)[0])
 )
 
 
 class LivenessSettings(Settings):
-    """Which liveness detectors a fake must pass; all of them."""
+    """Liveness detectors, all of which a fake must pass."""
 
     providers: list[LivenessProvider] = Field(min_length=1)
-    motions: Path = Field(Path("config/actions.tsv"), description="TSV: what each vendor is asked for per action")
+    motions: Path = Field(
+        Path("config/actions.tsv"), description="TSV of the motion requested from each vendor per action"
+    )
     answers: Path | None = Field(
         None,
-        description="folder of everything vendors answered, never paid for twice; null: liveness_answers among the "
-        "results. Runs that share a contract share this folder, so that rate, quota and spend hold for all of them",
+        description="cache of all vendor answers, so that none is paid for twice; null: liveness_answers in the "
+        "results. Runs under one contract must share it: rate, quota and spend are counted there",
     )
 
     @model_validator(mode="after")
-    def _no_twins(self) -> LivenessSettings:
+    def _no_duplicates(self) -> LivenessSettings:
         names = [provider.provider for provider in self.providers]
         if len(set(names)) != len(names):
-            raise ValueError(f"providers names something twice: {names}")
+            raise ValueError(f"providers contains duplicates: {names}")
         return self
 
     def gates(self, name: str) -> list[str]:
-        """Return the providers that a clip must have passed before provider ``name`` is asked: all cheaper ones.
+        """Return the providers that a clip must pass before it is sent to provider ``name``: all cheaper ones.
 
-        Local providers ask freely; of two at one price the first in the list is asked first.
+        Local providers are never gated; ties in price are resolved by list order.
         """
         order = sorted(self.providers, key=lambda provider: getattr(provider, "price", 0.0))
         names: list[str] = [provider.provider for provider in order]

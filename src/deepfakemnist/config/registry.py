@@ -1,4 +1,7 @@
-"""Names that a config may choose from, read off the package's folders without importing what they name."""
+"""Animator names, listed from the package folder without importing animator code.
+
+Keeps `config` free of imports from the stages.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""JSON Schemas of the config and the sheets, generated from the models that validate them.
+"""JSON Schema generation for the config and the sample sheets, from the models that validate them.
 
     python -m deepfakemnist.config.schemas workflow/schemas
 
-Editors complete and check the files by them; a test fails when they drift from the models.
+Editors use the schemas for completion and validation; a test fails when they drift from the models.
 """
 
 import json

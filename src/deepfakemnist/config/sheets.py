@@ -1,4 +1,4 @@
-"""Lines of the sample sheets, as models that validate and describe them."""
+"""Sample sheet rows of sources and drivers, as pydantic models."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ VideoId = Annotated[str, AfterValidator(check_id)]
 class _SheetRow(BaseModel):
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
 
-    path: str = Field(min_length=1, description="video file; a relative path starts at the sheet's folder")
-    start_s: float | None = Field(None, ge=0, description="start of the wanted segment, seconds")
-    end_s: float | None = Field(None, gt=0, description="end of the wanted segment, seconds")
+    path: str = Field(min_length=1, description="video file; relative paths start at the sheet's folder")
+    start_s: float | None = Field(None, ge=0, description="start of the segment, seconds; default: start of the video")
+    end_s: float | None = Field(None, gt=0, description="end of the segment, seconds; default: end of the video")
 
     @model_validator(mode="after")
-    def _forwards(self) -> _SheetRow:
+    def _end_after_start(self) -> _SheetRow:
         if self.end_s is not None and self.end_s <= (self.start_s or 0.0):
             raise ValueError(f"end_s {self.end_s} is not after start_s {self.start_s or 0.0}")
         return self
 
 
 class SourceRow(_SheetRow):
-    """One line of the source sheet: a real video."""
+    """Row of the source sheet: a real video."""
 
-    video_id: VideoId = Field(description="unique; becomes a file name")
-    person_id: VideoId | None = Field(None, description="who is seen; by default the video_id up to the first '#'")
-    licence: str | None = Field(None, description="licence of the video, carried into the manifest")
+    video_id: VideoId = Field(description="unique id, used as file name")
+    person_id: VideoId | None = Field(None, description="person shown; default: video_id up to the first '#'")
+    licence: str | None = Field(None, description="licence of the video, copied to the manifest")
 
     def to_row(self) -> dict[str, Any]:
-        """Return the columns the ingest stage works on."""
+        """Return the input row of the ingest stage."""
         row = self.model_dump()
         row["person_id"] = self.person_id or self.video_id.split("#")[0] or self.video_id
         return {**row, "role": "source", "action": "", "adapter": "sheet"}
 
 
 class DriverRow(_SheetRow):
-    """One line of the driver sheet: a clip of a person performing an action."""
+    """Row of the driver sheet: a clip of a person performing an action."""
 
-    driver_id: VideoId = Field(description="unique; becomes a file name")
+    driver_id: VideoId = Field(description="unique id, used as file name")
     action: Action = Field(description="facial action performed")
-    person_id: VideoId | None = Field(None, description="who performs; by default the driver_id")
+    person_id: VideoId | None = Field(None, description="person performing; default: driver_id")
     licence: str | None = Field(None, description="licence of the video")
 
     def to_row(self) -> dict[str, Any]:
-        """Return the columns the ingest stage works on."""
+        """Return the input row of the ingest stage."""
         row = self.model_dump(exclude={"driver_id"})
         return {
             **row,

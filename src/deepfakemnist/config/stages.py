@@ -1,4 +1,4 @@
-"""Settings of the stages that make the clips: sources, drivers, crop, plan, and judging animations."""
+"""Settings of sources, drivers, face crops, planning and animation quality."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from deepfakemnist.config.base import ACTIONS, Action, Fraction, Settings
 
 
 class VoxMetadataSettings(Settings):
-    """FOMM's list of VoxCeleb segments, and the full videos it speaks of."""
+    """FOMM's list of VoxCeleb segments, and the full videos."""
 
     csv: Path = Field(description="vox-metadata.csv of FOMM's video-preprocessing")
-    videos: Path = Field(description="folder with the full videos, <video_id>.<suffix> at any depth")
+    videos: Path = Field(description="folder of the full videos, <video_id>.<suffix> at any depth")
 
 
 class VoxCeleb1Settings(Settings):
-    """VoxCeleb1's own annotations, and the full videos they speak of."""
+    """VoxCeleb1's official annotations, and the full videos."""
 
-    txt: Path = Field(description="folder with <person>/<video>/<utterance>.txt")
-    videos: Path = Field(description="folder with the full videos, <video>.<suffix> at any depth")
+    txt: Path = Field(description="folder of <person>/<video>/<utterance>.txt")
+    videos: Path = Field(description="folder of the full videos, <video>.<suffix> at any depth")
 
 
 class SelectionSettings(Settings):
-    """Which of many sources are used: a seeded choice, even over people, length and face size."""
+    """Source selection: a seeded sample, balanced over people, length and face size."""
 
-    videos: PositiveInt | None = Field(None, description="sources kept of those that pass crop; null keeps all")
+    videos: PositiveInt | None = Field(None, description="sources to keep among those that pass crop; null: all")
     candidates: PositiveInt | None = Field(
         None,
-        description="videos looked at at all, chosen by person and, where annotations tell them, length and face size; "
-        "null looks at all. Ask for more than videos, because some will fail",
+        description="videos to process, sampled by person and, if annotated, length and face size; null: all. Set it "
+        "above videos, as some will be rejected",
     )
 
     @model_validator(mode="after")
@@ -42,39 +42,37 @@ class SelectionSettings(Settings):
 
 
 class SourceSettings(Settings):
-    """Where real videos come from: a sample sheet, a folder, VoxCeleb's annotations with a folder of videos.
+    """Source videos: a sample sheet, a folder, or VoxCeleb annotations with a folder of videos.
 
-    Or where all clips come from, fakes too: the published tree.
+    Or a published tree, which holds all clips, fakes included.
     """
 
     sheet: Path | None = Field(None, description="TSV with video_id, path and optional columns; see config/README.md")
-    folder: Path | None = Field(None, description="folder searched for videos; ids are made from file names")
-    vox_metadata: VoxMetadataSettings | None = Field(None, description="segments and boxes of vox-metadata.csv")
-    voxceleb1: VoxCeleb1Settings | None = Field(None, description="utterances and boxes of VoxCeleb1's txt folder")
+    folder: Path | None = Field(None, description="folder searched for videos; ids derive from file names")
+    vox_metadata: VoxMetadataSettings | None = Field(None, description="segments and face boxes of vox-metadata.csv")
+    voxceleb1: VoxCeleb1Settings | None = Field(None, description="utterances and face boxes of VoxCeleb1's txt folder")
     released: Path | None = Field(
         None,
-        description="tree of finished clips, real_dataset/selected_<split> and fake_dataset/<action>, as "
-        "DeepFakeMnist+ was published; they are encoded and keep that split; nothing is cropped, planned or animated",
+        description="tree of finished clips in DeepFakeMnist+'s published layout, real_dataset/selected_<split> and "
+        "fake_dataset/<action>; clips are encoded and keep their split, and crop, plan and animate are skipped",
     )
     pattern: str = Field("**/*", description="glob below folder")
     person_from: str | None = Field(
         None,
-        description="regular expression on the path below folder; its group 'person' is the person_id. null: the first "
-        "part of the path; of a crop, its file name up to the first '#'",
+        description="regular expression on the path below folder, whose group 'person' is the person_id; null: the "
+        "first path component, or for crops the file name up to the first '#'",
     )
-    cropped: bool = Field(
-        False, description="the clips of the sheet or folder are face crops already and are taken as they are"
-    )
+    cropped: bool = Field(False, description="clips of the sheet or folder are face crops already; use them unchanged")
     exclude: Path | None = Field(
-        None, description="TSV with video_id, person_id, reason: sources, drivers and people that must not be used"
+        None, description="TSV with video_id, person_id, reason: sources, drivers and people to exclude"
     )
     select: SelectionSettings | None = Field(
-        None, description="choose some of the videos and refuse copies of the same pixels; null uses all"
+        None, description="select a subset of the videos, without pixel-identical duplicates; null: use all"
     )
     on_bad_row: Literal["stop", "row"] = Field(
         "stop",
-        description="a sheet row with an unusable id or a missing file stops the run before any job, or becomes a row "
-        "of the ledger while the run goes on; with VoxCeleb's annotations, which decay, it is always a row",
+        description="on an invalid id or missing file in a sheet. stop: end the run before any job; row: record it in "
+        "the ledger and continue. VoxCeleb annotations, whose videos disappear over time, always use row",
     )
 
     @model_validator(mode="after")
@@ -83,104 +81,108 @@ class SourceSettings(Settings):
         named = [name for name in ways if getattr(self, name) is not None]
         if len(named) != 1:
             raise ValueError(
-                f"name one of {', '.join(ways[:-1])} and {ways[-1]}, not {named or 'none of them'} "
-                "(sheet: null where another one is named)"
+                f"set exactly one of {', '.join(ways[:-1])} and {ways[-1]}, not {named or 'none of them'} "
+                "(with sheet: null for any other)"
             )
         if self.released is not None and (self.cropped or self.select):
-            raise ValueError("cropped and select go with videos; released names finished clips, all of which are taken")
+            raise ValueError("cropped and select do not apply to released, whose finished clips are all used")
         if self.cropped and named[0] in ("vox_metadata", "voxceleb1"):
-            raise ValueError(f"cropped goes with sheet or folder; {named[0]} speaks of full videos")
+            raise ValueError(f"cropped requires sheet or folder; {named[0]} refers to full videos")
         return self
 
 
 class DriverSettings(Settings):
-    """Where driving clips come from."""
+    """Driving videos."""
 
     sheet: Path = Field(description="TSV with driver_id, action, path and optional columns; see config/README.md")
 
 
 class CropSettings(Settings):
-    """From a video to a square clip of one face."""
+    """Face crop: from a video to a square clip of one face."""
 
     policy: Literal["square-track", "vox-metadata", "ff-1.3"] = Field(
         "square-track",
-        description="square-track: one square around all boxes of the face, with margin (FOMM's crop-video has 0.1). "
-        "vox-metadata: the box given with the video, stretched to the square, as FOMM's load_videos does. "
-        "ff-1.3: a square that follows the face, 1.3 times its size, as FaceForensics++ cuts frames for detectors",
+        description="square-track: fixed square around the union of face boxes, with margin (FOMM's crop-video: 0.1). "
+        "vox-metadata: the annotated box, stretched to a square, as in FOMM's load_videos. "
+        "ff-1.3: square that follows the face at 1.3 times its size, as FaceForensics++ crops frames for detectors",
     )
-    size: PositiveInt = Field(256, description="side of the clip, pixels; FOMM's vox models want 256")
-    fps: PositiveFloat = Field(25.0, description="frames per second of the clip; VoxCeleb has 25")
-    detect_every: PositiveInt = Field(5, description="look for faces in every n-th frame, interpolate between")
-    detect_max_side: PositiveInt = Field(320, description="longest side of the picture given to the detector, pixels")
-    min_score: Fraction = Field(0.7, description="YuNet score from which a box is a face")
-    min_iou: Fraction = Field(0.25, description="overlap with the last box below which the track is lost (FOMM: 0.25)")
+    size: PositiveInt = Field(256, description="side of the clip, pixels; FOMM's vox models need 256")
+    fps: PositiveFloat = Field(25.0, description="frame rate of the clip, frames per second; VoxCeleb has 25")
+    detect_every: PositiveInt = Field(5, description="detect faces in every n-th frame and interpolate in between")
+    detect_max_side: PositiveInt = Field(320, description="longest side of the face detector input, pixels")
+    min_score: Fraction = Field(0.7, description="minimum YuNet score of a face")
+    min_iou: Fraction = Field(0.25, description="minimum IoU with the previous box to continue a track (FOMM: 0.25)")
     margin: float = Field(
-        0.2, ge=0.0, le=2.0, description="space added around the union of face boxes, share of its side"
+        0.2, ge=0.0, le=2.0, description="margin around the union of face boxes, as a fraction of its side"
     )
     edge: Literal["pad", "reject"] = Field(
         "pad",
-        description="where the crop leaves the picture. pad: it is moved inside, and padded up to max_padding where it "
-        "is too large. reject: the clip is rejected, as VoxCeleb's crops were",
+        description="handling of crops beyond the frame. pad: shift inside, then pad up to max_padding if too large; "
+        "reject: reject the clip, as for VoxCeleb's crops",
     )
-    max_padding: Fraction = Field(0.1, description="share of the crop's area that may lie outside the picture")
+    max_padding: Fraction = Field(0.1, description="maximum fraction of the crop's area outside the frame")
     split_shots: bool = Field(
-        True, description="keep the longest part without a change of shot or person; false: take the clip as one shot"
+        True,
+        description="keep the longest segment without a change of shot or person; false: treat the clip as one shot",
     )
-    min_frames: PositiveInt = Field(16, description="frames at fps below which a clip is rejected (FOMM: 64)")
-    max_frames: PositiveInt = Field(1024, description="frames at fps after which a clip is cut (FOMM: 1024)")
-    min_face_px: PositiveFloat = Field(
-        48.0, description="median face side in source pixels below which a clip is rejected"
+    min_frames: PositiveInt = Field(16, description="minimum frames at fps; shorter clips are rejected (FOMM: 64)")
+    max_frames: PositiveInt = Field(1024, description="maximum frames at fps; longer clips are trimmed (FOMM: 1024)")
+    min_face_px: PositiveFloat = Field(48.0, description="minimum median face side, source pixels")
+    min_face_fraction: Fraction = Field(
+        0.8, description="minimum fraction of detection frames that show the tracked face"
     )
-    min_face_fraction: Fraction = Field(0.8, description="share of looked-at frames that must show the tracked face")
     max_interpolated: Fraction = Field(
-        0.5, description="share of frames whose box may be a guess because the face was not found around them"
+        0.5, description="maximum fraction of frames with an interpolated box next to a missed detection"
     )
-    min_track_score: Fraction = Field(0.0, description="mean YuNet score of the tracked face, from min_score to 1")
-    min_sharpness: float = Field(0.0, ge=0.0, description="median variance of the Laplacian; blurred clips have few")
-    min_brightness: float = Field(0.0, ge=0.0, le=255.0, description="mean luma of the crop, 0..255")
-    max_brightness: float = Field(255.0, ge=0.0, le=255.0, description="mean luma of the crop, 0..255")
-    max_yaw_range: float = Field(180.0, ge=0.0, description="degrees the head may turn between left and right")
+    min_track_score: Fraction = Field(0.0, description="minimum mean YuNet score of the tracked face, min_score..1")
+    min_sharpness: float = Field(
+        0.0, ge=0.0, description="minimum median variance of the Laplacian; low in blurred clips"
+    )
+    min_brightness: float = Field(0.0, ge=0.0, le=255.0, description="minimum mean luma of the crop, 0..255")
+    max_brightness: float = Field(255.0, ge=0.0, le=255.0, description="maximum mean luma of the crop, 0..255")
+    max_yaw_range: float = Field(180.0, ge=0.0, description="maximum range of head yaw, degrees")
 
 
 class PlanSettings(Settings):
-    """How sources meet drivers."""
+    """Assignment of actions and drivers to sources, quotas and splits."""
 
-    actions: list[Action] = Field(list(ACTIONS), min_length=1, description="actions to make")
-    actions_per_source: PositiveInt = Field(1, description="fakes made from each source, each of another action")
-    quota: PositiveInt | None = Field(None, description="fakes kept per action; null keeps every one that passes")
+    actions: list[Action] = Field(list(ACTIONS), min_length=1, description="actions to generate")
+    actions_per_source: PositiveInt = Field(1, description="fakes per source, each with a different action")
+    quota: PositiveInt | None = Field(None, description="fakes to keep per action; null: all that pass")
     max_rounds: PositiveInt = Field(
         1,
-        description="1: every source is animated, and the quota is cut from what passes. More: candidates are drawn in "
-        "up to so many rounds, as many as the quota still wants, and only for actions that are short",
+        description="1: animate every source, then apply the quota to those that pass. Above 1: sample candidates in "
+        "up to this many rounds, as many as the quota still needs and only for actions that are short",
     )
     expected_pass_rate: float = Field(
-        0.5, gt=0.0, le=1.0, description="share of candidates expected to pass, until a round has measured it"
+        0.5,
+        gt=0.0,
+        le=1.0,
+        description="prior for the fraction of candidates that pass, before any round has measured it",
     )
     on_shortfall: Literal["warn", "fail"] = Field(
-        "warn", description="when an action does not reach its quota: go on with what there is, or stop; with a table"
+        "warn", description="when an action misses its quota: warn and continue, or fail; both print a table"
     )
     reals: Literal["all", "of_fakes"] = Field(
-        "all", description="reals of the dataset: every usable source, or only those of which a fake was kept"
+        "all", description="real videos in the dataset. all: every usable source; of_fakes: sources of kept fakes only"
     )
-    val_fraction: Fraction = Field(0.15, description="share of people in val")
-    test_fraction: Fraction = Field(0.15, description="share of people in test")
+    val_fraction: Fraction = Field(0.15, description="fraction of people in val")
+    test_fraction: Fraction = Field(0.15, description="fraction of people in test")
 
     @model_validator(mode="after")
-    def _something_to_train_on(self) -> PlanSettings:
+    def _consistent(self) -> PlanSettings:
         if self.val_fraction + self.test_fraction >= 1:
             raise ValueError("val_fraction + test_fraction must leave people for train (sum below 1)")
         if self.actions_per_source > len(self.actions):
             raise ValueError(
-                f"actions_per_source is {self.actions_per_source} but only {len(self.actions)} actions are named"
+                f"actions_per_source is {self.actions_per_source}, but only {len(self.actions)} actions are listed"
             )
         if self.max_rounds > 1 and self.quota is None:
-            raise ValueError(f"max_rounds is {self.max_rounds}, but there is no quota that rounds could fill")
+            raise ValueError(f"max_rounds is {self.max_rounds}, but rounds need a quota; set quota or max_rounds: 1")
         return self
 
 
 class AnimationQualitySettings(Settings):
-    """How closely animations are judged."""
+    """Animation quality measurement."""
 
-    every: PositiveInt = Field(
-        1, description="look at every n-th frame; a blink lasts two to ten frames at 25 per second"
-    )
+    every: PositiveInt = Field(1, description="measure every n-th frame; a blink lasts 2 to 10 frames at 25 fps")

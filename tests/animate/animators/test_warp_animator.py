@@ -18,9 +18,9 @@ pytestmark = pytest.mark.numeric
 NOSE_TIP = FACE_LINES.index(NOSE[6])
 
 
-def turned(picture: np.ndarray, degrees: float) -> np.ndarray:
-    """The picture turned counter-clockwise about its middle."""
-    return (transform.rotate(picture, degrees, mode="edge") * 255).round().astype(np.uint8)
+def turned(image: np.ndarray, degrees: float) -> np.ndarray:
+    """The image turned counter-clockwise about its middle."""
+    return (transform.rotate(image, degrees, mode="edge") * 255).round().astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def roll(frame: np.ndarray) -> float:
 
 def test_the_animators_of_the_package_are_known_by_their_files():
     assert animator_names() == ["fomm", "warp"]
-    with pytest.raises(ValueError, match="there is no such animator; there are fomm, warp"):
+    with pytest.raises(ValueError, match="unknown animator; allowed are fomm, warp"):
         AnimatorSettings(name="fom")
 
 
@@ -98,7 +98,7 @@ def test_the_best_start_is_the_frame_that_looks_like_the_source(face, leaning):
     state, motion = animator.prepare_source(turned(face, 16)), animator.prepare_driving(leaning)
     assert animator.start_of(state, motion) == 2
     frames = list(animator.render(state, motion))
-    assert np.array_equal(frames[2], state.picture)
+    assert np.array_equal(frames[2], state.image)
     assert roll(frames[0]) == pytest.approx(roll(face), abs=3), "backwards from there the head comes upright"
     assert warp().start_of(state, motion) == 0
 
@@ -144,8 +144,8 @@ def test_motion_and_weights_of_other_animators_are_refused(face, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"motion": "absolute", "adapt_scale": True}, "adapt_scale: true does nothing with motion: absolute"),
-        ({"motion": "absolute", "start_frame": "best"}, "start_frame: best does nothing"),
+        ({"motion": "absolute", "adapt_scale": True}, "adapt_scale: true has no effect with motion: absolute"),
+        ({"motion": "absolute", "start_frame": "best"}, "start_frame: best has no effect"),
         ({"weights_url": "https://example.org/vox.pth.tar"}, "needs weights .* and weights_sha256"),
     ],
 )
