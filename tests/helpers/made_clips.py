@@ -1,4 +1,4 @@
-"""Clips whose every frame can be told by its grey level."""
+"""Synthetic clips whose grey level encodes the frame index."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ LEVEL = 3  # grey levels from one frame of a ramp to the next
 
 
 def ramp(count: int, height: int = 48, width: int = 64) -> list[np.ndarray]:
-    """Grey frames; frame i has level 3 i."""
+    """Return grey frames; frame i has level 3 i."""
     return [np.full((height, width, 3), LEVEL * number, np.uint8) for number in range(count)]
 
 
-def numbers(frames: Iterable[np.ndarray]) -> list[int]:
-    """Which frames of a ramp these are."""
+def ramp_indices(frames: Iterable[np.ndarray]) -> list[int]:
+    """Return the indices of the frames of a ramp."""
     return [round(float(frame.mean()) / LEVEL) for frame in frames]

@@ -1,4 +1,4 @@
-"""The ffmpeg program as a tool of the tests, and a clip with detail and motion."""
+"""Fixtures for the media tests: an ffmpeg runner and a clip with detail and motion."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deepfakemnist.media.ffmpeg import find_ffmpeg
 
 @pytest.fixture(scope="session")
 def run_ffmpeg() -> Callable[..., Path]:
-    """Call ffmpeg with arguments, optionally frames on standard input; the last argument is the file it writes."""
+    """Run ffmpeg with arguments and optional frames on standard input; the last argument is the output file."""
 
     def run(*words: str | Path, frames: list[np.ndarray] | None = None, fps: float = 25) -> Path:
         head = [find_ffmpeg().path, "-hide_banner", "-loglevel", "error", "-y"]

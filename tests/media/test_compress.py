@@ -1,4 +1,4 @@
-"""Real and fake take the same path, and nothing but pixels gets into a file."""
+"""Compression stage: real and fake clips share one encode chain, and files carry nothing but pixels."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def stored(path: str) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, moving: np.ndarray) -> dict[str, list[Row]]:
-    """The same clip through the chain as a real and as a fake one, under other names, in other folders."""
+    """The same clip encoded as a real and as a fake, under different names and folders."""
     real, fake = tmp_path_factory.mktemp("real"), tmp_path_factory.mktemp("fake")
     return {
         "real": compress(real, [working_row(real, "person#1", moving)], label=0),
@@ -68,7 +68,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, moving: np.ndarray) -> dict[s
 
 
 @pytest.mark.numeric
-def test_rows(made: dict[str, list[Row]], moving: np.ndarray) -> None:
+def test_a_row_describes_its_encoded_file(made: dict[str, list[Row]], moving: np.ndarray) -> None:
     rows = made["fake"]
     assert [row["quality"] for row in rows] == ["raw", "c23", "c40"]
     for row in rows:
@@ -84,7 +84,7 @@ def test_rows(made: dict[str, list[Row]], moving: np.ndarray) -> None:
         assert 0 < row["stream_bytes"] < row["bytes"]
         assert re.fullmatch(r"x264 - core \d+( r\d+ \w+)?", row["encoder_version"])
     raw, c23, c40 = (stored(row["path"]) for row in rows)
-    assert rows[0]["psnr_db"] is None  # raw holds the very samples that were encoded
+    assert rows[0]["psnr_db"] is None  # raw stores exactly the samples that were encoded
     assert rows[1]["psnr_db"] == pytest.approx(peak_signal_noise_ratio(raw, c23), abs=1e-6)
     assert rows[2]["psnr_db"] == pytest.approx(peak_signal_noise_ratio(raw, c40), abs=1e-6)
     assert rows[1]["psnr_db"] > rows[2]["psnr_db"] > 15
@@ -95,7 +95,7 @@ def test_rows(made: dict[str, list[Row]], moving: np.ndarray) -> None:
     }  # fmt: skip
 
 
-def test_real_and_fake_differ_in_their_marks_alone(made: dict[str, list[Row]]) -> None:
+def test_real_and_fake_differ_only_in_their_marks(made: dict[str, list[Row]]) -> None:
     marks = {"label", "path", "video_id", "bytes", "sha256", "marks"}
     for real, fake in zip(made["real"], made["fake"], strict=True):
         assert (real["marks"], fake["marks"]) == ("", "comment,c2pa")
@@ -116,7 +116,7 @@ def test_unmarked_real_and_fake_files_are_identical(tmp_path: Path, moving: np.n
     assert data[0] == data[1]
 
 
-def test_one_process_with_these_arguments(made: dict[str, list[Row]]) -> None:
+def test_all_qualities_come_from_one_ffmpeg_process(made: dict[str, list[Row]]) -> None:
     argv = json.loads(made["real"][0]["ffmpeg_argv"])
     assert {row["ffmpeg_argv"] for row in made["real"]} == {json.dumps(argv)}
     assert argv[0] == "ffmpeg" and argv.count("-i") == 1
@@ -140,8 +140,8 @@ def test_one_process_with_these_arguments(made: dict[str, list[Row]]) -> None:
     assert argv[argv.index("-qp") + 1] == "0"
 
 
-def test_raw_keeps_every_sample_of_the_colour_conversion(made: dict[str, list[Row]], moving: np.ndarray) -> None:
-    """Lossless after chroma subsampling: luma is BT.601 of the input, up to rounding."""
+def test_raw_is_lossless_after_colour_conversion(made: dict[str, list[Row]], moving: np.ndarray) -> None:
+    """Luma equals BT.601 of the input, up to rounding."""
     with av.open(made["real"][0]["path"]) as container:
         stream = container.streams.video[0]
         planes = np.stack([frame.to_ndarray() for frame in container.decode(stream)])
@@ -152,7 +152,7 @@ def test_raw_keeps_every_sample_of_the_colour_conversion(made: dict[str, list[Ro
 
 @pytest.mark.numeric
 def test_colours_do_not_drift(tmp_path: Path) -> None:
-    """Flat colours survive within the rounding of 8-bit YUV."""
+    """Flat colours come back within the rounding of 8-bit YUV."""
     colours = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255), (0, 0, 0), (200, 150, 120)]
     flat = np.stack([np.full((32, 32, 3), colour, np.uint8) for colour in colours])
     (row,) = compress(tmp_path, [working_row(tmp_path, "v", flat)], qualities={"raw": Quality(qp=0)})
@@ -160,7 +160,7 @@ def test_colours_do_not_drift(tmp_path: Path) -> None:
 
 
 @pytest.mark.numeric
-def test_rgb_is_bit_exact(tmp_path: Path, moving: np.ndarray) -> None:
+def test_rgb_encodes_are_bit_exact(tmp_path: Path, moving: np.ndarray) -> None:
     odd = moving[:, :33, :47]
     rows = compress(
         tmp_path, [working_row(tmp_path, "v", odd)], qualities={"exact": EXACT, "full": FULL_CHROMA, "c0": FFPP}
@@ -173,7 +173,7 @@ def test_rgb_is_bit_exact(tmp_path: Path, moving: np.ndarray) -> None:
     assert read_clip(rows[1]["path"]).shape == (12, 33, 47, 3)
 
 
-def test_cut_to_length(tmp_path: Path, moving: np.ndarray) -> None:
+def test_max_frames_truncates_the_clip(tmp_path: Path, moving: np.ndarray) -> None:
     settings = {"qualities": {"exact": EXACT}, "max_frames": 5}
     (row,) = compress(tmp_path, [working_row(tmp_path, "v", moving)], **settings)
     assert np.array_equal(read_clip(row["path"]), moving[:5])
@@ -181,7 +181,7 @@ def test_cut_to_length(tmp_path: Path, moving: np.ndarray) -> None:
 
 
 def test_clips_of_a_pair_are_cut_to_the_shortest(tmp_path: Path, moving: np.ndarray) -> None:
-    """The real has 12 frames and drivers of 9 and 7 were planned for it, the second in vain; another has no fake."""
+    """A real of 12 frames with planned drivers of 9 and 7, the second rejected later; another real has no fake."""
     source = working_row(tmp_path, "s", moving)
     alone = working_row(tmp_path, "alone", moving)
     fake = working_row(tmp_path, "s@d1", moving[:9])
@@ -200,7 +200,7 @@ def test_clips_of_a_pair_are_cut_to_the_shortest(tmp_path: Path, moving: np.ndar
 
     write_table([source, alone, fake], tmp_path / "clips.parquet", CROPPED)
     options = {"label": 0, "settings": CompressSettings(qualities={"exact": EXACT}), "fps": 25.0, "code": "c0de"}
-    compress_shard(*(tmp_path / "clips.parquet", tmp_path / "t.parquet", tmp_path / "out"), **options, lengths=lengths)
+    compress_shard(tmp_path / "clips.parquet", tmp_path / "t.parquet", tmp_path / "out", **options, lengths=lengths)
     rows = read_rows(tmp_path / "t.parquet")
     assert [(row["video_id"], row["frames"], row["frames_cut"]) for row in rows] == [
         ("s", 7, 5), ("alone", 12, 0), ("s@d1", 7, 2),
@@ -208,7 +208,7 @@ def test_clips_of_a_pair_are_cut_to_the_shortest(tmp_path: Path, moving: np.ndar
     assert np.array_equal(read_clip(rows[0]["path"]), moving[:7])
 
 
-def test_further_codecs_and_a_second_generation_by_config_alone(tmp_path: Path, moving: np.ndarray) -> None:
+def test_config_adds_codecs_and_second_generation_encodes(tmp_path: Path, moving: np.ndarray) -> None:
     qualities = {
         "c23": Quality(crf=23),
         "hevc": Quality(codec="libx265", crf=28, preset="veryfast"),
@@ -242,19 +242,19 @@ def test_further_codecs_and_a_second_generation_by_config_alone(tmp_path: Path, 
         ({"crf": 23, "after": "c99"}, r"q.after is 'c99'; allowed are \[\]"),
     ],
 )
-def test_unusable_qualities_are_refused(quality: dict[str, Any], message: str) -> None:
+def test_invalid_qualities_are_refused(quality: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         CompressSettings(qualities={"q": quality})
 
 
-def test_missing_encoder_is_named(tmp_path: Path, moving: np.ndarray) -> None:
+def test_a_missing_encoder_is_named(tmp_path: Path, moving: np.ndarray) -> None:
     poor = replace(find_ffmpeg(), encoders=frozenset({"libx264"}))
     with pytest.raises(ConfigError, match="compress.qualities needs libx265, which"):
         poor.require(["libx264", "libx265"])
 
 
 @pytest.mark.numeric
-def test_psnr_and_ssim_are_those_of_ffmpeg_against_raw(made: dict[str, list[Row]]) -> None:
+def test_psnr_and_ssim_match_ffmpeg(made: dict[str, list[Row]]) -> None:
     raw, *others = made["real"]
     for row in others:
         words = ["-i", row["path"], "-i", raw["path"], "-lavfi", "[0:v][1:v]ssim;[0:v][1:v]psnr", "-f", "null", "-"]
@@ -263,7 +263,7 @@ def test_psnr_and_ssim_are_those_of_ffmpeg_against_raw(made: dict[str, list[Row]
         assert row["psnr_db"] == pytest.approx(float(re.search(r"average:([\d.]+)", shown.stderr).group(1)), abs=1e-4)
 
 
-def test_pixel_hash_is_what_ffmpeg_prints(made: dict[str, list[Row]], tmp_path: Path, moving: np.ndarray) -> None:
+def test_pixel_hash_matches_ffmpeg(made: dict[str, list[Row]], tmp_path: Path, moving: np.ndarray) -> None:
     rgb = compress(tmp_path, [working_row(tmp_path, "v", moving)], qualities={"exact": EXACT, "full": FULL_CHROMA})
     for row, words in [*((row, []) for row in (*made["fake"], rgb[1])), (rgb[0], ["-pix_fmt", "rgb24"])]:
         asked = [find_ffmpeg().path, "-v", "error", "-i", row["path"], "-map", "0:v", *words, "-f", "hash"]
@@ -271,7 +271,7 @@ def test_pixel_hash_is_what_ffmpeg_prints(made: dict[str, list[Row]], tmp_path: 
         assert shown.stdout.strip() == f"SHA256={row['pixels_sha256']}"
 
 
-def test_vmaf_where_the_ffmpeg_has_it(tmp_path: Path, moving: np.ndarray) -> None:
+def test_vmaf_when_ffmpeg_supports_it(tmp_path: Path, moving: np.ndarray) -> None:
     qualities = {"raw": Quality(qp=0, preset="veryfast"), "c40": Quality(crf=40)}
     rows = compress(tmp_path, [working_row(tmp_path, "v", moving)], qualities=qualities, vmaf=True)
     assert rows[0]["vmaf"] is None
@@ -281,10 +281,10 @@ def test_vmaf_where_the_ffmpeg_has_it(tmp_path: Path, moving: np.ndarray) -> Non
         assert rows[1]["vmaf"] is None
 
 
-def test_other_builds_of_ffmpeg_give_the_same_pixels(tmp_path: Path, moving: np.ndarray) -> None:
+def test_ffmpeg_builds_give_the_same_pixels(tmp_path: Path, moving: np.ndarray) -> None:
     bundled, other = imageio_ffmpeg.get_ffmpeg_exe(), shutil.which("ffmpeg")
     if not other or find_ffmpeg(other).version == find_ffmpeg(bundled).version:
-        pytest.skip("needs a second ffmpeg on PATH, e.g. Debian's, beside the one in imageio-ffmpeg")
+        pytest.skip("needs a second ffmpeg on PATH, e.g. Debian's, besides the one in imageio-ffmpeg")
     hashes = []
     for number, program in enumerate((bundled, other)):
         folder = tmp_path / str(number)
@@ -297,10 +297,10 @@ def test_other_builds_of_ffmpeg_give_the_same_pixels(tmp_path: Path, moving: np.
 
 
 @pytest.mark.parametrize("junk", ["85", "165"])
-def test_pixels_depend_neither_on_the_processor_nor_on_memory_nor_on_the_build_of_x264(
+def test_pixels_are_independent_of_cpu_memory_and_x264_build(
     tmp_path: Path, moving: np.ndarray, monkeypatch: pytest.MonkeyPatch, junk: str
 ) -> None:
-    """PyAV brings an x264 of its own, run here without any special instructions; glibc gives ffmpeg dirty memory."""
+    """PyAV ships its own x264, run here in plain C; glibc hands ffmpeg memory filled with junk."""
     monkeypatch.setenv("MALLOC_PERTURB_", junk)
     qualities = {"raw": Quality(qp=0), "q20": Quality(qp=20), "c23": Quality(crf=23), "c40": Quality(crf=40)}
     clips = {"plain": moving, "turned": moving.swapaxes(1, 2), "wide": np.tile(moving, (3, 1, 3, 1))}
@@ -322,7 +322,7 @@ def test_pixels_depend_neither_on_the_processor_nor_on_memory_nor_on_the_build_o
         assert path.read_bytes() != Path(row["path"]).read_bytes()
 
 
-def test_again_gives_the_same_table(tmp_path: Path, moving: np.ndarray) -> None:
+def test_a_rerun_gives_the_same_table(tmp_path: Path, moving: np.ndarray) -> None:
     rows = [working_row(tmp_path, "v", moving)]
     first = compress(tmp_path, rows)
     (tmp_path / "t.parquet").unlink()

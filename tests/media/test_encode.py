@@ -1,4 +1,4 @@
-"""Working clips come back pixel by pixel, or are not there."""
+"""Lossless working clips, pixel hashes, ffmpeg discovery and x264 instruction sets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from made_clips import ramp
 from deepfakemnist.errors import ConfigError, Failed
 from deepfakemnist.media import encode
 from deepfakemnist.media.decode import read_clip
-from deepfakemnist.media.encode import SAME_EVERYWHERE, write_working_clip, x264_instruction_set
+from deepfakemnist.media.encode import DETERMINISTIC_X264, write_working_clip, x264_instruction_set
 from deepfakemnist.media.ffmpeg import absolute, ffmpeg_version, find_ffmpeg, frames_input, run_graph
 from deepfakemnist.media.picture import Picture
 from deepfakemnist.media.pixels import pixels_sha256
@@ -40,7 +40,7 @@ class TestWorkingClip:
         assert files(tmp_path) == ["a.mp4"]
         assert (clip.path.stat().st_mode & 0o444) == 0o444
 
-    def test_sound_name_and_date_are_not_in_it(self, tmp_path: Path, moving: np.ndarray) -> None:
+    def test_file_has_no_audio_name_or_date(self, tmp_path: Path, moving: np.ndarray) -> None:
         path = write_working_clip(tmp_path / "secret-name.mp4", moving, 25).path
         with av.open(str(path)) as container:
             assert [stream.type for stream in container.streams] == ["video"]
@@ -68,17 +68,19 @@ class TestWorkingClip:
             assert times == [number / rate for number in range(len(moving))]
             assert stream.duration * stream.time_base == len(moving) / rate
 
-    def test_threads_write_at_once(self, tmp_path: Path, moving: np.ndarray) -> None:
+    def test_threads_write_concurrently(self, tmp_path: Path, moving: np.ndarray) -> None:
         clips = [np.roll(moving, shift, axis=2) for shift in range(8)]
         with ThreadPoolExecutor(4) as pool:
             made = list(pool.map(lambda n: write_working_clip(tmp_path / f"{n}.mp4", clips[n], 25), range(8)))
         assert [clip.pixels_sha256 for clip in made] == [pixels_sha256(clip) for clip in clips]
 
-    def test_no_program_is_needed(self, tmp_path: Path, moving: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_no_ffmpeg_program_is_needed(
+        self, tmp_path: Path, moving: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("IMAGEIO_FFMPEG_EXE", "/no/ffmpeg")
         assert write_working_clip(tmp_path / "a.mp4", moving, 25).frames == 12
 
-    def test_nothing(self, tmp_path: Path) -> None:
+    def test_no_frames_is_an_error(self, tmp_path: Path) -> None:
         with pytest.raises(Failed, match="no_frames"):
             write_working_clip(tmp_path / "a.mp4", [], 25)
         assert files(tmp_path) == []
@@ -94,17 +96,19 @@ class TestWorkingClip:
         assert np.array_equal(read_clip(tmp_path / "a.mp4"), moving)
         assert files(tmp_path) == ["a.mp4"]
 
-    def test_sizes_must_agree(self, tmp_path: Path) -> None:
+    def test_frame_sizes_must_agree(self, tmp_path: Path) -> None:
         with pytest.raises(ValueError, match="one size"):
             write_working_clip(tmp_path / "a.mp4", [*ramp(2), *ramp(1, height=50)], 25)
         assert files(tmp_path) == []
 
-    def test_what_the_encoder_refuses(self, tmp_path: Path) -> None:
+    def test_encoder_errors_become_encode_failed(self, tmp_path: Path) -> None:
         with pytest.raises(Failed, match="encode_failed"):
             write_working_clip(tmp_path / "a.mp4", [np.zeros((2, 20_000, 3), np.uint8)], 25)
         assert files(tmp_path) == []
 
-    def test_one_wrong_bit(self, tmp_path: Path, moving: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_one_wrong_bit_is_detected(
+        self, tmp_path: Path, moving: np.ndarray, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         right = Picture.rgb
 
         def wrong(picture: Picture) -> np.ndarray:
@@ -141,7 +145,7 @@ class TestPixels:
         frame = np.arange(18, dtype=np.uint8).reshape(2, 3, 3)
         assert pixels_sha256([frame]) == hashlib.sha256(b"3x2;" + bytes(range(18))).hexdigest()
 
-    def test_shape_order_and_value_count(self, moving: np.ndarray) -> None:
+    def test_hash_depends_on_shape_order_and_values(self, moving: np.ndarray) -> None:
         changed = moving.copy()
         changed[5, 6, 7, 1] ^= 1
         clips = [moving, moving[::-1], moving[1:], changed, moving.reshape(12, 32, 128, 3)]
@@ -159,7 +163,7 @@ class TestProgram:
         path.chmod(0o755)
         return path
 
-    def test_order(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_search_order(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         real = find_ffmpeg().path
         for name in ("named", "env", "ffmpeg"):
             self.program(tmp_path / name, f'exec "{real}" "$@"')
@@ -170,11 +174,11 @@ class TestProgram:
         assert find_ffmpeg().path == str(tmp_path / "env")
         assert find_ffmpeg(str(tmp_path / "named")).path == str(tmp_path / "named")
 
-    def test_version(self) -> None:
+    def test_version_is_the_first_line(self) -> None:
         assert ffmpeg_version().startswith("ffmpeg version ")
 
-    def test_missing(self) -> None:
-        with pytest.raises(ConfigError, match="'/no/ffmpeg' is no program"):
+    def test_missing_program(self) -> None:
+        with pytest.raises(ConfigError, match="'/no/ffmpeg' is not an executable"):
             find_ffmpeg("/no/ffmpeg")
 
     def test_without_x264(self, tmp_path: Path) -> None:
@@ -186,22 +190,22 @@ class TestProgram:
         with pytest.raises(ConfigError, match="cannot be run"):
             find_ffmpeg(str(self.program(tmp_path / "bad", "exit 3")))
 
-    def test_messages_of_ffmpeg_are_kept(self, tmp_path: Path) -> None:
+    def test_error_carries_the_ffmpeg_log(self, tmp_path: Path) -> None:
         graph = frames_input(47, 33, 25).output(absolute(tmp_path / "odd.mp4"), vcodec="libx264", pix_fmt="yuv420p")
-        with pytest.raises(Failed, match=r"encode_failed: ffmpeg ended with .*not divisible by 2"):
+        with pytest.raises(Failed, match=r"encode_failed: ffmpeg exited with .*not divisible by 2"):
             run_graph(graph, find_ffmpeg(), ramp(40, height=33, width=47))
 
 
 class TestInstructionSet:
-    """What x264 is told of the processor, as its own parser takes it, in ffmpeg and in PyAV."""
+    """The ``asm`` option for x264 is accepted by x264's own parser, in ffmpeg and in PyAV."""
 
-    def complaints_of_ffmpeg(self, params: str) -> str:
+    def warnings_of_ffmpeg(self, params: str) -> str:
         source = ("-f", "lavfi", "-i", "testsrc=size=64x64:rate=25:duration=0.2", "-pix_fmt", "yuv420p")
         words = [*source, "-c:v", "libx264", "-x264-params", params, "-f", "null", "-"]
         head = [find_ffmpeg().path, "-hide_banner", "-nostdin", "-loglevel", "warning"]
         return subprocess.run([*head, *words], capture_output=True, text=True, timeout=60, check=True).stderr
 
-    def complaints_of_pyav(self, params: str) -> list[str]:
+    def warnings_of_pyav(self, params: str) -> list[str]:
         before = av.logging.get_level()
         av.logging.set_level(av.logging.WARNING)
         try:
@@ -214,15 +218,15 @@ class TestInstructionSet:
             av.logging.set_level(before)
         return [text for _, _, text in messages]
 
-    @pytest.mark.parametrize("params", [SAME_EVERYWHERE["x264-params"], f"asm={x264_instruction_set('riscv64')}"])
+    @pytest.mark.parametrize("params", [DETERMINISTIC_X264["x264-params"], f"asm={x264_instruction_set('riscv64')}"])
     def test_is_accepted(self, params: str) -> None:
-        assert self.complaints_of_ffmpeg(params) == ""
-        assert self.complaints_of_pyav(params) == []
+        assert self.warnings_of_ffmpeg(params) == ""
+        assert self.warnings_of_pyav(params) == []
 
-    def test_an_unknown_one_is_complained_about(self) -> None:
-        assert "Error parsing option 'asm = vector9'" in self.complaints_of_ffmpeg("asm=vector9")
-        assert any("Error parsing option 'asm = vector9'" in text for text in self.complaints_of_pyav("asm=vector9"))
+    def test_an_unknown_set_is_warned_about(self) -> None:
+        assert "Error parsing option 'asm = vector9'" in self.warnings_of_ffmpeg("asm=vector9")
+        assert any("Error parsing option 'asm = vector9'" in text for text in self.warnings_of_pyav("asm=vector9"))
 
-    def test_is_named_on_x86_only(self) -> None:
+    def test_is_named_only_on_x86(self) -> None:
         machines = ("x86_64", "AMD64", "aarch64", "arm64", "ppc64le")
         assert [x264_instruction_set(machine) for machine in machines] == ["mmx2", "mmx2", "0", "0", "0"]

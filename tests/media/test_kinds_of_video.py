@@ -1,4 +1,7 @@
-"""Every kind of video a collection holds: read whole and right, or refused by name. The table is the contract."""
+"""Codec and container coverage: every kind of video is read correctly or refused with its reason.
+
+The tables READ and REFUSED are the contract.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import av
 import numpy as np
 import pytest
 from av.video.reformatter import Colorspace, Interpolation
-from made_clips import numbers, ramp
+from made_clips import ramp, ramp_indices
 from skimage.data import astronaut
 
 from deepfakemnist.errors import Failed, Rejected
@@ -21,7 +24,7 @@ from deepfakemnist.media.probe import probe
 
 Run = Callable[..., Path]
 
-#: File name and ffmpeg's words for it; all are read, and show the 12 frames of the moving clip.
+#: Readable files: name and ffmpeg arguments; each shows the 12 frames of the moving clip.
 READ = {
     "h264.mp4": ("-c:v", "libx264", "-qp", "8"),
     "h264.mov": ("-c:v", "libx264", "-qp", "8"),
@@ -42,7 +45,7 @@ READ = {
 
 
 @pytest.mark.parametrize("name", READ)
-def test_read_whole(run_ffmpeg: Run, tmp_path: Path, moving: np.ndarray, name: str) -> None:
+def test_every_frame_is_read(run_ffmpeg: Run, tmp_path: Path, moving: np.ndarray, name: str) -> None:
     pix_fmt = () if "-pix_fmt" in READ[name] or not READ[name] else ("-pix_fmt", "yuv420p")
     path = run_ffmpeg(*READ[name], *pix_fmt, tmp_path / name, frames=[*moving])
     facts = probe(path)
@@ -55,7 +58,7 @@ def test_read_whole(run_ffmpeg: Run, tmp_path: Path, moving: np.ndarray, name: s
     assert np.argmin(distance, axis=1).tolist() == list(range(12))
 
 
-#: ffmpeg's words for a file that is whole and refused, and the reason.
+#: Intact files that are refused: ffmpeg arguments and the reason.
 REFUSED = {
     "ten_bits.mp4": ("-c:v libx265 -pix_fmt yuv420p10le -x265-params log-level=none:pools=1", "bit_depth"),
     "hdr10.mkv": ("-c:v ffv1 -pix_fmt yuv420p10le -color_trc smpte2084 -colorspace bt2020nc", "bit_depth"),
@@ -69,7 +72,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_refused_by_name(run_ffmpeg: Run, tmp_path: Path, name: str) -> None:
+def test_refused_with_its_reason(run_ffmpeg: Run, tmp_path: Path, name: str) -> None:
     words, reason = REFUSED[name]
     path = run_ffmpeg(*words.split(), tmp_path / name, frames=ramp(6), fps=25)
     for read in (probe, read_clip):
@@ -78,27 +81,27 @@ def test_refused_by_name(run_ffmpeg: Run, tmp_path: Path, name: str) -> None:
         assert (caught.value.reason, path.name in caught.value.detail) == (reason, True)
 
 
-def test_one_frame(tmp_path: Path) -> None:
+def test_single_frame(tmp_path: Path) -> None:
     path = write_working_clip(tmp_path / "one.mp4", ramp(2)[1:], 25).path
     facts = probe(path)
     assert (facts["frames"], facts["duration_s"], facts["fps"], facts["variable_rate"]) == (1, 0.04, 25.0, False)
-    assert numbers(read_frames(path, fps=25)) == [1]
+    assert ramp_indices(read_frames(path, fps=25)) == [1]
 
 
-def test_two_video_streams_give_the_first(run_ffmpeg: Run, tmp_path: Path) -> None:
+def test_first_of_two_video_streams_is_read(run_ffmpeg: Run, tmp_path: Path) -> None:
     clips = [write_working_clip(tmp_path / f"{n}.mp4", ramp(9)[n : n + 4], 25).path for n in (0, 5)]
     words = ("-i", clips[0], "-i", clips[1], "-map", "0", "-map", "1", "-c", "copy")
-    assert numbers(read_frames(run_ffmpeg(*words, tmp_path / "both.mkv"))) == [0, 1, 2, 3]
+    assert ramp_indices(read_frames(run_ffmpeg(*words, tmp_path / "both.mkv"))) == [0, 1, 2, 3]
 
 
-def test_cover_before_the_video(run_ffmpeg: Run, tmp_path: Path) -> None:
+def test_cover_art_before_the_video_is_skipped(run_ffmpeg: Run, tmp_path: Path) -> None:
     clip = write_working_clip(tmp_path / "clip.mp4", ramp(4), 25).path
     cover = run_ffmpeg("-f", "lavfi", "-i", "color=red:s=64x64", "-frames:v", "1", tmp_path / "cover.jpg")
     words = ("-i", cover, "-i", clip, "-map", "0", "-map", "1", "-c", "copy", "-disposition:v:0", "attached_pic")
-    assert numbers(read_frames(run_ffmpeg(*words, tmp_path / "cover.mp4"))) == [0, 1, 2, 3]
+    assert ramp_indices(read_frames(run_ffmpeg(*words, tmp_path / "cover.mp4"))) == [0, 1, 2, 3]
 
 
-def test_sound_without_picture_and_nothing_at_all(run_ffmpeg: Run, tmp_path: Path) -> None:
+def test_a_file_without_frames_is_refused(run_ffmpeg: Run, tmp_path: Path) -> None:
     words = ("-f", "lavfi", "-i", "testsrc=s=64x64:d=1", "-frames:v", "0", "-c:v", "libx264")
     with pytest.raises((Failed, Rejected)) as caught:
         read_clip(run_ffmpeg(*words, tmp_path / "none.mp4"))
@@ -106,19 +109,9 @@ def test_sound_without_picture_and_nothing_at_all(run_ffmpeg: Run, tmp_path: Pat
 
 
 def test_8k(run_ffmpeg: Run, tmp_path: Path) -> None:
-    words = (
-        "-f",
-        "lavfi",
-        "-i",
-        "testsrc2=s=7680x4320:r=25",
-        "-frames:v",
-        "2",
-        "-c:v",
-        "libx264",
-        "-preset",
-        "ultrafast",
-    )
-    path = run_ffmpeg(*words, "-pix_fmt", "yuv420p", tmp_path / "8k.mp4")
+    source = ("-f", "lavfi", "-i", "testsrc2=s=7680x4320:r=25", "-frames:v", "2")
+    encoder = ("-c:v", "libx264", "-preset", "ultrafast")
+    path = run_ffmpeg(*source, *encoder, "-pix_fmt", "yuv420p", tmp_path / "8k.mp4")
     pictures = list(read_pictures(path))
     assert [(picture.width, picture.height) for picture, _ in pictures] == [(7680, 4320)] * 2
     assert pictures[0][0].shrunk(320).shape == (180, 320, 3)
@@ -130,7 +123,7 @@ def test_any_rate_becomes_25_in_real_time(run_ffmpeg: Run, tmp_path: Path, rate:
     """Frame k of the result is the one on screen at k / 25 s, or up to 1 ms later, since MKV rounds to that."""
     words = ("-r", rate, "-c:v", "libx264rgb", "-qp", "0", "-preset", "ultrafast")
     path = run_ffmpeg(*words, tmp_path / "x.mp4", frames=ramp(40), fps=float(Fraction(rate)))
-    seen = numbers(read_frames(path, fps=25))
+    seen = ramp_indices(read_frames(path, fps=25))
     exact = Fraction(rate)
     assert seen == [int((Fraction(k, 25) + Fraction(1, 1000)) * exact) for k in range(len(seen))]
     assert len(seen) == -(-40 * 25 // exact)
@@ -146,7 +139,7 @@ def test_any_rate_becomes_25_in_real_time(run_ffmpeg: Run, tmp_path: Path, rate:
         ("yuv420p", (95, 79)),
     ],
 )
-def test_a_region_has_the_pixels_of_the_whole_picture(pix_fmt: str, size: tuple[int, int]) -> None:
+def test_a_region_has_the_same_pixels_as_the_whole_picture(pix_fmt: str, size: tuple[int, int]) -> None:
     width, height = size
     noise = np.random.default_rng(3).integers(0, 256, (height, width, 3), dtype=np.uint8)
     picture = Picture(av.VideoFrame.from_ndarray(noise, "rgb24").reformat(format=pix_fmt))
@@ -163,8 +156,8 @@ def test_a_region_has_the_pixels_of_the_whole_picture(pix_fmt: str, size: tuple[
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuvj422p", "yuv444p"])
-def test_what_is_kept_of_a_picture_has_its_pixels(pix_fmt: str) -> None:
-    """A part asked of the kept surroundings is that of the whole picture; what is not there is said not to be."""
+def test_a_partial_picture_has_the_same_pixels(pix_fmt: str) -> None:
+    """Regions of a partial picture match the whole one; ``holds`` is false for what was dropped."""
     noise = np.random.default_rng(4).integers(0, 256, (320, 480, 3), dtype=np.uint8)
     frame = av.VideoFrame.from_ndarray(noise, "rgb24").reformat(format=pix_fmt)
     whole = Picture(frame)
@@ -177,15 +170,15 @@ def test_what_is_kept_of_a_picture_has_its_pixels(pix_fmt: str) -> None:
     assert not kept.holds(120, 90, 40, 40) and not kept.holds(300, 90, 80, 40)
     corner = whole.near(-40, 200, 200, 200)
     assert corner.holds(-20, 230, 100, 110) and not corner.holds(0, 180, 50, 50)
-    # nothing to gain, or nothing that can be cut
+    # nothing to gain, or a format that cannot be cropped
     assert whole.near(0, 0, 480, 300) is whole
     grey = Picture(frame.reformat(format="gray"))
     assert grey.near(150, 90, 200, 130) is grey and grey.holds(0, 0, 480, 320)
 
 
 @pytest.mark.parametrize("pix_fmt", ["yuv420p", "yuvj420p", "yuv422p", "yuv444p", "gbrp"])
-def test_colours_by_planes_are_those_of_ffmpeg(pix_fmt: str) -> None:
-    """RGB by planes is what ffmpeg makes of its path to packed RGB, also where values leave the allowed range."""
+def test_planar_rgb_conversion_matches_ffmpeg(pix_fmt: str) -> None:
+    """RGB via planes equals ffmpeg's packed RGB, also for values outside the nominal range."""
     stored = av.VideoFrame(96, 80, pix_fmt)
     random = np.random.default_rng(5)
     for plane in stored.planes:
@@ -195,8 +188,8 @@ def test_colours_by_planes_are_those_of_ffmpeg(pix_fmt: str) -> None:
     assert np.array_equal(Picture(stored).rgb(), packed.to_ndarray())
 
 
-def test_scaled_as_stored_is_scaled_as_seen() -> None:
-    """The short way and the long one differ by the rounding of colours."""
+def test_scaling_before_and_after_rgb_conversion_agree() -> None:
+    """The two differ by colour rounding only."""
     stored = av.VideoFrame.from_ndarray(np.ascontiguousarray(astronaut()[:300]), "rgb24").reformat(format="yuv420p")
     seen = av.VideoFrame.from_ndarray(Picture(stored).rgb(), "rgb24")
     for box, size in (((100, 20, 180, 180), 90), ((100, 20, 90, 180), 128)):
@@ -205,7 +198,7 @@ def test_scaled_as_stored_is_scaled_as_seen() -> None:
         assert np.abs((short - long).mean()) < 0.2
 
 
-def test_a_segment_is_probed_alone(tmp_path: Path) -> None:
+def test_only_the_segment_is_probed(tmp_path: Path) -> None:
     path = write_working_clip(tmp_path / "c.mp4", ramp(50), 25).path
     facts = probe(path, start_s=0.4, end_s=1.2)
     assert (facts["frames"], facts["duration_s"], facts["fps"]) == (20, 0.8, 25.0)

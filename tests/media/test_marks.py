@@ -1,4 +1,4 @@
-"""Marks say what a file is, and change no pixel of it."""
+"""Synthetic-media marks: comment tag and C2PA manifest leave every pixel unchanged."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def clip(tmp_path: Path, moving: np.ndarray) -> Path:
     return write_working_clip(tmp_path / "clip.mp4", moving, 25).path
 
 
-def test_unmarked_file(clip: Path) -> None:
+def test_an_unmarked_file_has_no_marks(clip: Path) -> None:
     marks = read_marks(clip)
     assert (marks.comment, marks.credentials, marks.synthetic, marks.names) == ("", None, False, "")
 
 
-def test_both_marks_are_read_back_and_no_pixel_changes(clip: Path, moving: np.ndarray) -> None:
+def test_both_marks_are_read_back_and_pixels_unchanged(clip: Path, moving: np.ndarray) -> None:
     stream, size = coded_stream(clip), clip.stat().st_size
     mark_synthetic(clip, MarkSettings(), "fomm")
     marks = read_marks(clip)
@@ -61,8 +61,8 @@ def test_each_mark_alone(clip: Path, comment: bool, c2pa: bool, names: str) -> N
     assert read_marks(clip).synthetic == bool(names)
 
 
-def test_others_read_the_comment(clip: Path) -> None:
-    """ffmpeg, which shares no code with the writer."""
+def test_ffmpeg_reads_the_comment(clip: Path) -> None:
+    """An independent reader: ffmpeg shares no code with the writer."""
     set_comment(clip, "grün – 100 %")
     shown = subprocess.run([find_ffmpeg().path, "-hide_banner", "-i", str(clip)], capture_output=True)
     assert "comment         : grün – 100 %" in shown.stderr.decode()
@@ -76,8 +76,8 @@ def test_a_second_comment_replaces_the_first(clip: Path) -> None:
     assert clip.read_bytes() == once
 
 
-def test_index_behind_the_pictures(tmp_path: Path, moving: np.ndarray, run_ffmpeg) -> None:
-    """Without faststart no offset may move."""
+def test_index_after_the_coded_stream(tmp_path: Path, moving: np.ndarray, run_ffmpeg) -> None:
+    """Without faststart no chunk offset may change."""
     path = run_ffmpeg("-c:v", "libx264", "-pix_fmt", "yuv420p", tmp_path / "slow.mp4", frames=[*moving])
     kinds = [box.kind for box in boxes(path.read_bytes())]
     assert kinds.index(b"moov") > kinds.index(b"mdat")
@@ -87,7 +87,7 @@ def test_index_behind_the_pictures(tmp_path: Path, moving: np.ndarray, run_ffmpe
     assert read_marks(path).names == "comment,c2pa"
 
 
-def test_a_changed_picture_breaks_the_signature(clip: Path) -> None:
+def test_a_changed_frame_breaks_the_signature(clip: Path) -> None:
     mark_synthetic(clip, MarkSettings(), "fomm")
     data = bytearray(clip.read_bytes())
     data[-100] ^= 1
@@ -96,23 +96,16 @@ def test_a_changed_picture_breaks_the_signature(clip: Path) -> None:
     assert credentials is not None and credentials["state"] == "Invalid"
 
 
-def test_training_cannot_see_marks(tmp_path: Path, clip: Path) -> None:
-    """Detectors are trained on the frames table: marked or not, it is the same, column by column."""
+def test_marks_are_invisible_to_training(tmp_path: Path, clip: Path) -> None:
+    """Detectors train on the frames table, which is the same with and without marks, column by column."""
     made = []
     for name in ("plain", "marked"):
         path = tmp_path / f"{name}.mp4"
         path.write_bytes(clip.read_bytes())
         if name == "marked":
             mark_synthetic(path, MarkSettings(), "fomm")
-        row = {
-            "video_id": "v",
-            "label": 1,
-            "quality": "raw",
-            "path": str(path),
-            "frames": 12,
-            "fps": 25.0,
-            "status": "ok",
-        }
+        facts = {"path": str(path), "frames": 12, "fps": 25.0}
+        row = {"video_id": "v", "label": 1, "quality": "raw", "status": "ok", **facts}
         write_table([row], tmp_path / f"{name}.parquet", COMPRESSED)
         table = tmp_path / f"{name}.frames.parquet"
         settings = FrameSettings(per_clip=5)
@@ -122,7 +115,7 @@ def test_training_cannot_see_marks(tmp_path: Path, clip: Path) -> None:
     assert made[0] == made[1]
 
 
-def test_a_certificate_of_the_users_needs_its_key(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_certificate_needs_its_key(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     chain = tmp_path / "chain.pem"
     chain.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
     settings = MarkSettings(certificate=chain)
@@ -137,7 +130,7 @@ def test_a_certificate_of_the_users_needs_its_key(clip: Path, tmp_path: Path, mo
     assert read_marks(clip).names == ""
 
 
-def test_a_certificate_of_the_users_signs(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_user_certificate_signs(clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(credentials, "_TEST_SIGNER", "A newspaper")
     chain, key = credentials._test_certificate.__wrapped__()
     (tmp_path / "chain.pem").write_bytes(chain)
@@ -148,7 +141,7 @@ def test_a_certificate_of_the_users_signs(clip: Path, tmp_path: Path, monkeypatc
     assert found is not None and (found["state"], found["signer"]) == ("Valid", "A newspaper")
 
 
-def test_a_file_that_is_no_mp4(tmp_path: Path) -> None:
+def test_a_non_mp4_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.mp4"
     path.write_bytes(b"\x00\x00\x00\x09free")
     with pytest.raises(ValueError, match="claims 9 bytes of 8"):

@@ -1,4 +1,4 @@
-"""Every way a file can be wrong has its reason; every whole one gives all its frames at the right times."""
+"""Video reading: every defect has its reason; every intact file yields all frames at the right times."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_clips import numbers, ramp
+from made_clips import ramp, ramp_indices
 
 from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.media.decode import read_clip, read_frames
@@ -23,7 +23,7 @@ LOSSLESS = ("-c:v", "libx264rgb", "-qp", "0", "-preset", "ultrafast")
 
 
 def reason(path: Path) -> tuple[str, str]:
-    """Kind and reason that probe and read_clip agree on."""
+    """Return error class and reason, on which probe and read_clip must agree."""
     seen = set()
     for read in (probe, read_clip):
         with pytest.raises((Failed, Rejected)) as caught:
@@ -36,7 +36,7 @@ def reason(path: Path) -> tuple[str, str]:
 
 @pytest.fixture
 def noisy(run_ffmpeg: Run, tmp_path: Path) -> Callable[..., Path]:
-    """A video of 50 frames, 100 kB or so, with sound in it."""
+    """A video of 50 frames with audio, about 100 kB."""
 
     def make(name: str, *words: str) -> Path:
         source = ("-f", "lavfi", "-i", "testsrc2=s=128x96:r=25:d=2,noise=alls=30", "-f", "lavfi", "-i", "sine=d=2")
@@ -61,16 +61,16 @@ class TestBroken:
         [b"<!DOCTYPE html><html><body>Video unavailable</body></html>\n" * 9, bytes(range(256)) * 40, b"x"],
         ids=["html", "noise", "letter"],
     )
-    def test_no_video_at_all(self, tmp_path: Path, data: bytes) -> None:
+    def test_not_a_video(self, tmp_path: Path, data: bytes) -> None:
         path = tmp_path / "page.mp4"
         path.write_bytes(data)
         assert reason(path) == ("Failed", "not_a_video")
 
-    def test_picture(self, run_ffmpeg: Run, tmp_path: Path) -> None:
+    def test_still_image_is_not_a_video(self, run_ffmpeg: Run, tmp_path: Path) -> None:
         assert reason(run_ffmpeg("-frames:v", "1", tmp_path / "p.png", frames=ramp(1))) == ("Failed", "not_a_video")
 
-    def test_playlist_opens_no_other_file(self, tmp_path: Path) -> None:
-        """ffmpeg would follow it: a sheet's path must give that file or nothing."""
+    def test_a_playlist_opens_no_other_file(self, tmp_path: Path) -> None:
+        """ffmpeg would follow it, but a path in a sheet must give that file or nothing."""
         clip = write_working_clip(tmp_path / "clip.mp4", ramp(4), 25).path
         path = tmp_path / "list.m3u8"
         path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{clip}\n#EXT-X-ENDLIST\n")
@@ -87,27 +87,27 @@ class TestBroken:
         assert reason(path) == ("Failed", "truncated")
 
     @pytest.mark.parametrize("lost", [1, 400, 3000])
-    def test_a_matroska_file_without_its_end(self, noisy: Callable[..., Path], lost: int) -> None:
-        """Some frames short of its end it plays like a whole one; its header says how long it should be."""
+    def test_a_truncated_matroska_file(self, noisy: Callable[..., Path], lost: int) -> None:
+        """It plays like a complete one, some frames short; only its header states how long it should be."""
         path = noisy("cut.mkv", "-an")
         path.write_bytes(path.read_bytes()[:-lost])
         assert reason(path) == ("Failed", "truncated")
 
-    def test_a_stream_that_was_never_finished_states_no_length(self, noisy: Callable[..., Path]) -> None:
+    def test_a_live_stream_states_no_size(self, noisy: Callable[..., Path]) -> None:
         assert probe(noisy("live.mkv", "-f", "matroska", "-live", "1"))["frames"] == 50
 
     @pytest.mark.parametrize(("box", "at", "value"), [(b"stts", 12, 60), (b"stsz", 16 + 4 * 30, 0)])
     def test_fewer_frames_than_the_container_says(
         self, noisy: Callable[..., Path], box: bytes, at: int, value: int
     ) -> None:
-        """The index counts 60 where 50 are, or a frame in it has no bytes; decoders return what is there."""
+        """The index counts 60 frames of 50, or lists a frame without bytes; decoders return what they find."""
         path = noisy("few.mp4", "-an")
         data = bytearray(path.read_bytes())
         struct.pack_into(">I", data, data.find(box) + at, value)
         path.write_bytes(data)
         assert reason(path) == ("Failed", "corrupt")
 
-    def test_more_time_than_frames(self, noisy: Callable[..., Path]) -> None:
+    def test_header_longer_than_the_frames(self, noisy: Callable[..., Path]) -> None:
         path = noisy("long.avi")
         data = bytearray(path.read_bytes())
         struct.pack_into("<I", data, data.find(b"strh") + 40, 60)
@@ -124,11 +124,11 @@ class TestBroken:
         path.write_bytes(data)
         assert reason(path) == ("Failed", "corrupt")
 
-    def test_sound_only(self, run_ffmpeg: Run, tmp_path: Path) -> None:
+    def test_audio_only(self, run_ffmpeg: Run, tmp_path: Path) -> None:
         path = run_ffmpeg("-f", "lavfi", "-i", "sine=d=1", "-c:a", "aac", tmp_path / "voice.mp4")
         assert reason(path) == ("Rejected", "no_video_stream")
 
-    def test_cover_picture_is_no_video(self, run_ffmpeg: Run, tmp_path: Path) -> None:
+    def test_cover_art_is_not_a_video(self, run_ffmpeg: Run, tmp_path: Path) -> None:
         sound = ("-f", "lavfi", "-i", "sine=d=1", "-f", "lavfi", "-i", "color=red:s=64x64")
         cover = ("-map", "0", "-map", "1", "-c:v", "mjpeg", "-frames:v", "1", "-disposition:v:0", "attached_pic")
         path = run_ffmpeg(*sound, *cover, "-c:a", "aac", tmp_path / "song.m4a")
@@ -140,7 +140,7 @@ class TestBroken:
 
 
 class TestWhole:
-    def test_facts(self, noisy: Callable[..., Path]) -> None:
+    def test_probe_columns(self, noisy: Callable[..., Path]) -> None:
         path = noisy("whole.mp4")
         assert probe(path) == {
             "codec": "h264",
@@ -166,37 +166,39 @@ class TestWhole:
         "name", ["with space.mp4", "Zoë 视频.mp4", 'it\'s "it".mp4', "a:b.mp4", "-dash.mp4", "100%d.mp4", "$(x);&.mp4"]
     )
     @pytest.mark.parametrize("relative", [False, True])
-    def test_names(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, relative: bool) -> None:
+    def test_unusual_file_names(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, relative: bool
+    ) -> None:
         monkeypatch.chdir(tmp_path)
         path = Path(name) if relative else tmp_path / name
         write_working_clip(path, ramp(3), 25)
         assert [entry.name for entry in tmp_path.iterdir()] == [name]
         assert probe(path)["frames"] == 3
-        assert numbers(read_frames(path)) == [0, 1, 2]
+        assert ramp_indices(read_frames(path)) == [0, 1, 2]
 
     def test_odd_size(self, tmp_path: Path) -> None:
         path = write_working_clip(tmp_path / "odd.mp4", ramp(2, height=33, width=47), 25).path
         assert (probe(path)["width"], probe(path)["height"]) == (47, 33)
         assert read_clip(path).shape == (2, 33, 47, 3)
 
-    def test_wrong_suffix_is_still_read(self, run_ffmpeg: Run, tmp_path: Path) -> None:
+    def test_a_wrong_suffix_does_not_matter(self, run_ffmpeg: Run, tmp_path: Path) -> None:
         path = run_ffmpeg(*LOSSLESS, tmp_path / "x.mkv", frames=ramp(5)).rename(tmp_path / "x.mp4")
-        assert numbers(read_frames(path)) == [0, 1, 2, 3, 4]
+        assert ramp_indices(read_frames(path)) == [0, 1, 2, 3, 4]
 
-    def test_hidden_packets_are_no_damage(self, run_ffmpeg: Run, tmp_path: Path, moving: np.ndarray) -> None:
-        """VP8's alternative reference frames are packets that show nothing."""
+    def test_hidden_packets_are_not_damage(self, run_ffmpeg: Run, tmp_path: Path, moving: np.ndarray) -> None:
+        """VP8's alternate reference frames are packets that are never displayed."""
         words = ("-c:v", "libvpx", "-auto-alt-ref", "1", "-lag-in-frames", "16", "-b:v", "200k")
         path = run_ffmpeg(*words, tmp_path / "v.webm", frames=[*moving] * 3)
         assert probe(path)["frames"] == 36
 
-    def test_trimmed_without_encoding(self, noisy: Callable[..., Path], run_ffmpeg: Run, tmp_path: Path) -> None:
+    def test_trimmed_without_reencoding(self, noisy: Callable[..., Path], run_ffmpeg: Run, tmp_path: Path) -> None:
         """An edit list hides frames before the cut; that is not damage."""
         path = run_ffmpeg("-ss", "0.6", "-i", noisy("long.mp4"), "-c", "copy", tmp_path / "trimmed.mp4")
         assert probe(path)["frames"] == 35
 
     @pytest.mark.parametrize(("length", "begin", "left"), [(1000, 0, 25), (1000, 12800, 25), (600, 15360, 15)])
     def test_trimmed_by_an_edit_list(self, noisy: Callable[..., Path], length: int, begin: int, left: int) -> None:
-        """A telephone's trim keeps all samples and shows some; those that it hides are not missing."""
+        """Trimming on a phone keeps all samples and shows some; the hidden ones are not missing."""
         path = noisy("edited.mp4", "-an")
         data = bytearray(path.read_bytes())
         struct.pack_into(">II", data, data.find(b"elst") + 12, length, begin)
@@ -209,7 +211,7 @@ class TestWhole:
         path = run_ffmpeg("-display_rotation", str(degrees), "-i", stored, "-c", "copy", tmp_path / "rotated.mp4")
         assert probe(path)["rotation"] == degrees
         assert (probe(path)["width"], probe(path)["height"]) == (64, 40)
-        # what ffmpeg itself shows
+        # what ffmpeg displays
         words = ["-loglevel", "error", "-i", str(path), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
         shown = subprocess.run([find_ffmpeg().path, *words], capture_output=True, check=True).stdout
         clip = read_clip(path)
@@ -217,7 +219,7 @@ class TestWhole:
         assert clip.tobytes() == shown
 
     def test_colours_by_tag(self, run_ffmpeg: Run, tmp_path: Path) -> None:
-        """A red picture is red whichever matrix it was stored with, as long as the tag says which."""
+        """Red stays red whichever matrix it was stored with, as long as the tag names the matrix."""
         red = [np.full((32, 32, 3), (200, 30, 60), np.uint8)] * 2
         for matrix, tag in (("bt709", "bt709"), ("bt601", "smpte170m")):
             words = ("-vf", f"scale=out_color_matrix={matrix}:out_range=tv", "-pix_fmt", "yuv420p", "-colorspace", tag)
@@ -228,37 +230,37 @@ class TestWhole:
 class TestTime:
     def test_slower(self, tmp_path: Path) -> None:
         path = write_working_clip(tmp_path / "30.mp4", ramp(30), 30).path
-        assert numbers(read_frames(path, fps=25)) == [k * 6 // 5 for k in range(25)]
+        assert ramp_indices(read_frames(path, fps=25)) == [k * 6 // 5 for k in range(25)]
 
     @pytest.mark.parametrize("name", ["30.mp4", "30.mkv"])  # MKV rounds times to milliseconds
     def test_same_rate_is_every_frame(self, run_ffmpeg: Run, tmp_path: Path, name: str) -> None:
         path = run_ffmpeg(*LOSSLESS, tmp_path / name, frames=ramp(30), fps=30)
-        assert numbers(read_frames(path, fps=30)) == list(range(30))
+        assert ramp_indices(read_frames(path, fps=30)) == list(range(30))
 
     def test_ntsc_rate(self, run_ffmpeg: Run, tmp_path: Path) -> None:
         words = ("-r", "30000/1001", *LOSSLESS)
         path = run_ffmpeg(*words, tmp_path / "ntsc.mp4", frames=ramp(60), fps=30000 / 1001)
-        assert numbers(read_frames(path, fps=29.97)) == list(range(60))
+        assert ramp_indices(read_frames(path, fps=29.97)) == list(range(60))
 
     def test_faster_holds_frames(self, tmp_path: Path) -> None:
         path = write_working_clip(tmp_path / "10.mp4", ramp(4), 10).path
         seen = []
         for frame in read_frames(path, fps=25):
-            seen += numbers([frame])
-            frame[:] = 255  # a caller draws into what it got
+            seen += ramp_indices([frame])
+            frame[:] = 255  # a caller modifies its frame
         assert seen == [0, 0, 0, 1, 1, 2, 2, 2, 3, 3]
 
     def test_uneven_times(self, run_ffmpeg: Run, tmp_path: Path) -> None:
-        """Frames 10 to 19 are missing; in real time frame 9 stands still meanwhile."""
+        """Frames 10 to 19 are missing; at a constant rate frame 9 is held meanwhile."""
         words = ("-vf", "select='not(between(n,10,19))'", "-fps_mode", "vfr", *LOSSLESS)
         path = run_ffmpeg(*words, tmp_path / "vfr.mp4", frames=ramp(30))
         facts = probe(path)
         assert (facts["frames"], facts["variable_rate"], facts["duration_s"]) == (20, True, pytest.approx(1.2))
-        assert numbers(read_frames(path)) == [*range(10), *range(20, 30)]
-        assert numbers(read_frames(path, fps=25)) == [*range(10), *[9] * 10, *range(20, 30)]
+        assert ramp_indices(read_frames(path)) == [*range(10), *range(20, 30)]
+        assert ramp_indices(read_frames(path, fps=25)) == [*range(10), *[9] * 10, *range(20, 30)]
 
-    def test_stream_that_begins_late(self, run_ffmpeg: Run, tmp_path: Path, moving: np.ndarray) -> None:
-        """Transport streams begin at 1.4 s; times count from the first frame."""
+    def test_stream_with_a_start_offset(self, run_ffmpeg: Run, tmp_path: Path, moving: np.ndarray) -> None:
+        """Transport streams start at 1.4 s; times count from the first frame."""
         path = run_ffmpeg("-c:v", "libx264", "-g", "4", tmp_path / "x.ts", frames=[*moving])
         whole = read_clip(path)
         assert len(whole) == 12
@@ -267,11 +269,11 @@ class TestTime:
     @pytest.mark.parametrize("fps", [None, 25])
     def test_segment_near_the_beginning(self, tmp_path: Path, fps: float | None) -> None:
         path = write_working_clip(tmp_path / "c.mp4", ramp(50), 25).path
-        assert numbers(read_frames(path, fps=fps, start_s=0.4, end_s=0.8)) == list(range(10, 20))
+        assert ramp_indices(read_frames(path, fps=fps, start_s=0.4, end_s=0.8)) == list(range(10, 20))
 
     @pytest.mark.parametrize("name", ["far.mp4", "far.mkv", "far.ts"])
     def test_segment_far_inside(self, run_ffmpeg: Run, tmp_path: Path, name: str) -> None:
-        """Reached by a jump where the file allows one, with the same result as decoding all."""
+        """Reached by seeking where the file allows it, with the same result as decoding everything."""
         grey = [np.full((32, 32, 3), number, np.uint8) for number in range(20, 140)]
         path = run_ffmpeg("-c:v", "libx264", "-qp", "0", "-g", "25", "-bf", "2", tmp_path / name, frames=grey)
         whole = read_clip(path)
@@ -279,7 +281,7 @@ class TestTime:
         assert np.array_equal(part, whole[75:100])
         assert np.array_equal(np.stack(list(read_frames(path, fps=12.5, start_s=3.0, end_s=4.0))), whole[75:100:2])
 
-    def test_the_end_of_a_cut_file_is_not_taken_for_the_end_of_the_video(self, noisy: Callable[..., Path]) -> None:
+    def test_the_end_of_a_truncated_file_is_not_the_end_of_the_video(self, noisy: Callable[..., Path]) -> None:
         path = noisy("cut.mkv", "-vf", "tpad=stop_duration=3:stop_mode=clone", "-af", "apad=pad_dur=3")
         assert len(list(read_frames(path, fps=25, start_s=2.5))) == 63
         path.write_bytes(path.read_bytes()[:-20000])
@@ -293,7 +295,14 @@ class TestTime:
                 list(read_frames(path, fps=25, start_s=start, end_s=end))
         assert len(list(read_frames(path, fps=25, start_s=1.0, end_s=2.2))) == 25  # sheets are rounded
 
-    @pytest.mark.parametrize("words", [{"start_s": -1}, {"start_s": 2, "end_s": 1}, {"fps": 0}])
-    def test_impossible_wish(self, tmp_path: Path, words: dict[str, float]) -> None:
-        with pytest.raises(ValueError, match="allowed are"):
-            list(read_frames(tmp_path / "c.mp4", **words))
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ({"start_s": -1}, "0 <= start_s < end_s is required, not start_s=-1"),
+            ({"start_s": 2, "end_s": 1}, "0 <= start_s < end_s is required, not start_s=2 end_s=1"),
+            ({"fps": 0}, "fps must be > 0, not 0"),
+        ],
+    )
+    def test_invalid_arguments(self, tmp_path: Path, arguments: dict[str, float], message: str) -> None:
+        with pytest.raises(ValueError, match=message):
+            list(read_frames(tmp_path / "c.mp4", **arguments))

@@ -1,4 +1,4 @@
-"""Several threads may read at once: what ffmpeg's scalers and filter graphs keep is no two threads' at a time."""
+"""Thread safety of video reading: scalers and filter graphs are never shared between threads."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.mark.parametrize(
-    "look",
+    "convert",
     [
         Picture.rgb,
         lambda picture: picture.shrunk(SIDE // 2),
@@ -36,12 +36,12 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     ],
     ids=["rgb", "shrunk", "region", "scaled_region"],
 )
-def test_threads_see_what_one_thread_sees(clips: list[Path], look: Callable[[Picture], np.ndarray]) -> None:
-    def seen(path: Path) -> str:
-        return pixels_sha256(look(picture) for picture, _ in read_pictures(path))
+def test_threads_get_the_same_pixels_as_one_thread(clips: list[Path], convert: Callable[[Picture], np.ndarray]) -> None:
+    def digest(path: Path) -> str:
+        return pixels_sha256(convert(picture) for picture, _ in read_pictures(path))
 
-    alone = [seen(path) for path in clips]
+    alone = [digest(path) for path in clips]
     assert len(set(alone)) == THREADS
     with ThreadPoolExecutor(THREADS) as pool:
         for _ in range(3):
-            assert list(pool.map(seen, clips)) == alone
+            assert list(pool.map(digest, clips)) == alone

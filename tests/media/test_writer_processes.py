@@ -1,4 +1,4 @@
-"""Writer processes give what the writer in the process gives, errors included, and never outlive who started them."""
+"""Writer process pool: same clips and errors as in-process writing, and no orphaned processes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from deepfakemnist.media.decode import read_clip
 from deepfakemnist.media.pixels import pixels_sha256
 from deepfakemnist.media.writer_processes import WriterProcesses
 
-#: Writes clip after clip until it is stopped; says so when the first one is there.
+#: Writes clips until it is killed; prints the number of each finished one.
 ENDLESS = """
 import itertools, sys
 import numpy as np
@@ -45,14 +45,14 @@ def files(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.rglob("*") if entry.is_file())
 
 
-def until(true: Callable[[], bool], seconds: float = 20) -> None:
+def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
     end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end, "nothing happened in time"
+    while not condition():
+        assert time.monotonic() < end, "timed out"
         time.sleep(0.02)
 
 
-def test_several_threads_get_their_own_clips(writers: WriterProcesses, tmp_path: Path, moving: np.ndarray) -> None:
+def test_concurrent_threads_get_their_own_clips(writers: WriterProcesses, tmp_path: Path, moving: np.ndarray) -> None:
     clips = [np.roll(moving, shift, axis=2)[: 12 - shift] for shift in range(6)]
     with ThreadPoolExecutor(4) as pool:
         made = list(pool.map(lambda n: writers.write(tmp_path / f"{n}.mp4", list(clips[n]), 29.97), range(6)))
@@ -62,12 +62,12 @@ def test_several_threads_get_their_own_clips(writers: WriterProcesses, tmp_path:
     assert files(tmp_path) == [f"{n}.mp4" for n in range(6)]
 
 
-def test_frames_that_lie_scattered_in_memory(writers: WriterProcesses, tmp_path: Path, moving: np.ndarray) -> None:
+def test_non_contiguous_frames(writers: WriterProcesses, tmp_path: Path, moving: np.ndarray) -> None:
     frames = list(moving[:, ::2, ::-1])
     assert np.array_equal(read_clip(writers.write(tmp_path / "a.mp4", frames, 25).path), np.stack(frames))
 
 
-def test_none_write_in_the_calling_thread(tmp_path: Path, moving: np.ndarray) -> None:
+def test_zero_processes_write_in_the_calling_thread(tmp_path: Path, moving: np.ndarray) -> None:
     before = psutil.Process().children()
     with WriterProcesses(0) as here:
         assert here.write(tmp_path / "a.mp4", list(moving), 25).pixels_sha256 == pixels_sha256(moving)
@@ -75,7 +75,7 @@ def test_none_write_in_the_calling_thread(tmp_path: Path, moving: np.ndarray) ->
 
 
 class TestErrors:
-    """Each comes back as it would have without a process, and the next clip is written as if nothing had been."""
+    """Errors are raised as without a process, and the next clips are written normally."""
 
     @pytest.fixture(autouse=True)
     def afterwards(self, writers: WriterProcesses, tmp_path: Path, moving: np.ndarray) -> Iterator[None]:
@@ -84,12 +84,12 @@ class TestErrors:
             assert writers.write(tmp_path / f"{name}.mp4", list(moving), 25).pixels_sha256 == pixels_sha256(moving)
         assert files(tmp_path) == ["next but one.mp4", "next.mp4"]
 
-    def test_nothing(self, writers: WriterProcesses, tmp_path: Path) -> None:
+    def test_no_frames(self, writers: WriterProcesses, tmp_path: Path) -> None:
         with pytest.raises(Failed, match="no_frames") as failed:
             writers.write(tmp_path / "a.mp4", [], 25)
         assert failed.value.reason == "no_frames"
 
-    def test_what_the_encoder_refuses(self, writers: WriterProcesses, tmp_path: Path) -> None:
+    def test_encoder_error(self, writers: WriterProcesses, tmp_path: Path) -> None:
         with pytest.raises(Failed, match=r"a\.mp4") as failed:
             writers.write(tmp_path / "a.mp4", [np.zeros((2, 20_000, 3), np.uint8)] * 30, 25)
         assert failed.value.reason == "encode_failed"
@@ -101,24 +101,24 @@ class TestErrors:
         with pytest.raises(ValueError, match="one size"):
             writers.write(tmp_path / "a.mp4", [*moving, odd], 25)
 
-    def test_a_folder_that_is_none(self, writers: WriterProcesses, tmp_path: Path, moving: np.ndarray) -> None:
+    def test_a_file_in_place_of_the_folder(self, writers: WriterProcesses, tmp_path: Path, moving: np.ndarray) -> None:
         (file := tmp_path / "file").touch()
         with pytest.raises(OSError, match="file") as stopped:
             writers.write(file / "a.mp4", list(moving), 25)
         file.unlink()
         assert stopped.value.errno in (errno.ENOTDIR, errno.EEXIST)
 
-    def test_a_process_that_is_killed(self, writers: WriterProcesses, tmp_path: Path, moving: np.ndarray) -> None:
+    def test_a_killed_process(self, writers: WriterProcesses, tmp_path: Path, moving: np.ndarray) -> None:
         for child in psutil.Process().children():
             child.kill()
         for _ in range(2):
-            with pytest.raises(Failed, match="its writer process ended with -9") as failed:
+            with pytest.raises(Failed, match="its writer process exited with -9") as failed:
                 writers.write(tmp_path / "a.mp4", list(moving), 25)
             assert failed.value.reason == "encode_failed"
 
 
 class TestEnd:
-    def begun(self, folder: Path) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
+    def start_job(self, folder: Path) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
         job = subprocess.Popen([sys.executable, "-c", ENDLESS, folder], stdout=subprocess.PIPE, text=True)
         assert job.stdout is not None and job.stdout.readline() == "0\n"
         children = psutil.Process(job.pid).children()
@@ -126,9 +126,9 @@ class TestEnd:
         return job, children
 
     @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-    def test_with_the_job(self, tmp_path: Path, how: signal.Signals) -> None:
-        job, children = self.begun(tmp_path)
-        until(lambda: any(name.startswith(".") for name in files(tmp_path)))  # in the middle of a clip
+    def test_writers_end_with_a_killed_job(self, tmp_path: Path, how: signal.Signals) -> None:
+        job, children = self.start_job(tmp_path)
+        wait_until(lambda: any(name.startswith(".") for name in files(tmp_path)))  # in the middle of a clip
         job.send_signal(how)
         job.communicate(timeout=20)
         assert job.returncode == -how
@@ -138,7 +138,7 @@ class TestEnd:
         assert not any(name.startswith(".") for name in whole)
         assert {len(read_clip(tmp_path / name)) for name in whole} == {60}
 
-    def test_when_left(self, tmp_path: Path) -> None:
+    def test_writers_end_with_the_context_manager(self, tmp_path: Path) -> None:
         before = psutil.Process().children()
         with WriterProcesses(2):
             children = set(psutil.Process().children()) - set(before)
@@ -146,7 +146,7 @@ class TestEnd:
         assert not any(child.is_running() for child in children)
 
 
-def test_a_writer_imports_no_torch() -> None:
+def test_a_writer_does_not_import_torch() -> None:
     code = f"import {WriterProcesses.__module__}, sys; print('torch' in sys.modules)"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ)
     assert shown.stdout == "False\n"

@@ -1,5 +1,5 @@
-"""Reading, checking, encoding and storing video. Knows no faces and no Snakemake.
+"""Video decoding, validation, encoding and storage; independent of faces and of Snakemake.
 
-One decoder (:mod:`.decode`, PyAV), one hash (:mod:`.pixels`). Lossless working clips are encoded in the process
-(:mod:`.encode`, PyAV), everything that loses by the ffmpeg program (:mod:`.ffmpeg`).
+One decoder (:mod:`.decode`, PyAV) and one pixel hash (:mod:`.pixels`). Lossless working clips are encoded in process
+(:mod:`.encode`, PyAV); every lossy encode runs the ffmpeg program (:mod:`.ffmpeg`).
 """

@@ -1,7 +1,11 @@
-"""The boxes of an MP4 file: reading their order, and putting a comment beside the pictures without touching them.
+"""MP4 box reader and in-place comment tag writer.
 
-ISO/IEC 14496-12: a file is a row of boxes, each with a size, a four-letter type and content. The pictures lie in
-``mdat``; ``moov`` says where each begins (``stco``, ``co64``), so whoever makes ``moov`` longer shifts those places.
+Our own code, because PyAV and ffmpeg set a tag only by remuxing, which rewrites the whole container; here only
+``moov`` changes and the coded stream stays as it is, byte for byte.
+
+ISO/IEC 14496-12: a file is a sequence of boxes, each with a size, a four-character type and a payload. The coded
+frames lie in ``mdat``; the chunk offset tables in ``moov`` (``stco``, ``co64``) point into it, so they are shifted
+when ``moov`` grows.
 """
 
 from __future__ import annotations
@@ -11,14 +15,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-#: Boxes that hold nothing but boxes and may lie above a chunk offset table.
-_PARENTS = {b"moov", b"trak", b"mdia", b"minf", b"stbl"}
+#: Container boxes on the path to a chunk offset table.
+_CONTAINER_BOXES = {b"moov", b"trak", b"mdia", b"minf", b"stbl"}
 _UTF8 = 1  # well-known type of a ``data`` box: UTF-8 text
 _COMMENT = b"\xa9cmt"
 
 
 class Box(NamedTuple):
-    """A box within a buffer: its type, and where its header, content and end are."""
+    """A box within a buffer: its type, and the offsets of its header, its payload and its end."""
 
     kind: bytes
     start: int
@@ -27,9 +31,9 @@ class Box(NamedTuple):
 
 
 def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Box]:
-    """Yield the boxes of a stretch of ``data`` in their order.
+    """Yield the boxes in ``data[start:end]`` in file order.
 
-    Raises: ValueError where the bytes are no row of boxes.
+    Raises: ValueError when the bytes are not a sequence of boxes.
     """
     end = len(data) if end is None else end
     while start < end:
@@ -37,7 +41,7 @@ def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Box]:
             raise ValueError(f"{end - start} bytes after the last box at {start}")
         size, kind = struct.unpack_from(">I4s", data, start)
         content = start + 8
-        if size == 1:  # the size did not fit into 32 bits
+        if size == 1:  # 64-bit size follows
             (size,) = struct.unpack_from(">Q", data, content)
             content += 8
         stop = end if size == 0 else start + size
@@ -48,40 +52,39 @@ def boxes(data: bytes, start: int = 0, end: int | None = None) -> Iterator[Box]:
 
 
 def set_comment(path: Path, text: str) -> None:
-    """Write ``text`` into the comment tag of an MP4 file; the coded pictures stay as they are, byte for byte.
+    """Set the comment tag of an MP4 file; the coded stream stays byte for byte the same.
 
-    Other tags of the movie (``moov/udta``) are replaced. The file is rewritten in place: callers work on a temporary
-    one.
+    Replaces all other movie tags (``moov/udta``). The file is rewritten in place, so callers pass a temporary copy.
 
-    Raises: ValueError when the file is no plain MP4 with one ``moov``.
+    Raises: ValueError when the file is not a plain MP4 with one ``moov``.
     """
     data = path.read_bytes()
-    row = list(boxes(data))
-    movies = [box for box in row if box.kind == b"moov"]
-    if len(movies) != 1 or not any(box.kind == b"mdat" for box in row):
-        raise ValueError(f"{path}: a plain MP4 has one moov and an mdat, not {[box.kind.decode() for box in row]}")
+    top_level = list(boxes(data))
+    movies = [box for box in top_level if box.kind == b"moov"]
+    if len(movies) != 1 or not any(box.kind == b"mdat" for box in top_level):
+        raise ValueError(f"{path}: expected one moov and an mdat, found {[box.kind.decode() for box in top_level]}")
     (movie,) = movies
     kept = b"".join(data[box.start : box.end] for box in boxes(data, movie.content, movie.end) if box.kind != b"udta")
-    longer = bytearray(_box(b"moov", kept + _tags(text)))
-    shift = len(longer) - (movie.end - movie.start)
-    _move_chunks(longer, movie.end, shift)
-    path.write_bytes(data[: movie.start] + bytes(longer) + data[movie.end :])
+    new_movie = bytearray(_box(b"moov", kept + _tags(text)))
+    shift = len(new_movie) - (movie.end - movie.start)
+    _shift_chunk_offsets(new_movie, movie.end, shift)
+    path.write_bytes(data[: movie.start] + bytes(new_movie) + data[movie.end :])
 
 
 def _box(kind: bytes, *content: bytes) -> bytes:
-    inside = b"".join(content)
-    return struct.pack(">I4s", 8 + len(inside), kind) + inside
+    payload = b"".join(content)
+    return struct.pack(">I4s", 8 + len(payload), kind) + payload
 
 
 def _tags(text: str) -> bytes:
-    """Return a ``udta`` box with a comment in the form that players read (iTunes' list of tags)."""
+    """Return a ``udta`` box with the comment as an iTunes metadata list, the form that players read."""
     handler = _box(b"hdlr", struct.pack(">II4s4s8xB", 0, 0, b"mdir", b"appl", 0))
     value = _box(b"data", struct.pack(">II", _UTF8, 0), text.encode())
     return _box(b"udta", _box(b"meta", bytes(4), handler, _box(b"ilst", _box(_COMMENT, value))))
 
 
-def _move_chunks(movie: bytearray, after: int, shift: int) -> None:
-    """Add ``shift`` to every chunk offset of ``movie`` that lies at ``after`` or beyond."""
+def _shift_chunk_offsets(movie: bytearray, after: int, shift: int) -> None:
+    """Add ``shift`` to every chunk offset in ``movie`` that is at least ``after``."""
     for table, form in _offset_tables(movie, 0, len(movie)):
         (count,) = struct.unpack_from(">I", movie, table + 4)
         layout = f">{count}{form}"
@@ -91,7 +94,7 @@ def _move_chunks(movie: bytearray, after: int, shift: int) -> None:
 
 def _offset_tables(data: bytearray, start: int, end: int) -> Iterator[tuple[int, str]]:
     for box in boxes(bytes(data), start, end):
-        if box.kind in _PARENTS:
+        if box.kind in _CONTAINER_BOXES:
             yield from _offset_tables(data, box.content, box.end)
         elif box.kind in (b"stco", b"co64"):
             yield box.content, "I" if box.kind == b"stco" else "Q"

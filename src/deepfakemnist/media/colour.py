@@ -1,7 +1,7 @@
-"""From RGB to what is encoded, in this process: the ffmpeg program only encodes.
+"""RGB to YUV conversion before encoding, done in process with PyAV's scaler.
 
-The scaler inside ffmpeg was rewritten between versions: 5.1 and 9.0 turn the same RGB into different YUV, whatever
-flags are set (measured). The one in PyAV comes with a pinned package, so every machine encodes the same samples.
+ffmpeg's own scaler was rewritten between versions: 5.1 and 9.0 convert the same RGB to different YUV, whatever the
+flags (measured). PyAV's scaler comes with a pinned package, so every machine encodes the same samples.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-#: Bit-exact scaling gives the same samples with and without SIMD.
+#: Bit-exact scaling: the same samples with and without SIMD.
 _SCALER = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND | Interpolation.BITEXACT
 
 
 def to_samples(clip: Iterable[np.ndarray], pix_fmt: str, shrink_to: int | None = None) -> Iterator[np.ndarray]:
-    """Yield the samples of each frame as ffmpeg reads them from a pipe, uint8 in one row.
+    """Yield the samples of each frame as ffmpeg reads them from a pipe, flat uint8.
 
     Args:
         clip: (H,W,3) uint8 RGB frames; even sides for yuv420p.
         pix_fmt: yuv420p, yuv444p (BT.601, limited range) or rgb24.
-        shrink_to: longest side to which a frame is reduced before it is enlarged to its size again.
+        shrink_to: longer side, in pixels, that each frame is downscaled to before it is upscaled to its original size.
     """
     reformat = VideoReformatter().reformat
     for picture in clip:

@@ -1,8 +1,8 @@
-"""The one encode chain of real and fake clips: each clip once decoded, once piped, encoded at every quality.
+"""Compression stage: one encode chain for real and fake clips, at every quality.
 
-Nothing but pixels enters a file: no label, no name, no date. Colours are BT.601 with limited range, tagged as such:
-readers that ignore tags assume just that for small pictures, so all readers see the same colours. Files of fakes are
-marked as synthetic afterwards, beside the coded pictures; what is measured on those is measured before.
+Each clip is decoded once and piped once. Only pixels enter a file: no label, no name, no date. Colours are tagged
+BT.601 limited range, which readers that ignore tags assume for small frames anyway, so all readers see the same
+colours. Fakes are marked as synthetic after encoding and measuring, outside the coded stream.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import ffmpeg as graphs
 import numpy as np
 
 from deepfakemnist.config.dataset import CompressSettings, Quality
@@ -23,28 +22,28 @@ from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.media.colour import to_samples
 from deepfakemnist.media.container import every_frame, open_video
 from deepfakemnist.media.credentials import check_signer
-from deepfakemnist.media.encode import COMMON_OUTPUT, SAME_EVERYWHERE
+from deepfakemnist.media.encode import COMMON_OUTPUT, DETERMINISTIC_X264
 from deepfakemnist.media.encoder_notes import encoder_version
-from deepfakemnist.media.ffmpeg import FFmpeg, absolute, arguments, find_ffmpeg, frames_input, run_graph
+from deepfakemnist.media.ffmpeg import FFmpeg, absolute, arguments, find_ffmpeg, frames_input, merge_outputs, run_graph
 from deepfakemnist.media.marks import coded_stream, mark_synthetic, read_marks
 from deepfakemnist.media.picture import Picture
 from deepfakemnist.media.pixels import pixels_sha256
 from deepfakemnist.media.samples import open_samples
-from deepfakemnist.media.similarity import Likeness, vmaf
+from deepfakemnist.media.similarity import Similarity, vmaf
 from deepfakemnist.tables.files import atomic_path, read_rows
 from deepfakemnist.tables.schemas import COMPRESSED, OK, Row
 from deepfakemnist.tables.shards import Tally, run_shard
 
 _YUV_TAGS = {"colorspace": "smpte170m", "color_primaries": "smpte170m", "color_trc": "smpte170m", "color_range": "tv"}
-#: Samples on a pipe carry no tags; ffmpeg shall not guess and convert.
+#: Piped samples carry no colour tags; without these ffmpeg would guess and convert.
 _TAGGED = "setparams=range=tv:colorspace=smpte170m:color_primaries=smpte170m:color_trc=smpte170m"
-#: One thread each, as COMMON_OUTPUT says of x264: these encoders have pools of their own. hvc1: players want it.
+#: Single-threaded like x264 (see COMMON_OUTPUT); these encoders have their own thread pools. Players need hvc1.
 _OF_CODEC: dict[str, dict[str, Any]] = {
     "libx265": {"x265-params": "pools=none:frame-threads=1:log-level=error", "tag:v": "hvc1"},
     "libsvtav1": {"svtav1-params": "lp=1"},
 }
 _SVT_PRESETS = {"ultrafast": 12, "veryfast": 10, "fast": 8, "medium": 6, "slow": 4}
-#: Frame times in an MP4 are rounded to its time base.
+#: MP4 rounds frame times to its time base.
 _FPS_TOLERANCE = 1e-3
 
 
@@ -68,16 +67,16 @@ def compress_shard(
         clips: table of working clips (``tables.CROPPED`` or ``tables.SELECTED``).
         table: table to write, one row per clip and quality.
         folder: where the files go, as ``<quality>/<video_id>.mp4``.
-        label: 1 fake, 0 real; goes to the table, and into the marks that a fake's finished file gets.
-        settings: qualities, the number of frames kept, and marks.
+        label: 1 fake, 0 real; written to the table. Only fakes are marked as synthetic.
+        settings: qualities, maximum length and marks.
         fps: frame rate of the clips.
         code: digest of this code.
-        lengths: frames that a clip keeps, by its id; others keep all. See :func:`.lengths.pair_lengths`.
-        software: what made the fakes; named in their marks.
-        ffmpeg: program to use; None searches.
+        lengths: frames to keep, by video_id; other clips keep all. See :func:`.lengths.pair_lengths`.
+        software: what generated the fakes; named in their marks.
+        ffmpeg: program to use; None searches for one.
         max_failed_fraction: see :func:`deepfakemnist.tables.shards.run_shard`.
 
-    Reasons beside those of reading a video: rejected with odd_size; failed with input_changed, encode_failed,
+    Reasons besides those of :mod:`.container`: rejected with odd_size; failed with input_changed, encode_failed,
     encode_differs, mark_differs.
 
     Raises: ConfigError when ffmpeg lacks an encoder or the marks cannot be signed.
@@ -92,7 +91,9 @@ def compress_shard(
     rows = [row for row in read_rows(clips) if row["status"] == OK]
     return run_shard(
         [{**row, "label": label, "keep_frames": (lengths or {}).get(row["video_id"])} for row in rows],
-        *(table, COMPRESSED, work),
+        table,
+        COMPRESSED,
+        work,
         code=code,
         settings=settings,
         inputs=f"{fps} {program.version} {software}",
@@ -109,17 +110,17 @@ def compress_clip(
     program: FFmpeg,
     software: str = "",
 ) -> list[Row]:
-    """Encode one clip; return one row per quality, in the order of the settings.
+    """Encode one clip; return one row per quality, in config order.
 
     Raises: Rejected, Failed, ConfigError; see :func:`compress_shard`.
     """
     clip = _read_pictures(row["path"])
     input_pixels = pixels_sha256(clip)
     if input_pixels != row["pixels_sha256"]:
-        raise Failed("input_changed", f"{row['path']}: its pixels are not those its table row was written for")
-    whole = len(clip)
-    kept = min(limit for limit in (row.get("keep_frames"), settings.max_frames, whole) if limit is not None)
-    if kept < whole:
+        raise Failed("input_changed", f"{row['path']}: pixels differ from those recorded in its table row")
+    total = len(clip)
+    kept = min(limit for limit in (row.get("keep_frames"), settings.max_frames, total) if limit is not None)
+    if kept < total:
         clip = clip[:kept]
         input_pixels = pixels_sha256(clip)
     height, width = clip[0].shape[:2]
@@ -130,7 +131,7 @@ def compress_clip(
         "video_id": row["video_id"],
         "label": label,
         "frames": kept,
-        "frames_cut": whole - kept,
+        "frames_cut": total - kept,
         "fps": fps,
         "width": width,
         "height": height,
@@ -159,7 +160,7 @@ def compress_clip(
 def encode_graph(parts: dict[str, Path], qualities: dict[str, Quality], width: int, height: int, fps: float) -> Any:
     """Return the ffmpeg-python graph that turns samples on standard input into one file per quality.
 
-    The qualities have one pix_fmt, that of the samples (:func:`.colour.to_samples`).
+    All qualities share one pix_fmt, that of the samples (:func:`.colour.to_samples`).
     """
     (pix_fmt,) = {quality.pix_fmt for quality in qualities.values()}
     frames = frames_input(width, height, fps, pix_fmt)
@@ -167,7 +168,7 @@ def encode_graph(parts: dict[str, Path], qualities: dict[str, Quality], width: i
     for name, quality in qualities.items():
         rate: dict[str, Any] = {"crf": quality.crf} if quality.qp is None else {"qp": quality.qp}
         if quality.codec.startswith("libx264") and quality.qp != 0:
-            rate |= SAME_EVERYWHERE
+            rate |= DETERMINISTIC_X264
         preset = _SVT_PRESETS[quality.preset] if quality.codec == "libsvtav1" else quality.preset
         outputs.append(
             frames.output(
@@ -181,38 +182,38 @@ def encode_graph(parts: dict[str, Path], qualities: dict[str, Quality], width: i
                 **COMMON_OUTPUT,
             )
         )
-    return graphs.merge_outputs(*outputs)
+    return merge_outputs(outputs)
 
 
 def _encode_and_measure(
     clip: Sequence[np.ndarray], parts: dict[str, Path], settings: CompressSettings, fps: float, program: FFmpeg
 ) -> dict[str, Row]:
-    """Write every part; return what is measured on each.
+    """Encode every quality; return the measurements by quality.
 
-    Qualities that begin with the same samples share an ffmpeg process: raw, c23 and c40 of the paper all do.
+    Qualities with the same input samples share one ffmpeg process, as the paper's raw, c23 and c40 do.
     """
     height, width = clip[0].shape[:2]
     facts: dict[str, Row] = {}
     first = next(iter(settings.qualities))
-    #: The clip in every format that is encoded: what each file is held against.
-    meant: dict[str, list[np.ndarray]] = {
+    #: The clip in every pixel format that is encoded: the reference for each file.
+    references: dict[str, list[np.ndarray]] = {
         pix_fmt: list(to_samples(clip, pix_fmt)) for pix_fmt in {one.pix_fmt for one in settings.qualities.values()}
     }
     groups: dict[tuple[str | None, str, int | None], dict[str, Quality]] = {}
     for name, quality in settings.qualities.items():
         groups.setdefault((quality.after, quality.pix_fmt, quality.shrink_to), {})[name] = quality
-    # A second generation needs the first on disk; the sort keeps the order of the settings otherwise.
+    # Second-generation encodes need the first generation on disk; the sort is stable otherwise.
     for (before, pix_fmt, shrink_to), group in sorted(groups.items(), key=lambda item: item[0][0] is not None):
         graph = encode_graph({name: parts[name] for name in group}, group, width, height, fps)
-        fed: Iterable[np.ndarray] = meant[pix_fmt]
+        samples: Iterable[np.ndarray] = references[pix_fmt]
         if before is not None or shrink_to is not None:
-            fed = to_samples(clip if before is None else _read_pictures(parts[before]), pix_fmt, shrink_to)
-        run_graph(graph, program, fed)
-        # Temporary names differ from run to run; the table must not.
+            samples = to_samples(clip if before is None else _read_pictures(parts[before]), pix_fmt, shrink_to)
+        run_graph(graph, program, samples)
+        # Temporary names differ between runs; the table must not.
         known = {absolute(parts[name]): f"{name}.mp4" for name in group}
         argv = json.dumps(["ffmpeg", *(known.get(word, word) for word in arguments(graph))])
         for name in group:
-            measured = _verify(parts[name], meant[pix_fmt], (width, height), fps, rgb=pix_fmt == "rgb24")
+            measured = _verify(parts[name], references[pix_fmt], (width, height), fps, rgb=pix_fmt == "rgb24")
             facts[name] = {"ffmpeg_argv": argv, **measured}
             if settings.vmaf and name != first:
                 facts[name]["vmaf"] = vmaf(parts[first], parts[name], program)
@@ -220,36 +221,36 @@ def _encode_and_measure(
 
 
 def _read_pictures(path: Path | str) -> list[np.ndarray]:
-    """Return every frame of a clip of this project, (H,W,3) uint8 RGB; it is opened once, its times are even."""
+    """Return every frame of a working clip or encode, (H,W,3) uint8 RGB; constant rate, so times are ignored."""
     with open_video(path) as video:
         return [Picture(frame).rgb() for frame in every_frame(video)]
 
 
-def _verify(part: Path, meant: Sequence[np.ndarray], size: tuple[int, int], fps: float, rgb: bool) -> Row:
-    """Decode what was written, hold it against what was meant, and return what is measured on it."""
-    likeness = Likeness(meant, size, rgb)
+def _verify(part: Path, reference: Sequence[np.ndarray], size: tuple[int, int], fps: float, rgb: bool) -> Row:
+    """Decode an encoded file, compare it with its reference samples, and return the measurements."""
+    similarity = Similarity(reference, size, rgb)
     with open_samples(part) as coded:
         for index, samples in enumerate(coded):
-            if index < len(meant) and samples.size == meant[index].size:
-                likeness.add(index, samples)
+            if index < len(reference) and samples.size == reference[index].size:
+                similarity.add(index, samples)
         found = (coded.frames, *coded.size, float(1 / coded.video.frame_duration))
-        same_format = samples.size == meant[0].size
-    if found[:3] != (len(meant), *size) or not same_format or abs(found[3] - fps) > _FPS_TOLERANCE * fps:
+        same_format = samples.size == reference[0].size
+    if found[:3] != (len(reference), *size) or not same_format or abs(found[3] - fps) > _FPS_TOLERANCE * fps:
         raise Failed(
             "encode_differs",
-            f"frames, width, height and fps are {found} instead of {(len(meant), *size, fps)}"
+            f"frames, width, height and fps are {found} instead of {(len(reference), *size, fps)}"
             + ("" if same_format else ", in another pixel format"),
         )
     return {
         "pixels_sha256": coded.hexdigest(),
-        "psnr_db": likeness.psnr_db,
-        "ssim": likeness.ssim,
+        "psnr_db": similarity.psnr_db,
+        "ssim": similarity.ssim,
         "encoder_version": encoder_version(part),
     }
 
 
 def _file_facts(part: Path, settings: CompressSettings) -> Row:
-    """Return what a finished file is, marks included, and what its coded pictures are without them."""
+    """Return size and hash of the finished file, marks included, and of its coded stream alone."""
     data = part.read_bytes()
     stream = coded_stream(part)
     return {

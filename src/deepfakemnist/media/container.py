@@ -1,26 +1,26 @@
-"""Opening a video file, and reading every frame of it or saying why not.
+"""Video file reader that detects truncated and corrupt files.
 
-Decoders are silent about loss: a cut MKV ends like a whole one, damaged pictures are patched over. Every read of a
-whole file therefore counts and compares (index, packets, pictures, times) and raises instead of returning less.
+Decoders hide loss: a truncated MKV ends like a complete one, damaged frames are concealed. Every read of a complete
+file therefore cross-checks index, packets, frames and times, and raises instead of returning fewer frames.
 
 Reasons, the same wherever a video is read:
 
 =================== ======== ==========================================================================
 missing_file        failed   no such file, or a folder
-unreadable          failed   the system refuses to open it
+unreadable          failed   the operating system refuses to open it
 empty_file          failed   zero bytes
-not_a_video         failed   no known video container (HTML, text, a picture, noise)
-truncated           failed   begins like a video but ends early
-corrupt             failed   a packet cannot be decoded, or decodes to a damaged picture
+not_a_video         failed   no known video container (HTML, text, a still image, noise)
+truncated           failed   starts like a video but ends early
+corrupt             failed   a packet cannot be decoded, or decodes to a damaged frame
 no_frames           failed   the video stream is empty
-no_video_stream     rejected audio only, or nothing but a cover picture
-bit_depth           rejected more than 8 bits per component; transform it to 8 bits first
-hdr                 rejected brightness coded for HDR (PQ or HLG); map its tones first
-interlaced          rejected two moments in one frame; deinterlace it first
-transparent         rejected pixels that are not opaque have no colour of their own
-rotation            rejected display rotation that is no multiple of 90 degrees
+no_video_stream     rejected audio only, or only cover art
+bit_depth           rejected more than 8 bits per component; convert to 8 bits first
+hdr                 rejected HDR transfer function (PQ or HLG); tone-map first
+interlaced          rejected interlaced frames; deinterlace first
+transparent         rejected non-opaque pixels; composite onto a background first
+rotation            rejected display rotation other than a multiple of 90 degrees
 size_changes        rejected frames of different sizes in one stream
-outside_the_video   rejected the wanted segment is not in the video (:mod:`.decode`)
+outside_the_video   rejected the requested segment exceeds the video (:mod:`.decode`)
 =================== ======== ==========================================================================
 """
 
@@ -39,8 +39,8 @@ from av.video.stream import VideoStream
 from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.media.ebml import stated_size
 
-#: Containers of moving pictures. Everything else is refused before it is parsed: playlists and image lists would make
-#: ffmpeg open other files, a picture would count as a one-frame video.
+#: Allowed video containers. Anything else is refused before parsing: playlists and image sequences would make ffmpeg
+#: open other files, and a still image would count as a one-frame video.
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,nut,gif"
 _LIMITS = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
 _SIGNATURES = (
@@ -52,17 +52,17 @@ _SIGNATURES = (
     (0, b"RIFF"),
     (0, b"OggS"),
 )
-#: Codecs whose packets may hold no picture of their own (hidden reference frames, packed B-frames).
+#: Codecs with packets that yield no frame of their own (hidden reference frames, packed B-frames).
 _PICTURELESS_PACKETS = {"vp8", "mpeg4", "msmpeg4v3"}
-#: Transfer characteristics of HDR: SMPTE ST 2084 (PQ) and ARIB STD-B67 (HLG).
+#: HDR transfer characteristics: SMPTE ST 2084 (PQ) and ARIB STD-B67 (HLG).
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
-#: Header durations are rounded, and the last frame's duration is a guess in MKV.
+#: Header durations are rounded, and MKV only estimates the last frame's duration.
 _END_TOLERANCE_S = 0.25
 
 
 @dataclass
 class Video:
-    """An open file and its one video stream."""
+    """An open file and its video stream."""
 
     path: Path
     container: InputContainer
@@ -70,7 +70,7 @@ class Video:
 
     @property
     def stores_whole_frames(self) -> bool:
-        """Does every packet give exactly one picture in this container and codec?"""
+        """Whether every packet yields exactly one frame in this container and codec."""
         family = {"mov", "matroska"} & set(self.container.format.name.split(","))
         return bool(family) and self.stream.codec_context.name not in _PICTURELESS_PACKETS
 
@@ -88,11 +88,11 @@ class Video:
 
 @contextmanager
 def open_video(path: Path | str) -> Iterator[Video]:
-    """Open a file for reading its first real video stream; cover pictures do not count.
+    """Open a file for reading its first video stream; cover art does not count.
 
-    Raises: Failed or Rejected with a reason of the module's list.
+    Raises: Failed or Rejected with a reason listed in the module docstring.
     """
-    # An absolute path cannot be read as an option ("-x.mp4") or as a protocol ("a:b.mp4").
+    # An absolute path cannot be parsed as an option ("-x.mp4") or a protocol ("a:b.mp4").
     path = Path(path).absolute()
     if not path.is_file():
         raise Failed("missing_file", f"{path}: {'is a folder' if path.is_dir() else 'no such file'}")
@@ -107,17 +107,17 @@ def open_video(path: Path | str) -> Iterator[Video]:
         container = av.open(str(path), options=_LIMITS, metadata_errors="replace")
     except (av.FFmpegError, ValueError) as error:
         if any(head[at : at + len(mark)] == mark for at, mark in _SIGNATURES):
-            raise Failed("truncated", f"{path}: begins like a video, but its index is missing or broken") from error
-        raise Failed("not_a_video", f"{path}: none of the containers {_CONTAINERS}") from error
+            raise Failed("truncated", f"{path}: starts like a video, but its index is missing or broken") from error
+        raise Failed("not_a_video", f"{path}: none of the supported containers {_CONTAINERS}") from error
     with container:
         stream = _video_stream(path, container)
-        stream.thread_count = 1  # a workflow runs one job per core already
-        stream.codec_context.options = {"err_detect": "explode"}  # else damage is patched over
+        stream.thread_count = 1  # the workflow already runs one job per core
+        stream.codec_context.options = {"err_detect": "explode"}  # otherwise damage is concealed
         yield Video(path, container, stream)
 
 
 def every_frame(video: Video) -> Iterator[av.VideoFrame]:
-    """Yield all frames as stored, in presentation order; the last step proves that they are all.
+    """Yield all frames as stored, in presentation order; exhausting the iterator proves that none is missing.
 
     Raises: Failed with reason truncated, corrupt or no_frames; Rejected with reason size_changes.
     """
@@ -153,9 +153,9 @@ def every_frame(video: Video) -> Iterator[av.VideoFrame]:
 
 
 def frames_from(video: Video, time: Fraction) -> Iterator[av.VideoFrame]:
-    """Yield frames from the key frame before ``time`` on, seconds on the stream's clock; nobody counts them.
+    """Yield frames from the keyframe before ``time``, in stream seconds; completeness is not checked.
 
-    Raises: Failed with reason corrupt, which after a jump may mean no more than that the jump was a bad one.
+    Raises: Failed with reason corrupt, which after a seek may only mean that the seek landed badly.
     """
     size: tuple[int, int] | None = None
     try:
@@ -165,7 +165,7 @@ def frames_from(video: Video, time: Fraction) -> Iterator[av.VideoFrame]:
             size = (frame.width, frame.height)
             yield frame
     except av.FFmpegError as error:
-        raise Failed("corrupt", f"{video.path}: {error.strerror} after a jump to {float(time):.2f} s") from error
+        raise Failed("corrupt", f"{video.path}: {error.strerror} after a seek to {float(time):.2f} s") from error
 
 
 def _video_stream(path: Path, container: InputContainer) -> VideoStream:
@@ -174,27 +174,27 @@ def _video_stream(path: Path, container: InputContainer) -> VideoStream:
             break
     else:
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "no stream"
-        raise Rejected("no_video_stream", f"{path}: holds {kinds}")
+        raise Rejected("no_video_stream", f"{path}: contains only {kinds}")
     depth = bit_depth(stream)
     if depth is not None and depth > 8:
         raise Rejected(
             "bit_depth",
-            f"{path}: {depth} bits per component ({stream.codec_context.pix_fmt}); allowed are 8. Convert it first, "
-            "with tone mapping if it is HDR",
+            f"{path}: {depth} bits per component ({stream.codec_context.pix_fmt}); 8 are supported. Convert it "
+            "first, with tone mapping if it is HDR",
         )
-    if stream.metadata.get("alpha_mode") == "1":  # WebM keeps transparency beside the picture, where decoders skip it
-        raise Rejected("transparent", f"{path}: its pixels have transparency; put it on a background first")
+    if stream.metadata.get("alpha_mode") == "1":  # WebM stores alpha as side data, which decoders skip
+        raise Rejected("transparent", f"{path}: has an alpha channel; composite it onto a background first")
     return stream
 
 
 def bit_depth(stream: VideoStream) -> int | None:
-    """Return bits per colour component, or None while the pixel format is unknown."""
+    """Return bits per colour component, or None when the pixel format is unknown."""
     layout = stream.codec_context.format
     return max(component.bits for component in layout.components) if layout else None
 
 
 def _check_index(video: Video) -> None:
-    """An MP4's index says where every sample lies, a Matroska file how long it is: one that ends before was cut."""
+    """Raise when the file ends before the last sample in its index (MP4) or before its stated size (Matroska)."""
     size = video.path.stat().st_size
     if "matroska" in video.container.format.name.split(",") and (stated_size(video.path) or 0) > size:
         raise Failed("truncated", f"{video.path}: has {size} of {stated_size(video.path)} bytes")
@@ -203,21 +203,21 @@ def _check_index(video: Video) -> None:
     entries = list(video.stream.index_entries)
     missing = sum(entry.pos + entry.size > size for entry in entries)
     if missing:
-        raise Failed("truncated", f"{video.path}: {missing} of {len(entries)} frames lie beyond its end")
+        raise Failed("truncated", f"{video.path}: {missing} of {len(entries)} frames lie beyond the end of the file")
     if sum(entry.size > 0 for entry in entries) < video.stream.frames:
         _check_count(video)
 
 
 def _check_count(video: Video) -> None:
-    """An MP4 says how many frames it has; an edit list may leave some of them out of the index, nothing else may."""
+    """Raise when the index lacks frames that the header counts and that no edit list hides."""
     with av.open(str(video.path), options={**_LIMITS, "ignore_editlist": "1"}, metadata_errors="replace") as whole:
-        there = sum(entry.size > 0 for entry in whole.streams[video.stream.index].index_entries)
-    if there < video.stream.frames:
-        raise Failed("corrupt", f"{video.path}: {there} frames are there, its header says {video.stream.frames}")
+        indexed = sum(entry.size > 0 for entry in whole.streams[video.stream.index].index_entries)
+    if indexed < video.stream.frames:
+        raise Failed("corrupt", f"{video.path}: {indexed} frames found, its header says {video.stream.frames}")
 
 
 def _has_sample_table(video: Video) -> bool:
-    """Tell MP4 and MOV from other containers, and from their fragmented kind, whose index lies all over the file."""
+    """Whether this is a non-fragmented MP4 or MOV; fragmented files spread their index over the whole file."""
     return "mov" in video.container.format.name.split(",") and video.stream.frames > 0
 
 
@@ -228,9 +228,9 @@ def _check_frame(video: Video, frame: av.VideoFrame, size: tuple[int, int] | Non
     if frame.interlaced_frame:
         raise Rejected("interlaced", f"{where} is interlaced; deinterlace the video first, e.g. by ffmpeg's bwdif")
     if frame.color_trc in _HDR_TRANSFERS:
-        raise Rejected("hdr", f"{where} is {_HDR_TRANSFERS[frame.color_trc]}; map its tones to SDR first")
+        raise Rejected("hdr", f"{where} is {_HDR_TRANSFERS[frame.color_trc]}; tone-map the video to SDR first")
     if any(component.is_alpha for component in frame.format.components) and _opacity(frame) < 255:
-        raise Rejected("transparent", f"{where} has pixels that are not opaque; put it on a background first")
+        raise Rejected("transparent", f"{where} has non-opaque pixels; composite it onto a background first")
     if size is not None and (frame.width, frame.height) != size:
         raise Rejected("size_changes", f"{video.path}: {size} becomes {(frame.width, frame.height)} at {frame.time} s")
 
@@ -241,7 +241,7 @@ def _opacity(frame: av.VideoFrame) -> int:
 
 
 def _stated_end(video: Video) -> float:
-    """Return the end that the file's header promises for its longest stream, seconds; 0 where the index said more."""
+    """Return the end of the longest stream as the header states it, seconds; 0 where the index was checked instead."""
     if _has_sample_table(video):
         return 0.0
     return (video.container.duration or 0) / av.time_base

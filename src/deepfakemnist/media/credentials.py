@@ -1,8 +1,8 @@
-"""C2PA content credentials: a signed statement inside the file that says how its pictures came to be.
+"""C2PA content credentials: signed provenance manifests inside MP4 files.
 
-The statement is one action, ``c2pa.created``, with IPTC's source type ``trainedAlgorithmicMedia``. Without a
-certificate of the user's, a throw-away test certificate signs: readers find the statement and an intact file, and
-report the signer as untrusted, which is true.
+The manifest holds one action, ``c2pa.created``, with IPTC's source type ``trainedAlgorithmicMedia``. Unless the user
+names a certificate, a throw-away test certificate signs: readers find a valid manifest and an intact file, and
+correctly report the signer as untrusted.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from deepfakemnist.config.dataset import MarkSettings
 from deepfakemnist.errors import ConfigError
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
-#: Names the PEM file with the private key of ``compress.mark.certificate``. Never in the config: it is a secret.
+#: Environment variable with the path of the PEM private key for ``compress.mark.certificate``; a secret, so not config.
 KEY_VARIABLE = "DEEPFAKEMNIST_C2PA_KEY"
 _TEST_SIGNER = "DeepFakeMnist+ test certificate, not trusted"
 
 
 def sign(source: Path, target: Path, settings: MarkSettings, software: str) -> None:
-    """Write ``source`` with a C2PA manifest to ``target``; the coded pictures are copied.
+    """Write ``source`` with a C2PA manifest to ``target``; the coded stream is copied.
 
     Args:
         source: MP4 file.
         target: file to write.
-        settings: certificate, algorithm and time stamp.
-        software: what made the pictures, e.g. the animator's name.
+        settings: certificate, algorithm and timestamp authority.
+        software: what generated the video, e.g. the animator's name.
 
-    Raises: ConfigError when the certificate and the key do not sign.
+    Raises: ConfigError when signing with this certificate and key fails.
     """
     c2pa = _library()
     action = {"action": "c2pa.created", "digitalSourceType": SOURCE_TYPE, "softwareAgent": {"name": software}}
@@ -46,14 +46,14 @@ def sign(source: Path, target: Path, settings: MarkSettings, software: str) -> N
             c2pa.Builder(manifest).sign(_signer(settings), "video/mp4", before, after)
     except c2pa.C2paError as error:
         raise ConfigError(
-            f"compress.mark: C2PA refuses to sign with certificate {settings.certificate or '(test)'} and algorithm "
-            f"{settings.algorithm}: {error}. The file holds the chain in PEM, the signer's own certificate first; "
-            f"{KEY_VARIABLE} names its key"
+            f"compress.mark: signing with certificate {settings.certificate or '(test)'} and algorithm "
+            f"{settings.algorithm} failed: {error}. The file must hold the PEM chain, leaf certificate first, and "
+            f"{KEY_VARIABLE} must name its private key"
         ) from error
 
 
 def read_credentials(path: Path) -> dict[str, Any] | None:
-    """Return what a file's C2PA manifest says, or None where it has none.
+    """Return the contents of a file's C2PA manifest, or None when it has none.
 
     Keys: state (Invalid, Valid, Trusted), source_type, software, signer.
     """
@@ -81,17 +81,17 @@ def read_credentials(path: Path) -> dict[str, Any] | None:
 
 
 def check_signer(settings: MarkSettings) -> None:
-    """Raise ConfigError when package, certificate or key is missing, or the two do not fit."""
+    """Raise ConfigError when the package, certificate or key is missing, or the key does not match the certificate."""
     _signer(settings)
 
 
 def _library() -> Any:
     try:
-        import c2pa  # only where marks are written or read: it loads a 40 MB library
+        import c2pa  # deferred: it loads a 40 MB library
     except ImportError as error:
         raise ConfigError(
             "compress.mark.c2pa: the package c2pa-python is not installed. Install it, or set compress.mark.c2pa: "
-            "false; the plain tag in the container needs no package"
+            "false; the comment tag in the container needs no package"
         ) from error
     return c2pa
 
@@ -120,15 +120,22 @@ def _signer(settings: MarkSettings) -> Any:
 
 @cache
 def _test_certificate() -> tuple[bytes, bytes]:
-    """Return a chain (PEM, leaf first) and the leaf's key, made for this process and never written anywhere."""
+    """Return a PEM chain (leaf first) and the leaf's key, generated per process and never written to disk."""
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
     usages = (
-        *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
-        *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
+        "digital_signature",
+        "content_commitment",
+        "key_encipherment",
+        "data_encipherment",
+        "key_agreement",
+        "key_cert_sign",
+        "crl_sign",
+        "encipher_only",
+        "decipher_only",
     )
 
     def named(common: str) -> x509.Name:

@@ -1,4 +1,7 @@
-"""From a file to upright RGB frames: all of them, or those of a segment at a constant rate."""
+"""Video decoding to upright RGB frames, with segment selection and resampling to a constant frame rate.
+
+Resampling holds or drops whole frames and never blends them, so every frame is one that the file stores.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,11 @@ from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.media.container import every_frame, frames_from, open_video
 from deepfakemnist.media.picture import Picture
 
-#: MKV rounds times to 1 ms; a frame that much late is still on time.
+#: MKV rounds timestamps to 1 ms; a frame that is this late still counts as on time.
 _ROUNDING_S = Fraction(1, 1000)
-#: How much of a wanted segment may be missing at its end: sheets round to tenths of a second.
+#: How much of a requested segment may be missing at its end; sheets round to tenths of a second.
 _SEGMENT_SLACK_S = Fraction(1, 2)
-#: Segments that begin earlier are reached by decoding from the beginning.
+#: Segments that start before this are reached by decoding from the beginning instead of seeking.
 _SEEK_FROM_S = Fraction(2)
 
 
@@ -29,59 +32,59 @@ def read_frames(
 
     Args:
         path: video file.
-        fps: constant rate of the result. Frame k is the source frame on screen at ``start_s + k / fps``, so uneven
-            frame times and 30 → 25 come out in real time. None gives every frame as stored.
-        start_s: begin of the wanted segment in seconds after the first frame; None is the beginning.
-        end_s: end of the segment, not included; None is the end of the video.
+        fps: constant output rate. Frame k is the source frame on screen at ``start_s + k / fps``, so variable-rate
+            video and 30 → 25 keep real time. None yields every frame as stored.
+        start_s: start of the segment, seconds after the first frame; None is the beginning.
+        end_s: end of the segment, exclusive; None is the end of the video.
 
     Raises:
-        Failed, Rejected: with a reason of :mod:`.container`. Loss shows only at the end of a file, so frames are
-            good once the iterator has run out. A segment is read from the key frame before it to its end and no
-            further; what lies outside is not judged.
+        Failed, Rejected: with a reason of :mod:`.container`. Truncation shows only at the end of a file, so frames
+            are valid once the iterator is exhausted. A segment is read from the keyframe before it to its end;
+            what lies outside is not checked.
     """
-    for picture, times in read_pictures(path, fps=fps, start_s=start_s, end_s=end_s):
+    for picture, repeats in read_pictures(path, fps=fps, start_s=start_s, end_s=end_s):
         image = picture.rgb()
-        for _ in range(times - 1):
-            yield image.copy()  # a caller may draw into what it gets
+        for _ in range(repeats - 1):
+            yield image.copy()  # callers may modify the frame in place
         yield image
 
 
 def read_pictures(
     path: Path | str, *, fps: float | None = None, start_s: float | None = None, end_s: float | None = None
 ) -> Iterator[tuple[Picture, int]]:
-    """Yield what :func:`read_frames` does before it is RGB: each picture, and how many times in a row it is wanted."""
+    """Yield the frames of :func:`read_frames` before RGB conversion: each picture and its number of repeats."""
     start, end = _segment(start_s, end_s)
     if fps is not None and fps <= 0:
-        raise ValueError(f"allowed are rates fps > 0, not {fps}")
-    # limit_denominator finds 30000/1001 behind 29.97002997
+        raise ValueError(f"fps must be > 0, not {fps}")
+    # limit_denominator recovers 30000/1001 from 29.97002997
     step = None if fps is None else 1 / Fraction(fps).limit_denominator(1001)
-    given = 0
-    for begin, until, frame in shown_frames(path, start_s=start_s, end_s=end_s):
+    emitted = 0
+    for begin, until, frame in timed_frames(path, start_s=start_s, end_s=end_s):
         if step is None:
             wanted = int(begin >= start - _ROUNDING_S)
         else:
             stop = until if end is None else min(until, end)
-            wanted = ceil((stop - _ROUNDING_S - start) / step) - given
+            wanted = ceil((stop - _ROUNDING_S - start) / step) - emitted
         if wanted > 0:
-            given += wanted
+            emitted += wanted
             yield Picture(frame), wanted
-    if given == 0:
+    if emitted == 0:
         raise _outside(path, start, end, until)
 
 
-def shown_frames(
+def timed_frames(
     path: Path | str, *, start_s: float | None = None, end_s: float | None = None
 ) -> Iterator[tuple[Fraction, Fraction, av.VideoFrame]]:
-    """Yield (begin, until, frame) of a segment: the seconds after the first frame between which each is on screen.
+    """Yield (begin, until, frame) of a segment: each frame's display interval, in seconds after the first frame.
 
-    The first may have begun before ``start_s`` when the segment was to be resampled; without an end the file is read
-    to its end and proven whole.
+    The first frame may begin before ``start_s``. Without ``end_s`` the file is read to its end and checked for
+    completeness.
 
     Raises: as :func:`read_frames`.
     """
     start, end = _segment(start_s, end_s)
     until, shown = Fraction(0), False
-    for begin, until, frame in _on_screen(Path(path), start, may_jump=end is not None):
+    for begin, until, frame in _display_intervals(Path(path), start, may_seek=end is not None):
         if until > start + _ROUNDING_S and (end is None or begin < end - _ROUNDING_S):
             shown = True
             yield begin, until, frame
@@ -92,7 +95,7 @@ def shown_frames(
 
 
 def read_clip(path: Path | str) -> np.ndarray:
-    """Return every frame of a short clip as one array, (T,H,W,3) uint8 RGB, proven complete.
+    """Return every frame of a short clip as one array, (T,H,W,3) uint8 RGB, checked for completeness.
 
     Raises: Failed, Rejected with a reason of :mod:`.container`.
     """
@@ -103,27 +106,29 @@ def _segment(start_s: float | None, end_s: float | None) -> tuple[Fraction, Frac
     start = Fraction(start_s or 0).limit_denominator(10**6)
     end = None if end_s is None else Fraction(end_s).limit_denominator(10**6)
     if start < 0 or (end is not None and end <= start):
-        raise ValueError(f"allowed are 0 <= start_s < end_s, not start_s={start_s} end_s={end_s}")
+        raise ValueError(f"0 <= start_s < end_s is required, not start_s={start_s} end_s={end_s}")
     return start, end
 
 
 def _outside(path: Path | str, start: Fraction, end: Fraction | None, length: Fraction) -> Rejected:
-    wish = f"{float(start):.2f} s to {'the end' if end is None else f'{float(end):.2f} s'}"
-    return Rejected("outside_the_video", f"{path}: {wish} is wanted, the video has {float(length):.2f} s")
+    segment = f"{float(start):.2f} s to {'the end' if end is None else f'{float(end):.2f} s'}"
+    return Rejected("outside_the_video", f"{path}: segment {segment} requested, the video has {float(length):.2f} s")
 
 
-def _on_screen(path: Path, start: Fraction, may_jump: bool) -> Iterator[tuple[Fraction, Fraction, av.VideoFrame]]:
-    """Yield (begin, end, frame): seconds after the first frame between which each frame is shown.
+def _display_intervals(
+    path: Path, start: Fraction, may_seek: bool
+) -> Iterator[tuple[Fraction, Fraction, av.VideoFrame]]:
+    """Yield (begin, end, frame): each frame's display interval, in seconds after the first frame.
 
-    Frames that were gone before ``start`` may be left out. Only a read from the beginning can prove that the end is
-    there, so who wants the end must not jump.
+    Frames that end before ``start`` may be left out. Only a read from the beginning can prove that the end of the
+    file is there, so a read to the end must not seek.
     """
     with open_video(path) as video:
         origin = frame_time(next(every_frame(video)), Fraction(0))
     waiting: tuple[Fraction, Fraction, av.VideoFrame] | None = None
     with open_video(path) as video:
-        far = may_jump and start > _SEEK_FROM_S and _can_seek(path, origin + start)
-        for frame in frames_from(video, origin + start) if far else every_frame(video):
+        seeks = may_seek and start > _SEEK_FROM_S and _can_seek(path, origin + start)
+        for frame in frames_from(video, origin + start) if seeks else every_frame(video):
             begin = frame_time(frame, waiting[1] + origin if waiting else origin) - origin
             if waiting:
                 yield waiting[0], begin, waiting[2]
@@ -133,7 +138,7 @@ def _on_screen(path: Path, start: Fraction, may_jump: bool) -> Iterator[tuple[Fr
 
 
 def _can_seek(path: Path, time: Fraction) -> bool:
-    """Try a jump: files without an index land late, open groups of pictures decode badly after one."""
+    """Try the seek: files without an index land late, and open GOPs decode badly after a seek."""
     first: Fraction | None = None
     try:
         with open_video(path) as video:
@@ -148,5 +153,5 @@ def _can_seek(path: Path, time: Fraction) -> bool:
 
 
 def frame_time(frame: av.VideoFrame, guess: Fraction) -> Fraction:
-    """Return when a frame is to be shown, seconds on the stream's clock; ``guess`` where the file does not say."""
+    """Return a frame's presentation time in stream seconds, or ``guess`` when it has no timestamp."""
     return guess if frame.pts is None or frame.time_base is None else frame.pts * Fraction(frame.time_base)

@@ -1,18 +1,22 @@
-"""How long a Matroska or WebM file says it is; a cut one has no other sign of it than what is missing."""
+"""EBML header reader: the size that a Matroska or WebM file states for itself.
+
+It reveals truncation, of which such a file shows no other sign. Our own code, because libavformat reads this number
+but PyAV does not expose it, and the bundled ffmpeg comes without ffprobe.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 _HEADER, _SEGMENT = 0x1A45DFA3, 0x18538067
-#: Enough for the header element and the beginning of the segment.
+#: Enough for the EBML header and the start of the segment.
 _HEAD_BYTES = 4096
 
 
 def stated_size(path: Path) -> int | None:
-    """Return the bytes that a Matroska file must have by its own header; None where it does not say, as live streams.
+    """Return the size in bytes that a Matroska file states in its header; None when it states none, as in live streams.
 
-    (RFC 8794: an element is its id, its size as a number of one to eight bytes, and its content.)
+    (RFC 8794: an element is an id, a size of one to eight bytes, and its payload.)
     """
     with path.open("rb") as file:
         data = file.read(_HEAD_BYTES)
@@ -29,7 +33,7 @@ def stated_size(path: Path) -> int | None:
 
 
 def _number(data: bytes, at: int, keep_mark: bool = False) -> tuple[int | None, int]:
-    """Return the number at a place and where it ends; None for a size whose bits are all ones, which means unknown."""
+    """Return the variable-length integer at ``at`` and its end; None for all ones, which means unknown size."""
     first = data[at]
     length = 9 - first.bit_length()
     if length > 8 or at + length > len(data):

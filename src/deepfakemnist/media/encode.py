@@ -1,4 +1,7 @@
-"""Working clips: what the stages hand to each other, without loss."""
+"""Lossless working clips, written in process and verified by decoding.
+
+Stages pass these clips to each other, so a pixel that differs after read-back is an error.
+"""
 
 from __future__ import annotations
 
@@ -22,8 +25,8 @@ from deepfakemnist.media.picture import Picture
 from deepfakemnist.media.pixels import PixelHash
 from deepfakemnist.tables.files import atomic_path
 
-#: What every encode by the ffmpeg program has in common. One thread: x264's pictures depend on their number. No sound,
-#: and nothing of the writer's name, time or version.
+#: Options of every encode by the ffmpeg program. One thread, because x264's output depends on the thread count. No
+#: audio, and no writer name, time or version.
 COMMON_OUTPUT: dict[str, Any] = {
     "an": None,
     "threads": 1,
@@ -33,32 +36,32 @@ COMMON_OUTPUT: dict[str, Any] = {
     "movflags": "+faststart",
     "format": "mp4",
 }
-#: The same for working clips, which are written in this process.
+#: The same for working clips, which are encoded in process.
 _CONTAINER = {"fflags": "+bitexact", "movflags": "+faststart"}
 
 
 def x264_instruction_set(machine: str) -> str:
-    """Return what x264's ``asm`` is set to on a machine, named as by :func:`platform.machine`.
+    """Return the value of x264's ``asm`` option for a machine, named as by :func:`platform.machine`.
 
-    x264 knows the names of its own processor's sets only. Given another it warns, which our log level hides, and takes
-    plain C; a number is taken everywhere, and 0 is plain C.
+    x264 knows only the instruction sets of its own architecture. For any other name it warns, which our log level
+    hides, and falls back to plain C; numbers are accepted everywhere, and 0 is plain C.
     """
     return "mmx2" if machine.lower() in {"x86_64", "amd64"} else "0"
 
 
-#: For x264 wherever it loses anything: without it the pictures depend on the processor. On x86, from SSSE3 on it
-#: decides here and there otherwise than plain C; the macroblock tree that a crf switches on is approximate from SSE2 on
-#: (reciprocals that vendors round in their own way); and its AVX-512 code reads what happens to lie in memory where a
-#: width is not a multiple of 128 (core 165). The sets before SSE2 give what plain C gives in a third of its time.
+#: For every lossy x264 encode: without it the output depends on the CPU. On x86, SSSE3 and later sets make some
+#: decisions differently from plain C; macroblock-tree rate control, enabled by a crf, is approximate from SSE2 on
+#: (vendors round reciprocals differently); and AVX-512 code reads uninitialised memory where a width is not a multiple
+#: of 128 (core 165). The sets before SSE2 match plain C in a third of its time.
 #: Measured on 128 encodes of up to 6 s with a crf: SSE2 differed from plain C in 3, AVX2 in 125, MMX2 in none; with
-#: qp 20 on 12 short ones: AVX2 in all, MMX2 in none. On an emulated aarch64 plain C gave x86's files byte by byte; NEON
-#: did too in all 9 lossy encodes, too few to build on.
-SAME_EVERYWHERE: dict[str, Any] = {"x264-params": f"asm={x264_instruction_set(platform.machine())}"}
+#: qp 20 on 12 short ones: AVX2 in all, MMX2 in none. On an emulated aarch64, plain C gave x86's files byte by byte;
+#: NEON did too in all 9 lossy encodes, too few to rely on.
+DETERMINISTIC_X264: dict[str, Any] = {"x264-params": f"asm={x264_instruction_set(platform.machine())}"}
 
 
 @dataclass(frozen=True)
 class WorkingClip:
-    """A clip that was written, read back and found equal."""
+    """A clip whose file was verified to decode to the frames given."""
 
     path: Path
     frames: int
@@ -66,58 +69,58 @@ class WorkingClip:
 
 
 def write_working_clip(path: Path | str, frames: Iterable[np.ndarray], fps: float) -> WorkingClip:
-    """Write frames as a lossless RGB MP4 (libx264rgb, qp 0), whole or not at all.
+    """Write frames as a lossless RGB MP4 (libx264rgb, qp 0), atomically.
 
-    The encoder runs in this process, without the ffmpeg program, and outside Python's lock.
+    The encoder runs in process, without the ffmpeg program, and releases the GIL.
 
     Args:
         path: file to write, ending in .mp4.
-        frames: (H,W,3) uint8 RGB, all of one size; taken one at a time.
+        frames: (H,W,3) uint8 RGB, all of one size; consumed one at a time.
         fps: constant frame rate.
 
     Raises:
         Failed: no_frames, encode_failed, or encode_differs when the file does not decode to the frames given.
         ValueError: frames of different sizes.
-        OSError: the file cannot be written, with the system's number, e.g. that of a full disk.
+        OSError: the file cannot be written; carries the system's errno, e.g. ENOSPC.
     """
     path = Path(path)
-    stream = iter(frames)
-    first = next(stream, None)
+    rest = iter(frames)
+    first = next(rest, None)
     if first is None:
-        raise Failed("no_frames", f"{path}: nothing to write")
-    given, found = PixelHash(), PixelHash()
+        raise Failed("no_frames", f"{path}: no frames to write")
+    written, decoded_hash = PixelHash(), PixelHash()
     with atomic_path(path) as part:
         try:
             with av.open(str(part.absolute()), "w", format="mp4", options=_CONTAINER) as container:
-                track = _lossless_track(container, first, fps)
-                for number, frame in enumerate(chain([first], stream)):
+                stream = _lossless_stream(container, first, fps)
+                for number, frame in enumerate(chain([first], rest)):
                     if frame.shape != first.shape:
-                        raise ValueError(f"{path}: frames of one size are wanted, not {first.shape} and {frame.shape}")
-                    given.update(frame)
+                        raise ValueError(f"{path}: all frames must have one size, not {first.shape} and {frame.shape}")
+                    written.update(frame)
                     picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
                     picture.pts, picture.duration = number, 1
-                    container.mux(track.encode(picture))
-                container.mux(track.encode(None))
+                    container.mux(stream.encode(picture))
+                container.mux(stream.encode(None))
         except av.FFmpegError as error:
-            if isinstance(error, (OSError, MemoryError)):  # the machine's trouble, not that of these frames
+            if isinstance(error, (OSError, MemoryError)):  # the machine's fault, not this clip's
                 raise
             raise Failed("encode_failed", f"{path}: {error}") from error
         with open_video(part) as video:
             for decoded in every_frame(video):
-                found.update(Picture(decoded).rgb())
-        if found.hexdigest() != given.hexdigest():
-            raise Failed("encode_differs", f"{path}: decodes to other pixels than were encoded")
-    return WorkingClip(path, given.frames, given.hexdigest())
+                decoded_hash.update(Picture(decoded).rgb())
+        if decoded_hash.hexdigest() != written.hexdigest():
+            raise Failed("encode_differs", f"{path}: decoded pixels differ from the encoded ones")
+    return WorkingClip(path, written.frames, written.hexdigest())
 
 
-def _lossless_track(container: OutputContainer, frame: np.ndarray, fps: float) -> VideoStream:
-    # 30000/1001 is behind 29.97002997, as for whoever reads the clip
-    track = container.add_stream("libx264rgb", rate=Fraction(fps).limit_denominator(1001))
-    track.height, track.width = frame.shape[:2]
-    track.pix_fmt = "rgb24"
-    # ultrafast: every stage reads working clips again, and they are not kept for long. Per 10 s of 256x256 it
-    # takes 11.2 MB and 0.28 + 0.37 CPU s to write and read, veryfast 9.2 MB and 0.95 + 0.84 (measured).
-    track.options = {"qp": "0", "preset": "ultrafast"}
-    track.codec_context.thread_count = 1
-    track.codec_context.flags |= Flags.bitexact
-    return track
+def _lossless_stream(container: OutputContainer, frame: np.ndarray, fps: float) -> VideoStream:
+    # limit_denominator recovers 30000/1001 from 29.97002997, as the decoder does
+    stream = container.add_stream("libx264rgb", rate=Fraction(fps).limit_denominator(1001))
+    stream.height, stream.width = frame.shape[:2]
+    stream.pix_fmt = "rgb24"
+    # ultrafast: every stage reads working clips again, and they are short-lived. Per 10 s of 256x256 it takes
+    # 11.2 MB and 0.28 + 0.37 CPU s to write and read, veryfast 9.2 MB and 0.95 + 0.84 (measured).
+    stream.options = {"qp": "0", "preset": "ultrafast"}
+    stream.codec_context.thread_count = 1
+    stream.codec_context.flags |= Flags.bitexact
+    return stream

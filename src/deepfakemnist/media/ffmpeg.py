@@ -1,7 +1,8 @@
-"""The ffmpeg program: finding one that has what is needed, and running a graph of ffmpeg-python on frames.
+"""ffmpeg discovery and execution of ffmpeg-python graphs on raw frames.
 
-Arguments go to the process as a list, never through a shell. A path is always absolute, so that a leading dash is no
-option and a colon no protocol. Success is never taken from the exit status alone: callers read back what was written.
+The only module that uses ffmpeg-python. Arguments go to the process as a list, never through a shell. Paths are
+absolute, so a leading dash is not an option and a colon not a protocol. A zero exit status is not proof of success:
+callers decode what was written.
 """
 
 from __future__ import annotations
@@ -24,13 +25,13 @@ import numpy as np
 from deepfakemnist.errors import ConfigError, Failed
 
 _NEEDED_ENCODERS = ("libx264", "libx264rgb")
-#: ffmpeg names the cause first and then everything that stopped because of it.
+#: ffmpeg prints the cause first and then everything that failed because of it.
 _SHOWN_LINES = 12
 
 
 @dataclass(frozen=True)
 class FFmpeg:
-    """An ffmpeg program that was run once and has the encoders."""
+    """A working ffmpeg program with the required encoders."""
 
     path: str
     version: str  # first line of ``ffmpeg -version``
@@ -38,35 +39,35 @@ class FFmpeg:
     filters: frozenset[str] = frozenset()
 
     def require(self, encoders: Iterable[str]) -> None:
-        """Raise ConfigError when an encoder that the config's qualities name is missing."""
+        """Raise ConfigError when this ffmpeg lacks one of ``encoders``."""
         missing = sorted(set(encoders) - self.encoders)
         if missing:
             raise ConfigError(
                 f"compress.qualities needs {', '.join(missing)}, which {self.path} ({self.version}) lacks. Use another "
-                "ffmpeg, or leave these qualities out"
+                "ffmpeg or remove these qualities"
             )
 
 
 def find_ffmpeg(explicit: str | None = None) -> FFmpeg:
-    """Return a usable ffmpeg: the one named, else $IMAGEIO_FFMPEG_EXE, else PATH's, else imageio-ffmpeg's own.
+    """Return a usable ffmpeg: ``explicit``, else $IMAGEIO_FFMPEG_EXE, else PATH's, else imageio-ffmpeg's own.
 
     Raises: ConfigError when the first of these that exists cannot be run or lacks libx264 or libx264rgb.
     """
     if explicit:
         found = shutil.which(explicit)
         if not found:
-            raise ConfigError(f"ffmpeg: {explicit!r} is no program that can be run. Name one, or null to search for it")
-        return _checked(found)
+            raise ConfigError(f"ffmpeg: {explicit!r} is not an executable. Name one, or set null to search for it")
+        return _verified(found)
     named = os.environ.get("IMAGEIO_FFMPEG_EXE")
     found = named or shutil.which("ffmpeg")
     if not found:
         try:
-            import imageio_ffmpeg  # only here: clusters with an ffmpeg of their own can do without its 80 MB
+            import imageio_ffmpeg  # deferred: clusters with their own ffmpeg can skip its 80 MB
 
             found = imageio_ffmpeg.get_ffmpeg_exe()
         except (ImportError, RuntimeError) as error:
-            raise ConfigError("no ffmpeg found: install one, or name it by `ffmpeg` in the config") from error
-    return _checked(found)
+            raise ConfigError("no ffmpeg found: install one, or name it under `ffmpeg` in the config") from error
+    return _verified(found)
 
 
 def ffmpeg_version(explicit: str | None = None) -> str:
@@ -75,8 +76,8 @@ def ffmpeg_version(explicit: str | None = None) -> str:
 
 
 @cache
-def _checked(path: str) -> FFmpeg:
-    def ask(*words: str) -> str:
+def _verified(path: str) -> FFmpeg:
+    def query(*words: str) -> str:
         try:
             done = subprocess.run(
                 [path, "-hide_banner", *words], capture_output=True, text=True, timeout=60, check=True
@@ -85,10 +86,10 @@ def _checked(path: str) -> FFmpeg:
             raise ConfigError(f"ffmpeg: {path} cannot be run ({error}). Name another one in the config") from error
         return done.stdout
 
-    version = ask("-version").partition("\n")[0].strip()
+    version = query("-version").partition("\n")[0].strip()
 
     def names(listing: str) -> frozenset[str]:
-        return frozenset(words[1] for line in ask(listing).splitlines() if len(words := line.split()) > 1)
+        return frozenset(words[1] for line in query(listing).splitlines() if len(words := line.split()) > 1)
 
     encoders = names("-encoders")
     missing = [name for name in _NEEDED_ENCODERS if name not in encoders]
@@ -101,28 +102,33 @@ def _checked(path: str) -> FFmpeg:
 
 
 def frames_input(width: int, height: int, fps: float, pix_fmt: str = "rgb24") -> Any:
-    """Return the input node of a graph: frames on standard input, RGB unless another format is named."""
+    """Return the input node of a graph: raw frames on standard input."""
     return graphs.input("pipe:", format="rawvideo", pix_fmt=pix_fmt, s=f"{width}x{height}", framerate=f"{fps:.6g}")
 
 
+def merge_outputs(outputs: Iterable[Any]) -> Any:
+    """Return one graph, hence one ffmpeg process, with several output files."""
+    return graphs.merge_outputs(*outputs)
+
+
 def arguments(graph: Any) -> list[str]:
-    """Return ffmpeg's arguments for a graph, without the program's name."""
+    """Return ffmpeg's command-line arguments for a graph, without the program name."""
     head = ["-hide_banner", "-nostdin", "-loglevel", "error", "-xerror", "-filter_threads", "1"]
     return [*head, *graphs.get_args(graph, overwrite_output=True)]
 
 
 def run_graph(graph: Any, program: FFmpeg, frames: Iterable[np.ndarray]) -> None:
-    """Run a graph and feed it ``frames``, uint8 arrays in the format of its input: (H,W,3) for RGB.
+    """Run a graph and feed it ``frames``, uint8 arrays in its input format: (H,W,3) for RGB.
 
-    Raises: Failed with reason encode_failed and the last lines that ffmpeg printed; whatever ``frames`` raises.
+    Raises: Failed with reason encode_failed and the last lines of ffmpeg's log; whatever ``frames`` raises.
     """
-    with tempfile.TemporaryFile() as log:  # a file: a full pipe of messages would block both sides
+    with tempfile.TemporaryFile() as log:  # a file, because a full stderr pipe would deadlock
         process = subprocess.Popen(
             [program.path, *arguments(graph)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log
         )
         assert process.stdin is not None
         try:
-            with suppress(BrokenPipeError), process.stdin:  # ffmpeg gave up; its status and messages say why
+            with suppress(BrokenPipeError), process.stdin:  # ffmpeg gave up; its status and log say why
                 for frame in frames:
                     process.stdin.write(np.ascontiguousarray(frame).data)
         except BaseException:
@@ -134,9 +140,9 @@ def run_graph(graph: Any, program: FFmpeg, frames: Iterable[np.ndarray]) -> None
             log.seek(0)
             text = re.sub(r" @ 0x[0-9a-f]+", "", log.read().decode(errors="replace"))  # addresses differ per run
             lines = text.splitlines()[-_SHOWN_LINES:]
-            raise Failed("encode_failed", f"ffmpeg ended with {status}: " + " | ".join(lines))
+            raise Failed("encode_failed", f"ffmpeg exited with {status}: " + " | ".join(lines))
 
 
 def absolute(path: Path | str) -> str:
-    """Return a path as ffmpeg takes it safely, whatever characters are in it."""
+    """Return a path in a form that is safe for ffmpeg, whatever characters it contains."""
     return str(Path(path).absolute())

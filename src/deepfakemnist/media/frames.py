@@ -1,8 +1,8 @@
-"""Still frames for frame-level detectors: lossless WebP in one Parquet file per shard.
+"""Frame extraction for frame-level detectors: lossless WebP in one Parquet file per shard.
 
-JPEG would be a second lossy compression on top of the one under study; PNG takes 1.7 times the space of WebP at its
-fastest setting for the same time (39 against 64 kB per 256x256 frame of c23, measured). The WebP encoder at its fastest
-is what a frame costs: 2 of 3 ms; see benchmarks/frames.json.
+JPEG would add a second lossy compression to the one under study; at their fastest settings and in the same time, PNG
+takes 1.7 times the space of WebP (64 against 39 kB per 256x256 frame of c23, measured). The WebP encoder accounts for
+2 of the 3 ms that a frame costs; see benchmarks/frames.json.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ from deepfakemnist.tables.schemas import FRAMES, OK, Row
 from deepfakemnist.tables.shards import Tally, run_shard
 
 FindFace = Callable[[np.ndarray], tuple[float, float, float, float] | None]
-#: Rows of a row group: reading one image reads its group, 0.1 ms for 4 rows (measured).
+#: Rows per row group: reading one image reads its whole group, 0.1 ms for 4 rows (measured).
 ROW_GROUP = 16
 
 
 class Region(NamedTuple):
-    """A part of a picture, pixels."""
+    """A rectangle of a picture, in pixels."""
 
     left: int
     top: int
@@ -54,24 +54,24 @@ def frames_shard(
     find_face: FindFace | None = None,
     max_failed_fraction: float = 1.0,
 ) -> Tally:
-    """Take frames of every clip, the same ones at every quality, and write ``table`` (``tables.FRAMES``).
+    """Extract frames of every clip, the same ones at every quality, and write ``table`` (``tables.FRAMES``).
 
-    A clip that gives none is one row with frame_index -1 that says why.
+    A clip that yields none becomes one row with frame_index -1 and the reason.
 
     Args:
         compressed: table of encoded clips (``tables.COMPRESSED``).
-        table: Parquet file to write, images included.
-        folder: where the frames of finished clips wait until the shard is done; emptied of them afterwards.
-        settings: how many frames, which, which part of them.
+        table: Parquet file to write, with the images.
+        folder: holds the frames of finished clips until the shard is complete; they are deleted afterwards.
+        settings: number of frames, sampling policy, region.
         code: digest of this code.
-        find_face: returns (left, top, width, height) of the face in an (H,W,3) uint8 RGB picture, or None; needed
+        find_face: returns (left, top, width, height) of the face in an (H,W,3) uint8 RGB picture, or None; required
             for the region ``face``.
         max_failed_fraction: see :func:`deepfakemnist.tables.shards.run_shard`.
 
-    Reasons beside those of reading a video: failed with length_differs.
+    Reasons besides those of :mod:`.container`: failed with length_differs.
     """
     if (settings.region == "face") != (find_face is not None):
-        raise ValueError("the region face needs find_face, and only it does")
+        raise ValueError("find_face is required for the region face, and only for it")
     clips: dict[str, Row] = {}
     for row in read_rows(compressed):
         if row["status"] == OK:
@@ -79,7 +79,9 @@ def frames_shard(
             clip["files"].append({name: row[name] for name in ("quality", "path", "frames", "pixels_sha256")})
     return run_shard(
         list(clips.values()),
-        *(table, FRAMES, partial(_take_frames, folder=folder, settings=settings, find_face=find_face)),
+        table,
+        FRAMES,
+        partial(_extract_frames, folder=folder, settings=settings, find_face=find_face),
         code=code,
         settings=settings,
         max_failed_fraction=max_failed_fraction,
@@ -88,7 +90,7 @@ def frames_shard(
 
 
 def evenly_spaced(total: int, count: int) -> list[int]:
-    """Return ``count`` ascending indices below ``total``, the middles of equal stretches; all when there are fewer."""
+    """Return ``count`` ascending indices below ``total``, the centres of equal intervals; all when there are fewer."""
     if count >= total:
         return list(range(total))
     return [(2 * number + 1) * total // (2 * count) for number in range(count)]
@@ -102,31 +104,31 @@ def encode_image(picture: np.ndarray) -> bytes:
 
 
 def decode_image(data: bytes) -> np.ndarray:
-    """Return the (H,W,3) uint8 RGB picture of an ``image`` cell. Raises: OSError when it is none."""
-    # OpenCV decodes straight into the array, in three quarters of Pillow's time.
+    """Return the (H,W,3) uint8 RGB picture of an ``image`` cell. Raises: OSError when it is not an image."""
+    # OpenCV decodes straight into an array, in three quarters of Pillow's time.
     picture = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR_RGB) if data else None
     if picture is None:
-        raise OSError("cannot decode the picture")
+        raise OSError("cannot decode the image")
     return np.asarray(picture, np.uint8)
 
 
-def wanted_frames(video_id: str, total: int, settings: FrameSettings) -> list[int]:
-    """Return the ascending indices of the frames to keep of a clip with ``total`` frames."""
+def sampled_frames(video_id: str, total: int, settings: FrameSettings) -> list[int]:
+    """Return the ascending indices of the frames to sample from a clip of ``total`` frames."""
     count = min(settings.per_clip, total)
     if settings.policy == "all":
         return list(range(total))
     if settings.policy == "first":
         return list(range(count))
     if settings.policy == "random":
-        draw = np.random.default_rng(seed_from("frames", video_id))
-        return sorted(draw.choice(total, count, replace=False).tolist())
+        rng = np.random.default_rng(seed_from("frames", video_id))
+        return sorted(rng.choice(total, count, replace=False).tolist())
     return evenly_spaced(total, count)
 
 
 def square_around(box: tuple[float, float, float, float], scale: float, width: int, height: int) -> Region:
-    """Return a square of ``scale`` times a box's longer side about its middle, moved into the picture.
+    """Return a square of ``scale`` times a box's longer side around its centre, shifted into the picture.
 
-    A square that is larger than the picture becomes the largest that fits.
+    A square larger than the picture becomes the largest that fits.
     """
     side = min(round(max(box[2], box[3]) * scale), width, height)
     left = round(box[0] + box[2] / 2 - side / 2)
@@ -134,17 +136,17 @@ def square_around(box: tuple[float, float, float, float], scale: float, width: i
     return Region(min(max(left, 0), width - side), min(max(top, 0), height - side), side, side)
 
 
-def _take_frames(clip: Row, folder: Path, settings: FrameSettings, find_face: FindFace | None) -> Row:
-    """Write the frames of one clip at all its qualities to a file of their own, and name it in ``path``."""
+def _extract_frames(clip: Row, folder: Path, settings: FrameSettings, find_face: FindFace | None) -> Row:
+    """Write the frames of one clip at all qualities to one file; return its path as ``path``."""
     lengths = {file["frames"] for file in clip["files"]}
     if len(lengths) != 1:
         raise Failed(
             "length_differs", f"frames per quality: { {file['quality']: file['frames'] for file in clip['files']} }"
         )
-    wanted = wanted_frames(clip["video_id"], lengths.pop(), settings)
+    wanted = sampled_frames(clip["video_id"], lengths.pop(), settings)
     regions: dict[int, Region | None] = {}
     if find_face:
-        # Once, at the first quality: found at each, boxes would differ with what compression hides.
+        # Detected once, at the first quality: compression artefacts would shift the box between qualities.
         for index, _, picture in _pictures(clip["files"][0], wanted):
             face = find_face(picture)
             height, width = picture.shape[:2]
@@ -154,7 +156,7 @@ def _take_frames(clip: Row, folder: Path, settings: FrameSettings, find_face: Fi
         for file in clip["files"]:
             rows = []
             for index, time, picture in _pictures(file, wanted):
-                shown, facts = _cut(picture, index, regions)
+                shown, facts = _crop_region(picture, index, regions)
                 rows.append({**_row(clip, file, index, time), **facts, "image": encode_image(shown)})
                 if settings.png:
                     _write_png(folder / "png" / file["quality"] / clip["video_id"] / f"{index:04d}.png", shown)
@@ -163,9 +165,9 @@ def _take_frames(clip: Row, folder: Path, settings: FrameSettings, find_face: Fi
 
 
 def _pictures(file: Row, wanted: list[int]) -> Iterator[tuple[int, float, np.ndarray]]:
-    """Yield index, seconds after the first frame and RGB of the wanted frames."""
+    """Yield index, seconds after the first frame, and RGB of the wanted frames."""
     missing = set(wanted)
-    # Read to its end, which proves that nothing is missing; only what is kept is turned into RGB.
+    # Read to the end, which proves that no frame is missing; only sampled frames are converted to RGB.
     with open_video(file["path"]) as video:
         for index, frame in enumerate(every_frame(video)):
             if index == 0:
@@ -180,8 +182,8 @@ def _pictures(file: Row, wanted: list[int]) -> Iterator[tuple[int, float, np.nda
         )
 
 
-def _cut(picture: np.ndarray, index: int, regions: dict[int, Region | None]) -> tuple[np.ndarray, Row]:
-    """Return the part to store and what the row says of it; without a face the nearest frame's region is taken."""
+def _crop_region(picture: np.ndarray, index: int, regions: dict[int, Region | None]) -> tuple[np.ndarray, Row]:
+    """Return the pixels to store and their columns; a frame without a face takes the nearest frame's region."""
     found = regions.get(index)
     known = [at for at, region in regions.items() if region]
     nearest = regions[min(known, key=lambda at: abs(at - index))] if known else None
@@ -203,7 +205,9 @@ def _row(clip: Row, file: Row, index: int, time: float) -> Row:
         "quality": file["quality"],
         "frame_index": index,
         "time_s": time,
-        **{"status": OK, "reason": "", "detail": ""},
+        "status": OK,
+        "reason": "",
+        "detail": "",
     }
 
 
@@ -214,14 +218,14 @@ def _write_png(path: Path, picture: np.ndarray) -> None:
 
 
 def _writer(path: Path, metadata: dict[str, str]) -> pq.ParquetWriter:
-    # Images are compressed already and never repeat: snappy and a dictionary would only cost time.
+    # Images are already compressed and never repeat, so snappy and a dictionary would only cost time.
     small = [name for name in FRAMES.names if name != "image"]
     compression = {name: "none" if name == "image" else "snappy" for name in FRAMES.names}
     return pq.ParquetWriter(path, FRAMES.with_metadata(metadata), use_dictionary=small, compression=compression)
 
 
 def _merge(results: list[Row], table: Path, metadata: dict[str, str]) -> None:
-    """Write the shard's table from the files of its clips, one row group in memory at a time."""
+    """Merge the files of the clips into the shard's table, one row group in memory at a time."""
     parts = [Path(row["path"]) for row in results if row["status"] == OK]
     with atomic_path(table) as part, _writer(part, metadata) as writer:
         for row in results:

@@ -1,4 +1,7 @@
-"""Ingest: what each video file is, before anything is made of it. Nothing is copied."""
+"""Ingest stage: video probing and annotation import, one row per video.
+
+Files stay where they are; their checksum lets later stages notice a change.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from deepfakemnist.tables.shards import Tally, run_shard
 
 
 class Annotation(Protocol):
-    """What an annotation file says of a video: the segment meant, and where the face is in it."""
+    """An annotation of a video: its segment and the face boxes in it."""
 
     start_s: float
     end_s: float
@@ -34,15 +37,15 @@ def ingest_shard(
     """Probe every video of a shard and write one INGESTED row each.
 
     Args:
-        rows: sheet rows (``video_id``, ``path``, ``person_id``, ``role``, ``action``, ``start_s``, ``end_s``) with what
-            their adapter adds, see :mod:`deepfakemnist.sources`.
+        rows: sheet rows (``video_id``, ``path``, ``person_id``, ``role``, ``action``, ``start_s``, ``end_s``) plus the
+            columns of their adapter, see :mod:`deepfakemnist.sources`.
         table: table to write.
-        code: digest of the probing code.
+        code: digest of this code.
         max_failed_fraction: see ``run_shard``.
-        read_annotation: reads the file that a row's ``annotation`` names, e.g. that of VoxCeleb1.
+        read_annotation: reads the file named in a row's ``annotation``, e.g. VoxCeleb1's.
 
-    Reasons beside those of reading a video: failed with bad_annotation. A missing file is ``failed`` where a sheet or
-    folder promised it, and ``rejected`` where a published list of videos, of which nobody has all, names it.
+    Reasons besides those of :mod:`.container`: failed with bad_annotation. A missing file is ``failed`` when a sheet
+    or folder lists it, and ``rejected`` when a published video list does, since nobody has all of its videos.
     """
     return run_shard(
         rows,
@@ -56,9 +59,9 @@ def ingest_shard(
 
 
 def ingest_video(row: Row, read_annotation: ReadAnnotation | None = None) -> Row:
-    """Return the columns of INGESTED that the file and the annotation of a row tell. Raises: Failed, Rejected."""
+    """Return the INGESTED columns that come from a row's file and annotation. Raises: Failed, Rejected."""
     if "reference_height" in row and not Path(row["path"]).is_file():
-        raise Rejected("missing_file", f"{row['path']}: no such file; get the video, or leave it")
+        raise Rejected("missing_file", f"{row['path']}: no such file; download the video, or leave it out")
     start, end, boxes = row["start_s"], row["end_s"], row.get("boxes")
     if row.get("annotation"):
         if read_annotation is None:
@@ -70,11 +73,13 @@ def ingest_video(row: Row, read_annotation: ReadAnnotation | None = None) -> Row
 
 
 def _in_pixels(boxes: list[list[float]] | None, row: Row, facts: dict[str, Any]) -> list[list[float]] | None:
-    """Return boxes in pixels of the video: scaled by its size over that of the annotation's picture."""
+    """Return boxes in pixels of the video, scaled from the annotation's reference size."""
     if not boxes:
         return None
     turned = facts["rotation"] % 180 != 0
     width, height = (facts["height"], facts["width"]) if turned else (facts["width"], facts["height"])
-    down = height / row["reference_height"]
-    across = width / row["reference_width"] if row["reference_width"] else down
-    return [[time, left * across, top * down, wide * across, high * down] for time, left, top, wide, high in boxes]
+    scale_y = height / row["reference_height"]
+    scale_x = width / row["reference_width"] if row["reference_width"] else scale_y
+    return [
+        [time, left * scale_x, top * scale_y, wide * scale_x, high * scale_y] for time, left, top, wide, high in boxes
+    ]

@@ -1,7 +1,7 @@
-"""Clips of a pair get one length, so that duration says nothing of the class.
+"""Equal clip lengths within a real-fake pair, so that duration does not reveal the class.
 
-The length follows from the plan, not from what became of it: a real whose fakes were rejected is cut like one whose
-fakes were kept, and another liveness detector encodes no real anew.
+The length follows from the plan, not from its outcome: a real whose fakes were rejected is cut like one whose fakes
+were kept, and a change of liveness detector re-encodes no real.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from deepfakemnist.tables.schemas import OK
 
 
 def pair_lengths(crops: Path | str, plans: Iterable[Path | str]) -> dict[str, int]:
-    """Return how many frames each source and each planned fake keeps: those of the shortest of its group.
+    """Return how many frames each source and planned fake keeps: the shortest length in its group.
 
-    A group is a source with every fake planned from it; a fake has as many frames as its driver. A source without a
-    planned fake keeps its own length.
+    A group is a source and every fake planned from it; a fake has as many frames as its driver. A source without
+    planned fakes keeps its own length.
 
     Args:
-        crops: table of the cropped sources of a shard.
+        crops: table of a shard's cropped sources.
         plans: tables of the candidates of the same sources.
     """
     shortest = {row["video_id"]: row["frames"] for row in read_rows(crops) if row["status"] == OK}

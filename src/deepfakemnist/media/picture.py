@@ -1,7 +1,7 @@
-"""A decoded frame of which only what is asked for becomes RGB.
+"""Lazy RGB conversion of a decoded frame: whole, cropped or downscaled.
 
-Turning a 720p frame into RGB costs as much as decoding it; a face crop needs a tenth of it, a face detector a small
-copy. Both are taken from the stored planes here, and a region has the same pixels as the region of the whole picture.
+Converting a 720p frame to RGB costs as much as decoding it; a face crop needs a tenth of it, a face detector a small
+copy. Both come straight from the stored planes, and a region has the same pixels as in the RGB of the whole frame.
 """
 
 from __future__ import annotations
@@ -20,36 +20,36 @@ from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoRef
 
 from deepfakemnist.errors import Rejected
 
-#: Bit-exact scaling gives the same pixels with and without SIMD, hence on every machine. Without full chroma pictures
-#: come out 1.5 grey levels too dark.
+#: Bit-exact scaling gives the same pixels with and without SIMD, hence on every machine. Without full chroma
+#: interpolation, pictures come out 1.5 grey levels too dark.
 _EXACT = Interpolation.ACCURATE_RND | Interpolation.BITEXACT | Interpolation.FULL_CHR_H_INT
 _SMOOTH, _AVERAGED = Interpolation.BICUBIC | _EXACT, Interpolation.AREA | _EXACT
 _UNSPECIFIED_MATRIX = 2  # AVCOL_SPC_UNSPECIFIED
-#: Formats whose planes can be cut, with how many pixels share a colour, across and down.
+#: Formats whose planes can be cropped, with their chroma subsampling (horizontal, vertical).
 _PLANAR = {
     **{f"yuv{j}420p": (2, 2) for j in ("", "j")},
     **{f"yuv{j}422p": (2, 1) for j in ("", "j")},
     **{f"yuv{j}444p": (1, 1) for j in ("", "j")},
 }
-#: What lossless working clips are stored in: one plane per colour.
+#: Pixel format of lossless working clips: one plane per colour.
 _RGB_PLANES = "gbrp"
-#: Colours are interpolated over a few pixels: that many around a region make its edge what it is in the whole picture.
+#: Chroma interpolation spans a few pixels; this margin makes the edge of a region match the whole picture.
 _BORDER = 16
-#: Parts that are kept begin and end at multiples of this, so that few graphs cut them; larger ones than this share of
-#: the picture are not worth a copy.
-_KEPT_STEP, _WORTH_CUTTING = 64, 0.7
+#: Kept regions are aligned to multiples of this, so that few filter graphs suffice; regions larger than this fraction
+#: of the picture are not worth a copy.
+_ALIGNMENT, _MAX_KEPT_FRACTION = 64, 0.7
 
 
 class Picture:
     """One frame, upright.
 
     Args:
-        frame: as decoded. It is kept, so its pixels stay in memory as long as the picture.
+        frame: as decoded; referenced, so its pixels stay in memory as long as the picture.
 
-    Raises: Rejected with reason rotation when it is to be shown at an angle that is no multiple of 90 degrees.
+    Raises: Rejected with reason rotation when its display rotation is not a multiple of 90 degrees.
     """
 
-    _at = (0, 0)  # where the pixels that are there begin, left and top
+    _at = (0, 0)  # left and top of the pixels held
 
     def __init__(self, frame: av.VideoFrame) -> None:
         self._frame = frame
@@ -59,32 +59,32 @@ class Picture:
 
     @property
     def nbytes(self) -> int:
-        """Memory of the stored pixels."""
+        """Memory of the stored pixels, bytes."""
         return sum(plane.buffer_size for plane in self._frame.planes)
 
     def near(self, left: int, top: int, width: int, height: int) -> Picture:
-        """Return a picture of the same size that keeps only pixels in and near a part, in memory of its own.
+        """Return a picture of the same size that holds only pixels in and near a region, in its own memory.
 
-        It answers :meth:`region` and :meth:`scaled_region` where it :meth:`holds` them, as the whole picture would.
-        Where too little would be saved, or parts cannot be cut as stored, it is the whole picture itself.
+        Within what it :meth:`holds`, :meth:`region` and :meth:`scaled_region` give the same result as on the whole
+        picture. Returns ``self`` when too little would be saved or the pixel format cannot be cropped.
         """
         across, down = _PLANAR.get(self._frame.format.name, (0, 0))
         if not across or self._turns or self.width % across or self.height % down:
             return self
-        first = (max(0, left) // _KEPT_STEP * _KEPT_STEP, max(0, top) // _KEPT_STEP * _KEPT_STEP)
+        first = (max(0, left) // _ALIGNMENT * _ALIGNMENT, max(0, top) // _ALIGNMENT * _ALIGNMENT)
         last = (
-            min(self.width, -(-(left + width) // _KEPT_STEP) * _KEPT_STEP),
-            min(self.height, -(-(top + height) // _KEPT_STEP) * _KEPT_STEP),
+            min(self.width, -(-(left + width) // _ALIGNMENT) * _ALIGNMENT),
+            min(self.height, -(-(top + height) // _ALIGNMENT) * _ALIGNMENT),
         )
         wide, high = last[0] - first[0], last[1] - first[1]
-        if wide <= 0 or high <= 0 or wide * high > _WORTH_CUTTING * self.width * self.height:
+        if wide <= 0 or high <= 0 or wide * high > _MAX_KEPT_FRACTION * self.width * self.height:
             return self
-        near = Picture(self._cut(*first, wide, high, copied=True))
+        near = Picture(self._crop(*first, wide, high, copied=True))
         near._at, near.width, near.height = first, self.width, self.height
         return near
 
     def holds(self, left: int, top: int, width: int, height: int) -> bool:
-        """Tell whether the pixels of a part, as far as it lies in the picture, are there."""
+        """Return whether this picture has the pixels of a region, as far as it lies inside the picture."""
         (x, y), frame = self._at, self._frame
         return (self.width, self.height) in ((frame.width, frame.height), (frame.height, frame.width)) or (
             x <= max(0, left - _BORDER)
@@ -94,21 +94,21 @@ class Picture:
         )
 
     def rgb(self) -> np.ndarray:
-        """Return all of it, (H,W,3) uint8 RGB."""
+        """Return the whole picture, (H,W,3) uint8 RGB."""
         return self._upright(_to_rgb(self._frame))
 
     def samples(self) -> np.ndarray:
-        """Return what is stored, uint8 in one row: the planes Y, U, V one after the other; RGB pixels if not those."""
+        """Return the stored samples, flat uint8: planes Y, U, V in turn; RGB pixels for other formats."""
         if self._frame.format.name not in _PLANAR:
             return self.rgb().reshape(-1)
         return np.concatenate([_view(plane).reshape(-1) for plane in self._frame.planes])
 
     def region(self, left: int, top: int, width: int, height: int) -> np.ndarray:
-        """Return a part, (height,width,3) uint8 RGB, equal to that of :meth:`rgb`; it must lie inside the picture."""
+        """Return a region inside the picture, (height,width,3) uint8 RGB, with the pixels of :meth:`rgb`."""
         if not (0 <= left < left + width <= self.width and 0 <= top < top + height <= self.height):
             raise ValueError(f"{width}x{height} at {left}, {top} is not inside {self.width}x{self.height}")
         across, down = _PLANAR.get(self._frame.format.name, (0, 0))
-        # At odd sizes colours are spread over the whole width, and a part of it would get others.
+        # At odd sizes chroma is stretched over the whole width, so a crop would get different colours.
         if not across or self._turns or self.width % across or self.height % down:
             return self.rgb()[top : top + height, left : left + width]
         first = (max(0, left - _BORDER) // across * across, max(0, top - _BORDER) // down * down)
@@ -116,22 +116,22 @@ class Picture:
             min(self.width, -(-(left + width + _BORDER) // across) * across),
             min(self.height, -(-(top + height + _BORDER) // down) * down),
         )
-        part = self._cut(*first, last[0] - first[0], last[1] - first[1])
+        part = self._crop(*first, last[0] - first[0], last[1] - first[1])
         return _to_rgb(part)[top - first[1] :, left - first[0] :][:height, :width]
 
     def scaled_region(self, left: int, top: int, width: int, height: int, size: int) -> np.ndarray:
-        """Return a part inside the picture stretched to (size,size,3) uint8 RGB, averaged where it shrinks.
+        """Return a region resized to (size,size,3) uint8 RGB, by area averaging when it shrinks.
 
-        A part that begins and ends at even pixels is scaled as stored, before it is RGB, in a third of the time.
+        A region with even edges is scaled in the stored format, before RGB conversion, in a third of the time.
         """
         inside = left >= 0 and top >= 0 and left + width <= self.width and top + height <= self.height
         even = not any(value % 2 for value in (left, top, width, height))
         if inside and even and self._frame.format.name in _PLANAR and not self._turns:
-            return _to_rgb(self._cut(left, top, width, height), (size, size), enlarged=min(width, height) < size)
+            return _to_rgb(self._crop(left, top, width, height), (size, size), enlarged=min(width, height) < size)
         return resized(self.region(left, top, width, height), size, size)
 
     def shrunk(self, max_side: int) -> np.ndarray:
-        """Return all of it with its longer side at most ``max_side``, averaged, (h,w,3) uint8 RGB."""
+        """Return the picture downscaled to a longer side of at most ``max_side``, area-averaged, (h,w,3) uint8 RGB."""
         factor = min(1.0, max_side / max(self.width, self.height))
         if factor == 1.0:
             return self.rgb()
@@ -139,47 +139,47 @@ class Picture:
         return self._upright(_to_rgb(self._frame, size))
 
     def grey(self) -> np.ndarray:
-        """Return the brightness as stored, (h,w) uint8, not turned upright; a view where the format allows one."""
+        """Return the stored luma, (h,w) uint8, not rotated; a view where the format allows one."""
         if self._frame.format.name in _PLANAR:
             return _view(self._frame.planes[0])
         return self._frame.reformat(format="gray", threads=1).to_ndarray()
 
-    def _cut(self, left: int, top: int, width: int, height: int, copied: bool = False) -> av.VideoFrame:
-        """Return a part with all tags of the frame; where colours lie between pixels is one that only ffmpeg keeps."""
+    def _crop(self, left: int, top: int, width: int, height: int, copied: bool = False) -> av.VideoFrame:
+        """Return a region with all tags of the frame, among them the chroma location, which only ffmpeg preserves."""
         frame = self._frame
         kind = (frame.width, frame.height, frame.format.name)
         part = (left - self._at[0], top - self._at[1], width, height)
-        _, source, sink = _cutter(get_ident(), kind, part, copied)
+        _, source, sink = _crop_graph(get_ident(), kind, part, copied)
         source.push(frame)
-        cut = sink.pull()
-        assert isinstance(cut, av.VideoFrame)
-        return cut
+        cropped = sink.pull()
+        assert isinstance(cropped, av.VideoFrame)
+        return cropped
 
     def _upright(self, picture: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(np.rot90(picture, self._turns))
 
 
 def frame_rotation(frame: av.VideoFrame) -> int:
-    """Return the degrees, 0, 90, 180 or 270, by which a frame must be turned counter-clockwise to stand upright.
+    """Return the counter-clockwise rotation that makes a frame upright: 0, 90, 180 or 270 degrees.
 
-    Raises: Rejected with reason rotation for anything between.
+    Raises: Rejected with reason rotation for any other angle.
     """
     if frame.rotation % 90:
-        raise Rejected("rotation", f"display rotation is {frame.rotation} degrees; allowed are multiples of 90")
+        raise Rejected("rotation", f"display rotation is {frame.rotation} degrees; only multiples of 90 are supported")
     return int(frame.rotation % 360)
 
 
 def _to_rgb(frame: av.VideoFrame, size: tuple[int, int] | None = None, enlarged: bool = False) -> np.ndarray:
-    """Return a frame as stored, (H,W,3) uint8 RGB; scaled to (width, height) ``size`` where that is given."""
-    # Untagged video is read as BT.601, as ffmpeg and OpenCV do.
+    """Return a frame, not rotated, as (H,W,3) uint8 RGB; scaled to ``size`` (width, height) when given."""
+    # Untagged video is read as BT.601, as in ffmpeg and OpenCV.
     matrix = Colorspace.SMPTE170M if frame.colorspace == _UNSPECIFIED_MATRIX else None
     interpolation = _SMOOTH if size is None or enlarged else _AVERAGED
     width, height = size or (frame.width, frame.height)
     kind = (frame.width, frame.height, frame.format.name, width, height, int(interpolation))
     if frame.format.name == _RGB_PLANES and size is None:
         return _interleaved(frame)
-    # One plane per colour first: bit for bit what ffmpeg makes of its pixel-by-pixel path to RGB, in a third of the
-    # time (720p: 2.4 ms for 7.0; a face of 424 pixels shrunk to 256: 0.45 for 0.75; measured).
+    # Via planar RGB: bit for bit the result of ffmpeg's path to packed RGB, in a third of the time (720p: 2.4 ms
+    # instead of 7.0; a face of 424 pixels shrunk to 256: 0.45 instead of 0.75; measured).
     in_planes = frame.format.name in _PLANAR
     scaler = _scaler(get_ident(), kind)
     converted = scaler.reformat(
@@ -195,26 +195,26 @@ def _to_rgb(frame: av.VideoFrame, size: tuple[int, int] | None = None, enlarged:
     return _interleaved(converted) if in_planes else converted.to_ndarray()
 
 
-# Scalers and graphs work outside Python's lock and write into themselves: two threads that share one crash the process.
-# So every thread has its own; the number of a thread that has ended may come again, and takes over what that one had.
+# Scalers and graphs are stateful and release the GIL: two threads that share one crash the process. So every thread has
+# its own; a new thread that gets the id of an ended one inherits its scalers and graphs.
 
 
 @lru_cache(maxsize=64)
 def _scaler(_thread: int, _kind: tuple[object, ...]) -> VideoReformatter:
-    """Return the scaler of a kind of conversion; it keeps its tables, which take as long to make as a face to scale."""
+    """Return the scaler of one conversion; it caches tables that take as long to build as scaling a face."""
     return VideoReformatter()
 
 
 @lru_cache(maxsize=16)
-def _cutter(
+def _crop_graph(
     _thread: int, kind: tuple[int, int, str], part: tuple[int, int, int, int], copied: bool
 ) -> tuple[Graph, FilterContext, FilterContext]:
-    """Return a graph that cuts (left, top, width, height) and its ends; making one takes longer than using it.
+    """Return a crop filter graph with its source and sink; building one takes longer than running it.
 
     Args:
         kind: width, height and pixel format of the frames.
-        part: what to cut.
-        copied: the cut gets memory of its own, so that the frame's is free for the next one.
+        part: left, top, width and height of the crop.
+        copied: copy the crop to its own memory, so that the frame's buffer is free for the next one.
     """
     width, height, format_name = kind
     graph = Graph()
@@ -228,18 +228,18 @@ def _cutter(
         crop.link_to(last)
     last.link_to(sink)
     graph.configure()
-    return graph, source, sink  # the ends alone would not keep it alive
+    return graph, source, sink  # source and sink alone would not keep the graph alive
 
 
 def resized(picture: np.ndarray, width: int, height: int) -> np.ndarray:
-    """Return an (H,W,3) uint8 RGB picture stretched to (height,width,3): averaged where it shrinks, else bicubic.
+    """Return an (H,W,3) uint8 RGB picture resized to (height,width,3): area-averaged when it shrinks, else bicubic.
 
-    The pixels are the same on every processor. OpenCV's are not: in a few pixels INTER_CUBIC with AVX2 rounds otherwise
-    than with SSE4.2 (Intel's IPP does it), and INTER_AREA on aarch64 otherwise than on x86-64 (measured).
+    The result is the same on every CPU. OpenCV's is not: in a few pixels INTER_CUBIC rounds differently with AVX2 than
+    with SSE4.2 (in Intel's IPP), and INTER_AREA differently on aarch64 than on x86-64 (measured).
     """
     if picture.shape[:2] == (height, width):
         return np.ascontiguousarray(picture)
-    # Red, green and blue pass as the three planes of a format without subsampling, so that nothing converts colours.
+    # Red, green and blue pass as the three planes of a format without subsampling, which avoids colour conversion.
     frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture.transpose(2, 0, 1)), format="yuv444p")
     shrinks = picture.shape[0] >= height and picture.shape[1] >= width
     scaler = _scaler(get_ident(), ("resized", *picture.shape, width, height))
@@ -248,7 +248,7 @@ def resized(picture: np.ndarray, width: int, height: int) -> np.ndarray:
 
 
 def _interleaved(frame: av.VideoFrame) -> np.ndarray:
-    """Return a frame of three colour planes as (H,W,3) uint8 RGB."""
+    """Return a planar RGB frame as (H,W,3) uint8 RGB."""
     green, blue, red = (_view(plane) for plane in frame.planes)
     return cv2.merge((red, green, blue))
 

@@ -1,7 +1,7 @@
-"""The hash by which two clips are the same: over decoded pixels, never over the bytes of a file.
+"""Clip hash over decoded pixels, for reproducibility checks and deduplication.
 
-Two x264 builds write different bytes for the same picture (their version stands in the stream), so a file's sha256
-says nothing about reproducibility.
+A file hash would not do: two x264 builds write different bytes for the same frames, because the stream contains their
+version.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import numpy as np
 
 
 class PixelHash:
-    """sha256 over frames that are seen one at a time."""
+    """Incremental sha256 over frames."""
 
     def __init__(self) -> None:
         self._digest = hashlib.sha256()
         self.frames = 0
 
     def update(self, frame: np.ndarray) -> None:
-        """Add one frame, (H,W,3) uint8 RGB; its size counts, so a reshaped clip has another hash."""
+        """Add one frame, (H,W,3) uint8 RGB; its size is hashed too, so a reshaped clip has another hash."""
         if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
-            raise ValueError(f"a frame is (H,W,3) uint8, not {frame.shape} {frame.dtype}")
+            raise ValueError(f"a frame must be (H,W,3) uint8, not {frame.shape} {frame.dtype}")
         self._digest.update(b"%dx%d;" % (frame.shape[1], frame.shape[0]))
         self._digest.update(np.ascontiguousarray(frame).data)
         self.frames += 1

@@ -1,6 +1,7 @@
-"""What a video file is, found by decoding all of it, or all of a segment; there is no need for ffprobe.
+"""Video file probing by full decode: codec, size, frame rate, frame count and checksum, without ffprobe.
 
-A file that cannot be read whole raises; the reasons stand in :mod:`.container`.
+Decoding everything costs more than reading headers, but headers lie: a file that does not decode completely raises
+with a reason of :mod:`.container`.
 """
 
 from __future__ import annotations
@@ -13,33 +14,33 @@ from statistics import median
 from typing import Any
 
 from deepfakemnist.media.container import bit_depth, open_video
-from deepfakemnist.media.decode import shown_frames
+from deepfakemnist.media.decode import timed_frames
 from deepfakemnist.media.picture import frame_rotation
 
-#: Steps between frames may differ by this share of the usual one before the rate counts as variable; MKV's
-#: milliseconds alone make 33 and 34 ms of 30 frames per second.
-_STEP_SPREAD = 0.1
+#: Frame intervals may differ from the median by this fraction before the rate counts as variable; MKV's rounding
+#: alone turns 30 frames per second into intervals of 33 and 34 ms.
+_INTERVAL_TOLERANCE = 0.1
 
 
 def probe(path: Path | str, start_s: float | None = None, end_s: float | None = None) -> dict[str, Any]:
-    """Return the columns of ``tables.INGESTED`` that a file itself tells.
+    """Return the columns of ``tables.INGESTED`` that are read from the file itself.
 
     Keys: codec, pix_fmt, bit_depth, width and height (as stored, before rotation), rotation (degrees to turn the
-    stored picture counter-clockwise), fps (frames over duration), variable_rate, duration_s (by frame times), frames,
+    stored picture counter-clockwise), fps (frames / duration), variable_rate, duration_s (from frame times), frames,
     bytes, sha256.
 
     Args:
         path: video file.
-        start_s, end_s: segment that is wanted, seconds. With an end only the segment is decoded and told of, since an
-            hour of video may be named by hundreds of segments.
+        start_s, end_s: segment in seconds. With an end, only the segment is decoded and described, since hundreds of
+            segments may refer to an hour of video.
 
-    Raises: Failed for a broken file, Rejected for one that is whole but not usable; see :mod:`.container`.
+    Raises: Failed for a broken file, Rejected for an intact but unusable one; see :mod:`.container`.
     """
     path = Path(path)
     with open_video(path) as video:
         name, depth = video.stream.codec_context.name, bit_depth(video.stream)
     times: list[Fraction] = []
-    for begin, until, frame in shown_frames(path, start_s=start_s, end_s=end_s):
+    for begin, until, frame in timed_frames(path, start_s=start_s, end_s=end_s):
         if not times:
             facts = {"width": frame.width, "height": frame.height, "rotation": frame_rotation(frame)}
             pix_fmt = frame.format.name
@@ -54,7 +55,7 @@ def probe(path: Path | str, start_s: float | None = None, end_s: float | None = 
         "bit_depth": depth,
         **facts,
         "fps": float(len(times) / duration),
-        "variable_rate": _is_uneven(times),
+        "variable_rate": _is_variable_rate(times),
         "duration_s": float(duration),
         "frames": len(times),
         "bytes": path.stat().st_size,
@@ -62,9 +63,9 @@ def probe(path: Path | str, start_s: float | None = None, end_s: float | None = 
     }
 
 
-def _is_uneven(times: list[Fraction]) -> bool:
-    steps = [float(after - before) for before, after in pairwise(times)]
-    if not steps:
+def _is_variable_rate(times: list[Fraction]) -> bool:
+    intervals = [float(after - before) for before, after in pairwise(times)]
+    if not intervals:
         return False
-    usual = median(steps)
-    return any(abs(step - usual) > max(_STEP_SPREAD * usual, 0.0015) for step in steps)
+    usual = median(intervals)
+    return any(abs(interval - usual) > max(_INTERVAL_TOLERANCE * usual, 0.0015) for interval in intervals)

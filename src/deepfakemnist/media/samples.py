@@ -1,6 +1,6 @@
-"""What a file stores, before it becomes RGB: its samples, and their hash.
+"""Decoded samples before RGB conversion, and their hash.
 
-RGB is made of YUV by rounding and is twice as large; an encoder is judged by what it was given and what comes back.
+RGB conversion rounds and doubles the size, so encodes are verified on the samples that the encoder was given.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from deepfakemnist.media.picture import Picture
 
 
 class Samples:
-    """The frames of an open file, one by one, each hashed as it passes.
+    """The frames of an open file, hashed while they are read.
 
     Attributes:
         video: the open file.
-        frames: how many have passed.
+        frames: number of frames read.
         size: their (width, height), upright.
     """
 
@@ -32,9 +32,9 @@ class Samples:
         self._digest = hashlib.sha256()
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Yield the samples of each frame, uint8 in one row, see :meth:`.picture.Picture.samples`.
+        """Yield the samples of each frame, flat uint8, see :meth:`.picture.Picture.samples`.
 
-        Raises: Failed, Rejected with a reason of :mod:`.container`; who gets to the end has seen a whole file.
+        Raises: Failed, Rejected with a reason of :mod:`.container`; exhausting the iterator proves the file complete.
         """
         for frame in every_frame(self.video):
             picture = Picture(frame)
@@ -47,15 +47,15 @@ class Samples:
     def hexdigest(self) -> str:
         """Return the sha256 over all samples so far, 64 hex digits.
 
-        Anyone can have it without this project: for a file of YUV it is what
-        ``ffmpeg -i FILE -map 0:v -f hash -hash sha256 -`` prints, for one of RGB the same with ``-pix_fmt rgb24``.
+        Reproducible without this project: for YUV files it is what
+        ``ffmpeg -i FILE -map 0:v -f hash -hash sha256 -`` prints, for RGB files the same with ``-pix_fmt rgb24``.
         """
         return self._digest.hexdigest()
 
 
 @contextmanager
 def open_samples(path: Path | str) -> Iterator[Samples]:
-    """Open a file to read its samples.
+    """Open a file for reading its samples.
 
     Raises: Failed, Rejected with a reason of :mod:`.container`.
     """

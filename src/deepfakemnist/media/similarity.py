@@ -1,4 +1,4 @@
-"""How near an encoded clip is to what it was made from: PSNR, SSIM, VMAF."""
+"""Full-reference video quality metrics: PSNR, SSIM and VMAF of an encoded clip."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ from deepfakemnist.media.ffmpeg import FFmpeg, absolute
 
 #: SSIM's constants for 8-bit pictures: (0.01 · 255)² and (0.03 · 255)² (Wang et al. 2004).
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-#: Windows of 8x8 every 4 pixels, as ffmpeg and x264 take them; Gaussian windows cost ten times as much.
+#: 8x8 windows every 4 pixels, as in ffmpeg and x264; Gaussian windows cost ten times as much.
 _WINDOW, _STEP = 8, 4
-#: Frames of a clip that SSIM is measured on.
+#: Frames per clip on which SSIM is measured.
 SSIM_FRAMES = 16
 
 
-class Likeness:
-    """PSNR and SSIM of a clip that comes back from an encoder frame by frame.
+class Similarity:
+    """PSNR and SSIM of an encoded clip, accumulated frame by frame.
 
     Args:
-        meant: samples of every frame as the encoder got them, uint8, (T,N); see :meth:`.picture.Picture.samples`.
+        reference: samples of every frame as given to the encoder, uint8, (T,N); see :meth:`.picture.Picture.samples`.
         size: (width, height).
-        rgb: the samples are RGB pixels, not planes of YUV.
+        rgb: the samples are RGB pixels rather than YUV planes.
     """
 
-    def __init__(self, meant: Sequence[np.ndarray], size: tuple[int, int], rgb: bool) -> None:
-        self._meant, self._size, self._rgb = meant, size, rgb
-        count = min(len(meant), SSIM_FRAMES)
-        self._looked_at = {(2 * number + 1) * len(meant) // (2 * count) for number in range(count)}
+    def __init__(self, reference: Sequence[np.ndarray], size: tuple[int, int], rgb: bool) -> None:
+        self._reference, self._size, self._rgb = reference, size, rgb
+        count = min(len(reference), SSIM_FRAMES)
+        self._ssim_frames = {(2 * number + 1) * len(reference) // (2 * count) for number in range(count)}
         self._squares = 0.0
         self._ssim: list[float] = []
 
     def add(self, index: int, coded: np.ndarray) -> None:
-        """Compare frame ``index`` with what came back of it, (N,) uint8."""
-        # As one long row: OpenCV takes a plain array for a column, and 30 times as long (measured).
-        squares = cv2.norm(self._meant[index][None], coded[None], cv2.NORM_L2SQR)
+        """Compare the decoded samples of frame ``index``, (N,) uint8, with its reference."""
+        # As one row: OpenCV treats a 1-D array as a column, which is 30 times slower (measured).
+        squares = cv2.norm(self._reference[index][None], coded[None], cv2.NORM_L2SQR)
         self._squares += squares
-        if index in self._looked_at:
-            self._ssim.append(_ssim_of_frame(*map(self._luma, (self._meant[index], coded))) if squares else 1.0)
+        if index in self._ssim_frames:
+            self._ssim.append(_ssim_of_frame(*map(self._luma, (self._reference[index], coded))) if squares else 1.0)
 
     @property
     def psnr_db(self) -> float | None:
-        """PSNR in dB over all samples so far; None where they are equal."""
-        error = self._squares / sum(samples.size for samples in self._meant)
+        """PSNR in dB over all samples so far; None when they are equal."""
+        error = self._squares / sum(samples.size for samples in self._reference)
         return 10 * float(np.log10(255**2 / error)) if error else None
 
     @property
@@ -64,11 +64,11 @@ class Likeness:
 
 
 def vmaf(reference: Path, coded: Path, program: FFmpeg) -> float | None:
-    """Return the mean VMAF of a file against a reference file, 0..100; None where ffmpeg lacks libvmaf or fails."""
+    """Return the mean VMAF of a file against a reference file, 0..100; None when ffmpeg lacks libvmaf or fails."""
     if "libvmaf" not in program.filters:
         return None
     with tempfile.TemporaryDirectory() as folder:
-        # The log's name stands inside the filter's text, where an odd path would need escapes: relative it needs none.
+        # The log path is part of the filter string, where an absolute path might need escaping.
         graph = "[0:v][1:v]libvmaf=log_fmt=json:log_path=vmaf.json:n_threads=1"
         command = [program.path, "-v", "error", "-nostdin", "-i", absolute(coded), "-i", absolute(reference)]
         done = subprocess.run([*command, "-lavfi", graph, "-f", "null", "-"], cwd=folder, capture_output=True)
@@ -84,12 +84,12 @@ def _ssim_of_frame(before: np.ndarray, after: np.ndarray) -> float:
     unbiased = _WINDOW**2 / (_WINDOW**2 - 1)
     variance = (xx - mean_x**2 + yy - mean_y**2) * unbiased
     covariance = (xy - mean_x * mean_y) * unbiased
-    likeness = (2 * mean_x * mean_y + _C1) * (2 * covariance + _C2)
-    return float(np.mean(likeness / ((mean_x**2 + mean_y**2 + _C1) * (variance + _C2))))
+    numerator = (2 * mean_x * mean_y + _C1) * (2 * covariance + _C2)
+    return float(np.mean(numerator / ((mean_x**2 + mean_y**2 + _C1) * (variance + _C2))))
 
 
 def _windows(values: np.ndarray) -> np.ndarray:
-    """Return the means of all 8x8 windows that begin at multiples of 4: each is four means of 4x4."""
+    """Return the means of all 8x8 windows at stride 4, each the mean of four 4x4 blocks."""
     rows, columns = (size // _STEP for size in values.shape)
     whole = values[: rows * _STEP, : columns * _STEP]
     quarter = cv2.resize(whole, (columns, rows), interpolation=cv2.INTER_AREA)

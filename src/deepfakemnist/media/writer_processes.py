@@ -1,11 +1,11 @@
-"""Working clips written by processes of their own, so that many writers do not slow the thread that renders.
+"""Writer process pool for working clips, so that encoding does not stall the rendering thread.
 
-An encoder works outside Python's lock but takes it a dozen times per frame. A writer thread holds it for a tenth of its
-time (measured), so ten of them leave a GPU waiting for its next launch; to hand a frame to a process takes a fifteenth
+The encoder releases the GIL but re-acquires it a dozen times per frame. A writer thread holds it for a tenth of its
+time (measured), so ten of them leave a GPU waiting for its next launch; handing a frame to a process takes a fifteenth
 of that.
 
-A writer process imports no torch. It ends when its standard input does, so with the process that started it, however
-that ended; a clip that it had not been given in whole is then not written.
+A writer process does not import torch. It ends when its standard input closes, hence with its parent, however that
+ended; a clip that it had not fully received is then not written.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from deepfakemnist.media.encode import WorkingClip, write_working_clip
 
 
 class WriterProcesses:
-    """Writes as many working clips at once as there are processes. Use as a context manager, from several threads.
+    """A pool that writes one working clip per process at a time; a context manager, safe to use from several threads.
 
     Args:
-        count: processes. 0 writes in the calling thread.
+        count: number of processes; 0 writes in the calling thread.
     """
 
     def __init__(self, count: int) -> None:
@@ -41,55 +41,55 @@ class WriterProcesses:
 
     def __enter__(self) -> WriterProcesses:
         for _ in range(self._count):
-            self._idle.put(_started())
+            self._idle.put(_start())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        processes = [self._idle.get() for _ in range(self._count)]  # each comes back from the clip it is at
+        processes = [self._idle.get() for _ in range(self._count)]  # waits until each has finished its clip
         for process in processes:
-            _end(process)
+            _stop(process)
 
     def write(self, path: Path | str, frames: Sequence[np.ndarray], fps: float) -> WorkingClip:
-        """Do what :func:`.encode.write_working_clip` does in one of the processes; waits until one is free.
+        """Run :func:`.encode.write_working_clip` in one of the processes, waiting until one is free.
 
-        Raises: as that; Failed with reason encode_failed when the process ends, which another one then replaces.
+        Raises: as that function; Failed with reason encode_failed when the process dies, which is then replaced.
         """
         if not self._count:
             return write_working_clip(path, frames, fps)
         shapes = sorted({frame.shape for frame in frames})
         if len(shapes) > 1 or any(frame.dtype != np.uint8 for frame in frames):
-            raise ValueError(f"{path}: frames of uint8 and one size are wanted, not {' and '.join(map(str, shapes))}")
+            raise ValueError(f"{path}: all frames must be uint8 and of one size, not {' and '.join(map(str, shapes))}")
         process = self._idle.get()
         try:
-            made = _ask(process, (Path(path), fps, len(frames), shapes[0] if shapes else ()), frames)
-        except BaseException as error:  # what is left in its pipes belongs to this clip
-            _end(process)
-            ended, process = process, _started()
+            result = _request(process, (Path(path), fps, len(frames), shapes[0] if shapes else ()), frames)
+        except BaseException as error:  # its pipes still hold data of this clip
+            _stop(process)
+            ended, process = process, _start()
             if isinstance(error, (EOFError, BrokenPipeError)):
-                raise Failed("encode_failed", f"{path}: its writer process ended with {ended.returncode}") from error
+                raise Failed("encode_failed", f"{path}: its writer process exited with {ended.returncode}") from error
             raise
         finally:
             self._idle.put(process)
-        if isinstance(made, BaseException):
-            raise made
-        return made
+        if isinstance(result, BaseException):
+            raise result
+        return result
 
 
-def _started() -> subprocess.Popen[bytes]:
-    # Modules are looked for where this process does, but not in the working directory.
-    places = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+def _start() -> subprocess.Popen[bytes]:
+    # The same module search path as this process, without the working directory.
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [sys.executable, "-P", "-m", __name__]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=places)
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _stop(process: subprocess.Popen[bytes]) -> None:
     with suppress(BrokenPipeError), process:  # closes its pipes and waits
         pass
 
 
-def _ask(
+def _request(
     process: subprocess.Popen[bytes], task: tuple[Path, float, int, tuple[int, ...]], frames: Sequence[np.ndarray]
 ) -> WorkingClip | Exception:
     assert process.stdin is not None and process.stdout is not None
@@ -97,38 +97,38 @@ def _ask(
     for frame in frames:
         process.stdin.write(np.ascontiguousarray(frame).data)
     process.stdin.flush()
-    made: WorkingClip | Exception = pickle.load(process.stdout)  # noqa: S301 (from a process of our own)
-    return made
+    result: WorkingClip | Exception = pickle.load(process.stdout)  # noqa: S301 (from our own child process)
+    return result
 
 
 def _serve(tasks: IO[bytes], results: IO[bytes]) -> None:
-    """Write the clips that arrive until there are no more."""
+    """Write incoming clips until the input closes."""
     while True:
         try:
             path, fps, count, shape = pickle.load(tasks)  # noqa: S301
         except EOFError:
             return
-        frames = _arriving(tasks, count, shape)
-        made: WorkingClip | Exception
+        frames = _receive_frames(tasks, count, shape)
+        result: WorkingClip | Exception
         try:
-            made = write_working_clip(path, frames, fps)
+            result = write_working_clip(path, frames, fps)
         except Exception as error:
-            made = error
-        for _ in frames:  # those after an error
+            result = error
+        for _ in frames:  # drain what is left after an error
             pass
-        pickle.dump(made, results)
+        pickle.dump(result, results)
         results.flush()
 
 
-def _arriving(tasks: IO[bytes], count: int, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
+def _receive_frames(tasks: IO[bytes], count: int, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
     for _ in range(count):
         frame = np.empty(shape, np.uint8)
         if tasks.readinto(frame.data.cast("B")) < frame.nbytes:  # type: ignore[attr-defined]
-            raise SystemExit("the process that renders has ended")  # no Exception: nobody is there to be told
+            raise SystemExit("the rendering process has ended")  # not an Exception: there is no one left to report to
         yield frame
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C goes to all; the process that renders decides
-    results, sys.stdout = sys.stdout.buffer, sys.stderr  # nothing else may get between the results
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes; the rendering one decides
+    results, sys.stdout = sys.stdout.buffer, sys.stderr  # stray prints must not corrupt the result stream
     _serve(sys.stdin.buffer, results)
