@@ -34,7 +34,7 @@ def test_the_shipped_config_states_the_defaults(raw):
     config = load_config(raw)
     for part in ("crop", "plan", "animator", "compress", "frames", "evaluation"):
         model = type(getattr(config, part))
-        assert getattr(config, part) == model(), f"config.yaml says of {part} something else than the defaults"
+        assert getattr(config, part) == model(), f"config.yaml differs from the defaults of {part}"
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_the_shipped_config_states_the_defaults(raw):
         ("shard_size", 0, "shard_size"),
     ],
 )
-def test_wrong_configs_name_key_value_and_what_is_allowed(raw, key, value, message):
+def test_config_errors_name_key_value_and_what_is_allowed(raw, key, value, message):
     with pytest.raises(ConfigError, match=message):
         load_config(change(raw, key, value))
 
@@ -74,7 +74,7 @@ def test_all_problems_are_listed_at_once(raw):
         load_config(raw)
 
 
-def test_missing_part_is_named(raw):
+def test_a_missing_section_is_named(raw):
     del raw["drivers"]
     with pytest.raises(ConfigError, match="drivers: missing"):
         load_config(raw)
@@ -90,6 +90,6 @@ def test_presets_are_valid_on_top_of_the_config(raw, preset):
 
 
 @pytest.mark.parametrize("name", ["config", "sources", "drivers"])
-def test_json_schemas_follow_the_models(name):
+def test_json_schemas_match_the_models(name):
     path = ROOT / f"workflow/schemas/{name}.schema.json"
     assert path.read_text() == schema_text(name), "run: make schemas"

@@ -29,7 +29,7 @@ def test_small_sets_still_have_every_split(people):
     assert set(splits.values()) == {"train", "val", "test"}
 
 
-def test_actions_are_dealt_evenly_within_each_split():
+def test_actions_are_balanced_within_each_split():
     assignments = assign(sources(people=40), PlanSettings(actions_per_source=2), seed=3)
     assert len(assignments) == 240
     for split in ("train", "val", "test"):
@@ -54,7 +54,7 @@ def test_plan_order_counts_from_zero_within_action_and_split():
         assert order == list(range(len(order)))
 
 
-def test_driver_is_usable_fits_the_action_and_is_another_person():
+def test_the_driver_is_usable_performs_the_action_and_is_another_person():
     (one,) = assign([{"video_id": "s", "person_id": "anna"}], PlanSettings(actions=["nod"]), 1)
     drivers = [
         {"video_id": "d1", "action": "nod", "person_id": "anna", "status": "ok"},
@@ -63,24 +63,25 @@ def test_driver_is_usable_fits_the_action_and_is_another_person():
         {"video_id": "d4", "action": "yaw", "person_id": "dan", "status": "ok"},
     ]
     assert choose_driver(one, drivers, 1)["video_id"] == "d2"
-    assert choose_driver(one, drivers[:1], 1)["video_id"] == "d1", "better oneself than nobody"
+    assert choose_driver(one, drivers[:1], 1)["video_id"] == "d1", "the same person is the last resort"
     with pytest.raises(Rejected, match="no_driver"):
         choose_driver(one, drivers[2:], 1)
 
 
-def test_plan_accounts_for_sources_that_cannot_be_used(tmp_path):
+def test_the_plan_has_a_row_for_every_unusable_source(tmp_path):
     rows = [{"video_id": name, "person_id": name} for name in ("good", "bad", "broken")]
     write_table(
         [
             {"video_id": "good", "path": "good.mp4", "pixels_sha256": "12", "status": "ok"},
             {"video_id": "bad", "status": "rejected", "reason": "no_face", "detail": "0 of 9 frames"},
         ],
-        *(tmp_path / "crop.parquet", CROPPED),
+        tmp_path / "crop.parquet",
+        CROPPED,
     )
     driver = {"video_id": "d", "action": "nod", "person_id": "c", "path": "d.npz", "frames": 40, "status": "ok"}
-    write_table([driver], tmp_path / "drive.parquet", MOTIONS)
+    write_table([driver], tmp_path / "motion.parquet", MOTIONS)
     assignments = assign(rows, PlanSettings(actions=["nod"]), 1)
-    plan_shard(assignments, tmp_path / "crop.parquet", [tmp_path / "drive.parquet"], tmp_path / "plan.parquet", 1, "v")
+    plan_shard(assignments, tmp_path / "crop.parquet", [tmp_path / "motion.parquet"], tmp_path / "plan.parquet", 1, "v")
     found = {row["source_id"]: row for row in read_rows(tmp_path / "plan.parquet")}
     assert found["good"]["video_id"] == "good@d"
     assert (found["good"]["source_path"], found["good"]["motion_path"], found["good"]["status"]) == (
@@ -90,4 +91,4 @@ def test_plan_accounts_for_sources_that_cannot_be_used(tmp_path):
     )
     assert (found["bad"]["status"], found["bad"]["reason"]) == ("rejected", "source_unusable")
     assert "no_face" in found["bad"]["detail"]
-    assert (found["broken"]["status"], found["broken"]["detail"]) == ("rejected", "it did not come through ingest")
+    assert (found["broken"]["status"], found["broken"]["detail"]) == ("rejected", "rejected or failed at ingest")

@@ -1,4 +1,4 @@
-"""Drawing candidates in rounds, as a function of ids, seed and verdicts; liveness is played by a hash."""
+"""Candidate sampling in rounds, a function of ids, seed and verdicts; a hash stands in for liveness."""
 
 from collections import Counter
 from dataclasses import replace
@@ -41,15 +41,15 @@ def settings(**more):
     return PlanSettings(**{"actions": list(ACTIONS), "quota": 20, "max_rounds": 9, **more})
 
 
-def name(one):
+def candidate_id(one):
     return f"{one.source_id}@{one.action}{one.turn}"
 
 
-def judged(assignments, passes, before, quota):
-    """Return what was tried before and now, as the tables tell it; ``passes`` says which candidates are accepted."""
+def outcomes_of(assignments, passes, before, quota):
+    """Return the outcomes of earlier and new candidates, as read from tables; ``passes`` decides which are accepted."""
     status = [
         {
-            "video_id": name(one), "action": one.action, "split": one.split, "plan_order": one.plan_order,
+            "video_id": candidate_id(one), "action": one.action, "split": one.split, "plan_order": one.plan_order,
             "status": "ok" if passes(one) else "rejected", "reason": "", "assignment": one,
         }
         for one in (*before, *assignments)
@@ -65,20 +65,20 @@ def judged(assignments, passes, before, quota):
 
 
 def run(rows, acted, plan, passes, seed=1):
-    """Draw and judge until nothing is drawn or ``max_rounds`` is reached; return the rounds and what was tried."""
-    rounds, outcomes, drawn = [], [], []
+    """Sample rounds until one is empty or ``max_rounds`` is reached; return the rounds and all outcomes."""
+    rounds, outcomes, candidates = [], [], []
     while len(rounds) < plan.max_rounds and (more := draw_candidates(rows, acted, plan, seed, outcomes)):
         rounds.append(more)
-        outcomes = judged(more, passes, drawn, plan.quota)
-        drawn += more
+        outcomes = outcomes_of(more, passes, candidates, plan.quota)
+        candidates += more
     return rounds, outcomes
 
 
 def one_in(share):
-    return lambda one: seed_from("verdict", name(one)) % 1000 < 1000 * share
+    return lambda one: seed_from("verdict", candidate_id(one)) % 1000 < 1000 * share
 
 
-def test_rounds_go_on_until_every_quota_is_met_exactly():
+def test_rounds_continue_until_every_quota_is_met_exactly():
     rounds, outcomes = run(sources(), drivers(), settings(), one_in(0.3))
     assert len(rounds) >= 2
     assert Counter(one.action for one in outcomes if one.kept) == dict.fromkeys(ACTIONS, 20)
@@ -87,56 +87,57 @@ def test_rounds_go_on_until_every_quota_is_met_exactly():
     assert not shortfall(quota_summary(sources(), drivers(), settings(), 1, outcomes))
 
 
-def test_the_first_round_holds_what_the_expected_rate_asks_for_and_the_next_what_the_measured_one_does():
+def test_the_first_round_is_sized_by_the_expected_pass_rate_and_the_next_by_the_measured_one():
     rounds, _ = run(sources(), drivers(), settings(quota=10, expected_pass_rate=0.5), lambda one: one.action == "nod")
     # 10 ÷ 0.5, and √(10 × (1 - 0.5)) ÷ 0.5 more.
     assert Counter(one.action for one in rounds[0]) == dict.fromkeys(ACTIONS, 25)
-    # Nod is full. Of yaw and smile none passed: their rate is taken for 2 ÷ 29, but 8 per wanted one are the most.
+    # Nod is full. No yaw or smile passed: their estimated rate is 2 ÷ 29, but a round has at most 8 candidates per
+    # missing fake.
     assert Counter(one.action for one in rounds[1]).keys() <= {"yaw", "smile"}
     assert Counter(one.action for one in rounds[1])["yaw"] > 25
     assert max(Counter(one.action for one in rounds[1]).values()) <= 80
 
 
-def test_only_actions_that_are_short_are_drawn_again():
+def test_only_actions_that_are_short_get_more_candidates():
     rounds, _ = run(sources(), drivers(), settings(), lambda one: one.action != "yaw" or one_in(0.2)(one))
     assert {one.action for one in rounds[0]} == set(ACTIONS)
     assert all({one.action for one in later} == {"yaw"} for later in rounds[1:])
 
 
-def test_a_draw_is_a_function_of_seed_ids_and_verdicts():
+def test_candidates_are_a_function_of_seed_ids_and_verdicts():
     rows, acted = sources(), drivers()
     rounds, _ = run(rows, acted, settings(), one_in(0.3))
     again, _ = run(rows[::-1], acted[::-1], settings(), one_in(0.3))
     assert rounds == again
-    # From the tables of the first round alone: as after a kill.
-    first = judged(rounds[0], one_in(0.3), [], 20)
+    # From the tables of the first round alone, as after a kill.
+    first = outcomes_of(rounds[0], one_in(0.3), [], 20)
     assert draw_candidates(rows, acted, settings(), 1, first[::-1]) == rounds[1]
     assert draw_candidates(rows, acted, settings(), 2) != rounds[0]
     assert draw_candidates(rows, acted, settings(max_rounds=3, on_shortfall="fail", reals="of_fakes"), 1) == rounds[0]
 
 
-def test_no_candidate_twice_and_a_source_carries_no_more_than_it_may():
+def test_no_candidate_repeats_and_no_source_exceeds_its_kept_fakes():
     plan = settings(quota=60, actions_per_source=2)
     rounds, outcomes = run(sources(), drivers(), plan, one_in(0.4))
-    drawn = [one for one_round in rounds for one in one_round]
-    assert len({name(one) for one in drawn}) == len(drawn)
+    candidates = [one for one_round in rounds for one in one_round]
+    assert len({candidate_id(one) for one in candidates}) == len(candidates)
     for one_round in rounds:
         assert max(Counter((one.source_id, one.action) for one in one_round).values()) == 1
     assert max(Counter(one.source_id for one in outcomes if one.kept).values()) == 2
     assert max(Counter((one.source_id, one.action) for one in outcomes if one.kept).values()) == 1
 
 
-def test_a_source_that_is_tried_again_meets_the_next_driver_and_fresh_ones_come_first():
+def test_a_repeated_source_gets_the_next_driver_and_unused_sources_come_first():
     rounds, _ = run(sources(4, 1), drivers(3), settings(actions=["nod"], quota=4), lambda one: False)
     turns = [sorted(one.turn for one in one_round) for one_round in rounds]
     assert turns == [[0] * 4, [1] * 4, [2] * 4]
     own = [{"action": "nod", "person_id": "p0"}, {"action": "nod", "person_id": "p1"}]
     rounds, _ = run(sources(3, 1), own, settings(actions=["nod"], quota=4), lambda one: False)
-    drawn = Counter(one.source_id for one_round in rounds for one in one_round)
-    assert drawn == {"p0#v0": 1, "p1#v0": 1, "p2#v0": 2}, "nobody is moved by himself where there is another"
+    counts = Counter(one.source_id for one_round in rounds for one in one_round)
+    assert counts == {"p0#v0": 1, "p1#v0": 1, "p2#v0": 2}, "a person drives themselves only if there is nobody else"
 
 
-def test_splits_are_those_of_the_people_and_drawn_in_proportion_with_spill_over():
+def test_splits_follow_people_and_are_sampled_in_proportion_with_spill_over():
     rounds, _ = run(sources(), drivers(), settings(), one_in(0.3))
     splits = {}
     for one in (one for one_round in rounds for one in one_round):
@@ -146,14 +147,14 @@ def test_splits_are_those_of_the_people_and_drawn_in_proportion_with_spill_over(
         assert counts == {"train": 28, "val": 6, "test": 6}, action
     orders = [(one.action, one.split, one.plan_order) for one_round in rounds for one in one_round]
     assert len(set(orders)) == len(orders)
-    # Six sources of val and test are not enough; train gives the rest.
+    # No candidate of val or test passes: train supplies all of its sources, then the pool is empty.
     plan = settings(actions=["nod"], quota=8)
     rounds, outcomes = run(sources(10, 1), drivers(9), plan, lambda one: one.split == "train")
     assert Counter(one.split for one in outcomes if one.kept) == {"train": 6}
     assert quota_summary(sources(10, 1), drivers(9), plan, 1, outcomes)[0]["ended"] == POOL_EMPTY
 
 
-def test_what_is_not_usable_is_not_drawn_again():
+def test_unusable_sources_and_actions_without_driver_get_no_more_candidates():
     rows = sources(4, 1)
     plan = settings(actions=["nod"], quota=4)
     outcomes = [
@@ -170,8 +171,10 @@ def test_what_is_not_usable_is_not_drawn_again():
     assert {source for source, _ in pairs} == {"p1#v0", "p3#v0"}
 
 
-def test_what_passes_beyond_the_quota_leaves_its_source_free_for_others():
-    outcomes = judged(draw_candidates(sources(), drivers(), settings(), 1), lambda one: one.action == "nod", [], 20)
+def test_a_fake_beyond_the_quota_leaves_its_source_available():
+    outcomes = outcomes_of(
+        draw_candidates(sources(), drivers(), settings(), 1), lambda one: one.action == "nod", [], 20
+    )
     over = {one.source_id for one in outcomes if one.accepted and not one.kept}
     kept = {one.source_id for one in outcomes if one.kept}
     assert (len(over), len(kept)) == (20, 20)
@@ -180,7 +183,7 @@ def test_what_passes_beyond_the_quota_leaves_its_source_free_for_others():
     assert not kept & again
 
 
-def test_the_table_says_why_each_action_ended_and_fail_stops_with_it():
+def test_the_quota_table_gives_the_reason_per_action_and_fail_raises_it():
     plan = settings(quota=30, max_rounds=2)
     _, outcomes = run(sources(), drivers(), plan, lambda one: one.action == "nod")
     rows = {row["action"]: row for row in quota_summary(sources(), drivers(), plan, 1, outcomes)}
@@ -189,11 +192,11 @@ def test_the_table_says_why_each_action_ended_and_fail_stops_with_it():
     text = check_shortfall(list(rows.values()), plan)
     assert text.startswith("plan.quota is not met for yaw, smile:\naction\twanted\tkept")
     assert "\nyaw\t30\t0\t0\t" in text
-    with pytest.raises(ConfigError, match=r"(?s)not met for yaw.*Give it more sources"):
+    with pytest.raises(ConfigError, match=r"(?s)not met for yaw.*Add sources"):
         check_shortfall(list(rows.values()), plan.model_copy(update={"on_shortfall": "fail"}))
 
 
-def test_tables_say_what_became_of_every_candidate(tmp_path):
+def test_outcomes_are_read_from_the_tables(tmp_path):
     shared = {"person_id": "p", "action": "nod", "split": "train", "detail": ""}
     plan = [
         {"video_id": f"{source}@d", "source_id": source, "round": 1, "plan_order": order, **shared,
@@ -217,10 +220,12 @@ def test_tables_say_what_became_of_every_candidate(tmp_path):
         "unusable": (False, False, False, SOURCE_UNUSABLE),
         "broken": (False, False, False, "not_animated"),
     }
-    drawn = draw_candidates(sources(), drivers(), settings(), 1, [replace(one, source_id="p1#v1") for one in outcomes])
-    write_candidates(drawn, tmp_path / "round2.parquet")
-    assert read_candidates(tmp_path / "round2.parquet") == drawn
-    assert {one.round for one in drawn} == {2}
+    candidates = draw_candidates(
+        sources(), drivers(), settings(), 1, [replace(one, source_id="p1#v1") for one in outcomes]
+    )
+    write_candidates(candidates, tmp_path / "round2.parquet")
+    assert read_candidates(tmp_path / "round2.parquet") == candidates
+    assert {one.round for one in candidates} == {2}
 
 
 def test_rounds_need_a_quota():

@@ -53,7 +53,7 @@ def test_every_video_ends_as_a_row(tmp_path):
         "no_face",
         "0 of 5 frames",
     )
-    assert found["b"]["path"] is None, "the path of the stage before would be taken for this stage's file"
+    assert found["b"]["path"] is None, "the path of the previous stage would pass for this stage's file"
     assert (found["c"]["status"], found["c"]["reason"]) == ("failed", "truncated")
     assert (found["d"]["reason"], found["d"]["detail"]) == ("error", "KeyError: 'surprise'")
     assert not list(tmp_path.glob("*.journal"))
@@ -81,7 +81,7 @@ def _work_that_stops_at_c(folder):
 
 
 def _killed_run(tmp_path):
-    """Run a shard in a process of its own and kill -9 it while it works on the third video."""
+    """Run a shard in a separate process and kill -9 it during the third video."""
     process = multiprocessing.get_context("fork").Process(target=run, args=(tmp_path, _work_that_stops_at_c(tmp_path)))
     process.start()
     deadline = time.monotonic() + 30
@@ -93,7 +93,7 @@ def _killed_run(tmp_path):
     (tmp_path / "go").touch()
 
 
-def test_killed_job_resumes_after_the_last_finished_video(tmp_path):
+def test_a_killed_job_resumes_after_the_last_finished_video(tmp_path):
     _killed_run(tmp_path)
     assert not (tmp_path / "shard.parquet").exists()
     tally = run(tmp_path, _work_that_stops_at_c(tmp_path))
@@ -102,27 +102,27 @@ def test_killed_job_resumes_after_the_last_finished_video(tmp_path):
     assert {name: row["status"] for name, row in by_name(tmp_path).items()} == {"a": "ok", "b": "ok", "c": "ok"}
 
 
-def test_torn_last_line_of_the_journal_is_done_again(tmp_path):
+def test_a_partial_last_line_of_the_journal_is_processed_again(tmp_path):
     _killed_run(tmp_path)
     journal = tmp_path / "shard.parquet.journal"
     journal.write_bytes(journal.read_bytes()[:-7])
     assert run(tmp_path, _work_that_stops_at_c(tmp_path)).resumed == 1
 
 
-def test_journal_does_not_hold_for_other_code_settings_or_lost_files(tmp_path):
+def test_the_journal_is_invalid_for_other_code_settings_or_missing_files(tmp_path):
     for change in ({"code": "v2"}, {"settings": FrameSettings(per_clip=3)}, {"inputs": "other weights"}):
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         folder.mkdir()
         _killed_run(folder)
         assert run(folder, _work_that_stops_at_c(folder), **change).resumed == 0, change
-    folder = tmp_path / "lost"
+    folder = tmp_path / "missing"
     folder.mkdir()
     _killed_run(folder)
     (folder / "a.txt").unlink()
     assert run(folder, _work_that_stops_at_c(folder)).resumed == 1
 
 
-def test_successor_waits_for_the_orphan_and_takes_its_table(tmp_path):
+def test_a_successor_waits_for_the_orphan_and_reuses_its_table(tmp_path):
     lock = FileLock(tmp_path / ".shard.parquet.lock")
     with lock:
         process = multiprocessing.get_context("fork").Process(target=run, args=(tmp_path, lambda row: {"path": ""}))
@@ -133,12 +133,12 @@ def test_successor_waits_for_the_orphan_and_takes_its_table(tmp_path):
     assert process.exitcode == 0
 
     def never(row):
-        raise AssertionError("the table is there already")
+        raise AssertionError("the table already exists")
 
     assert run(tmp_path, never).ok == 3
 
 
-def test_full_disk_stops_the_job_instead_of_blaming_videos(tmp_path):
+def test_a_full_disk_stops_the_job_instead_of_failing_videos(tmp_path):
     def work(row):
         raise OSError(28, "No space left on device")
 
@@ -147,7 +147,7 @@ def test_full_disk_stops_the_job_instead_of_blaming_videos(tmp_path):
     assert not (tmp_path / "shard.parquet").exists()
 
 
-def test_too_many_failures_of_a_stage_stop_it_with_the_list(tmp_path):
+def test_too_many_failures_stop_the_stage_and_are_listed(tmp_path):
     def work(row):
         raise Failed("truncated", "broken")
 
@@ -169,7 +169,7 @@ def test_failures_are_counted_over_the_shards_of_a_stage(tmp_path):
     for number in range(18):
         one(f"good{number}")
     one("bad1")
-    one("bad2")  # 2 of 20: just allowed
+    one("bad2")  # 2 of 20, exactly at the limit
     with pytest.raises(TooManyFailures, match="3 of the 21 rows"):
         one("bad3")
 
@@ -189,7 +189,7 @@ def test_journal_is_json_lines(tmp_path):
     assert run(tmp_path, work, "ab").ok == 2
 
 
-def test_a_kept_journal_lets_a_later_job_do_only_the_rows_that_changed_or_failed(tmp_path):
+def test_with_a_kept_journal_a_later_job_processes_only_changed_or_failed_rows(tmp_path):
     def work(row):
         if row["video_id"] == "e" and not (tmp_path / "b.txt").exists():
             raise Failed("not_yet")

@@ -6,7 +6,7 @@ from deepfakemnist.tables.files import atomic_path, read_metadata, read_rows, wr
 from deepfakemnist.tables.schemas import LEDGER
 
 
-def test_table_keeps_types_descriptions_and_metadata(tmp_path):
+def test_a_table_keeps_types_descriptions_and_metadata(tmp_path):
     path = tmp_path / "deep" / "ledger.parquet"
     row = {
         "kind": "source",
@@ -32,13 +32,13 @@ def test_every_column_of_every_schema_is_described():
             assert field.metadata and field.metadata[b"description"], field
 
 
-def test_unknown_column_is_an_error_and_leaves_no_file(tmp_path):
+def test_an_unknown_column_is_an_error_and_leaves_no_file(tmp_path):
     with pytest.raises(ValueError, match="'colour'"):
         write_table([{"colour": "red"}], tmp_path / "t.parquet", LEDGER)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_atomic_path_leaves_the_old_file_when_the_block_fails(tmp_path):
+def test_atomic_path_keeps_the_old_file_when_the_block_fails(tmp_path):
     path = tmp_path / "clip.mp4"
     path.write_text("old")
     with pytest.raises(RuntimeError), atomic_path(path) as part:
@@ -49,7 +49,7 @@ def test_atomic_path_leaves_the_old_file_when_the_block_fails(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["clip.mp4"]
 
 
-def test_atomic_file_is_readable_by_others(tmp_path):
+def test_an_atomic_file_is_readable_by_others(tmp_path):
     with atomic_path(tmp_path / "t.txt") as part:
         part.write_text("x")
     assert (tmp_path / "t.txt").stat().st_mode & 0o044 == 0o044

@@ -16,11 +16,11 @@ import cv2
 import numpy as np
 import pytest
 import yaml
-from simulated import ENVIRONMENT, vendors
+from simulated_vendors import ENVIRONMENT, vendors
 
 from deepfakemnist.actors import Actor, Pose, load_bank
 from deepfakemnist.config.stages import PlanSettings
-from deepfakemnist.liveness.simulator.witness import Seen
+from deepfakemnist.liveness.simulator.witness import Observation
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.planning.rounds import draw_candidates, read_candidates, read_outcomes
 from deepfakemnist.tables.files import read_rows
@@ -42,7 +42,7 @@ class EveryThird:
     def video(self, data, motions):
         place = self.seen.setdefault(hashlib.sha256(data).digest(), len(self.seen))
         live = place % 3 == 2
-        return Seen(readable=True, seconds=1.0, face=True, live=live, motions=dict.fromkeys(motions, 2.0 * live))
+        return Observation(readable=True, seconds=1.0, face=True, live=live, motions=dict.fromkeys(motions, 2.0 * live))
 
 
 class Project:
@@ -242,5 +242,5 @@ def test_an_empty_pool_ends_it_with_a_table_or_stops_it(finished):
     project.configure("short", **plan, on_shortfall="fail")
     told = project.run("short", "--", "short/quota/quota.tsv", expect=1)
     assert "plan.quota is not met for mouth" in told
-    assert "Give it more sources or drivers" in told
+    assert "Add sources or drivers" in told
     assert not (project.folder / "short/quota/quota.tsv").exists()

@@ -1,4 +1,4 @@
-"""The whole road, by Snakemake itself, on a tiny project full of bad input."""
+"""End-to-end runs of the workflow on a tiny project full of bad input."""
 
 import os
 import re
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.workflow
 
 
 def ledger(project):
-    """Return ledger rows by id; a refused line of the sheet is named by its id and its line."""
+    """Return ledger rows by id; the line number of a refused sheet line is dropped."""
     rows = read_rows(project.folder / "results/manifest/ledger.parquet")
     return {re.sub(r" \(line \d+\)$", "", row["video_id"]): row for row in rows}
 
@@ -31,7 +31,7 @@ def jobs(output):
 
 
 def pixels(project):
-    """Return video and quality → hash of its decoded frames, read from the files."""
+    """Return (video, quality) → hash of the decoded frames of its file."""
     rows = read_rows(project.folder / "results/manifest/videos.parquet")
     return {(row["video_id"], row["quality"]): samples_sha256(project.folder / row["path"]) for row in rows}
 
@@ -48,7 +48,7 @@ def test_ledger_accounts_for_every_source_with_its_reason(finished):
     assert re.search(r"sources\.tsv line \d+: video_id", rows["a/b"]["detail"])
 
 
-def test_every_usable_source_was_animated_and_every_fake_is_in_its_sources_split(finished):
+def test_every_usable_source_is_animated_and_every_fake_is_in_the_split_of_its_source(finished):
     videos = read_rows(finished.folder / "results/manifest/videos.parquet")
     fakes = [row for row in videos if row["label"] == 1 and row["quality"] == "raw"]
     assert {row["source_id"] for row in fakes} == {*GOOD, *ODD}
@@ -62,7 +62,7 @@ def test_every_usable_source_was_animated_and_every_fake_is_in_its_sources_split
     assert {row["split"] for row in fakes} == {"train", "val", "test"}
 
 
-def test_manifest_tells_the_truth_about_the_files(finished):
+def test_manifest_matches_the_files(finished):
     videos = read_rows(finished.folder / "results/manifest/videos.parquet")
     counts = Counter((row["label"], row["quality"]) for row in videos)
     assert counts == {(label, quality): 8 for label in (0, 1) for quality in ("raw", "c23", "c40")}
@@ -73,13 +73,13 @@ def test_manifest_tells_the_truth_about_the_files(finished):
         assert row["synthetic"] == (row["label"] == 1)
 
 
-def test_crop_turns_the_rotated_clip_upright(finished):
+def test_crop_rotates_a_rotated_clip_upright(finished):
     crops = {row["video_id"]: row for row in read_rows((finished.folder / "results/crop/source").glob("*.parquet"))}
     upright, rotated = (read_clip(finished.folder / crops[name]["path"]) for name in ("odd_size", "rotated"))
     assert abs(upright[0].astype(int) - rotated[0].astype(int)).mean() < 12
 
 
-def test_predictions_and_metrics_are_there(finished):
+def test_predictions_and_metrics_cover_splits_qualities_and_levels(finished):
     run = finished.folder / "results/detectors/meso4/c23/seed0"
     predictions = read_rows(run / "predictions.parquet")
     assert {row["split"] for row in predictions} == {"val", "test"}
@@ -90,10 +90,10 @@ def test_predictions_and_metrics_are_there(finished):
 
 def test_protocols_on_other_data_reach_the_report(finished):
     page = (finished.folder / "results/report/protocols.html").read_text(encoding="utf-8")
-    for number, heads in {"6": "group", "7, 8": "other:c40", "9": "raw\\+noise30", "10": "videos"}.items():
+    for number, header in {"6": "group", "7, 8": "other:c40", "9": "raw\\+noise30", "10": "videos"}.items():
         part = re.search(rf"<h2>{number}\. .*?(?=<h2>|$)", page, re.DOTALL).group()
-        assert re.search(heads, part), number
-        assert "meso4" in part, number  # a row of numbers, not only a head
+        assert re.search(header, part), number
+        assert "meso4" in part, number  # rows, not only the header
 
 
 def test_second_run_has_nothing_to_do(finished):
@@ -102,7 +102,7 @@ def test_second_run_has_nothing_to_do(finished):
 
 @pytest.fixture
 def changed_source(finished):
-    """One source with other content for the time of a test. (A small file that is only touched re-runs nothing.)"""
+    """Other content in one source during a test. (Touching a small file without changing it re-runs nothing.)"""
     path = finished.folder / "videos" / f"{GOOD[1]}.mp4"
     content, times = path.read_bytes(), path.stat()
     path.write_bytes((finished.folder / "videos" / f"{GOOD[2]}.mp4").read_bytes())
@@ -135,7 +135,7 @@ def test_report_is_one_file_without_warnings(finished, tmp_path):
         assert label in text
 
 
-def test_wrong_config_stops_before_any_job(project):
+def test_an_invalid_config_stops_before_any_job(project):
     config = yaml.safe_load((project.folder / "tiny.yaml").read_text())
     config["crop"]["detect_evry"] = 3
     (project.folder / "wrong.yaml").write_text(yaml.safe_dump(config))
@@ -163,7 +163,7 @@ def test_slurm_profile_knows_every_rule_that_uses_a_gpu():
     assert on_gpu == users
 
 
-def test_kill_9_and_the_same_command_again_give_the_same_dataset(finished, project):
+def test_a_run_resumed_after_kill_9_gives_the_same_dataset(finished, project):
     config = yaml.safe_load((project.folder / "tiny.yaml").read_text())
     config["pathvars"] = {"results": "again"}
     (project.folder / "again.yaml").write_text(yaml.safe_dump(config))
@@ -185,53 +185,53 @@ def test_kill_9_and_the_same_command_again_give_the_same_dataset(finished, proje
     assert not list((project.folder / "again").rglob("*.part*"))
 
 
-def made_by(project, results, stage):
-    """Return the rows of a stage by video, without what names the folder of the results."""
+def rows_of_stage(project, results, stage):
+    """Return the rows of a stage by video, without the path columns, which name the folder of the results."""
     found = read_rows(sorted((project.folder / results / stage).glob("*.parquet")))
     return {row["video_id"]: {name: value for name, value in row.items() if "path" not in name} for row in found}
 
 
 @pytest.fixture(scope="module")
 def batched(finished):
-    """The project up to select with several shards to a job, killed with all its processes in the middle of one."""
+    """The project up to select with several shards per GPU job, killed with all its processes during one of them."""
     config = yaml.safe_load((finished.folder / "tiny.yaml").read_text())
-    # Sixteen lines of the sheet in four shards: two jobs. The animator is at hand, because what follows the training of
-    # one lies behind crops that are ancient, where Snakemake overlooks changed settings.
+    # Sixteen sheet lines in four shards: two jobs. The weights are given, because jobs after the training of an animator
+    # depend on ancient crops, behind which Snakemake overlooks changed settings.
     config |= {"pathvars": {"results": "batched"}, "clips_per_gpu_job": 8}
     config["animator"]["weights"] = "results/animator/checkpoint.safetensors"
     (finished.folder / "batched.yaml").write_text(yaml.safe_dump(config))
-    made = Project(finished.folder, "batched.yaml")
+    resumed = Project(finished.folder, "batched.yaml")
     tables = [f"batched/select/{path.name}" for path in (finished.folder / "results/select").glob("*.parquet")]
-    process = made.start(*tables)
+    process = resumed.start(*tables)
     deadline = time.monotonic() + 300
-    while not (journals := list((made.folder / "batched/gpu/animate").glob("*.journal"))):
+    while not (journals := list((resumed.folder / "batched/gpu/animate").glob("*.journal"))):
         assert process.poll() is None and time.monotonic() < deadline, process.stdout.read()
         time.sleep(0.002)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-    assert not journals[0].with_suffix("").exists(), "the job was over before it was killed"
-    clips = {path: path.stat().st_mtime_ns for path in (made.folder / "batched/animate").rglob("*.mp4")}
+    assert not journals[0].with_suffix("").exists(), "the job ended before it was killed"
+    clips = {path: path.stat().st_mtime_ns for path in (resumed.folder / "batched/animate").rglob("*.mp4")}
 
-    subprocess.run(made.command("--unlock"), check=True, capture_output=True)
-    made.run(*tables)
-    log = made.folder / "batched/logs/animate" / f"{journals[0].name.split('.')[0]}.log"
-    assert int(re.search(r"\((\d+) videos taken from an earlier run\)", log.read_text())[1]) >= 1
-    # Those that were written, and not yet in a journal, when the processes were killed: one of each.
+    subprocess.run(resumed.command("--unlock"), check=True, capture_output=True)
+    resumed.run(*tables)
+    log = resumed.folder / "batched/logs/animate" / f"{journals[0].name.split('.')[0]}.log"
+    assert int(re.search(r"\((\d+) videos resumed from an earlier run\)", log.read_text())[1]) >= 1
+    # Clips written but not yet in a journal when the processes were killed: one per process.
     assert sum(path.stat().st_mtime_ns != written for path, written in clips.items()) <= 2
-    return made, tables
+    return resumed, tables
 
 
-def test_several_shards_to_a_job_make_what_a_job_per_shard_makes(finished, batched):
+def test_jobs_of_several_shards_give_the_results_of_one_job_per_shard(finished, batched):
     project, _ = batched
     one, other = project.folder / "results", project.folder / "batched"
     for stage in ("extract_motion", "animate", "select"):
-        rows = made_by(project, "results", stage)
-        assert rows == made_by(project, "batched", stage)
+        rows = rows_of_stage(project, "results", stage)
+        assert rows == rows_of_stage(project, "batched", stage)
         assert all(row["status"] == "ok" for row in rows.values())
         for table in (one / stage).glob("*.parquet"):
             assert read_table(table).schema.names == read_table(other / stage / table.name).schema.names
     for pattern in ("extract_motion/*/*.npz", "animate/*/*.mp4"):
-        # Not the part of a file that was being written when the job was killed.
+        # Without partial files, left when the job was killed.
         files, others = (
             {path.relative_to(folder) for path in folder.glob(pattern) if not path.name.startswith(".")}
             for folder in (one, other)
@@ -239,7 +239,7 @@ def test_several_shards_to_a_job_make_what_a_job_per_shard_makes(finished, batch
         assert files and files == others
 
 
-def test_fewer_jobs_start_and_each_is_told_beforehand(batched):
+def test_a_dry_run_plans_fewer_jobs_of_several_shards(batched):
     project, tables = batched
     planned = jobs(project.run("-n", "--forceall", *tables))
     rules = ("extract_motion", "extract_motion_shard", "animate", "animate_shard", "select")
@@ -255,7 +255,7 @@ def test_fewer_jobs_start_and_each_is_told_beforehand(batched):
 
 
 def test_a_setting_changed_together_with_a_source_reaches_every_shard(batched, changed_source):
-    """Behind an ancient input Snakemake would see the source only, and leave verdicts of two thresholds."""
+    """Behind an ancient input Snakemake would notice only the source, and leave verdicts of two thresholds."""
     project, tables = batched
     config = yaml.safe_load((project.folder / "batched.yaml").read_text())
     config["liveness"]["providers"][0]["threshold"] = 0.1
@@ -268,7 +268,7 @@ def test_in_a_job_of_several_shards_a_changed_source_renders_its_own_clip_only(b
     project, tables = batched
     clips = {path: path.stat().st_mtime_ns for path in (project.folder / "batched/animate").rglob("*.mp4")}
     planned = jobs(project.run("-n", *tables))
-    # Two shards are in its job.
+    # Its job has two shards.
     once, twice = ("ingest", "crop", "plan", "animate"), ("animate_shard", "liveness", "select")
     assert planned == {**dict.fromkeys(once, 1), **dict.fromkeys(twice, 2), "total": 10}
     project.run(*tables)
@@ -276,7 +276,7 @@ def test_in_a_job_of_several_shards_a_changed_source_renders_its_own_clip_only(b
     assert [name.split("@")[0] for name in changed] == [GOOD[1]]
 
 
-def test_results_begun_without_a_gpu_go_on_so_on_a_machine_with_one(finished):
+def test_results_started_without_a_gpu_are_complete_on_a_machine_with_one(finished):
     assert "Nothing to be done" in finished.run("-n", "--config", "device=cuda")
 
 

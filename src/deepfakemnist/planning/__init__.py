@@ -1,1 +1,1 @@
-"""Assignment of actions and drivers to sources, splits by person, and rounds until quotas are met."""
+"""Assignment of actions and drivers to sources, person-disjoint splits, and rounds until quotas are met."""

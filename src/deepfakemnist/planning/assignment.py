@@ -1,9 +1,9 @@
-"""Which source is animated with which action by which driver, and which split it is in.
+"""Deterministic assignment of actions, drivers and splits to sources.
 
-The assignment is a function of ids, people and the seed alone. It is known before any video is read, so a dry run
-tells the truth, and a source whose video changes re-plans nobody else; one that is added or removed may, because
-actions are dealt in turn. What a plan row needs from the videos (is the source usable, which drivers are) is filled in
-per shard. With rounds (``rounds.py``) that holds for the first one; later ones follow from verdicts too.
+The assignment depends on ids, people and the seed alone. It is known before any video is read, so a dry run is exact,
+and a changed source video affects no other source; adding or removing a source may, because actions are dealt in turn.
+Whether a source and its drivers are usable is resolved per shard. With rounds (``rounds.py``) this holds for the first
+round; later rounds depend on liveness verdicts too.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from deepfakemnist.tables.files import read_rows
 from deepfakemnist.tables.schemas import OK, PLANNED, Row
 from deepfakemnist.tables.shards import Tally, run_shard
 
-#: Why a candidate ends in the plan.
+#: Reasons for rejecting a candidate in the plan.
 NO_DRIVER, SOURCE_UNUSABLE = "no_driver", "source_unusable"
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """One source and one action, before a driver is chosen."""
+    """Source and action of a candidate, before a driver is chosen."""
 
     source_id: str
     person_id: str
@@ -36,15 +36,15 @@ class Assignment:
     plan_order: int
     #: Planning round, from 1.
     round: int = 1
-    #: How often the source was tried with this action before; each time with another driver.
+    #: Number of earlier candidates of this source and action; each has another driver.
     turn: int = 0
 
 
 def split_people(people: Sequence[str], settings: PlanSettings, seed: int) -> dict[str, str]:
     """Assign each person to train, val or test.
 
-    People are ranked by a seeded hash; the first share is test, the next val. A split with a fraction above zero gets
-    at least one person as soon as there are three.
+    People are ranked by a seeded hash: the first fraction is test, the next val, the rest train. With three people or
+    more, a split with a fraction above zero gets at least one.
     """
     ranked = sorted(set(people), key=lambda person: seed_from(seed, "split", person))
     counts = {}
@@ -58,14 +58,14 @@ def split_people(people: Sequence[str], settings: PlanSettings, seed: int) -> di
 
 
 def assign(sources: Sequence[Row], settings: PlanSettings, seed: int) -> list[Assignment]:
-    """Deal the actions to the sources of each split in turn, so that every action gets its equal share of each split.
+    """Assign actions to the sources of each split round-robin, so that actions are balanced within every split.
 
     Args:
         sources: rows with ``video_id`` and ``person_id``; their order does not matter.
-        settings: actions and how many each source gets.
+        settings: actions and actions per source.
         seed: the run's seed.
 
-    Returns: ``actions_per_source`` assignments a source, sorted by split, action and ``plan_order``.
+    Returns: ``actions_per_source`` assignments per source, sorted by split, action and ``plan_order``.
     """
     splits = split_people([row["person_id"] for row in sources], settings, seed)
     assignments: list[Assignment] = []
@@ -85,28 +85,28 @@ def assign(sources: Sequence[Row], settings: PlanSettings, seed: int) -> list[As
 
 
 def choose_driver(assignment: Assignment, drivers: Sequence[Row], seed: int) -> Row:
-    """Choose among the usable drivers of the action, another person than the source's where there is one.
+    """Choose a usable driver of the action, preferably of another person than the source's.
 
-    Raises: Rejected("no_driver") when no driver of the action is usable, or each of them was tried.
+    Raises: Rejected("no_driver") when no driver of the action is usable, or all were used in earlier rounds.
     """
-    fitting = [row for row in drivers if row["action"] == assignment.action and row["status"] == OK]
-    if not fitting:
-        raise Rejected(NO_DRIVER, f"no driver for action {assignment.action!r} is usable")
-    others = [row for row in fitting if row["person_id"] != assignment.person_id] or fitting
+    usable = [row for row in drivers if row["action"] == assignment.action and row["status"] == OK]
+    if not usable:
+        raise Rejected(NO_DRIVER, f"no usable driver for action {assignment.action!r}")
+    others = [row for row in usable if row["person_id"] != assignment.person_id] or usable
     if assignment.turn >= len(others):
-        raise Rejected(NO_DRIVER, f"tried with every usable driver for action {assignment.action!r}: {len(others)}")
+        raise Rejected(NO_DRIVER, f"all {len(others)} usable drivers for action {assignment.action!r} were used before")
     return sorted(others, key=lambda row: seed_from(seed, assignment.source_id, row["video_id"]))[assignment.turn]
 
 
 def plan_shard(
     assignments: Sequence[Assignment], crops: Path, motions: Sequence[Path], table: Path, seed: int, code: str
 ) -> Tally:
-    """Write the candidates of a shard: one row per assignment, rejected where source or driver is not usable.
+    """Write the candidates of a shard: one row per assignment, rejected if source or driver is not usable.
 
     Args:
-        assignments: those of the shard's sources.
-        crops: the shard's cropped sources.
-        motions: motion tables of every driver.
+        assignments: assignments of the shard's sources.
+        crops: CROPPED table of the shard's sources.
+        motions: MOTIONS tables of all drivers.
         table: PLANNED table to write.
         seed: the run's seed.
         code: digest of this module.
@@ -118,7 +118,7 @@ def plan_shard(
         assignment: Assignment = row["assignment"]
         source = sources.get(assignment.source_id)
         if source is None:
-            raise Rejected(SOURCE_UNUSABLE, "it did not come through ingest")
+            raise Rejected(SOURCE_UNUSABLE, "rejected or failed at ingest")
         if source["status"] != OK:
             raise Rejected(SOURCE_UNUSABLE, f"crop: {source['reason']}: {source['detail']}")
         driver = choose_driver(assignment, drivers, seed)
@@ -134,7 +134,7 @@ def plan_shard(
 
     rows = [
         {
-            # Until a driver is chosen the action stands in for it, so that a rejected candidate has a name too.
+            # The action stands in until a driver is chosen, so that a rejected candidate has an id too.
             "video_id": pair_id(a.source_id, a.action),
             "source_id": a.source_id,
             "person_id": a.person_id,

@@ -1,12 +1,11 @@
-"""Rounds until every action has its quota of accepted animations.
+"""Candidate sampling in rounds, until every action meets its quota of accepted animations.
 
-The pool of an action holds every source with every driver of that action. A round draws from it as many candidates as
-are still wanted, divided by the share that was accepted so far, and a few more; the next round draws only for actions
-that are short. What is drawn is a function of config, seed, ids and what became of the rounds before, so a run that was
-killed goes on as if nothing had happened.
+The pool of an action is every source with every driver of that action. A round samples the missing number divided by
+the pass rate so far, plus a margin; the next round samples only for actions that are short. Candidates depend on
+config, seed, ids and the outcomes of earlier rounds alone, so a killed run resumes with the same ones.
 
-A source carries at most ``actions_per_source`` kept fakes, each of another action. Sources that were never tried with
-an action come before those that were, and a source that is tried again meets another driver.
+A source has at most ``actions_per_source`` kept fakes, each with a different action. Sources without a candidate for an
+action precede those with one, and a repeated source gets another driver.
 """
 
 from __future__ import annotations
@@ -26,29 +25,29 @@ from deepfakemnist.planning.assignment import NO_DRIVER, SOURCE_UNUSABLE, Assign
 from deepfakemnist.tables.files import read_rows, write_table
 from deepfakemnist.tables.schemas import CANDIDATES, OK, REJECTED, Row
 
-#: ``expected_pass_rate`` counts like so many candidates: few verdicts say little.
+#: Weight of ``expected_pass_rate`` in candidates, as a prior against a pass rate measured on few verdicts.
 _PRIOR_CANDIDATES = 4
-#: A round draws at most so many candidates per animation that is wanted: an action that nothing passes costs no more.
-_MOST_PER_WANTED = 8
-#: Why an action is not drawn for any more.
+#: Maximum candidates per missing animation in a round; bounds the cost of an action with a pass rate near 0.
+_MAX_CANDIDATES_PER_MISSING = 8
+#: Reasons why an action gets no further candidates.
 FULL, POOL_EMPTY, MAX_ROUNDS = "full", "pool empty", "max_rounds"
 QUOTA_COLUMNS = ("action", "wanted", "kept", "accepted", "tried", "planned", "pass_rate", "rounds", "ended")
 
 
 @dataclass(frozen=True)
 class CandidateOutcome:
-    """A candidate of an earlier round and what became of it."""
+    """Outcome of a candidate of an earlier round."""
 
     source_id: str
     action: str
     split: str
     round: int
-    #: It passed plan and was animated, so liveness could say something.
+    #: Planned and animated, so that it has a liveness verdict.
     animated: bool
     accepted: bool
-    #: Accepted, and within the quota.
+    #: Accepted and within the quota.
     kept: bool
-    #: Why it is not kept; empty when it is.
+    #: Reason why it is not kept; empty if kept.
     reason: str
 
 
@@ -60,22 +59,22 @@ def draw_candidates(
     outcomes: Sequence[CandidateOutcome] = (),
     only: Collection[str] | None = None,
 ) -> list[Assignment]:
-    """Draw the candidates of the next round.
+    """Sample the candidates of the next round.
 
     Args:
         sources: rows with ``video_id`` and ``person_id``; their order does not matter.
         drivers: rows with ``action`` and ``person_id``.
         settings: quota, actions, actions_per_source, expected_pass_rate.
         seed: the run's seed.
-        outcomes: every candidate of the rounds before.
-        only: draw for these actions alone; None: all.
+        outcomes: outcomes of all candidates of earlier rounds.
+        only: restrict to these actions; None: all.
 
-    Returns: candidates sorted by split, action and ``plan_order``, which counts on from the rounds before; empty when
-        every action has its quota or nothing is left to try.
+    Returns: candidates sorted by split, action and ``plan_order``, which continues from earlier rounds; empty when
+        every action meets its quota or the pool is exhausted.
     """
     wanted = {
         action: count
-        for action, count in _wanted(settings, outcomes).items()
+        for action, count in _candidates_needed(settings, outcomes).items()
         if count and (only is None or action in only)
     }
     if not wanted:
@@ -96,10 +95,10 @@ def draw_candidates(
     return sorted(assignments, key=lambda a: (SPLITS.index(a.split), a.action, a.plan_order))
 
 
-def _wanted(settings: PlanSettings, outcomes: Sequence[CandidateOutcome]) -> dict[str, int]:
-    """Return how many candidates of each action the next round should hold.
+def _candidates_needed(settings: PlanSettings, outcomes: Sequence[CandidateOutcome]) -> dict[str, int]:
+    """Return the number of candidates per action for the next round.
 
-    As many as give what is wanted on average, and one standard deviation more, which spares a last small round.
+    Enough to meet the quota on average, plus one standard deviation, which avoids a small last round.
     """
     planned = Counter(one.action for one in outcomes)
     accepted = Counter(one.action for one in outcomes if one.accepted)
@@ -108,12 +107,14 @@ def _wanted(settings: PlanSettings, outcomes: Sequence[CandidateOutcome]) -> dic
         need = max((settings.quota or 0) - accepted[action], 0)
         hits = accepted[action] + settings.expected_pass_rate * _PRIOR_CANDIDATES
         rate = hits / (planned[action] + _PRIOR_CANDIDATES)
-        wanted[action] = min(math.ceil((need + math.sqrt(need * (1 - rate))) / rate), need * _MOST_PER_WANTED)
+        wanted[action] = min(
+            math.ceil((need + math.sqrt(need * (1 - rate))) / rate), need * _MAX_CANDIDATES_PER_MISSING
+        )
     return wanted
 
 
 class _Pool:
-    """What is left to try, action by action and split by split."""
+    """Remaining candidates per action and split."""
 
     def __init__(
         self,
@@ -124,7 +125,7 @@ class _Pool:
         outcomes: Sequence[CandidateOutcome],
         actions: Iterable[str],
     ) -> None:
-        tries = Counter((one.source_id, one.action) for one in outcomes)
+        used = Counter((one.source_id, one.action) for one in outcomes)
         closed = {(one.source_id, one.action) for one in outcomes if one.kept or one.reason == NO_DRIVER}
         unusable = {one.source_id for one in outcomes if one.reason == SOURCE_UNUSABLE}
         kept = Counter(one.source_id for one in outcomes if one.kept)
@@ -136,19 +137,19 @@ class _Pool:
         self._planned = Counter((one.action, one.split) for one in outcomes)
         self._queues: dict[tuple[str, str], list[Row]] = defaultdict(list)
         for action in actions:
-            turns = _Turns(drivers, action)
+            available = _DriverCount(drivers, action)
             for row in sources:
                 name = row["video_id"]
                 pair = (name, action)
-                if name in unusable or pair in closed or tries[pair] >= turns.of(row["person_id"]):
+                if name in unusable or pair in closed or used[pair] >= available.of(row["person_id"]):
                     continue
-                rank = (tries[pair], seed_from(seed, action, name))
-                self._queues[action, splits[row["person_id"]]].append({**row, "rank": rank, "turn": tries[pair]})
+                rank = (used[pair], seed_from(seed, action, name))
+                self._queues[action, splits[row["person_id"]]].append({**row, "rank": rank, "turn": used[pair]})
         for queue in self._queues.values():
-            queue.sort(key=lambda row: row["rank"], reverse=True)  # taken from the end
+            queue.sort(key=lambda row: row["rank"], reverse=True)  # popped from the end
 
     def take(self, action: str, number: int) -> Assignment | None:
-        """Take the next candidate of an action, from the split that has the least of its share; None: none is left."""
+        """Take the next candidate of an action, from the most under-represented split; None if the pool is empty."""
         for split in SPLITS:
             queue = self._queues[action, split]
             while queue and self._room[queue[-1]["video_id"]] <= 0:
@@ -165,20 +166,20 @@ class _Pool:
         return Assignment(row["video_id"], row["person_id"], action, split, order, number, row["turn"])
 
 
-class _Turns:
-    """How often a source can be tried with an action: once with each driver, another person's where there is one."""
+class _DriverCount:
+    """Number of drivers of an action per source, without the source's own person unless there is no other."""
 
     def __init__(self, drivers: Sequence[Row], action: str) -> None:
         people = [row["person_id"] for row in drivers if row["action"] == action]
         self._of_person, self._all = Counter(people), len(people)
 
     def of(self, person: str) -> int:
-        """Return the drivers for a source of ``person``."""
+        """Return the number of drivers for a source of ``person``."""
         return self._all - self._of_person[person] or self._all
 
 
 def apply_quota(selected: Sequence[Row], quota: int | None) -> list[Row]:
-    """Keep the first ``quota`` accepted fakes of each action, taking from the splits in proportion to their size."""
+    """Keep the first ``quota`` accepted fakes per action, from the splits in proportion to their size."""
     if quota is None:
         return list(selected)
     size = Counter((row["action"], row["split"]) for row in selected)
@@ -192,7 +193,7 @@ def apply_quota(selected: Sequence[Row], quota: int | None) -> list[Row]:
         if kept[row["action"]] >= quota:
             over.add(row["video_id"])
         kept[row["action"]] += 1
-    detail = f"passed, but {quota} of its action came before it"
+    detail = f"passed, but its action already has {quota} fakes"
     status = {"status": REJECTED, "reason": "over_quota", "detail": detail}
     return [{**row, **status} if row["video_id"] in over else row for row in selected]
 
@@ -200,11 +201,11 @@ def apply_quota(selected: Sequence[Row], quota: int | None) -> list[Row]:
 def read_outcomes(
     plans: Sequence[Path | str], selected: Sequence[Path | str], quota: int | None
 ) -> list[CandidateOutcome]:
-    """Return what became of every candidate.
+    """Return the outcome of every candidate.
 
     Args:
         plans: PLANNED tables of all rounds so far.
-        selected: SELECTED tables of the same.
+        selected: SELECTED tables of the same rounds.
         quota: fakes kept per action.
     """
     verdicts = {row["video_id"]: row for row in apply_quota(read_rows(selected), quota)}
@@ -225,7 +226,7 @@ def read_outcomes(
 
 
 def write_candidates(assignments: Sequence[Assignment], table: Path) -> None:
-    """Write the candidates of a round (CANDIDATES). A table without rows is the end of the rounds."""
+    """Write the CANDIDATES table of a round. An empty table ends the rounds."""
     rows = [
         {
             "source_id": one.source_id, "person_id": one.person_id, "action": one.action, "split": one.split,
@@ -237,7 +238,7 @@ def write_candidates(assignments: Sequence[Assignment], table: Path) -> None:
 
 
 def read_candidates(table: Path) -> list[Assignment]:
-    """Return the candidates of a round as they were drawn."""
+    """Read the CANDIDATES table of a round."""
     return [Assignment(**row) for row in read_rows(table)]
 
 
@@ -248,11 +249,11 @@ def quota_summary(
     seed: int,
     outcomes: Sequence[CandidateOutcome],
 ) -> list[Row]:
-    """Return a row per action (``QUOTA_COLUMNS``): wanted, kept, accepted, tried, pass rate, and why it ended."""
+    """Return one row per action (``QUOTA_COLUMNS``): counts, pass rate and why its rounds ended."""
     rows = []
     for action in settings.actions:
         mine = [one for one in outcomes if one.action == action]
-        judged, accepted = sum(one.animated for one in mine), sum(one.accepted for one in mine)
+        animated, accepted = sum(one.animated for one in mine), sum(one.accepted for one in mine)
         if accepted >= (settings.quota or 0):
             ended = FULL
         else:
@@ -262,8 +263,8 @@ def quota_summary(
         rows.append(
             {
                 "action": action, "wanted": settings.quota, "kept": sum(one.kept for one in mine),
-                "accepted": accepted, "tried": judged, "planned": len(mine),
-                "pass_rate": accepted / judged if judged else None,
+                "accepted": accepted, "tried": animated, "planned": len(mine),
+                "pass_rate": accepted / animated if animated else None,
                 "rounds": max((one.round for one in mine), default=0), "ended": ended,
             }
         )  # fmt: skip
@@ -271,7 +272,7 @@ def quota_summary(
 
 
 def shortfall(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return what is short as text with the table; empty when every action has its quota."""
+    """Return a message with the quota table; empty when every action meets its quota."""
     short = [row for row in rows if row["ended"] != FULL]
     if not short:
         return ""
@@ -283,11 +284,11 @@ def shortfall(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def check_shortfall(rows: Sequence[Mapping[str, Any]], settings: PlanSettings) -> str:
-    """Return the shortfall as text. Raises ConfigError with it where ``on_shortfall`` is fail."""
+    """Return the message of ``shortfall``. Raises ConfigError with it if ``on_shortfall`` is fail."""
     text = shortfall(rows)
     if text and settings.on_shortfall == "fail":
         raise ConfigError(
-            f"{text}\nGive it more sources or drivers, more rounds (plan.max_rounds) or more fakes of a source "
-            "(plan.actions_per_source), or take what there is with plan.on_shortfall: warn. Nothing is lost."
+            f"{text}\nAdd sources or drivers, raise plan.max_rounds or plan.actions_per_source, or accept the "
+            "shortfall with plan.on_shortfall: warn. All results are kept."
         )
     return text

@@ -1,1 +1,1 @@
-"""Arrow schemas of every table, atomic reading and writing of tables, and the loop from a table to a table."""
+"""Arrow schemas, atomic Parquet and TSV files, and the shard loop that maps one table to the next."""

@@ -1,4 +1,7 @@
-"""The one way tables and other results are written, whole or not at all, and read."""
+"""Atomic file writes and Parquet table I/O.
+
+Every result is written whole or not at all, so a killed job leaves no partial file.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,9 @@ from deepfakemnist.tables.schemas import Row
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that becomes ``path`` when the block ends well, and vanishes otherwise.
+    """Yield a temporary path next to ``path``; rename it to ``path`` if the block succeeds, else delete it.
 
-    The temporary name keeps the suffix, because ffmpeg and others choose the format by it.
+    The temporary name keeps the suffix, because ffmpeg and others derive the format from it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -29,7 +32,7 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         yield part
         umask = os.umask(0)
         os.umask(umask)
-        part.chmod(0o666 & ~umask)  # mkstemp makes files only the owner can read
+        part.chmod(0o666 & ~umask)  # mkstemp creates files that only the owner can read
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
@@ -38,13 +41,13 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 def write_table(
     rows: Iterable[Row] | pa.Table, path: Path | str, schema: pa.Schema, metadata: Mapping[str, str] | None = None
 ) -> None:
-    """Write rows to a Parquet file, whole or not at all. Columns a row lacks become null; unknown ones are an error.
+    """Write rows to a Parquet file atomically. Missing columns become null; unknown ones are an error.
 
     Args:
         rows: dictionaries by column name, or a table that already has the schema.
         path: file to write.
-        schema: one of this module's schemas.
-        metadata: file-level facts, e.g. the fingerprint of what the table was made from.
+        schema: one of ``tables.schemas``.
+        metadata: file-level metadata, e.g. the fingerprint of the table's inputs.
     """
     if not isinstance(rows, pa.Table):
         rows = list(rows)
@@ -53,23 +56,23 @@ def write_table(
             raise ValueError(f"columns {sorted(unknown)} are not in the schema of {path}: {schema.names}")
         rows = pa.Table.from_pylist(rows, schema=schema)
     with atomic_path(path) as part:
-        # This replaces what the file says of itself; the descriptions of the columns stay.
+        # Replaces file-level metadata only; column descriptions stay.
         pq.write_table(rows.replace_schema_metadata(dict(metadata or {})), part)
 
 
 def read_table(path: Path | str, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a Parquet table (all columns, or those named)."""
+    """Read a Parquet table, or some of its columns."""
     return pq.read_table(Path(path), columns=list(columns) if columns else None, partitioning=None)
 
 
 def read_rows(paths: Path | str | Iterable[Path | str], columns: Sequence[str] | None = None) -> list[Row]:
-    """Return the rows of one or several tables as dictionaries, in the order given."""
+    """Return the rows of one or more tables as dictionaries, in the given order."""
     if isinstance(paths, (str, Path)):
         paths = [paths]
     return [row for path in paths for row in read_table(path, columns).to_pylist()]
 
 
 def read_metadata(path: Path | str) -> dict[str, str]:
-    """Return the file-level metadata a table was written with."""
+    """Return the file-level metadata of a table."""
     raw = pq.read_schema(Path(path)).metadata or {}
     return {key.decode(): value.decode() for key, value in raw.items() if not key.startswith(b"ARROW:")}

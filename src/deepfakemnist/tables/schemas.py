@@ -1,7 +1,7 @@
-"""Every table of the workflow and its typed columns; :mod:`.table_files` writes and reads them.
+"""Arrow schemas of the workflow's tables; :mod:`.files` reads and writes them.
 
-Each stage reads tables and writes one. All of them share three columns: ``status`` (``ok``, ``rejected``: a rule of
-the data said no, ``failed``: an error), ``reason`` (a short stable code, empty when ok) and ``detail`` (the message).
+Every stage reads tables and writes one. Their common columns are ``status`` (``ok``; ``rejected``: excluded by a data
+rule; ``failed``: an error), ``reason`` (short stable code, empty when ok) and ``detail`` (the message).
 """
 
 from __future__ import annotations
@@ -24,28 +24,29 @@ def _schema(*fields: pa.Field) -> pa.Schema:
 
 
 _STATUS = (
-    _field("status", pa.string(), "ok, rejected (a rule of the data said no) or failed (an error)"),
+    _field("status", pa.string(), "ok, rejected (excluded by a data rule) or failed (an error)"),
     _field("reason", pa.string(), "short stable code; empty when ok"),
-    _field("detail", pa.string(), "what was seen and what is allowed"),
+    _field("detail", pa.string(), "observed and allowed values"),
 )
-_VIDEO_ID = _field("video_id", pa.string(), "id of the clip; a fake is source@driver")
-_PERSON = _field("person_id", pa.string(), "who is seen; splits are disjoint by it")
+_VIDEO_ID = _field("video_id", pa.string(), "clip id; source@driver for a fake")
+_PERSON = _field("person_id", pa.string(), "person shown; splits are disjoint by person")
 _ACTION = _field("action", pa.string(), "facial action shown; empty for sources")
-_PATH = _field("path", pa.string(), "file, relative to the working directory")
-_PIXELS = _field("pixels_sha256", pa.string(), "sha256 over the decoded RGB frames, independent of the container")
+_PATH = _field("path", pa.string(), "file path, relative to the working directory")
+_PIXELS = _field("pixels_sha256", pa.string(), "sha256 of the decoded RGB frames, independent of the container")
 _SAMPLES = _field(
-    "pixels_sha256", pa.string(), "sha256 over the decoded samples as stored: planes Y, U, V, or pixels of RGB"
+    "pixels_sha256", pa.string(), "sha256 of the decoded samples as stored: Y, U, V planes, or RGB pixels"
 )
-_CODE = _field("code", pa.string(), "digest of the library code that made the row")
-_FRAMES = _field("frames", pa.int32(), "decoded frames")
-_SOURCE_ID = _field("source_id", pa.string(), "video whose face is animated")
-_DRIVER_ID = _field("driver_id", pa.string(), "driver whose motion moves it")
-_DRIVER_PERSON = _field("driver_person_id", pa.string(), "who performs the driver")
-_SPLIT = _field("split", pa.string(), "train, val or test; a person is in one only")
-_PLAN_ORDER = _field("plan_order", pa.int64(), "rank within action and split; selection takes the first that pass")
+_CODE = _field("code", pa.string(), "digest of the library code that produced the row")
+_FRAMES = _field("frames", pa.int32(), "number of decoded frames")
+_SOURCE_ID = _field("source_id", pa.string(), "source video whose face is animated")
+_DRIVER_ID = _field("driver_id", pa.string(), "driving video that provides the motion")
+_DRIVER_PERSON = _field("driver_person_id", pa.string(), "person in the driving video")
+_SPLIT = _field("split", pa.string(), "train, val or test; disjoint by person")
+_PLAN_ORDER = _field("plan_order", pa.int64(), "rank within action and split; selection keeps the first that pass")
 _ROUND = _field("round", pa.int32(), "planning round, from 1")
+_TURN = _field("turn", pa.int32(), "number of earlier candidates of this source and action, each with another driver")
 _LABEL = _field("label", pa.int8(), "1 fake, 0 real")
-_ANIMATOR_WEIGHTS = _field("checkpoint_sha256", pa.string(), "sha256 of the animator's weights; empty: none")
+_ANIMATOR_WEIGHTS = _field("checkpoint_sha256", pa.string(), "sha256 of the animator's weights; empty if it has none")
 
 INGESTED = _schema(
     _VIDEO_ID,
@@ -53,28 +54,28 @@ INGESTED = _schema(
     _PERSON,
     _ACTION,
     _PATH,
-    _field("start_s", pa.float64(), "start of the wanted segment, seconds; null for the whole video"),
-    _field("end_s", pa.float64(), "end of the wanted segment, seconds; null for the whole video"),
-    _field("licence", pa.string(), "licence the user states for the video"),
-    _field("adapter", pa.string(), "how it was named: sheet, folder, vox-metadata or voxceleb1"),
-    _field("cropped", pa.bool_(), "a face crop already, to be taken as it is"),
+    _field("start_s", pa.float64(), "start of the segment, seconds; null for the whole video"),
+    _field("end_s", pa.float64(), "end of the segment, seconds; null for the whole video"),
+    _field("licence", pa.string(), "licence of the video, as stated by the user"),
+    _field("adapter", pa.string(), "how the video was listed: sheet, folder, vox-metadata or voxceleb1"),
+    _field("cropped", pa.bool_(), "already a face crop; used unchanged"),
     _field(
         "boxes",
         pa.list_(pa.list_(pa.float64())),
-        "face boxes given with the video: time in seconds, left, top, width, height in upright pixels; null for none",
+        "annotated face boxes: time in seconds, left, top, width, height in upright pixels; null for none",
     ),
     _field("sha256", pa.string(), "sha256 of the file"),
-    _field("bytes", pa.int64(), "size of the file"),
+    _field("bytes", pa.int64(), "file size, bytes"),
     _field("codec", pa.string(), "codec of the video stream"),
     _field("pix_fmt", pa.string(), "pixel format as stored"),
-    _field("bit_depth", pa.int32(), "bits per colour component as stored"),
+    _field("bit_depth", pa.int32(), "bits per colour component, as stored"),
     _field("width", pa.int32(), "pixels, as stored, before rotation"),
     _field("height", pa.int32(), "pixels, as stored, before rotation"),
-    _field("rotation", pa.int32(), "degrees counter-clockwise to upright: 0, 90, 180 or 270"),
+    _field("rotation", pa.int32(), "counter-clockwise rotation to upright, degrees: 0, 90, 180 or 270"),
     _field("fps", pa.float64(), "average frames per second"),
-    _field("variable_rate", pa.bool_(), "frame times are uneven"),
-    _field("duration_s", pa.float64(), "duration by frame times, of the segment where one is wanted"),
-    _field("frames", pa.int32(), "decoded frames, of the segment where one is wanted"),
+    _field("variable_rate", pa.bool_(), "variable frame rate"),
+    _field("duration_s", pa.float64(), "duration by frame times, seconds; of the segment, if one is given"),
+    _field("frames", pa.int32(), "number of decoded frames; of the segment, if one is given"),
 )
 
 CROPPED = _schema(
@@ -88,25 +89,27 @@ CROPPED = _schema(
     _field("size", pa.int32(), "side of the square clip, pixels"),
     _field("box_left", pa.float64(), "left edge of the crop in upright source pixels; may be negative"),
     _field("box_top", pa.float64(), "top edge of the crop in upright source pixels; may be negative"),
-    _field("box_side", pa.float64(), "longer side of the crop in source pixels"),
-    _field("box_width", pa.float64(), "width of the crop in source pixels; box_side unless a given box is stretched"),
-    _field("box_height", pa.float64(), "height of the crop in source pixels"),
-    _field("padded", pa.float64(), "share of the crop's area that lay outside the picture, 0..1"),
-    _field("policy", pa.string(), "rule the box follows: square-track, vox-metadata, ff-1.3 or as-cropped"),
-    _field("kept_from_s", pa.float64(), "begin of the clip in the video, seconds"),
-    _field("kept_to_s", pa.float64(), "end of the clip in the video, seconds, not included"),
-    _field("dropped_frames", pa.int32(), "frames at fps that were left out because of cuts"),
-    _field("cuts", pa.string(), "changes of shot or person as JSON: [{time_s, what}]"),
-    _field("face_px", pa.float64(), "median side of the face box in source pixels, sqrt(width × height)"),
-    _field("face_fraction", pa.float64(), "share of the looked-at frames in which the tracked face was found"),
-    _field("face_score", pa.float64(), "mean detector score over those frames, 0..1"),
-    _field("sharpness", pa.float64(), "median variance of the Laplacian over looked-at frames of the crop"),
+    _field("box_side", pa.float64(), "longer side of the crop, source pixels"),
+    _field(
+        "box_width", pa.float64(), "width of the crop, source pixels; box_side unless an annotated box is stretched"
+    ),
+    _field("box_height", pa.float64(), "height of the crop, source pixels"),
+    _field("padded", pa.float64(), "fraction of the crop's area outside the frame, 0..1"),
+    _field("policy", pa.string(), "crop policy: square-track, vox-metadata, ff-1.3 or as-cropped"),
+    _field("kept_from_s", pa.float64(), "start of the clip in the video, seconds"),
+    _field("kept_to_s", pa.float64(), "end of the clip in the video, seconds, exclusive"),
+    _field("dropped_frames", pa.int32(), "frames at fps dropped because of cuts"),
+    _field("cuts", pa.string(), "shot and person changes as JSON: [{time_s, what}]"),
+    _field("face_px", pa.float64(), "median side of the face box, sqrt(width × height), source pixels"),
+    _field("face_fraction", pa.float64(), "fraction of detection frames that show the tracked face, 0..1"),
+    _field("face_score", pa.float64(), "mean face detector score over those frames, 0..1"),
+    _field("sharpness", pa.float64(), "median variance of the Laplacian over detection frames of the crop"),
     _field("brightness", pa.float64(), "mean luma of the crop, 0..255"),
-    _field("interpolated", pa.float64(), "share of frames next to a look that did not find the face, 0..1"),
-    _field("yaw_range", pa.float64(), "degrees between the 5th and 95th percentile of the head's turn"),
-    _field("pitch_range", pa.float64(), "degrees between the 5th and 95th percentile of the head's nod"),
-    _field("roll_range", pa.float64(), "degrees between the 5th and 95th percentile of the head's tilt"),
-    _field("source_sha256", pa.string(), "sha256 of the file the clip was cut from"),
+    _field("interpolated", pa.float64(), "fraction of frames next to a missed detection, 0..1"),
+    _field("yaw_range", pa.float64(), "5th to 95th percentile range of head yaw, degrees"),
+    _field("pitch_range", pa.float64(), "5th to 95th percentile range of head pitch, degrees"),
+    _field("roll_range", pa.float64(), "5th to 95th percentile range of head roll, degrees"),
+    _field("source_sha256", pa.string(), "sha256 of the source file"),
     _PIXELS,
     _CODE,
 )
@@ -114,9 +117,9 @@ CROPPED = _schema(
 CHOICE = _schema(
     _VIDEO_ID,
     _PERSON,
-    _field("place", pa.int64(), "place in the seeded order, from 0; the first that are no duplicates are kept"),
+    _field("place", pa.int64(), "rank in the seeded order, from 0; the first non-duplicates are kept"),
     _FRAMES,
-    _field("face_px", pa.float64(), "median side of the face box in source pixels"),
+    _field("face_px", pa.float64(), "median side of the face box, source pixels"),
     _PIXELS,
 )
 
@@ -127,20 +130,15 @@ MOTIONS = _schema(
     _field(
         "path",
         pa.string(),
-        "npz with value (T,K,D), float32, of every driver frame, and jacobian or pose where the animator has them",
+        "npz with keypoints `value` (T,K,D), float32, per driver frame, and jacobian or pose if the animator has them",
     ),
     _FRAMES,
-    _field("animator", pa.string(), "animator the motion is for"),
+    _field("animator", pa.string(), "animator that the motion was extracted for"),
     _ANIMATOR_WEIGHTS,
     _CODE,
 )
 
-CANDIDATES = pa.schema(
-    [
-        *(_SOURCE_ID, _PERSON, _ACTION, _SPLIT, _PLAN_ORDER, _ROUND),
-        _field("turn", pa.int32(), "how often the source was tried with this action before, each time another driver"),
-    ]
-)
+CANDIDATES = pa.schema([_SOURCE_ID, _PERSON, _ACTION, _SPLIT, _PLAN_ORDER, _ROUND, _TURN])
 
 PLANNED = _schema(
     _VIDEO_ID,
@@ -154,8 +152,8 @@ PLANNED = _schema(
     _PLAN_ORDER,
     _field("source_path", pa.string(), "cropped source clip"),
     _field("source_pixels_sha256", pa.string(), "pixel hash of the cropped source clip"),
-    _field("motion_path", pa.string(), "driver's keypoint file"),
-    _field("motion_frames", pa.int32(), "frames of the driver"),
+    _field("motion_path", pa.string(), "motion file of the driver"),
+    _field("motion_frames", pa.int32(), "number of driver frames"),
 )
 
 ANIMATED = _schema(
@@ -170,20 +168,22 @@ ANIMATED = _schema(
     _PATH,
     _FRAMES,
     _field("source_frame", pa.int32(), "frame of the source clip that was animated, from 0"),
-    _field("animator", pa.string(), "animator"),
+    _field("animator", pa.string(), "name of the animator"),
     _field("animator_licence", pa.string(), "licence of the animator's code and weights"),
     _field("motion_mode", pa.string(), "relative or absolute"),
-    _field("adapt_scale", pa.bool_(), "relative movement was scaled by the sizes of the two faces"),
-    _field("start_frame", pa.int32(), "driver frame that relative movement starts from"),
-    _field("align_corners", pa.bool_(), "grid_sample convention of the warp; null where it does not apply"),
+    _field("adapt_scale", pa.bool_(), "relative motion was scaled by the ratio of the face sizes"),
+    _field("start_frame", pa.int32(), "driver frame that relative motion starts from"),
+    _field("align_corners", pa.bool_(), "grid_sample convention of the warp; null if not applicable"),
     _field(
-        "precision", pa.string(), "arithmetic of the pixels; in brackets layers whose reduced precision was wrong here"
+        "precision",
+        pa.string(),
+        "arithmetic of pixel generation; in brackets, layers kept in float32 as this GPU computes them incorrectly",
     ),
     _field(
         "reproducible_pixels",
         pa.string(),
-        "where the same crop and motion give the same pixels again: every_processor, or one_processor (only those with "
-        "the same instruction set); empty when real",
+        "processors on which the same crop and motion give identical pixels: every_processor, or one_processor (same "
+        "instruction set only); empty for reals",
     ),
     _ANIMATOR_WEIGHTS,
     _PIXELS,
@@ -200,11 +200,13 @@ ANIMATION_QUALITY = _schema(
     _PATH,
     _FRAMES,
     _field("source_frame", pa.int32(), "frame of the source clip that was animated, from 0"),
-    _field("face_share", pa.float64(), "share of the frames that show a face, 0..1"),
-    _field("transfer", pa.float64(), "amplitude of the action ÷ the driver's, along the driver's curve; NaN: unknown"),
-    _field("correlation", pa.float64(), "correlation with the driver in the action's signals, -1..1"),
-    _field("direction", pa.float64(), "how much of the motion goes the action's way, -1..1"),
-    _field("identity_kept", pa.float64(), "1 the source person, 0 nobody in particular"),
+    _field("face_share", pa.float64(), "fraction of frames that show a face, 0..1"),
+    _field(
+        "transfer", pa.float64(), "amplitude of the action ÷ the driver's, along the driver's curve; NaN if unknown"
+    ),
+    _field("correlation", pa.float64(), "correlation of the action's signals with the driver's, -1..1"),
+    _field("direction", pa.float64(), "alignment of the motion with the action's direction, -1..1"),
+    _field("identity_kept", pa.float64(), "face identity similarity; 1: the source person, 0: an average stranger"),
     _field("sharpness_ratio", pa.float64(), "sharpness of the face ÷ that of the source frame"),
     _PIXELS,
     _CODE,
@@ -213,18 +215,18 @@ ANIMATION_QUALITY = _schema(
 VERDICTS = _schema(
     _VIDEO_ID,
     _ACTION,
-    _field("provider", pa.string(), "liveness detector asked"),
-    _field("asked_motion", pa.string(), "motion the provider was asked to see; silent when none"),
-    _field("live", pa.bool_(), "the provider took the clip for a live person"),
-    _field("score", pa.float64(), "provider's score, higher is more live; null when it gave none"),
-    _field("threshold", pa.float64(), "threshold the score was held against"),
-    _field("evidence", pa.string(), "JSON of everything the provider answered"),
-    _field("provider_version", pa.string(), "weights hash or API version"),
-    _field("latency_s", pa.float64(), "seconds the answer took"),
-    _field("request_sha256", pa.string(), "sha256 of what a vendor was asked, without keys; null for local providers"),
-    _field("upload_sha256", pa.string(), "sha256 of the bytes that were uploaded; null for local providers"),
-    _field("attempts", pa.int32(), "requests the answer took; null for local providers"),
-    _field("cost", pa.float64(), "what the answer cost, in the contract's currency; null for local providers"),
+    _field("provider", pa.string(), "liveness provider"),
+    _field("asked_motion", pa.string(), "motion requested from the provider; silent if none"),
+    _field("live", pa.bool_(), "clip classified as live"),
+    _field("score", pa.float64(), "provider's score, higher is more live; null if it returns none"),
+    _field("threshold", pa.float64(), "threshold that the score was compared with"),
+    _field("evidence", pa.string(), "full answer of the provider as JSON"),
+    _field("provider_version", pa.string(), "hash of the weights, or API version"),
+    _field("latency_s", pa.float64(), "response time, seconds"),
+    _field("request_sha256", pa.string(), "sha256 of the request without keys; null for local providers"),
+    _field("upload_sha256", pa.string(), "sha256 of the uploaded bytes; null for local providers"),
+    _field("attempts", pa.int32(), "requests until the answer; null for local providers"),
+    _field("cost", pa.float64(), "cost of the answer, in the contract's currency; null for local providers"),
     _field("answered_at", pa.string(), "UTC time of the answer, ISO 8601; null for local providers"),
     _PIXELS,
     _CODE,
@@ -258,7 +260,7 @@ RELEASED_CLIPS = _schema(
     _field("fps", pa.float64(), "frames per second"),
     _field("width", pa.int32(), "pixels, upright"),
     _field("height", pa.int32(), "pixels, upright"),
-    _field("source_sha256", pa.string(), "sha256 of the file in the tree"),
+    _field("source_sha256", pa.string(), "sha256 of the file in the published tree"),
     _PIXELS,
     _CODE,
 )
@@ -266,26 +268,28 @@ RELEASED_CLIPS = _schema(
 COMPRESSED = _schema(
     _VIDEO_ID,
     _LABEL,
-    _field("quality", pa.string(), "raw, c23, c40 or a quality of the config"),
+    _field("quality", pa.string(), "name of the quality in the config, e.g. raw, c23, c40"),
     _PATH,
     _FRAMES,
     _field("fps", pa.float64(), "frames per second"),
     _field("width", pa.int32(), "pixels"),
     _field("height", pa.int32(), "pixels"),
-    _field("bytes", pa.int64(), "size of the file, marks included"),
-    _field("sha256", pa.string(), "sha256 of the file, marks included"),
-    _field("stream_bytes", pa.int64(), "size of the coded pictures alone, which no mark changes"),
-    _field("stream_sha256", pa.string(), "sha256 of the coded pictures and their times, which no mark changes"),
-    _field("marks", pa.string(), "marks of synthetic media in the file: comment, c2pa; empty when real"),
+    _field("bytes", pa.int64(), "file size including marks, bytes"),
+    _field("sha256", pa.string(), "sha256 of the file including marks"),
+    _field("stream_bytes", pa.int64(), "size of the coded video stream without marks, bytes"),
+    _field("stream_sha256", pa.string(), "sha256 of the coded video packets and time stamps, independent of marks"),
+    _field("marks", pa.string(), "synthetic-media marks in the file: comment, c2pa; empty for reals"),
     _field("encoder", pa.string(), "encoder settings as JSON"),
-    _field("encoder_version", pa.string(), "what the encoder calls itself in the stream; empty where it does not"),
-    _field("ffmpeg_argv", pa.string(), "ffmpeg's arguments as JSON"),
+    _field("encoder_version", pa.string(), "encoder name and version as written in the stream; empty if absent"),
+    _field("ffmpeg_argv", pa.string(), "ffmpeg arguments as JSON"),
     _field("ffmpeg_version", pa.string(), "first line of ffmpeg -version"),
-    _field("psnr_db", pa.float64(), "PSNR over all samples against the encoder's input, which raw holds; null: equal"),
-    _field("ssim", pa.float64(), "mean SSIM of luma against the encoder's input, on up to 16 frames; 1: equal"),
-    _field("vmaf", pa.float64(), "mean VMAF against the first quality; null when not asked for or not to be had"),
-    _field("frames_cut", pa.int32(), "frames left out at the end, to be as long as the rest of the pair"),
-    _field("input_pixels_sha256", pa.string(), "hash over the RGB pixels of the clip that was encoded"),
+    _field(
+        "psnr_db", pa.float64(), "PSNR over all samples against the encoder's input, which raw holds; null if identical"
+    ),
+    _field("ssim", pa.float64(), "mean luma SSIM against the encoder's input, on up to 16 frames; 1 if identical"),
+    _field("vmaf", pa.float64(), "mean VMAF against the first quality; null if disabled or unavailable"),
+    _field("frames_cut", pa.int32(), "frames trimmed at the end to match the length of the pair"),
+    _field("input_pixels_sha256", pa.string(), "sha256 of the RGB pixels of the clip before encoding"),
     _SAMPLES,
     _CODE,
 )
@@ -293,22 +297,22 @@ COMPRESSED = _schema(
 FRAMES = _schema(
     _VIDEO_ID,
     _LABEL,
-    _field("quality", pa.string(), "quality of the clip the frame is from"),
-    _field("frame_index", pa.int32(), "index in the clip, from 0; -1 on a row for a clip that gave none"),
-    _field("time_s", pa.float64(), "when the frame is shown by the file's time stamps (pts), seconds after the first"),
+    _field("quality", pa.string(), "quality of the frame's clip"),
+    _field("frame_index", pa.int32(), "frame index in the clip, from 0; -1 in the row of a clip without frames"),
+    _field("time_s", pa.float64(), "presentation time (pts) relative to the first frame, seconds"),
     _field("width", pa.int32(), "pixels"),
     _field("height", pa.int32(), "pixels"),
-    _field("face_found", pa.bool_(), "a face was found in this frame; null where none was looked for"),
-    _field("region_left", pa.int32(), "left edge of the stored region in the clip's pixels; 0 for the whole frame"),
-    _field("region_top", pa.int32(), "top edge of the stored region in the clip's pixels; 0 for the whole frame"),
-    _field("image", pa.binary(), "lossless WebP, RGB"),
+    _field("face_found", pa.bool_(), "a face was detected in this frame; null if detection did not run"),
+    _field("region_left", pa.int32(), "left edge of the stored region, clip pixels; 0 for the whole frame"),
+    _field("region_top", pa.int32(), "top edge of the stored region, clip pixels; 0 for the whole frame"),
+    _field("image", pa.binary(), "RGB image as lossless WebP"),
 )
 
 FRAME_INDEX = pa.schema(
     [
         *(FRAMES.field(name) for name in ("video_id", "label", "quality", "frame_index", "time_s")),
         _SPLIT,
-        _field("shard_path", pa.string(), "Parquet file that holds the image"),
+        _field("shard_path", pa.string(), "Parquet file with the image"),
         _field("shard_row", pa.int64(), "row in that file, from 0"),
     ]
 )
@@ -319,16 +323,18 @@ VIDEOS = pa.schema(
         _LABEL,
         _field("quality", pa.string(), "quality of the clip"),
         _SPLIT,
-        _field("split_driver", pa.string(), "split disjoint by driver too; empty where source and driver disagree"),
-        _field("split_paper", pa.string(), "the authors' split by video, 700/150/150 per action; empty without a fake"),
-        _field("fold", pa.int32(), "part for cross-validation, from 0; a person is in one only"),
+        _field("split_driver", pa.string(), "split disjoint by driver too; empty if source and driver differ in split"),
+        _field(
+            "split_paper", pa.string(), "authors' split by video, 700/150/150 per action; empty for reals without fake"
+        ),
+        _field("fold", pa.int32(), "cross-validation fold, from 0; disjoint by person"),
         _ACTION,
         _PERSON,
-        _field("source_id", pa.string(), "video the clip shows: itself when real, the animated source when fake"),
-        _field("driver_id", pa.string(), "driver of a fake; empty when real"),
-        _field("round", pa.int32(), "planning round of a fake, from 1; null when real"),
-        _field("driver_person_id", pa.string(), "who performs the driver; empty when real"),
-        _field("licence", pa.string(), "licence that the user stated for the source video"),
+        _field("source_id", pa.string(), "source video: the clip itself if real, the animated source if fake"),
+        _field("driver_id", pa.string(), "driving video of a fake; empty for reals"),
+        _field("round", pa.int32(), "planning round of a fake, from 1; null for reals"),
+        _field("driver_person_id", pa.string(), "person in the driving video; empty for reals"),
+        _field("licence", pa.string(), "licence of the source video, as stated by the user"),
         _PATH,
         *(COMPRESSED.field(name) for name in ("frames", "fps", "width", "height", "bytes", "sha256")),
         *(COMPRESSED.field(name) for name in ("stream_bytes", "stream_sha256", "marks", "encoder", "encoder_version")),
@@ -337,28 +343,28 @@ VIDEOS = pa.schema(
             for name in ("ffmpeg_argv", "ffmpeg_version", "psnr_db", "ssim", "vmaf", "input_pixels_sha256")
         ),
         _SAMPLES,
-        _field("animator", pa.string(), "animator of a fake; empty when real"),
-        _field("animator_licence", pa.string(), "licence of the animator's code and weights; empty when real"),
-        _field("motion_mode", pa.string(), "how motion was transferred; empty when real"),
+        _field("animator", pa.string(), "animator of a fake; empty for reals"),
+        _field("animator_licence", pa.string(), "licence of the animator's code and weights; empty for reals"),
+        _field("motion_mode", pa.string(), "motion transfer, relative or absolute; empty for reals"),
         *(ANIMATED.field(name) for name in ("adapt_scale", "start_frame", "align_corners", "precision")),
         ANIMATED.field("reproducible_pixels"),
-        _field("checkpoint_sha256", pa.string(), "weights of the animator; empty when real"),
-        _field("liveness", pa.string(), "JSON of the verdicts of a fake; empty when real"),
-        _field("synthetic", pa.bool_(), "made by a model: true for every fake"),
+        _field("checkpoint_sha256", pa.string(), "sha256 of the animator's weights; empty for reals"),
+        _field("liveness", pa.string(), "liveness verdicts of a fake as JSON; empty for reals"),
+        _field("synthetic", pa.bool_(), "generated by a model; true for every fake"),
     ]
 )
 
-#: Metadata of a table of VIDEOS whose split its authors published: it is kept even where it parts no people.
+#: Metadata of a VIDEOS table with a published split, which is kept even if it is not disjoint by person.
 PUBLISHED_SPLIT = {"split": "published"}
 
 PAIRS = pa.schema(
     [
-        _field("fake_id", pa.string(), "the fake's video_id"),
-        _field("real_id", pa.string(), "video_id of the real it was made from"),
+        _field("fake_id", pa.string(), "video_id of the fake"),
+        _field("real_id", pa.string(), "video_id of the real source clip"),
         *(VIDEOS.field(name) for name in ("action", "driver_id", "person_id", "driver_person_id")),
         *(VIDEOS.field(name) for name in ("split", "split_driver", "split_paper", "fold", "frames")),
-        _field("same_length", pa.bool_(), "real and fake have the same number of frames; null without the real"),
-        _field("complete", pa.bool_(), "the real is in the dataset, at every quality of the fake"),
+        _field("same_length", pa.bool_(), "real and fake have the same number of frames; null if the real is absent"),
+        _field("complete", pa.bool_(), "the real is present at every quality of the fake"),
     ]
 )
 
@@ -368,7 +374,7 @@ LEDGER = pa.schema(
         _VIDEO_ID,
         _PERSON,
         _ACTION,
-        _field("stage", pa.string(), "last stage that saw it: where it ended, or the end of the road"),
+        _field("stage", pa.string(), "last stage that processed it: where it was dropped, or the final one"),
         *_STATUS,
     ]
 )
@@ -379,10 +385,10 @@ PREDICTIONS = pa.schema(
         _ACTION,
         _PERSON,
         _field("split", pa.string(), "split of the video"),
-        _field("logit", pa.float32(), "detector's output before the sigmoid; higher is more fake"),
+        _field("logit", pa.float32(), "detector output before the sigmoid; higher is more fake"),
         _field("score", pa.float32(), "P(fake), 0..1"),
-        _field("detector", pa.string(), "detector"),
-        _field("trained_on", pa.string(), "quality or qualities of the training clips"),
+        _field("detector", pa.string(), "name or label of the detector"),
+        _field("trained_on", pa.string(), "name of the training set"),
         _field("seed", pa.int32(), "training seed"),
         _field("checkpoint_sha256", pa.string(), "sha256 of the detector's weights"),
     ]

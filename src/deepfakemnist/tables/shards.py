@@ -1,8 +1,8 @@
-"""The one loop that runs a function over the videos of a shard.
+"""Resumable shard loop: one function applied to every video of a shard.
 
-A shard's table appears whole or not at all. Until then every finished video stands in a journal beside it, so a job
-that was killed goes on after the last finished one; a file lock keeps an orphaned worker and its successor apart.
-A bad video never ends the loop: it becomes a row that says why.
+A shard's table is written whole or not at all. Until then a journal next to it records every finished video, so a
+killed job resumes after the last one; a file lock serialises an orphaned worker and its successor. A bad video never
+stops the loop: it becomes a row with the reason.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from deepfakemnist.tables.schemas import FAILED, OK, REJECTED, Row
 
 log = logging.getLogger(__name__)
 
-#: A full disk or too many open files is the machine's trouble, not the video's: stop instead of blaming every row.
+#: A full disk or too many open files are errors of the machine, not of a video: stop instead of failing every row.
 _MACHINE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EROFS}
-#: Below this many rows of a stage a failed fraction says nothing.
+#: Minimum number of rows of a stage for a meaningful failed fraction.
 _MIN_ROWS_FOR_FRACTION = 20
 _PROGRESS_EVERY_S = 10.0
 
 
 @dataclass
 class Tally:
-    """How a shard went."""
+    """Row counts of a shard by status."""
 
     ok: int = 0
     rejected: int = 0
@@ -51,7 +51,7 @@ class Tally:
         setattr(self, status, getattr(self, status) + 1)
 
     def __str__(self) -> str:
-        resumed = f" ({self.resumed} videos taken from an earlier run)" if self.resumed else ""
+        resumed = f" ({self.resumed} videos resumed from an earlier run)" if self.resumed else ""
         return f"{self.ok} ok, {self.rejected} rejected, {self.failed} failed{resumed}"
 
     @property
@@ -76,32 +76,32 @@ def run_shard(
     begin: Callable[[list[Row]], None] | None = None,
     keep_journal: bool = False,
 ) -> Tally:
-    """Apply ``work`` to every row and write what it returns, usually one row each, to ``table``.
+    """Apply ``work`` to every row and write the returned rows, usually one each, to ``table``.
 
     Args:
-        rows: what to work on; only rows without a status or with status ok should be passed.
-        table: Parquet file to write; its journal and lock stand beside it.
-        schema: schema of the table. Columns of the input row that it knows are carried over.
-        work: returns the new columns of a row, or a list of them where one video gives several rows; raises
-            Rejected or Failed with a reason, or anything else, which becomes ``failed`` with reason ``error``. It must
-            write its own files through ``atomic_path``.
-        code: digest of the code that does the work; written to a ``code`` column where the schema has one.
-        settings: what the work was told; with ``code``, ``inputs`` and the row it decides whether a journal
-            entry still holds.
+        rows: input rows; pass only rows without a status or with status ok.
+        table: Parquet file to write; its journal and lock lie next to it.
+        schema: schema of the table. Input columns in the schema are copied to the output row.
+        work: returns the new columns of a row, or a list of them if a video gives several rows; raises Rejected or
+            Failed with a reason, or anything else, which becomes ``failed`` with reason ``error``. It must write its
+            own files through ``atomic_path``.
+        code: digest of the code behind ``work``; written to a ``code`` column if the schema has one.
+        settings: settings of ``work``; with ``code``, ``inputs`` and the row they decide whether a journal entry is
+            still valid.
         inputs: digest of anything else the result depends on, e.g. the sha256 of weights.
-        key: column that names a row.
-        blank: columns of the input row that are not carried over when the row ends rejected or failed, because they
-            would speak of the stage before.
-        max_failed_fraction: stop when more than this share of the stage's finished rows failed.
-        finish: writes the table from rows and file metadata, for stages whose table holds more than those rows.
-        begin: is told, before any work, of the rows that ``work`` will be called with.
-        keep_journal: leave the journal when the table is written, without what failed. A later job, for which a few
-            rows are other ones, then does only these; for tables of many shards.
+        key: column that identifies a row.
+        blank: input columns that are not copied to a rejected or failed row, because they describe the previous
+            stage's file.
+        max_failed_fraction: stop when more than this fraction of the stage's finished rows failed.
+        finish: writes the table from rows and file metadata, for stages whose table contains more than those rows.
+        begin: called once, before any work, with the rows that ``work`` will process.
+        keep_journal: keep the journal, without failed rows, after the table is written, so that a later job processes
+            only changed rows; for tables of several shards.
 
-    Returns: counts of ok, rejected and failed rows, and of rows taken from the journal.
+    Returns: counts of ok, rejected and failed rows, and of videos resumed from the journal.
 
     Raises:
-        TooManyFailures: see ``max_failed_fraction``; the journal stays, so nothing finished is lost.
+        TooManyFailures: see ``max_failed_fraction``; the journal stays, so finished videos are kept.
         ValueError: two rows share a key.
     """
     table = Path(table)
@@ -115,7 +115,7 @@ def run_shard(
 
     with _exclusive(table):
         if table.exists() and read_metadata(table).get("fingerprint") == fingerprint:
-            log.info("%s was finished by an earlier job in the meantime; nothing left to do", table)
+            log.info("%s has been completed by another job in the meantime; nothing to do", table)
             return _count(read_rows(table, ["status"]))
         journal = Journal(table.with_name(table.name + ".journal"))
         entries = journal.read()
@@ -136,7 +136,7 @@ def run_shard(
                 made = known[row[key]]
                 tally.resumed += 1
             else:
-                made = _work_on(row, schema, work, key, blank)
+                made = _process_row(row, schema, work, key, blank)
                 if "code" in schema.names:
                     made = [{**one, "code": code} for one in made]
                 journal.append(row[key], marks[row[key]], made)
@@ -162,13 +162,13 @@ def run_shard(
 
 
 class Journal:
-    """One JSON line per finished row, flushed to disk, so that a killed job loses at most the row in work."""
+    """Journal of finished rows, one JSON line each, synced to disk; a killed job loses at most the current row."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def read(self) -> dict[str, dict[str, Any]]:
-        """Return entries by key. A torn last line, left by a kill, is cut off so that the next append is whole."""
+        """Return entries by key. Truncates a partial last line, left by a kill, so that the next append is valid."""
         if not self.path.exists():
             return {}
         entries: dict[str, dict[str, Any]] = {}
@@ -188,24 +188,24 @@ class Journal:
         return entries
 
     def append(self, key: str, mark: str, rows: list[Row]) -> None:
-        """Add what one finished video gave."""
+        """Append the rows of a finished video."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"key": key, "mark": mark, "rows": rows}) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
     def keep(self, keys: Iterable[str]) -> None:
-        """Forget all entries but the last of each of these keys."""
+        """Drop all entries but the last of each of these keys."""
         entries = self.read()
         with atomic_path(self.path) as part:
             part.write_text("".join(json.dumps(entries[key]) + "\n" for key in keys), encoding="utf-8")
 
     def remove(self) -> None:
-        """Forget the journal: the table holds everything now."""
+        """Delete the journal once the table is complete."""
         self.path.unlink(missing_ok=True)
 
 
-def _work_on(
+def _process_row(
     row: Row, schema: pa.Schema, work: Callable[[Row], Row | list[Row]], key: str, blank: Sequence[str]
 ) -> list[Row]:
     carried = {name: row[name] for name in schema.names if name in row}
@@ -230,32 +230,32 @@ def _work_on(
 
 
 def _check_failures(table: Path, results: list[Row], key: str, limit: float) -> None:
-    """Stop a stage that is going wrong. Shards without failures pay nothing; others look at their finished sisters."""
+    """Stop a stage with too many failures; only a shard with failures reads the finished shards' tables."""
     failed = [row for row in results if row["status"] == FAILED]
     if not failed:
         return
     total, bad = len(results), len(failed)
-    for sister in table.parent.glob("*.parquet"):
-        if sister != table:
-            states = [row["status"] for row in read_rows(sister, ["status"])]
+    for other in table.parent.glob("*.parquet"):
+        if other != table:
+            states = [row["status"] for row in read_rows(other, ["status"])]
             total += len(states)
             bad += states.count(FAILED)
     if total >= _MIN_ROWS_FOR_FRACTION and bad / total > limit:
         listing = "\n".join(f"  {row[key]}: {row['reason']}: {row['detail']}" for row in failed[:20])
         raise TooManyFailures(
             f"{bad} of the {total} rows of this stage so far failed, more than max_failed_fraction = {limit} allows. "
-            f"In {table}:\n{listing}\nMend the cause, or raise max_failed_fraction; finished videos are kept."
+            f"In {table}:\n{listing}\nFix the cause, or raise max_failed_fraction; finished videos are kept."
         )
 
 
 @contextmanager
 def _exclusive(table: Path) -> Iterator[None]:
-    """Hold the lock of a table; say so when another job holds it, and wait."""
+    """Hold the lock of a table; if another job holds it, log a warning and wait."""
     lock = FileLock(table.with_name(f".{table.name}.lock"))
     try:
         lock.acquire(timeout=1)
     except Timeout:
-        log.warning("another job, perhaps left by a killed run, is still writing here; waiting for it")
+        log.warning("another job, perhaps left over from a killed run, is still writing %s; waiting for it", table)
         lock.acquire()
     try:
         yield

@@ -1,4 +1,7 @@
-"""Result tables as tab-separated text: written whole or not at all, the same bytes for the same rows."""
+"""Atomic, deterministic TSV output of result tables.
+
+The same rows give the same bytes.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,9 @@ from deepfakemnist.tables.schemas import Row
 
 
 def write_tsv(path: Path | str, columns: Sequence[str], rows: Iterable[Row]) -> None:
-    """Write rows under a header line. None becomes an empty cell, floats have six significant digits.
+    """Write a header line and rows. None becomes an empty cell, floats have six significant digits.
 
-    Raises: ValueError for a row with a column that is not named, KeyError for one that lacks a column.
+    Raises: ValueError for a row with a column not in ``columns``, KeyError for a row that lacks one.
     """
     with atomic_path(path) as part, part.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter="\t", lineterminator="\n")
