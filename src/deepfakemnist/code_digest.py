@@ -1,6 +1,6 @@
-"""A digest of the library code behind a stage, so that an edit re-runs what it touches and only that.
+"""Code digest of a stage's modules, so that an edit re-runs the affected rules and no others.
 
-Snakemake watches the script of a rule, not what it imports; rules therefore carry this digest as a parameter.
+Snakemake tracks the script of a rule, not its imports; rules therefore take this digest as a parameter.
 """
 
 import ast
@@ -10,15 +10,15 @@ from pathlib import Path
 
 _PACKAGE = "deepfakemnist"
 _ROOT = Path(__file__).parent
-#: Values of settings reach jobs as parameters already; a new description must not re-run a dataset.
+#: Excluded: settings reach jobs as parameters, and a new description must not re-run a dataset.
 _SETTINGS = f"{_PACKAGE}.config"
 
 
 @cache
 def code_digest(*modules: str) -> str:
-    """Return 16 hex digits over ``deepfakemnist.<module>`` and every module of the package that these import.
+    """Return 16 hex digits over ``deepfakemnist.<module>`` and all package modules it imports, directly or not.
 
-    Comments, docstrings and formatting do not count: the digest is taken over the syntax tree.
+    Comments, docstrings and formatting do not count: the digest is computed from the syntax tree.
     """
     wanted, seen = [f"{_PACKAGE}.{module}" for module in modules], set[str]()
     while wanted:
@@ -45,7 +45,7 @@ def _file(module: str) -> Path | None:
 def _tree(module: str) -> ast.Module:
     path = _file(module)
     if path is None:
-        raise ValueError(f"there is no module {module}")
+        raise ValueError(f"no module {module}")
     tree = ast.parse(path.read_text(encoding="utf-8"))
     for node in ast.walk(tree):
         if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(

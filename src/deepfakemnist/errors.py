@@ -1,16 +1,19 @@
-"""The three ways something can be wrong: a video's data, a video's processing, the user's configuration."""
+"""Exception types for config errors, rejected videos and failed videos.
+
+A bad video becomes a row, and only config errors or too many failures stop a run.
+"""
 
 
 class ConfigError(ValueError):
-    """The configuration or an input sheet is unusable; the message names key or line, value and what is allowed."""
+    """Invalid config or sample sheet; the message names key or line, value and what is allowed."""
 
 
 class Rejected(Exception):
-    """A rule of the data said no to this video (no face, too short, liveness). Becomes a ``rejected`` row.
+    """Video excluded by a data rule (no face, too short, liveness); becomes a ``rejected`` row.
 
     Args:
-        reason: short stable code in snake_case, e.g. ``no_face``; tables are grouped by it.
-        detail: what was seen, with figures and limits.
+        reason: short stable code in snake_case, e.g. ``no_face``; reports group by it.
+        detail: observed values and limits.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -20,7 +23,7 @@ class Rejected(Exception):
 
 
 class Failed(Exception):
-    """This video could not be processed, for a known reason. Becomes a ``failed`` row; the run goes on."""
+    """Video that could not be processed, for a known reason; becomes a ``failed`` row, and the run continues."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
@@ -29,4 +32,4 @@ class Failed(Exception):
 
 
 class TooManyFailures(RuntimeError):
-    """More videos failed than ``max_failed_fraction`` allows; the message lists them."""
+    """More failed videos than ``max_failed_fraction`` allows; the message lists them."""

@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from deepfakemnist.devices import gpu_allocation
-from deepfakemnist.devices.gpu_allocation import Card, has_gpu, list_cards, parse_cards, take_cards, usable_cards
+from deepfakemnist.devices.gpu_allocation import Card, allocate_gpus, has_gpu, list_gpus, parse_gpus, usable_gpus
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.workflow.script import gpus_wanted
+from deepfakemnist.workflow.script import gpus_per_job
 
 ROOT = Path(__file__).parents[2]
 FOUR = "".join(f"GPU {n}: NVIDIA H100 80GB HBM3 (UUID: GPU-{n}1111111-2222-3333-4444-555555555555)\n" for n in range(4))
@@ -48,10 +48,10 @@ def alone(monkeypatch, tmp_path):
     monkeypatch.setenv(gpu_allocation.LOCKS_VARIABLE, str(tmp_path / "locks"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
     monkeypatch.setattr(gpu_allocation, "_NVIDIA_SMI_OF_WSL", tmp_path / "nowhere")
-    list_cards.cache_clear()
+    list_gpus.cache_clear()
     yield
     gpu_allocation._let_go()
-    list_cards.cache_clear()
+    list_gpus.cache_clear()
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def machine(monkeypatch, tmp_path):
         program.chmod(0o755)
         if folder.name == "bin":
             monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-        list_cards.cache_clear()
+        list_gpus.cache_clear()
         return program
 
     return make
@@ -101,7 +101,7 @@ def most_at_once(spans):
 HOLD = """
 gpu_allocation = sys.modules["deepfakemnist.devices.gpu_allocation"]
 gpu_allocation._LOOK_AGAIN_S = 0.05
-take_cards({count}, {share})
+allocate_gpus({count}, {share})
 begin = time.monotonic()
 time.sleep({seconds})
 print(begin, time.monotonic(), os.environ["CUDA_VISIBLE_DEVICES"])
@@ -109,12 +109,12 @@ print(begin, time.monotonic(), os.environ["CUDA_VISIBLE_DEVICES"])
 
 
 def test_real_listings_are_read():
-    assert parse_cards(FOUR) == tuple(Card("NVIDIA H100 80GB HBM3", uuid) for uuid in UUIDS)
-    first, plain, old = parse_cards(MIXED)
+    assert parse_gpus(FOUR) == tuple(Card("NVIDIA H100 80GB HBM3", uuid) for uuid in UUIDS)
+    first, plain, old = parse_gpus(MIXED)
     assert [name[:12] for name in first.names] == ["MIG-c6d4f1ef", "MIG-cba663e8", "MIG-1e4f8a3b"]
     assert plain.names == ("GPU-e91edf3b-b297-37c1-a2a7-7601c3238fa2",)
     assert old.names == ("MIG-GPU-c0ffee00-b297-37c1-a2a7-7601c3238fa2/7/0",)
-    assert parse_cards(BROKEN) == parse_cards("No devices were found\n") == ()
+    assert parse_gpus(BROKEN) == parse_gpus("No devices were found\n") == ()
 
 
 @pytest.mark.parametrize(
@@ -131,31 +131,31 @@ def test_real_listings_are_read():
     ],
 )
 def test_what_cuda_visible_devices_names(named, found):
-    assert usable_cards(parse_cards(FOUR), named) == found
+    assert usable_gpus(parse_gpus(FOUR), named) == found
 
 
 def test_a_card_in_mig_mode_is_its_instances(monkeypatch):
-    cards = parse_cards(MIXED)
+    cards = parse_gpus(MIXED)
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
-    assert usable_cards(cards, "0") == usable_cards(cards, "GPU-5d5") == list(cards[0].instances)
-    assert usable_cards(cards, "MIG-cba,1") == [cards[0].instances[1], cards[1].uuid]
-    assert usable_cards(cards, "MIG-GPU-c0ffee00-b297-37c1-a2a7-7601c3238fa2/7/0") == [cards[2].instances[0]]
-    assert len(usable_cards(cards, None)) == 5
+    assert usable_gpus(cards, "0") == usable_gpus(cards, "GPU-5d5") == list(cards[0].instances)
+    assert usable_gpus(cards, "MIG-cba,1") == [cards[0].instances[1], cards[1].uuid]
+    assert usable_gpus(cards, "MIG-GPU-c0ffee00-b297-37c1-a2a7-7601c3238fa2/7/0") == [cards[2].instances[0]]
+    assert len(usable_gpus(cards, None)) == 5
 
 
 def test_an_index_among_different_models_stays_what_cuda_takes_it_for():
-    assert usable_cards(parse_cards(MIXED), "1") == ["1"]
+    assert usable_gpus(parse_gpus(MIXED), "1") == ["1"]
 
 
 @pytest.mark.parametrize("named", ["7", "0,4", "GPU-9", "GPU-", "MIG-0"])
 def test_a_card_that_is_not_there_is_named(named):
     with pytest.raises(ConfigError, match=rf"names '{named[-5:].split(',')[-1]}', but nvidia-smi lists 0 = GPU-0111"):
-        usable_cards(parse_cards(FOUR), named)
+        usable_gpus(parse_gpus(FOUR), named)
 
 
 def test_without_nvidia_smi_names_are_taken_as_they_are():
-    assert usable_cards(None, "0,GPU-5") == ["0", "GPU-5"]
-    assert usable_cards(None, None) is None
+    assert usable_gpus(None, "0,GPU-5") == ["0", "GPU-5"]
+    assert usable_gpus(None, None) is None
 
 
 def test_jobs_that_race_have_a_card_each(machine):
@@ -201,17 +201,17 @@ def test_a_job_that_wants_a_card_alone_does_not_meet_those_that_share(machine):
 
 def test_a_free_card_comes_before_a_shared_one(machine):
     machine(FOUR)
-    holder = start("print(*take_cards(1, 2))\ntime.sleep(60)")
+    holder = start("print(*allocate_gpus(1, 2))\ntime.sleep(60)")
     first = holder.stdout.readline().strip()
     try:
         assert first == UUIDS[0]
-        assert take_cards(2, 2) == UUIDS[1:3]
+        assert allocate_gpus(2, 2) == UUIDS[1:3]
     finally:
         holder.kill()
 
 
 WITH_CHILDREN = """
-print(*take_cards(1), flush=True)
+print(*allocate_gpus(1), flush=True)
 import subprocess
 subprocess.Popen(["sleep", "60"])
 if os.fork() == 0:
@@ -225,7 +225,7 @@ def test_kill_9_frees_the_card_in_spite_of_children_that_live_on(machine):
     holder = start(WITH_CHILDREN)
     assert holder.stdout.readline().strip() == UUIDS[0]
     child = int(holder.stdout.readline().split()[1])
-    waiting = start("print(*take_cards(1))")
+    waiting = start("print(*allocate_gpus(1))")
     assert "waiting for 1 of the GPUs GPU-01111111" in waiting.stderr.readline()
     assert waiting.poll() is None
     try:
@@ -239,7 +239,7 @@ def test_kill_9_frees_the_card_in_spite_of_children_that_live_on(machine):
 
 MEMBER = """
 import os, sys, time
-from deepfakemnist.training.launch import launch_processes
+from deepfakemnist.training.launch import launch_distributed
 
 def work(device):
     # In one piece: members share the pipe, and print may write word by word.
@@ -252,9 +252,9 @@ def work(device):
         time.sleep(1)
 
 if __name__ == "__main__":
-    from deepfakemnist.devices.gpu_allocation import take_cards
-    take_cards(2)
-    launch_processes(work, 2, device="cpu")
+    from deepfakemnist.devices.gpu_allocation import allocate_gpus
+    allocate_gpus(2)
+    launch_distributed(work, 2, device="cpu")
 """
 
 
@@ -287,11 +287,11 @@ def test_a_team_keeps_its_cards_when_only_the_process_that_started_it_is_killed(
 def test_one_allocation_of_slurm_is_shared_out_and_another_is_not_waited_for(machine, monkeypatch, tmp_path):
     machine(FOUR.splitlines(keepends=True)[0])
     given = {"CUDA_VISIBLE_DEVICES": "0"}
-    holder = start("print(*take_cards(1))\ntime.sleep(60)", SLURM_JOB_ID="17", **given)
+    holder = start("print(*allocate_gpus(1))\ntime.sleep(60)", SLURM_JOB_ID="17", **given)
     assert holder.stdout.readline().strip() == UUIDS[0]
-    same = start("print(*take_cards(1))", SLURM_JOB_ID="17", **given)
+    same = start("print(*allocate_gpus(1))", SLURM_JOB_ID="17", **given)
     assert "waiting for 1 of the GPUs" in same.stderr.readline()
-    other = start("print(*take_cards(1))", SLURM_JOB_ID="18", **given)
+    other = start("print(*allocate_gpus(1))", SLURM_JOB_ID="18", **given)
     assert other.communicate(timeout=20)[0].strip() == UUIDS[0]
     holder.kill()
     assert same.communicate(timeout=20)[0].strip() == UUIDS[0]
@@ -303,35 +303,35 @@ def test_more_cards_than_there_are(machine, monkeypatch):
     with pytest.raises(
         ConfigError, match=r"wants 5 GPUs, but this machine shows 4 \(GPU-0.*not set\)\. Lower training"
     ):
-        take_cards(5)
+        allocate_gpus(5)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with pytest.raises(ConfigError, match=r"wants 1 GPUs, but this machine shows 0 \(none; CUDA_VISIBLE_DEVICES is \)"):
-        take_cards(1, device="cuda")
-    assert take_cards(1, device="auto") == []
+        allocate_gpus(1, device="cuda")
+    assert allocate_gpus(1, device="auto") == []
 
 
 def test_mig_instances_are_taken_one_at_a_time(machine):
     machine("".join(MIXED.splitlines(keepends=True)[:4]))
-    assert take_cards(1)[0].startswith("MIG-c6d4f1ef")
+    assert allocate_gpus(1)[0].startswith("MIG-c6d4f1ef")
     with pytest.raises(ConfigError, match="of MIG instances a process can use one only"):
         os.environ.pop("CUDA_VISIBLE_DEVICES")
-        take_cards(2)
+        allocate_gpus(2)
 
 
 def test_without_nvidia_smi_a_line_says_what_to_do(monkeypatch, caplog):
     monkeypatch.setenv("PATH", "/nowhere")
     with caplog.at_level(logging.WARNING):
-        assert take_cards(1) == []
+        assert allocate_gpus(1) == []
     assert "Set CUDA_VISIBLE_DEVICES to the GPUs of this machine" in caplog.text
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    assert take_cards(1) == ["0"]
+    assert allocate_gpus(1) == ["0"]
 
 
 def test_locks_can_be_shared_by_all_users_whatever_the_umask(machine, tmp_path):
     machine(FOUR)
     umask = os.umask(0o077)
     try:
-        take_cards(1)
+        allocate_gpus(1)
         assert os.umask(0o077) == 0o077
     finally:
         os.umask(umask)
@@ -345,7 +345,7 @@ def test_another_user_waits_for_the_card_and_cannot_delete_its_lock(machine, mon
     locks = Path(tempfile.mkdtemp(dir="/tmp"))  # pytest's own folder is closed to others
     locks.chmod(0o1777)
     monkeypatch.setenv(gpu_allocation.LOCKS_VARIABLE, str(locks))
-    assert take_cards(1) == UUIDS[:1]
+    assert allocate_gpus(1) == UUIDS[:1]
     code = (
         "import fcntl, os\n"
         f"for lock in sorted(os.listdir({str(locks)!r})):\n"
@@ -364,12 +364,12 @@ def test_a_lock_that_cannot_be_opened_is_named(machine, monkeypatch, tmp_path):
     machine(FOUR)
     monkeypatch.setenv(gpu_allocation.LOCKS_VARIABLE, str(tmp_path / "gone"))
     with pytest.raises(ConfigError, match=r"gone/deepfakemnist-gpu-GPU-0.*Set DEEPFAKEMNIST_GPU_LOCKS to a folder"):
-        take_cards(1)
+        allocate_gpus(1)
     trap = tmp_path / "locks" / f"deepfakemnist-gpu-{UUIDS[0]}.lock"
     trap.symlink_to(tmp_path / "elsewhere")
     monkeypatch.setenv(gpu_allocation.LOCKS_VARIABLE, str(tmp_path / "locks"))
     with pytest.raises(ConfigError, match="the lock of a GPU cannot be used"):
-        take_cards(1)
+        allocate_gpus(1)
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -377,15 +377,15 @@ def test_auto_finds_a_gpu_by_nvidia_smi_and_the_wsl_place(machine, monkeypatch, 
     """WSL 2 has no /proc/driver/nvidia and no /dev/nvidia0, and its nvidia-smi need not be on PATH."""
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     here = any(Path("/dev").glob("nvidia[0-9]*"))
-    assert gpus_wanted("auto") == int(here)
+    assert gpus_per_job("auto") == int(here)
     (tmp_path / "wsl").mkdir()
     monkeypatch.setattr(gpu_allocation, "_NVIDIA_SMI_OF_WSL", machine(FOUR, folder=tmp_path / "wsl"))
-    assert gpus_wanted("auto") == 1
+    assert gpus_per_job("auto") == 1
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert (gpus_wanted("auto"), gpus_wanted("cuda"), gpus_wanted("cpu")) == (0, 1, 0)
+    assert (gpus_per_job("auto"), gpus_per_job("cuda"), gpus_per_job("cpu")) == (0, 1, 0)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     machine(BROKEN, status=9)
-    assert gpus_wanted("auto") == 0
+    assert gpus_per_job("auto") == 0
 
 
 def test_a_driver_that_does_not_answer_costs_its_patience_once(machine, monkeypatch, caplog):

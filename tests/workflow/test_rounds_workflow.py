@@ -1,4 +1,4 @@
-"""Snakemake draws candidates in rounds until the quota is met; a planted vendor refuses two of three."""
+"""Sampling rounds run by Snakemake until the quota is met, with a simulated vendor that rejects two of three."""
 
 import csv
 import hashlib
@@ -34,14 +34,14 @@ MANIFEST = "first/manifest/videos.parquet"
 
 
 class EveryThird:
-    """Takes every third upload for live, in the order in which it first sees them; the same ones ever after."""
+    """Classifies every third distinct upload as live, in order of arrival; repeated uploads get the same verdict."""
 
     def __init__(self):
-        self.seen = {}
+        self.first_seen = {}
 
     def video(self, data, motions):
-        place = self.seen.setdefault(hashlib.sha256(data).digest(), len(self.seen))
-        live = place % 3 == 2
+        order = self.first_seen.setdefault(hashlib.sha256(data).digest(), len(self.first_seen))
+        live = order % 3 == 2
         return Observation(readable=True, seconds=1.0, face=True, live=live, motions=dict.fromkeys(motions, 2.0 * live))
 
 
@@ -99,14 +99,14 @@ class Project:
 
     def run(self, name, *words, expect=0):
         process = self.start(name, *words)
-        told, _ = process.communicate(timeout=600)
-        assert process.returncode == expect, told[-6000:]
-        return told
+        output, _ = process.communicate(timeout=600)
+        assert process.returncode == expect, output[-6000:]
+        return output
 
     def rows(self, name, stage):
         return read_rows(sorted((self.folder / name / stage).glob("*.parquet")))
 
-    def account(self, name):
+    def quota_table(self, name):
         with (self.folder / name / "quota/quota.tsv").open(newline="") as file:
             return {row["action"]: row for row in csv.DictReader(file, delimiter="\t")}
 
@@ -119,7 +119,7 @@ def project(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(project):
-    """The project after its rounds, killed on the way, and what was told before them and during them."""
+    """The project after its rounds, killed once on the way, with the output of the dry run and of the run."""
     project.configure("first")
     before = project.run("first", "-n", "-q", "rules", "--", MANIFEST)
     process = project.start("first", "--", MANIFEST)
@@ -129,15 +129,15 @@ def finished(project):
         assert time.monotonic() < deadline
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
-    told = process.stdout.read()
+    output = process.stdout.read()
     process.wait()
     assert not (project.folder / "first/select/shard-0000@2.parquet").exists()
     project.run("first", "--unlock")
-    return project, before, told + project.run("first", "--", MANIFEST)
+    return project, before, output + project.run("first", "--", MANIFEST)
 
 
-def test_the_quota_is_met_exactly_in_some_rounds(finished):
-    project, before, told = finished
+def test_the_quota_is_met_exactly_after_several_rounds(finished):
+    project, before, output = finished
     planned = project.rows("first", "plan")
     rounds = Counter(row["round"] for row in planned)
     assert len(rounds) >= 3
@@ -151,7 +151,7 @@ def test_the_quota_is_met_exactly_in_some_rounds(finished):
     assert {row["video_id"]: row["round"] for row in planned}.items() >= {
         row["video_id"]: row["round"] for row in fakes
     }.items()
-    # One fake a source, and no real without one.
+    # One fake per source, and no real without a fake.
     reals = {row["video_id"]: row for row in videos if row["label"] == 0}
     assert sorted(reals) == sorted(row["source_id"] for row in fakes)
     assert all(row["split"] == reals[row["source_id"]]["split"] for row in fakes)
@@ -160,30 +160,30 @@ def test_the_quota_is_met_exactly_in_some_rounds(finished):
         if row["reason"] == "no_fake_kept"
     }  # fmt: skip
     assert len(alone) == PEOPLE * CLIPS - len(reals)
-    assert {(row["wanted"], row["kept"], row["ended"]) for row in project.account("first").values()} == {
+    assert {(row["wanted"], row["kept"], row["ended"]) for row in project.quota_table("first").values()} == {
         (str(QUOTA), str(QUOTA), "full")
     }
-    assert "is not met" not in told
-    # Before the first round: its jobs, and that more may follow.
-    for text in (before, told):
-        assert "Round 2 is drawn when liveness has judged the rounds before it; jobs of later rounds" in text
+    assert "is not met" not in output
+    # The dry run lists the jobs of the first round and announces that more may follow.
+    for text in (before, output):
+        assert "Round 2 is sampled after the liveness verdicts of earlier rounds; jobs of later rounds" in text
     assert re.search(r"^animate +1$", before, flags=re.M)
     assert re.search(r"^draw_candidates +1$", before, flags=re.M)
-    assert "These are the clips of the first round" in told
+    assert "These are the clips of the first round" in output
 
 
-def test_a_second_call_has_nothing_to_do(finished):
+def test_a_second_run_has_nothing_to_do(finished):
     project, *_ = finished
-    told = project.run("first", "-n", "--", MANIFEST)
-    assert "Nothing to be done" in told
-    assert "is drawn when" not in told
+    output = project.run("first", "-n", "--", MANIFEST)
+    assert "Nothing to be done" in output
+    assert "is sampled after the liveness verdicts" not in output
 
 
-def test_rounds_with_several_shards_to_a_job_end_alike(finished):
+def test_rounds_with_several_shards_per_job_give_the_same_result(finished):
     project, *_ = finished
     project.configure("batched", clips_per_gpu_job=1)
     project.run("batched", "--", "batched/quota/quota.tsv")
-    assert project.account("batched") == project.account("first")
+    assert project.quota_table("batched") == project.quota_table("first")
     made = [
         {row["video_id"]: row["pixels_sha256"] for row in project.rows(name, "animate")}
         for name in ("first", "batched")
@@ -202,7 +202,7 @@ def test_the_report_shows_the_quota(finished):
     assert "How near every action came to its quota" in text
 
 
-def test_every_round_is_what_the_verdicts_before_it_ask_for_in_spite_of_the_kill(finished):
+def test_every_round_follows_from_the_earlier_verdicts_despite_the_kill(finished):
     project, *_ = finished
     folder = project.folder / "first"
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
@@ -225,7 +225,7 @@ def test_every_round_is_what_the_verdicts_before_it_ask_for_in_spite_of_the_kill
     assert expected == []
 
 
-def test_an_empty_pool_ends_it_with_a_table_or_stops_it(finished):
+def test_an_exhausted_pool_ends_the_rounds_with_a_quota_table_or_an_error(finished):
     project, *_ = finished
     sources = PEOPLE * CLIPS
     plan = {"actions": ["mouth"], "quota": sources + 1}
@@ -233,14 +233,14 @@ def test_an_empty_pool_ends_it_with_a_table_or_stops_it(finished):
     lines = (project.folder / "all.tsv").read_text().splitlines()
     (project.folder / "drivers.tsv").write_text("\n".join([lines[0], lines[2]]) + "\n")
     project.configure("short", **plan)
-    told = project.run("short", "--", "short/quota/quota.tsv")
-    assert "plan.quota is not met for mouth:\naction\twanted\tkept\taccepted\ttried" in told
-    row = project.account("short")["mouth"]
+    output = project.run("short", "--", "short/quota/quota.tsv")
+    assert "plan.quota is not met for mouth:\naction\twanted\tkept\taccepted\ttried" in output
+    row = project.quota_table("short")["mouth"]
     assert (row["wanted"], row["tried"], row["ended"]) == (str(sources + 1), str(sources), "pool empty")
     assert int(row["kept"]) == int(row["accepted"]) == pytest.approx(sources * float(row["pass_rate"]), abs=1e-3)
     assert "pool empty" in (project.folder / "short/report/quota.html").read_text()
     project.configure("short", **plan, on_shortfall="fail")
-    told = project.run("short", "--", "short/quota/quota.tsv", expect=1)
-    assert "plan.quota is not met for mouth" in told
-    assert "Add sources or drivers" in told
+    output = project.run("short", "--", "short/quota/quota.tsv", expect=1)
+    assert "plan.quota is not met for mouth" in output
+    assert "Add sources or drivers" in output
     assert not (project.folder / "short/quota/quota.tsv").exists()

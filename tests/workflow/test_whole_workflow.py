@@ -131,7 +131,7 @@ def test_report_is_one_file_without_warnings(finished, tmp_path):
     output = finished.run("--report", str(tmp_path / "report.html"))
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Docutils System Messages" not in text and "WARNING" not in output
-    for label in ("contact sheet", "ledger", "metrics", "across qualities", "training record"):
+    for label in ("contact sheet", "ledger", "metrics", "across qualities", "training log"):
         assert label in text
 
 
@@ -195,8 +195,8 @@ def rows_of_stage(project, results, stage):
 def batched(finished):
     """The project up to select with several shards per GPU job, killed with all its processes during one of them."""
     config = yaml.safe_load((finished.folder / "tiny.yaml").read_text())
-    # Sixteen sheet lines in four shards: two jobs. The weights are given, because jobs after the training of an animator
-    # depend on ancient crops, behind which Snakemake overlooks changed settings.
+    # Sixteen sheet lines in four shards: two jobs. The weights are given, because jobs after the training of an
+    # animator depend on ancient crops, behind which Snakemake overlooks changed settings.
     config |= {"pathvars": {"results": "batched"}, "clips_per_gpu_job": 8}
     config["animator"]["weights"] = "results/animator/checkpoint.safetensors"
     (finished.folder / "batched.yaml").write_text(yaml.safe_dump(config))

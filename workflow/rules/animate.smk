@@ -1,11 +1,11 @@
-"""Plan which source is moved by which driver, and animate it: a shard to a job, or several, see batches.smk."""
+"""Motion extraction, planning and animation; one or more shards per job, see batches.smk."""
 
 if CONFIG.animator.weights_url:
 
     rule fetch_animator:
         """Download the animator's weights and check their sha256."""
         output:
-            # update: what lies there already is checked, not deleted.
+            # update: an existing file is checked, not deleted.
             weights=update(CONFIG.animator.weights),
         log:
             "<logs>/fetch_animator.log",
@@ -21,9 +21,9 @@ if CONFIG.animator.weights_url:
 
 
 rule train_animator:
-    """Train a First Order Motion Model on the run's own crops, for those who have no official weights."""
+    """Train a First Order Motion Model on the run's crops, for use without official weights."""
     input:
-        # Ancient: a crop made again does not train the animator again, which would render every fake again.
+        # Ancient: a re-run crop must not retrain the animator, which would re-render every fake.
         sources=ancient(training_crops("source", SHARDS)),
         drivers=ancient(training_crops("driver", DRIVER_SHARDS)),
     output:
@@ -31,7 +31,7 @@ rule train_animator:
         history=report(
             "<results>/animator/training.json",
             category="Animator",
-            labels={"what": "training record"},
+            labels={"what": "training log"},
             caption="../report/animator.rst",
         ),
     log:
@@ -55,9 +55,9 @@ rule train_animator:
 
 
 rule extract_motion:
-    """Compute the keypoints of every driver once; thousands of sources use them."""
+    """Extract the motion of every driver once, for use by thousands of sources."""
     input:
-        crops=crops_to_drive,
+        crops=driver_crops,
         weights=animator_weights,
     output:
         table=f"<results>/{GPU_FOLDER}extract_motion/{JOB}.parquet",
@@ -79,11 +79,11 @@ rule extract_motion:
 
 
 rule plan:
-    """Name the candidates of a shard: source, action, driver, split."""
+    """Plan the candidates of a shard: source, action, driver, split."""
     input:
         crops=source_crops,
         motions=tables("<results>/extract_motion/{shard}.parquet", shards=DRIVER_SHARDS),
-        drawn=drawn_in_the_round,
+        candidates=candidates_of_round,
     output:
         table="<results>/plan/{shard}.parquet",
     log:
@@ -104,7 +104,7 @@ rule plan:
 
 
 rule animate:
-    """Move the face of every candidate's source with the motion of its driver."""
+    """Animate the source of every candidate with the motion of its driver."""
     input:
         plans=plans_to_animate,
         weights=animator_weights,
@@ -116,7 +116,7 @@ rule animate:
         f"<benchmarks>/animate/{JOB}.tsv"
     conda:
         "../../envs/torch.yaml"
-    # A GPU renders faster than one core encodes; without one, jobs side by side keep the cores busy.
+    # A GPU renders faster than one core encodes; without a GPU, parallel jobs keep the cores busy.
     threads: 8 if GPUS else 1
     resources:
         gpu=GPUS,
@@ -132,18 +132,18 @@ rule animate:
 
 if CLIPS_PER_JOB:
 
-    # They take a second; a cluster takes longer to start one.
+    # They take a second each, less than the submission of a cluster job.
     localrules:
         extract_motion_shard,
         animate_shard,
 
     rule extract_motion_shard:
-        """Take the drivers of a shard out of the table of their job."""
+        """Extract the drivers of a shard from their batch table."""
         input:
             rows="<results>/crop/driver/{shard}.parquet",
-            # Not ancient, though one shard made anew then takes those of its job along: Snakemake looks at no setting of
-            # what lies behind an ancient input of a job that runs, and results of two settings would stand side by side.
-            job=motion_job,
+            # Not ancient, although re-running one shard then re-runs all shards of its batch: Snakemake ignores changed
+            # settings upstream of an ancient input, which would mix results of different settings.
+            job=motion_job_table,
         output:
             table="<results>/extract_motion/{shard}.parquet",
         log:
@@ -161,10 +161,10 @@ if CLIPS_PER_JOB:
             "../scripts/rows_of_shard.py"
 
     rule animate_shard:
-        """Take the fakes of a shard out of the table of their job."""
+        """Extract the fakes of a shard from their batch table."""
         input:
             rows="<results>/plan/{shard}.parquet",
-            job=animated,
+            job=animate_job_table,
         output:
             table="<results>/animate/{shard}.parquet",
         log:

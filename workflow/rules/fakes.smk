@@ -1,4 +1,4 @@
-"""Where the tables of fakes lie: with rounds, fakes of each are in shards of their own, SHARD@ROUND."""
+"""Tables of fakes. With rounds, every round has separate shards, SHARD@ROUND."""
 
 from functools import cache
 
@@ -9,32 +9,32 @@ from deepfakemnist.planning.rounds import read_candidates
 
 @cache
 def candidates_at(path, written_ns):
-    """Return the candidates of a round, read once as long as its table stays the same."""
+    """Return the candidates of a round, cached until its table changes."""
     return read_candidates(path)
 
 
 @cache
-def tell_of_later_rounds(number):
-    """Say once that the jobs counted so far are not all: the next round follows from verdicts."""
+def announce_later_rounds(number):
+    """Print once that the job count is incomplete, because the next round depends on verdicts."""
     results = CONFIG.pathvars.get("results", "results")
-    # Snakemake asks first and looks for what was drawn by an earlier run then.
-    known = Path(f"{results}/rounds/round{number}.parquet").exists()
-    if workflow.is_main_process and not known:
+    # Snakemake calls this before it looks for the table of an earlier run.
+    exists = Path(f"{results}/rounds/round{number}.parquet").exists()
+    if workflow.is_main_process and not exists:
         print(
-            f"Round {number} is drawn when liveness has judged the rounds before it; jobs of later rounds, and all "
-            "that needs every fake, are counted then.",
+            f"Round {number} is sampled after the liveness verdicts of earlier rounds; jobs of later rounds, and those "
+            "that need all fakes, are counted then.",
             file=sys.stderr,
         )
 
 
 def fake_shards(last):
-    """Return the shards of fakes of rounds 1 to ``last``; the rounds end where nothing was drawn."""
+    """Return the fake shards of rounds 1 to ``last``, or to the first round without candidates."""
     shards = list(RUN_PLAN.fake_shards())
     for number in range(2, last + 1):
         try:
             table = Path(checkpoints.draw_candidates.get(round=number).output.table)
         except IncompleteCheckpointException:
-            tell_of_later_rounds(number)
+            announce_later_rounds(number)
             raise
         more = RUN_PLAN.fake_shards(candidates_at(table, table.stat().st_mtime_ns))
         if not more:
@@ -44,7 +44,7 @@ def fake_shards(last):
 
 
 def fake_tables(pattern, **wildcards):
-    """Return the tables of a stage of fakes, one per shard of every round."""
+    """Return the tables of a fake stage, one per shard of every round."""
     if not RUN_PLAN.rounds:
         return tables(pattern, shards=RUN_PLAN.fake_shards(), **wildcards)
     return lambda _: tables(
@@ -53,25 +53,25 @@ def fake_tables(pattern, **wildcards):
 
 
 def tables_of_earlier_rounds(pattern):
-    """Return the tables of a stage of fakes of all rounds before the one that is drawn."""
+    """Return the tables of a fake stage for all rounds before the wildcard's."""
     return lambda wildcards: tables(
         pattern, shards=fake_shards(int(wildcards.round) - 1)
     )
 
 
-def plans_of_the_sources(wildcards):
-    """Return the plans of all rounds for the sources of a shard."""
+def plans_of_sources(wildcards):
+    """Return the plan tables of all rounds for the sources of a shard."""
     if not RUN_PLAN.rounds:
         return [f"<results>/plan/{wildcards.shard}.parquet"]
     shards = fake_shards(CONFIG.plan.max_rounds)
-    mine = source_shard(wildcards.shard)
+    wanted = source_shard(wildcards.shard)
     return tables(
         "<results>/plan/{shard}.parquet",
-        shards=[shard for shard in shards if source_shard(shard) == mine],
+        shards=[shard for shard in shards if source_shard(shard) == wanted],
     )
 
 
-def drawn_in_the_round(wildcards):
-    """Return what was drawn in the round of a shard; the first round is known without."""
+def candidates_of_round(wildcards):
+    """Return the candidate table of a shard's round; none for the first round, which follows from the config."""
     number = round_of(wildcards.shard)
     return f"<results>/rounds/round{number}.parquet" if number > 1 else []

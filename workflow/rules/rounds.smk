@@ -1,8 +1,8 @@
-"""Rounds until every action has its quota; without plan.max_rounds only the table of quotas is made."""
+"""Sampling rounds until every action meets its quota; with max_rounds 1, the quota table alone."""
 
 
 checkpoint draw_candidates:
-    """Draw the candidates that the quota still wants after the rounds before; none is the end."""
+    """Sample the candidates that the quotas still need after earlier rounds; an empty table ends the rounds."""
     input:
         plans=tables_of_earlier_rounds("<results>/plan/{shard}.parquet"),
         selected=tables_of_earlier_rounds("<results>/select/{shard}.parquet"),
@@ -25,7 +25,7 @@ checkpoint draw_candidates:
 
 
 rule quota:
-    """Say how near every action came to its quota, and stop where that is not near enough."""
+    """Report kept fakes and quota per action, and fail on a shortfall if configured."""
     input:
         plans=fake_tables("<results>/plan/{shard}.parquet"),
         selected=fake_tables("<results>/select/{shard}.parquet"),

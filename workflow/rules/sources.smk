@@ -1,11 +1,11 @@
-"""Sources and drivers: what the files are, one square clip of one face from each, and which of them are used."""
+"""Sources and drivers: ingest, face crops and source selection."""
 
-#: With a choice to make, crops are candidates until all of them are known.
+#: With source selection, crops are candidates until all of them are known.
 CROPS = "candidates" if CONFIG.sources.select else "crop"
 
 
 rule ingest:
-    """Probe every video of a shard: container, codec, size, rate, rotation, and whether it decodes to its end."""
+    """Probe every video of a shard: container, codec, size, frame rate, rotation, and complete decoding."""
     input:
         lambda wildcards: RUN_PLAN.files(wildcards.role, wildcards.shard),
     output:
@@ -27,7 +27,7 @@ rule ingest:
 
 
 rule crop:
-    """Track the face of every video of a shard and cut one square clip of it."""
+    """Track the face in every video of a shard and crop one square clip of it."""
     input:
         ingested="<results>/ingest/{role}/{shard}.parquet",
     output:
@@ -51,7 +51,7 @@ rule crop:
 if CONFIG.sources.select:
 
     rule choose_sources:
-        """Choose the sources among all crops: even over people, length and face size, no pixels twice."""
+        """Select sources among all crops, balanced over people, length and face size, without duplicates."""
         input:
             crops=tables("<results>/candidates/source/{shard}.parquet"),
         output:
@@ -73,7 +73,7 @@ if CONFIG.sources.select:
             "../scripts/choose_sources.py"
 
     rule apply_selection:
-        """Write the crops of a shard again with what was not chosen marked so; drivers are all kept."""
+        """Mark unselected sources in the crop table of a shard; drivers are all kept."""
         input:
             crops="<results>/candidates/{role}/{shard}.parquet",
             choice=lambda wildcards: (
@@ -99,7 +99,7 @@ if CONFIG.sources.select:
 
 
 rule source_pages:
-    """Quality of sources and drivers as a page, all crops on a sheet, and a list of the videos one lacks."""
+    """Report the quality of sources and drivers, a contact sheet of all crops, and a list of missing videos."""
     input:
         ingest_source=tables("<results>/ingest/source/{shard}.parquet"),
         ingest_driver=tables(

@@ -1,6 +1,6 @@
-"""One encode chain for real and fake, and still frames of every clip."""
+"""Encode chain shared by real and fake clips, and frame extraction."""
 
-#: Of finished clips nobody knows which belong together: all keep their length.
+#: Pairs of published clips are unknown, so they keep their length.
 CUT_PAIRS = CONFIG.compress.length == "pair" and not RUN_PLAN.released
 
 
@@ -8,9 +8,9 @@ rule compress:
     """Encode every clip of a shard at each quality, real and fake alike."""
     input:
         clips=clips_to_compress,
-        # What the clips of a pair are cut to: the source's frames and those of the drivers planned for it.
+        # Pair length: the frame counts of the source and of the drivers planned for it.
         crops=branch(CUT_PAIRS, then=source_crops),
-        plans=branch(CUT_PAIRS, then=plans_of_the_sources),
+        plans=branch(CUT_PAIRS, then=plans_of_sources),
     output:
         table="<results>/compress/{kind}/{shard}.parquet",
     log:
@@ -32,7 +32,7 @@ rule compress:
 
 
 rule frames:
-    """Take frames of every clip, the same ones at every quality, stored losslessly."""
+    """Extract frames of every clip, the same at every quality, and store them losslessly."""
     input:
         compressed="<results>/compress/{kind}/{shard}.parquet",
     output:

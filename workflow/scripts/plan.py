@@ -5,10 +5,10 @@ from deepfakemnist.planning.rounds import read_candidates
 from deepfakemnist.workflow.script import input_path, run_plan_of, stage_script
 
 with stage_script(snakemake):
-    drawn = input_path(snakemake, "drawn")
+    candidates = input_path(snakemake, "candidates")
     plan_shard(
         assignments=run_plan_of(snakemake).assignments(
-            snakemake.wildcards.shard, read_candidates(drawn) if drawn else None
+            snakemake.wildcards.shard, read_candidates(candidates) if candidates else None
         ),
         crops=Path(snakemake.input.crops),
         motions=[Path(path) for path in snakemake.input.motions],

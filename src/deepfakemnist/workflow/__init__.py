@@ -1,1 +1,1 @@
-"""What the Snakefile and its scripts use: the run plan, and the frame around every script."""
+"""Snakemake integration: the run plan behind the rules, and the frame around every script."""

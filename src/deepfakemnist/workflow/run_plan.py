@@ -1,4 +1,7 @@
-"""What the Snakefile asks: which shards there are, what is in them, and what a shard's job depends on."""
+"""Run plan: shards and batches of videos, their contents and job dependencies.
+
+Built from config and sample sheets alone, because every job parses the workflow again.
+"""
 
 from __future__ import annotations
 
@@ -24,27 +27,27 @@ from deepfakemnist.sources.released import read_released
 from deepfakemnist.sources.sheets import Sheet, missing_files, read_drivers
 from deepfakemnist.tables.schemas import Row
 
-#: Up to this many videos every job is one video; beyond, planning and scheduling jobs would cost more than they give.
+#: One job per video up to this many; beyond, planning and scheduling cost more than fine-grained jobs save.
 _ONE_JOB_PER_VIDEO_UP_TO = 200
 _AUTO_SHARDS = 400
 
 ROLES = ("source", "driver")
-#: Joins a source shard and a round in the name of a shard of fakes. It cannot occur in an id.
+#: Separates source shard and round in the name of a fake shard; not allowed in ids.
 _ROUND_SEPARATOR = "@"
-#: Lists of videos that others published and nobody has all of: what is missing is a row, never a reason to stop.
-DECAYING = ("vox-metadata", "voxceleb1")
+#: Adapters of published lists whose videos disappear over time: a missing one becomes a row and never stops the run.
+_LINK_ROT_ADAPTERS = ("vox-metadata", "voxceleb1")
 
 
 class RunPlan:
-    """The videos of a run, cut into shards. Cheap to make: it reads names and sheets, and no video."""
+    """Videos of a run and their shards. Cheap to build: reads file names and sheets, no video."""
 
     def __init__(self, config: Config, check_files: bool = True) -> None:
         """Read the sheets.
 
         Args:
             config: the validated config.
-            check_files: also look whether every file exists. Only the main process needs to; at VoxCeleb's size on a
-                network file system it takes seconds, and every job parses the workflow again.
+            check_files: also check that every file exists. Only the main process needs it: every job parses the
+                workflow again, and for VoxCeleb on a network file system the check takes seconds.
         """
         self.config = config
         self._sheets: dict[str, Sheet]
@@ -63,7 +66,7 @@ class RunPlan:
             self._check_files()
 
     def shards(self, role: str) -> list[str]:
-        """Return the names of a role's shards."""
+        """Return the shard names of a role."""
         return sorted(self._shards[role])
 
     def rows(self, role: str, shard: str) -> list[Row]:
@@ -71,74 +74,74 @@ class RunPlan:
         return self._shards[role][shard]
 
     def files(self, role: str, shard: str) -> list[str]:
-        """Return the videos and annotations of a shard that exist; the others become rows of the ingest table."""
+        """Return the existing videos and annotations of a shard; missing ones become rows of the ingest table."""
         named = [row.get(name) for row in self.rows(role, shard) for name in ("path", "annotation")]
         return [path for path in dict.fromkeys(named) if path and Path(path).is_file()]
 
     def refused(self) -> list[Row]:
-        """Return ledger rows for what was named but never looked at: refused lines, excluded and unchosen videos."""
+        """Return ledger rows of unprocessed videos: invalid sheet rows, excluded and unselected videos."""
         return [row for sheet in self._sheets.values() for row in sheet.refused]
 
     @property
     def released(self) -> bool:
-        """Whether the clips are finished ones, real (role source) and fake (role fake), that nothing is made of."""
+        """Whether all clips are imported from a published tree: reals (role source) and fakes (role fake)."""
         return self.config.sources.released is not None
 
     @property
     def rounds(self) -> bool:
-        """Whether candidates are drawn in rounds; else all of them are known before anything runs."""
+        """Whether candidates are sampled in rounds; otherwise all are known before any job."""
         return self.config.plan.max_rounds > 1
 
-    def fake_shards(self, drawn: Sequence[Assignment] | None = None) -> list[str]:
-        """Return the shards of fakes of a round, SHARD@ROUND; without rounds they are the source shards.
+    def fake_shards(self, candidates: Sequence[Assignment] | None = None) -> list[str]:
+        """Return the fake shards of a round, SHARD@ROUND; without rounds, the source shards.
 
         Args:
-            drawn: candidates of a later round; None: the first.
+            candidates: candidates of a later round; None: the first round.
         """
         if self.released:
             return self.shards("fake")
         if not self.rounds:
             return self.shards("source")
-        return sorted(self._by_fake_shard(self._assigned if drawn is None else drawn))
+        return sorted(self._by_fake_shard(self._assigned if candidates is None else candidates))
 
-    def assignments(self, shard: str, drawn: Sequence[Assignment] | None = None) -> list[Assignment]:
-        """Return the candidates of a shard of fakes; ``drawn`` are those of its round, None: the first."""
-        if drawn is not None:
-            return self._by_fake_shard(drawn).get(shard, [])
+    def assignments(self, shard: str, candidates: Sequence[Assignment] | None = None) -> list[Assignment]:
+        """Return the candidates of a fake shard, among the ``candidates`` of its round; None: the first round."""
+        if candidates is not None:
+            return self._by_fake_shard(candidates).get(shard, [])
         return self._first_round.get(shard, [])
 
     def driver_batches(self, clips: int) -> dict[str, list[str]]:
-        """Return the jobs, of about ``clips`` drivers each, that compute keypoints, and the shards of each."""
+        """Return the motion extraction jobs, of about ``clips`` drivers each, and the shards of each."""
         return batches({shard: len(rows) for shard, rows in self._shards["driver"].items()}, clips)
 
-    def fake_batches(self, clips: int, drawn: Sequence[Assignment] | None = None) -> dict[str, list[str]]:
-        """Return the jobs, of about ``clips`` fakes each, that animate a round, and the shards of each.
+    def fake_batches(self, clips: int, candidates: Sequence[Assignment] | None = None) -> dict[str, list[str]]:
+        """Return the animation jobs of a round, of about ``clips`` fakes each, and the shards of each.
 
         Args:
-            clips: wanted per job.
-            drawn: candidates of a later round; None: the first.
+            clips: target number of clips per job.
+            candidates: candidates of a later round; None: the first round.
         """
-        candidates = self._first_round if drawn is None else self._by_fake_shard(drawn)
-        return batches({shard: len(candidates.get(shard, [])) for shard in self.fake_shards(drawn)}, clips)
+        by_shard = self._first_round if candidates is None else self._by_fake_shard(candidates)
+        return batches({shard: len(by_shard.get(shard, [])) for shard in self.fake_shards(candidates)}, clips)
 
     def pool(self) -> object:
-        """Return what later rounds depend on besides the rounds before them: people, actions, settings, seed."""
+        """Return the inputs of later rounds besides earlier outcomes: people, actions, settings, seed."""
         sources, drivers, settings, seed = self._pool
         people = [(row["video_id"], row["person_id"]) for row in sources]
         performed = [(row["video_id"], row["action"], row["person_id"]) for row in drivers]
-        drawn_by = settings.model_dump(mode="json", exclude={"max_rounds", "on_shortfall", "reals"})
-        return people, performed, drawn_by, seed
+        relevant = settings.model_dump(mode="json", exclude={"max_rounds", "on_shortfall", "reals"})
+        return people, performed, relevant, seed
 
     def draw_candidates(self, outcomes: Sequence[CandidateOutcome]) -> list[Assignment]:
         """Return the candidates of the next round."""
         return draw_candidates(*self._pool, outcomes)
 
     def quota_summary(self, outcomes: Sequence[CandidateOutcome]) -> list[Row]:
-        """Return how near every action came to its quota, and why it ended there."""
+        """Return one row per action: its counts, quota and why its rounds ended."""
         return quota_summary(*self._pool, outcomes)
 
     def people(self, splits: Sequence[str]) -> set[str]:
-        """Return the people of some splits."""
+        """Return the people of the given splits."""
         return {person for person, split in self._split_of_person.items() if split in splits}
 
     def split_of(self) -> dict[str, str]:
@@ -185,29 +188,29 @@ class RunPlan:
         lacking = [action for action in self.config.plan.actions if action not in have]
         if lacking:
             raise ConfigError(
-                f"plan.actions asks for {lacking}, but {self.config.drivers.sheet} has no driver for them; "
+                f"plan.actions lists {lacking}, but {self.config.drivers.sheet} has no driver for them; "
                 f"it has {sorted(have)}"
             )
 
     def _check_files(self) -> None:
         problems = {"drivers.sheet": missing_files(self._sheets["driver"].rows)}
         if self.config.sources.on_bad_row == "stop":
-            sure = [row for row in self._sheets["source"].rows if row["adapter"] not in DECAYING]
-            problems["sources"] = missing_files(sure)
+            required = [row for row in self._sheets["source"].rows if row["adapter"] not in _LINK_ROT_ADAPTERS]
+            problems["sources"] = missing_files(required)
         for key, paths in problems.items():
             if paths:
                 listing = "\n  ".join(paths[:20]) + (f"\n  … and {len(paths) - 20} more" if len(paths) > 20 else "")
-                hint = " Set sources.on_bad_row: row to go on without them." if key == "sources" else ""
+                hint = " Set sources.on_bad_row: row to continue without them." if key == "sources" else ""
                 raise ConfigError(
-                    f"{key}: {len(paths)} videos do not exist:\n  {listing}\nPaths start at the sheet's folder.{hint}"
+                    f"{key}: {len(paths)} videos do not exist:\n  {listing}\n"
+                    f"Relative paths start at the sheet's folder.{hint}"
                 )
 
 
 def split_into_shards(rows: Sequence[Row], shard_size: int | str) -> dict[str, list[Row]]:
-    """Cut rows into shards by name.
+    """Split rows into shards by a hash of the id, so that a new video changes one shard.
 
-    Membership follows from a hash of the id, so a new video changes one shard. With one video per shard the shard has
-    the video's name.
+    With one video per shard, the shard has the video's id.
     """
     if shard_size == 1 or (shard_size == "auto" and len(rows) <= _ONE_JOB_PER_VIDEO_UP_TO):
         return {row["video_id"]: [row] for row in rows}
@@ -219,16 +222,16 @@ def split_into_shards(rows: Sequence[Row], shard_size: int | str) -> dict[str, l
 
 
 def batches(sizes: Mapping[str, int], clips: int) -> dict[str, list[str]]:
-    """Put the shards of a stage, or of a round of it, together to jobs of about ``clips`` clips.
+    """Group the shards of a stage, or of one of its rounds, into jobs of about ``clips`` clips.
 
-    The number of jobs is a power of two and membership follows from a shard's name: a few clips more leave every shard
-    in its job, and 2, 4 or 8 GPUs have equally many jobs.
+    The number of jobs is a power of two and membership follows from the shard's name: a few more clips leave every
+    shard in its job, and 2, 4 or 8 GPUs get equally many jobs.
 
     Args:
-        sizes: shard → clips.
-        clips: wanted per job.
+        sizes: shard → number of clips.
+        clips: target number of clips per job.
 
-    Returns: name of a job → its shards in order. Names are batch-NNNN, with the round that the shards have.
+    Returns: job name → its shards, sorted. Names are batch-NNNN, plus the round of the shards.
     """
     count = 2 ** max(round(math.log2(max(sum(sizes.values()), 1) / clips)), 0)
     jobs: dict[str, list[str]] = defaultdict(list)
@@ -241,23 +244,23 @@ def batches(sizes: Mapping[str, int], clips: int) -> dict[str, list[str]]:
 
 
 def source_shard(shard: str) -> str:
-    """Return the source shard that a shard of fakes belongs to; a source shard is its own."""
+    """Return the source shard of a fake shard; a source shard is returned unchanged."""
     return shard.split(_ROUND_SEPARATOR)[0]
 
 
 def round_of(shard: str) -> int:
-    """Return the round of a shard of fakes."""
+    """Return the round of a fake shard, from 1."""
     return int((*shard.split(_ROUND_SEPARATOR), "1")[1])
 
 
 def digest(value: object) -> str:
-    """Return 16 hex digits over something small, for ``params`` that should re-run a job when it changes."""
-    text = json.dumps(value, sort_keys=True, default=_plain)
+    """Return 16 hex digits over a small value, for ``params`` whose change re-runs a job."""
+    text = json.dumps(value, sort_keys=True, default=_to_json)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _plain(value: object) -> object:
-    """Turn what JSON does not know into what it does; a set has no order of its own."""
+def _to_json(value: object) -> object:
+    """Convert values that JSON lacks; sets are sorted for a stable digest."""
     if isinstance(value, Assignment):
         return asdict(value)
     return sorted(value) if isinstance(value, set) else str(value)

@@ -1,4 +1,4 @@
-"""What every script of the workflow does first: log file, threads, GPUs, a readable end when something is wrong."""
+"""Common set-up of workflow scripts: logging, threads, GPU allocation, error reporting."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from pathlib import Path
 from typing import Any, Literal
 
 from deepfakemnist.config.load import load_config
-from deepfakemnist.devices.gpu_allocation import has_gpu, take_cards
+from deepfakemnist.devices.gpu_allocation import allocate_gpus, has_gpu
 from deepfakemnist.errors import ConfigError, TooManyFailures
 from deepfakemnist.workflow.run_plan import RunPlan
 
-#: A start costs 7 to 10 s (Python, torch, CUDA, weights, graphs), a clip 0.2 to 0.6 s on an H100: 2 to 6 %.
+#: Start-up takes 7 to 10 s (Python, torch, CUDA, weights, graphs), a clip 0.2 to 0.6 s on an H100: 2 to 6 % overhead.
 _CLIPS_PER_GPU_JOB = 800
-#: How many GPUs a job asks for, as found where the run was started.
+#: Environment variable with the number of GPUs per job, as detected by the run's main process.
 _GPUS_VARIABLE = "DEEPFAKEMNIST_GPUS"
 
 
 @contextmanager
 def stage_script(snakemake: Any) -> Iterator[None]:
-    """Run the body of a workflow script with its log, its threads, its GPUs and its errors in order.
+    """Run the body of a workflow script with logging, thread limits, GPU allocation and error handling.
 
-    Log lines go to the rule's log file, and warnings to the terminal too. Numeric libraries get as many threads as
-    Snakemake gave the job: many single-threaded jobs beat one many-threaded job. A job with the resource ``gpu`` sees
-    as many cards and no others, which it has for itself unless the config's ``gpu_share`` says more. An error the user
-    can mend ends with its message, anything else with its traceback in the log.
+    Log lines go to the rule's log file, warnings also to the terminal. Numeric libraries get as many threads as
+    Snakemake gave the job: many single-threaded jobs beat one multi-threaded job. A job with the resource ``gpu`` sees
+    that many GPUs and no others, exclusively unless ``gpu_share`` is above 1. User errors end with their message, all
+    others with a traceback in the log.
     """
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     handlers[0].setLevel(logging.WARNING)
@@ -43,50 +43,50 @@ def stage_script(snakemake: Any) -> Iterator[None]:
     try:
         if snakemake.resources.get("gpu") and device_of(snakemake) != "cpu":
             share = int(snakemake.config.get("gpu_share", 1))
-            take_cards(int(snakemake.resources.gpu), share, device_of(snakemake))
+            allocate_gpus(int(snakemake.resources.gpu), share, device_of(snakemake))
         yield
     except (ConfigError, TooManyFailures) as error:
         logging.getLogger(snakemake.rule).error("%s", error)
         sys.exit(1)
     except Exception:
-        logging.getLogger(snakemake.rule).exception("rule %s ended with an error", snakemake.rule)
+        logging.getLogger(snakemake.rule).exception("rule %s failed", snakemake.rule)
         sys.exit(1)
 
 
 def gpus_of_run(device: str, starts_here: bool) -> int:
-    """Return gpus_wanted as the run's first process found it, and tell it to its jobs by DEEPFAKEMNIST_GPUS.
+    """Return gpus_per_job as detected by the run's main process, and pass it to all jobs in DEEPFAKEMNIST_GPUS.
 
-    Jobs on other machines parse the workflow again, and must find the rules that the run was planned with.
+    Jobs on other machines parse the workflow again, and must get the rules that the run was planned with.
     """
     if starts_here or _GPUS_VARIABLE not in os.environ:
-        os.environ[_GPUS_VARIABLE] = str(gpus_wanted(device))
+        os.environ[_GPUS_VARIABLE] = str(gpus_per_job(device))
     return int(os.environ[_GPUS_VARIABLE])
 
 
 def clips_per_job(setting: Literal["auto"] | int | None, gpus: int, results: Path) -> int:
-    """Return about how many clips a job animates; 0 for a job per shard.
+    """Return the target number of clips per animation job; 0 for one shard per job.
 
-    ``auto`` goes on as results were begun: from other inputs than they were made of, Snakemake would make them again on
-    the first machine with a GPU, or without.
+    ``auto`` keeps the layout of existing results: with other job inputs, Snakemake would re-run them once a machine
+    with, or without, a GPU continues the run.
 
     Args:
         setting: the config's ``clips_per_gpu_job``.
-        gpus: as of gpus_of_run.
-        results: folder of the results.
+        gpus: GPUs per job, from gpus_of_run.
+        results: results folder.
     """
     if setting != "auto":
         return setting or 0
     if (results / "gpu").exists():
         return _CLIPS_PER_GPU_JOB
-    begun = any(any((results / stage).glob("*.parquet")) for stage in ("extract_motion", "animate"))
-    return _CLIPS_PER_GPU_JOB if gpus and not begun else 0
+    started = any(any((results / stage).glob("*.parquet")) for stage in ("extract_motion", "animate"))
+    return _CLIPS_PER_GPU_JOB if gpus and not started else 0
 
 
-def gpus_wanted(device: str) -> int:
-    """Return how many GPUs a job that can use one asks the scheduler for: 1 or 0.
+def gpus_per_job(device: str) -> int:
+    """Return the number of GPUs that a GPU-capable job requests from the scheduler: 1 or 0.
 
-    ``auto`` asks for one where this process sees an NVIDIA GPU. Asking on a machine without would run such jobs one at
-    a time under ``--resources gpu=1``, with nothing gained.
+    ``auto`` requests one if this process sees an NVIDIA GPU. Without a GPU, a request would only serialise such jobs
+    under ``--resources gpu=1``.
     """
     if device == "auto":
         return int(has_gpu())
@@ -94,41 +94,41 @@ def gpus_wanted(device: str) -> int:
 
 
 def run_plan_of(snakemake: Any) -> RunPlan:
-    """Return the videos and the config of the run a script belongs to."""
+    """Return the run plan of a script's run."""
     return RunPlan(load_config(snakemake.config), check_files=False)
 
 
 def device_of(snakemake: Any) -> str:
-    """Return auto, cuda or cpu."""
+    """Return the configured device: auto, cuda or cpu."""
     return str(snakemake.config.get("device", "auto"))
 
 
 def decoders_of(snakemake: Any, processes: int = 1) -> int:
-    """Return how many processes decode frames beside each of the ``processes`` that run a network.
+    """Return the number of decoder processes for each of ``processes`` network processes.
 
-    With a GPU all cores of the job but one. On a CPU the network wants the cores: one decoder, where there is a second
-    core, is ahead of every network.
+    With a GPU: all cores of the job but one. On a CPU the network needs the cores, and one decoder, if there is a
+    second core, keeps ahead of any network.
     """
     cores = int(snakemake.threads) // processes
     return max(cores - 1, 0) if snakemake.resources.get("gpu") else min(max(cores - 1, 0), 1)
 
 
 def input_path(snakemake: Any, name: str) -> Path | None:
-    """Return a named input file, or None where the rule has none under that name."""
+    """Return a named input file, or None if the rule has no such input."""
     value = snakemake.input.get(name)
     return Path(value) if value else None
 
 
 def max_failed_fraction(snakemake: Any) -> float:
-    """Return the share of a stage's videos that may fail."""
+    """Return the maximum fraction of a stage's videos that may fail."""
     return load_config(snakemake.config).max_failed_fraction
 
 
 def job_arguments(snakemake: Any, tables: list[str]) -> dict[str, Any]:
-    """Return what a stage that works on one or several shards is told: their tables and folders, and the rest."""
+    """Return the common arguments of a stage function that processes one or more shards."""
     table = Path(snakemake.output.table)
     batch = snakemake.wildcards.get("batch")
-    # results/gpu/animate/batch-0000.parquet, or results/animate/SHARD.parquet: files lie in results/animate/SHARD.
+    # Table: results/gpu/animate/batch-0000.parquet or results/animate/SHARD.parquet; files: results/animate/SHARD.
     stage = table.parents[2] / table.parent.name if batch else table.parent
     return {
         "folders": {Path(path): stage / Path(path).stem for path in tables},
@@ -140,7 +140,7 @@ def job_arguments(snakemake: Any, tables: list[str]) -> dict[str, Any]:
 
 
 def shard_arguments(snakemake: Any) -> dict[str, Any]:
-    """Return what every stage that makes files is told: its table, the folder beside it, code digest, failure limit."""
+    """Return the common arguments of a stage function that writes files: table, folder, code digest, failure limit."""
     table = Path(snakemake.output.table)
     return {
         "table": table,
@@ -151,7 +151,7 @@ def shard_arguments(snakemake: Any) -> dict[str, Any]:
 
 
 def _set_threads(threads: int) -> None:
-    # Snakemake has set OMP_NUM_THREADS and its kin already; these two libraries want to be told.
+    # Snakemake already sets OMP_NUM_THREADS and the like; torch and OpenCV need an explicit call.
     if "torch" in sys.modules:
         import torch
 
