@@ -32,7 +32,7 @@ def package(tmp_path, monkeypatch):
     module._tree.cache_clear()
 
 
-def test_edit_of_a_module_two_imports_away_changes_the_digest(package):
+def test_editing_an_indirect_import_changes_the_digest(package):
     before = package()
     assert package("media/pixels.py", "def hash():\n    return 3\n") != before
 
@@ -45,11 +45,11 @@ def test_edit_of_a_module_two_imports_away_changes_the_digest(package):
         ("config/stages.py", "X = 2\n"),
     ],
 )
-def test_words_other_modules_and_settings_do_not(package, name, text):
+def test_editing_docstrings_other_modules_or_settings_does_not(package, name, text):
     before = package()
     assert package(name, text) == before
 
 
-def test_unknown_module_is_an_error():
+def test_an_unknown_module_is_an_error():
     with pytest.raises(ValueError, match="no module deepfakemnist.nowhere"):
         module.code_digest("nowhere")

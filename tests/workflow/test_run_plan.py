@@ -25,7 +25,7 @@ def test_a_new_video_changes_one_shard():
     assert sum(before.get(name) != rows for name, rows in after.items()) == 1
 
 
-def test_fixed_shard_size_is_met_on_average():
+def test_a_fixed_shard_size_is_met_on_average():
     shards = split_into_shards(names(1000), 50)
     assert len(shards) == 20
     assert split_into_shards(names(3), 1).keys() == {"v0", "v1", "v2"}
@@ -33,7 +33,7 @@ def test_fixed_shard_size_is_met_on_average():
 
 @pytest.fixture
 def run_plan(tmp_path):
-    """A function that makes the run_plan of thirty sources and four drivers, with a plan."""
+    """Factory of run plans with thirty sources, four drivers and the given plan settings."""
 
     def make(**plan):
         videos = [f"p{number % 10}#{number}" for number in range(30)]
@@ -51,41 +51,41 @@ def run_plan(tmp_path):
     return make
 
 
-def test_without_rounds_fakes_lie_in_the_shards_of_their_sources(run_plan):
-    made = run_plan(quota=4)
-    assert not made.rounds
-    assert made.fake_shards() == made.shards("source") == ["shard-0000", "shard-0001", "shard-0002"]
-    assert sum(len(made.assignments(shard)) for shard in made.fake_shards()) == 30
+def test_without_rounds_fakes_are_in_the_shards_of_their_sources(run_plan):
+    plan = run_plan(quota=4)
+    assert not plan.rounds
+    assert plan.fake_shards() == plan.shards("source") == ["shard-0000", "shard-0001", "shard-0002"]
+    assert sum(len(plan.assignments(shard)) for shard in plan.fake_shards()) == 30
 
 
-def test_with_rounds_fakes_lie_in_shards_of_their_own(run_plan):
-    made = run_plan(quota=4, max_rounds=3)
-    assert all(shard.endswith("@1") for shard in made.fake_shards())
-    first = [one for shard in made.fake_shards() for one in made.assignments(shard)]
-    assert Counter(one.action for one in first) == {"nod": 11, "yaw": 11}, "four wanted, a half expected to pass"
-    for shard in made.fake_shards():
-        sources = {row["video_id"] for row in made.rows("source", source_shard(shard))}
-        assert {one.source_id for one in made.assignments(shard)} <= sources
-    drawn = [Assignment(one.source_id, one.person_id, "yaw", one.split, 9, 2) for one in first[:1]]
-    (shard,) = made.fake_shards(drawn)
+def test_with_rounds_every_round_has_separate_fake_shards(run_plan):
+    plan = run_plan(quota=4, max_rounds=3)
+    assert all(shard.endswith("@1") for shard in plan.fake_shards())
+    first = [one for shard in plan.fake_shards() for one in plan.assignments(shard)]
+    assert Counter(one.action for one in first) == {"nod": 11, "yaw": 11}, "quota 4, expected pass rate 0.5"
+    for shard in plan.fake_shards():
+        sources = {row["video_id"] for row in plan.rows("source", source_shard(shard))}
+        assert {one.source_id for one in plan.assignments(shard)} <= sources
+    candidates = [Assignment(one.source_id, one.person_id, "yaw", one.split, 9, 2) for one in first[:1]]
+    (shard,) = plan.fake_shards(candidates)
     assert (round_of(shard), round_of("shard-0001")) == (2, 1)
-    assert made.assignments(shard, drawn) == drawn
-    assert made.assignments(shard) == []
-    assert made.fake_shards([]) == []
+    assert plan.assignments(shard, candidates) == candidates
+    assert plan.assignments(shard) == []
+    assert plan.fake_shards([]) == []
 
 
-def test_more_rounds_and_another_way_to_end_draw_nothing_anew(run_plan):
+def test_more_rounds_or_another_shortfall_policy_do_not_resample(run_plan):
     before = digest(run_plan(quota=4, max_rounds=3).pool())
     assert digest(run_plan(quota=4, max_rounds=9, on_shortfall="fail", reals="of_fakes").pool()) == before
     assert digest(run_plan(quota=5, max_rounds=3).pool()) != before
 
 
-def test_batches_are_about_as_large_as_wanted_and_a_power_of_two():
+def test_batches_have_about_the_target_size_and_their_number_is_a_power_of_two():
     sizes = {f"shard-{number:04d}": 25 for number in range(400)}
     jobs = batches(sizes, 800)
     assert {job: len(shards) for job, shards in jobs.items()} == {f"batch-{n:04d}": 25 for n in range(16)}
     assert sorted(shard for shards in jobs.values() for shard in shards) == sorted(sizes)
-    assert batches(dict.fromkeys(sizes, 27), 800) == jobs, "a few clips more leave every shard in its job"
+    assert batches(dict.fromkeys(sizes, 27), 800) == jobs, "a few more clips leave every shard in its job"
     assert list(batches({"a": 3, "b": 0}, 800)) == ["batch-0000"]
     assert batches({}, 800) == {}
 
@@ -100,12 +100,12 @@ def test_batches_of_single_videos_stay_together_when_one_is_added():
 
 
 def test_batches_of_a_round_carry_its_number(run_plan):
-    made = run_plan(quota=4, max_rounds=3)
-    (job,) = made.fake_batches(800)
+    plan = run_plan(quota=4, max_rounds=3)
+    (job,) = plan.fake_batches(800)
     assert (job, round_of(job)) == ("batch-0000@1", 1)
-    assert made.fake_batches(800)[job] == made.fake_shards()
-    assert len(made.fake_batches(1)) > 1
-    drawn = [Assignment("p1#1", "p1", "yaw", "train", 9, 2)]
-    assert made.fake_batches(800, drawn) == {"batch-0000@2": made.fake_shards(drawn)}
-    assert made.fake_batches(800, []) == {}
-    assert sorted(made.driver_batches(800)) == ["batch-0000"]
+    assert plan.fake_batches(800)[job] == plan.fake_shards()
+    assert len(plan.fake_batches(1)) > 1
+    candidates = [Assignment("p1#1", "p1", "yaw", "train", 9, 2)]
+    assert plan.fake_batches(800, candidates) == {"batch-0000@2": plan.fake_shards(candidates)}
+    assert plan.fake_batches(800, []) == {}
+    assert sorted(plan.driver_batches(800)) == ["batch-0000"]

@@ -1,4 +1,4 @@
-"""What rules ask the library for: how many GPUs, and how many clips to a job."""
+"""Job set-up: GPUs per job and clips per job."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from deepfakemnist.tables.schemas import ANIMATED, PLANNED
 from deepfakemnist.workflow.script import clips_per_job, gpus_of_run
 
 
-def test_jobs_of_several_shards_where_there_is_a_gpu_and_results_go_on_as_they_were_begun(tmp_path: Path) -> None:
+def test_shards_are_batched_with_a_gpu_and_existing_results_keep_their_layout(tmp_path: Path) -> None:
     assert clips_per_job("auto", 0, tmp_path) == 0
     assert clips_per_job("auto", 1, tmp_path) == 800
     (tmp_path / "extract_motion").mkdir()
@@ -22,7 +22,7 @@ def test_jobs_of_several_shards_where_there_is_a_gpu_and_results_go_on_as_they_w
     assert (clips_per_job(None, 1, tmp_path), clips_per_job(50, 0, tmp_path)) == (0, 50)
 
 
-def test_jobs_go_by_the_gpus_that_the_run_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jobs_use_the_gpu_count_detected_by_the_main_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEEPFAKEMNIST_GPUS", "1")
     assert gpus_of_run("cpu", starts_here=False) == 1
     assert gpus_of_run("cpu", starts_here=True) == gpus_of_run("cuda", starts_here=False) == 0
@@ -30,7 +30,7 @@ def test_jobs_go_by_the_gpus_that_the_run_found(monkeypatch: pytest.MonkeyPatch)
     assert gpus_of_run("cuda", starts_here=False) == 1
 
 
-def test_a_shard_takes_its_rows_out_of_the_table_of_its_job(tmp_path: Path) -> None:
+def test_a_shard_extracts_its_rows_from_the_batch_table(tmp_path: Path) -> None:
     job, plan, table = (tmp_path / f"{name}.parquet" for name in ("job", "plan", "shard"))
     made = [{"video_id": name, "status": status} for name, status in (("a", "ok"), ("b", "failed"), ("c", "ok"))]
     write_table(made, job, ANIMATED)
