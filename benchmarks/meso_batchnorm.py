@@ -39,7 +39,7 @@ from deepfakemnist.actors.cast import CastSettings, film, sources
 from deepfakemnist.animate.fomm.animator import FommAnimator
 from deepfakemnist.config.animator import AnimatorSettings
 from deepfakemnist.config.detectors import DetectorTraining
-from deepfakemnist.dataset.training_sets import choose
+from deepfakemnist.dataset.training_sets import select_rows
 from deepfakemnist.detectors.base import Detector
 from deepfakemnist.evaluation import metrics
 from deepfakemnist.media.frames import ROW_GROUP, encode_image
@@ -68,7 +68,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         manifest = arguments.manifest or make_manifest(Path(name))
         frames = read_index(manifest / "frames.parquet", manifest / "videos.parquet")
-        parts = {split: choose(frames, split, arguments.trained_on) for split in ("train", "test")}
+        parts = {split: select_rows(frames, split, arguments.trained_on) for split in ("train", "test")}
         result: dict[str, Any] = {
             "what": "accuracy of one checkpoint with running, batch and newly gathered statistics of its batch norms",
             "data": "a manifest" if arguments.manifest else "synthetic actors",

@@ -1,4 +1,4 @@
-"""The check finds every kind of damage, and nothing in a sound dataset."""
+"""Integrity check: every kind of damage is found, and nothing in an intact dataset."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from deepfakemnist.tables.schemas import FRAME_INDEX, VIDEOS, Row
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("sound")
+def intact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("intact")
     make_dataset(root)
     return root
 
 
 @pytest.fixture
-def root(sound: Path, tmp_path: Path) -> Path:
+def root(intact: Path, tmp_path: Path) -> Path:
     """A copy to damage."""
-    return Path(shutil.copytree(sound / "results", tmp_path / "run/results")).parent
+    return Path(shutil.copytree(intact / "results", tmp_path / "run/results")).parent
 
 
 def videos(root: Path, change: Callable[[list[Row]], object]) -> None:
@@ -55,7 +55,7 @@ def flip(path: Path, at: int = -60) -> None:
 
 
 def rehash(root: Path, path: Path) -> None:
-    """Let the row say what the damaged file is, so that only what is inside can tell."""
+    """Update the row to the damaged file, so that only its content can reveal the damage."""
     import hashlib
 
     def change(rows: list[Row]) -> None:
@@ -88,13 +88,13 @@ def break_a_shard(root: Path) -> None:
 
 
 DAMAGE: dict[str, tuple[Callable[[Path], object], set[str]]] = {
-    "file gone": (lambda root: file(root).unlink(), {"missing"}),
-    "file cut": (lambda root: file(root).write_bytes(file(root).read_bytes()[:-9]), {"truncated"}),
+    "file deleted": (lambda root: file(root).unlink(), {"missing"}),
+    "file truncated": (lambda root: file(root).write_bytes(file(root).read_bytes()[:-9]), {"truncated"}),
     "byte flipped": (lambda root: flip(file(root)), {"changed"}),
-    "bytes added": (lambda root: file(root).write_bytes(file(root).read_bytes() + b"x"), {"changed"}),
+    "bytes appended": (lambda root: file(root).write_bytes(file(root).read_bytes() + b"x"), {"changed"}),
     "video added": (lambda root: shutil.copy(file(root), file(root, "new")), {"extra"}),
     "pixels damaged, rows agree": (damage_pixels, {"other_pixels"}),
-    "same video twice": (
+    "duplicate video": (
         lambda root: videos(root, lambda rows: rows[2].update(pixels_sha256=rows[0]["pixels_sha256"])),
         {"duplicate_pixels"},
     ),
@@ -102,32 +102,32 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], set[str]]] = {
         lambda root: videos(root, lambda rows: [row.update(person_id="p0") for row in rows[-2:]]),
         {"split_leak"},
     ),
-    "fake apart from its real": (
+    "fake in another split than its real": (
         lambda root: videos(root, lambda rows: [row.update(split="val") for row in rows if row["video_id"] == "s3"]),
         {"pair_apart", "split_leak"},
     ),
-    "real gone from the manifest": (
+    "real missing from the manifest": (
         lambda root: videos(root, lambda rows: rows.__delitem__(slice(0, 2))),
         {"orphan_pair", "extra", "stray_frame"},
     ),
-    "row twice": (lambda root: videos(root, lambda rows: rows.append(dict(rows[5]))), {"repeated_row"}),
+    "duplicate row": (lambda root: videos(root, lambda rows: rows.append(dict(rows[5]))), {"repeated_row"}),
     "frame index off by one": (
         lambda root: frames(root, lambda rows: rows[4].update(shard_row=rows[4]["shard_row"] + 1)),
         {"lost_frame"},
     ),
-    "frames of no video": (
+    "frames without a video": (
         lambda root: frames(root, lambda rows: rows[-1].update(video_id="ghost")), {"stray_frame", "lost_frame"}
     ),
-    "shard of frames gone": (lambda root: (root / "results/frames/fake/a.parquet").unlink(), {"missing"}),
-    "shard of frames cut": (break_a_shard, {"changed"}),
-    "label turned": (lambda root: videos(root, lambda rows: rows[0].update(synthetic=True)), {"wrong_label"}),
+    "frame shard deleted": (lambda root: (root / "results/frames/fake/a.parquet").unlink(), {"missing"}),
+    "frame shard truncated": (break_a_shard, {"changed"}),
+    "label flipped": (lambda root: videos(root, lambda rows: rows[0].update(synthetic=True)), {"wrong_label"}),
     "real marked as synthetic": (mark_a_real, {"wrong_marks"}),
     "fake without its comment": (unmark_a_fake, {"wrong_marks"}),
 }  # fmt: skip
 
 
-def test_a_sound_dataset_has_no_problem(sound: Path) -> None:
-    assert check_dataset(sound / "results/manifest", sound, jobs=2, decode=True) == []
+def test_an_intact_dataset_has_no_problem(intact: Path) -> None:
+    assert check_dataset(intact / "results/manifest", intact, jobs=2, decode=True) == []
 
 
 @pytest.mark.parametrize("name", DAMAGE)
@@ -138,30 +138,30 @@ def test_damage_is_found_and_named(root: Path, name: str) -> None:
     assert {problem.kind for problem in problems} == kinds
 
 
-def test_messages_name_file_and_figures(root: Path) -> None:
+def test_messages_name_the_file_and_both_sizes(root: Path) -> None:
     size = file(root).stat().st_size
     file(root).write_bytes(file(root).read_bytes()[:100])
     (problem,) = check_dataset(root / "results/manifest", root)
     assert str(problem) == f"{file(root)}: has 100 bytes, its row says {size}"
 
 
-def test_command(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_prints_every_problem_and_a_summary(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import argparse
 
     parser = argparse.ArgumentParser()
     add_arguments(parser)
     arguments = ["check", "--root", str(root), str(root / "results/manifest")]
-    asked = parser.parse_args(arguments)
-    assert asked.run(asked) == 0
-    assert "16 videos and 48 frames hold what the manifest says" in capsys.readouterr().out
+    parsed = parser.parse_args(arguments)
+    assert parsed.run(parsed) == 0
+    assert "16 videos and 48 frames match the manifest" in capsys.readouterr().out
     file(root).unlink()
     flip(file(root, "s2"))
-    assert asked.run(asked) == 1
+    assert parsed.run(parsed) == 1
     shown = capsys.readouterr().out
     assert "missing" in shown and "s1.mp4: is missing (row s1, c23)" in shown
     assert "2 problems: 1 changed, 1 missing" in shown
 
 
-def test_no_manifest(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="holds no videos.parquet; name the folder of a manifest"):
+def test_a_folder_without_a_manifest_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="contains no videos.parquet; give the folder of a manifest"):
         check_dataset(tmp_path)

@@ -1,4 +1,4 @@
-"""Released trees come under the same manifest as the project's own runs."""
+"""Import of released datasets into the manifest format of the project's own runs."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def write(path: Path, seed: int) -> None:
 
 
 def ffpp(root: Path) -> Path:
-    """Six originals at two qualities, and fakes of the pairs 000/003 and 001/002 both ways."""
+    """Six originals at two qualities, and fakes of the pairs 000/003 and 001/002 in both directions."""
     for quality in ("c0", "c23"):
         for number in range(6):
             write(
@@ -47,7 +47,7 @@ def manifest(folder: Path, name: str = "videos") -> list[dict]:
     return read_rows(folder / f"{name}.parquet")
 
 
-def test_faceforensics(tmp_path: Path) -> None:
+def test_a_faceforensics_tree_is_imported(tmp_path: Path) -> None:
     tree = ffpp(tmp_path / "ff")
     broken = tree / "original_sequences/youtube/c23/videos/005.mp4"
     broken.write_bytes(broken.read_bytes()[:-200])
@@ -68,7 +68,7 @@ def test_faceforensics(tmp_path: Path) -> None:
     assert ledger["Face2Face-000_003"]["status"] == "ok"
 
 
-def test_splits_of_the_dataset_itself_are_kept(tmp_path: Path) -> None:
+def test_published_splits_are_kept(tmp_path: Path) -> None:
     tree = ffpp(tmp_path / "ff")
     (tree / "splits").mkdir()
     lists = {"train": [["000", "003"]], "val": [["001", "002"]], "test": [["004", "005"]]}
@@ -81,7 +81,7 @@ def test_splits_of_the_dataset_itself_are_kept(tmp_path: Path) -> None:
         import_dataset(tree, tmp_path / "again", STILLS)
 
 
-def test_the_authors_release(tmp_path: Path) -> None:
+def test_the_authors_tree_keeps_its_splits_and_actions(tmp_path: Path) -> None:
     tree = tmp_path / "DFMNIST+"
     for split, name in (("train", "id1#a#1#2"), ("val", "id2#a#1#2"), ("test", "id3#a#1#2")):
         write(tree / f"real_dataset/selected_{split}/{name}.mp4", len(name) + ord(name[2]))
@@ -96,42 +96,42 @@ def test_the_authors_release(tmp_path: Path) -> None:
     assert not any(pair["complete"] for pair in manifest(out, "pairs"))
 
 
-def test_a_detector_is_judged_on_an_imported_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trained on one dataset, judged on another: every val and test frame of the tree, under the tree's name."""
-    own, judged = make_dataset(tmp_path), tmp_path / "predictions.parquet"
-    monkeypatch.chdir(tmp_path)  # where the manifest's paths start
+def test_a_detector_is_evaluated_on_an_imported_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cross-dataset evaluation: a prediction for every val and test frame of the tree, under the tree's name."""
+    own, predictions = make_dataset(tmp_path), tmp_path / "predictions.parquet"
+    monkeypatch.chdir(tmp_path)  # the manifest's paths are relative to it
     tables = (own / "frames.parquet", own / "videos.parquet")
     settings = DetectorTraining(name="meso4", image_size=64, epochs=1, batch_size=4)
     train_detector(*tables, tmp_path / "checkpoint", tmp_path / "history.tsv", settings, "c23", 0, device="cpu")
     other = import_dataset(ffpp(tmp_path / "ff"), tmp_path / "out", STILLS, seed=1)
-    where = (other / "frames.parquet", other / "videos.parquet", tmp_path / "checkpoint", judged)
+    where = (other / "frames.parquet", other / "videos.parquet", tmp_path / "checkpoint", predictions)
     predict(*where, device="cpu", dataset="ffpp", trained_videos=own / "videos.parquet")
-    wanted = {
+    expected = {
         (row["video_id"], f"ffpp:{row['quality']}", row["frame_index"], row["label"])
         for row in manifest(other, "frames")
         if row["split"] != "train"
     }
-    rows = read_rows(judged)
-    assert {(row["video_id"], row["quality"], row["frame_index"], row["label"]) for row in rows} == wanted
-    assert len(rows) == len(wanted) and {row["label"] for row in rows} == {0, 1}
+    rows = read_rows(predictions)
+    assert {(row["video_id"], row["quality"], row["frame_index"], row["label"]) for row in rows} == expected
+    assert len(rows) == len(expected) and {row["label"] for row in rows} == {0, 1}
     assert all(0 < row["score"] < 1 for row in rows)
     out = [tmp_path / f"{name}.tsv" for name in ("metrics", "actions", "pairs")]
-    evaluate([judged], *out, EvaluationSettings(bootstrap=20), 0)
+    evaluate([predictions], *out, EvaluationSettings(bootstrap=20), 0)
     assert {row["tested_on"] for row in read_tsv(out[0])} == {"ffpp:raw", "ffpp:c23"}
     assert {row["action"] for row in read_tsv(out[1])} == {"Face2Face"}
 
 
-def test_whom_the_list_excludes_is_not_imported(tmp_path: Path) -> None:
+def test_excluded_people_are_not_imported(tmp_path: Path) -> None:
     tree = ffpp(tmp_path / "ff")
     (tmp_path / "exclude.tsv").write_text("video_id\treason\n003\tasked to be left out\n")
     out = import_dataset(tree, tmp_path / "out", STILLS, seed=1, exclude=tmp_path / "exclude.tsv")
     kept = {row["video_id"] for row in manifest(out)}
     assert kept == {"000", "001", "002", "004", "005", "Face2Face-001_002", "Face2Face-002_001"}
-    told = {row["video_id"]: row["reason"] for row in manifest(out, "ledger") if row["status"] != "ok"}
-    assert told == dict.fromkeys(("003", "Face2Face-000_003", "Face2Face-003_000"), "excluded")
+    reasons = {row["video_id"]: row["reason"] for row in manifest(out, "ledger") if row["status"] != "ok"}
+    assert reasons == dict.fromkeys(("003", "Face2Face-000_003", "Face2Face-003_000"), "excluded")
 
 
-def test_names_that_tell_the_pair_are_read(tmp_path: Path) -> None:
+def test_file_names_that_name_the_pair_are_parsed(tmp_path: Path) -> None:
     tree = tmp_path / "c23"
     write(tree / "real_dataset/selected_val/id2#a.mp4", 1)
     write(tree / "fake_dataset/nod/id2#a@d1.mp4", 2)
@@ -139,7 +139,7 @@ def test_names_that_tell_the_pair_are_read(tmp_path: Path) -> None:
     assert (pair["real_id"], pair["driver_id"], pair["split"], pair["complete"]) == ("id2#a", "d1", "val", True)
 
 
-def test_a_release_of_this_project_comes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_release_of_this_project_round_trips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = {"c23": Quality(crf=23, preset="ultrafast")}
     made = make_dataset(tmp_path / "run", people=3, qualities={"real": one, "fake": one})
     monkeypatch.chdir(tmp_path / "run")
@@ -152,11 +152,11 @@ def test_a_release_of_this_project_comes_back(tmp_path: Path, monkeypatch: pytes
     assert check_dataset(tmp_path / "out/manifest") == []
 
 
-def test_unknown_and_empty_trees(tmp_path: Path) -> None:
+def test_unknown_and_empty_trees_are_errors(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="none of the known layouts. Looked for manifest/videos.parquet"):
         import_dataset(tmp_path, tmp_path / "out", STILLS)
     (tmp_path / "real_dataset").mkdir()
-    with pytest.raises(ConfigError, match=r"looks like dfmnist, but holds no \.mp4"):
+    with pytest.raises(ConfigError, match=r"looks like dfmnist, but contains no \.mp4"):
         import_dataset(tmp_path, tmp_path / "out", STILLS)
     (tmp_path / "ff/original_sequences/youtube/c23/videos").mkdir(parents=True)
     (tmp_path / "ff/original_sequences/youtube/c23/videos/odd name.mp4").touch()

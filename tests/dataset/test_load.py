@@ -1,4 +1,4 @@
-"""The manifest opens as it is in what people use: types, descriptions, images."""
+"""Manifest loading with pandas, polars, DuckDB and Hugging Face datasets."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", ["videos", "frames", "pairs", "ledger"])
-def test_every_column_describes_itself(root: Path, name: str) -> None:
+def test_every_column_has_a_description(root: Path, name: str) -> None:
     schema = pq.read_schema(root / f"results/manifest/{name}.parquet")
     assert all(field.metadata[b"description"] for field in schema)
 
 
-def test_pandas(root: Path) -> None:
+def test_pandas_joins_frames_and_videos(root: Path) -> None:
     videos = pd.read_parquet(root / "results/manifest/videos.parquet")
     counts = videos.query("quality == 'c23'").groupby(["label", "split"]).size()
     assert counts[1, "train"] == 2 and counts[0, "val"] == 1
@@ -34,7 +34,7 @@ def test_pandas(root: Path) -> None:
     assert set(frames.columns) > {"shard_path", "action", "person_id"}
 
 
-def test_polars(root: Path) -> None:
+def test_polars_counts_fakes(root: Path) -> None:
     polars = pytest.importorskip("polars")
     videos = polars.scan_parquet(root / "results/manifest/videos.parquet")
     counts = videos.filter(polars.col("label") == 1).group_by("quality").len().sort("quality").collect()
@@ -55,7 +55,7 @@ def test_duckdb_joins_frames_and_their_images(root: Path) -> None:
     assert min(size for *_, size in rows) > 100
 
 
-def test_datasets(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_datasets_library_loads_videos_and_images(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     datasets = pytest.importorskip("datasets")
     files = {"train": str(root / "results/manifest/videos.parquet")}

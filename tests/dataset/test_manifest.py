@@ -1,3 +1,5 @@
+"""Dataset manifest: joined tables, ledger, consistency checks and quota."""
+
 import json
 from dataclasses import replace
 
@@ -56,7 +58,7 @@ def run(tmp_path):
     how = {"animator_licence": "MIT", "precision": "exact", "reproducible_pixels": "one_processor"}
     animated = [{**shared, **how, "video_id": row["video_id"], "driver_id": row["driver_id"]} for row in plan]
     kept = {name: value for name, value in shared.items() if name in SELECTED.names}
-    selected = [{**kept, "liveness": "{}"}, {**kept, "video_id": "s1@d2", **{**BAD, "reason": "liveness"}}]
+    selected = [{**kept, "liveness": "{}"}, {**kept, "video_id": "s1@d2", **BAD, "reason": "liveness"}]
     sources = [{"video_id": f"s{n}", "person_id": f"p{n}"} for n in (1, 2, 3)]
     ingested = [{**sources[0], "licence": "CC0", **OK}, {**sources[1], **OK}, {**sources[2], **BROKEN}]
     drivers = [{"video_id": "d1", "person_id": "pd", "action": "nod", **OK}]
@@ -89,7 +91,7 @@ def write(run, tmp_path, **options):
     return write_manifest(run, tmp_path / "out", **{**arguments, **options})
 
 
-def test_ledger_accounts_for_everything(run, tmp_path):
+def test_ledger_accounts_for_every_item(run, tmp_path):
     refused = {"kind": "source", "video_id": "a/b", "person_id": "", "action": "", "stage": "sheet", **BAD}
     write(run, tmp_path, refused=[refused])
     ledger = {row["video_id"]: row for row in read_rows(tmp_path / "out/ledger.parquet")}
@@ -109,7 +111,7 @@ def test_ledger_accounts_for_everything(run, tmp_path):
     assert summary["splits"]["test"] == {"real": 1, "fake": 1, "people": 1}
 
 
-def test_videos_and_frames_say_where_they_come_from(run, tmp_path):
+def test_videos_and_frames_have_their_provenance(run, tmp_path):
     write(run, tmp_path)
     videos = read_rows(tmp_path / "out/videos.parquet")
     assert [(row["video_id"], row["quality"], row["synthetic"]) for row in videos] == [
@@ -134,7 +136,7 @@ def test_videos_and_frames_say_where_they_come_from(run, tmp_path):
         )  # fmt: skip
 
 
-def test_lost_and_changed_files_are_found(run, tmp_path):
+def test_missing_and_changed_files_are_found(run, tmp_path):
     (tmp_path / "s1.raw.mp4").unlink()
     (tmp_path / "s1@d1.c23.mp4").write_bytes(b"shorter")
     with pytest.raises(ManifestError, match=r"(?s)s1.raw.mp4: is missing.*s1@d1.c23.mp4: has 7 bytes, its row says 10"):
@@ -142,7 +144,7 @@ def test_lost_and_changed_files_are_found(run, tmp_path):
     assert not (tmp_path / "out/videos.parquet").exists()
 
 
-def test_a_fake_apart_from_its_source_is_found(run, tmp_path):
+def test_a_fake_in_another_split_than_its_source_is_found(run, tmp_path):
     with pytest.raises(ManifestError, match=r"s1@d1: is in test, its source in train"):
         write(run, tmp_path, split_of={"s1": "train"})
 
@@ -152,7 +154,7 @@ def test_too_many_failures_stop_the_run(run, tmp_path):
         write(run, tmp_path, max_failed_fraction=0.1)
 
 
-def test_quota_keeps_the_first_of_each_action_in_proportion_to_the_splits():
+def test_quota_keeps_the_first_fakes_of_each_action_in_proportion_to_the_splits():
     rows = [
         {"video_id": f"{split}{n}", "action": "nod", "split": split, "plan_order": n, **OK}
         for split, count in (("train", 8), ("test", 2))
@@ -165,15 +167,13 @@ def test_quota_keeps_the_first_of_each_action_in_proportion_to_the_splits():
     assert apply_quota(rows, None) == rows
 
 
-def test_reals_without_a_kept_fake_are_left_out_on_demand_and_accounted_for(run, tmp_path):
-    alone = [
-        {**row, "video_id": "s2"} for row in read_rows(run.compress["real"]) if row["video_id"] == "s1"
-    ]  # fmt: skip
-    write_table(alone, tmp_path / "alone.parquet", COMPRESSED)
+def test_reals_without_a_kept_fake_are_left_out_on_request_and_recorded(run, tmp_path):
+    unused = [{**row, "video_id": "s2"} for row in read_rows(run.compress["real"]) if row["video_id"] == "s1"]
+    write_table(unused, tmp_path / "unused.parquet", COMPRESSED)
     write_table([{"video_id": "s2", "person_id": "p2", **OK}], tmp_path / "crop2.parquet", CROPPED)
     tables = replace(
         run,
-        compress={**run.compress, "real": [*run.compress["real"], tmp_path / "alone.parquet"]},
+        compress={**run.compress, "real": [*run.compress["real"], tmp_path / "unused.parquet"]},
         crop={**run.crop, "source": [*run.crop["source"], tmp_path / "crop2.parquet"]},
     )
     for reals, expected in (("all", {"s1", "s2"}), ("of_fakes", {"s1"})):
@@ -186,7 +186,7 @@ def test_reals_without_a_kept_fake_are_left_out_on_demand_and_accounted_for(run,
     assert (ledger["s1"]["stage"], ledger["s1"]["status"]) == ("frames", "ok")
 
 
-def test_frames_of_a_failed_clip_end_in_the_ledger(run, tmp_path):
+def test_a_clip_without_frames_is_in_the_ledger(run, tmp_path):
     lost = [{"video_id": "s1", "label": 0, "quality": "raw", "frame_index": -1, **BROKEN}]
     write_table(lost, tmp_path / "lost.parquet", FRAMES)
     tables = replace(run, frames={**run.frames, "real": [tmp_path / "lost.parquet"]})

@@ -1,4 +1,4 @@
-"""A release holds what its papers say, and nobody who asked to be left out."""
+"""Dataset release: layout, checksums, exclusions, licences, dataset card, Croissant and changelog."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from deepfakemnist.config.dataset import Creator, Quality, ReleaseSettings
 from deepfakemnist.dataset.changelog import compare
 from deepfakemnist.dataset.check import check_dataset
 from deepfakemnist.dataset.croissant import validate
-from deepfakemnist.dataset.exclusions import NotLeftOutError, write_proof
+from deepfakemnist.dataset.exclusions import ExclusionError, write_proof
 from deepfakemnist.dataset.release import write_release
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.sources.exclusions import Exclusions
@@ -54,14 +54,20 @@ def files(folder: Path) -> set[str]:
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_layout_links_and_a_manifest_that_fits(tmp_path: Path) -> None:
+def test_release_has_the_authors_layout_and_a_matching_manifest(tmp_path: Path) -> None:
     out = release(tmp_path / "out")
     assert files(out) == {
         *(f"c23/real_dataset/selected_{split}/s{n}.mp4" for n, split in enumerate(("train", "train", "val", "test"))),
         *(f"c23/fake_dataset/nod/s{n}@nod-d{n % 2}.mp4" for n in range(4)),
-        *("frames/real/a.parquet", "frames/fake/a.parquet"),
+        "frames/real/a.parquet",
+        "frames/fake/a.parquet",
         *(f"manifest/{name}.parquet" for name in ("videos", "frames", "pairs")),
-        *("README.md", "CITATION.cff", "CHANGELOG.md", "LICENCES.tsv", "croissant.json", "SHA256SUMS"),
+        "README.md",
+        "CITATION.cff",
+        "CHANGELOG.md",
+        "LICENCES.tsv",
+        "croissant.json",
+        "SHA256SUMS",
     }
     assert check_dataset(out / "manifest", out, decode=True) == []
     source = Path("results/compress/real/a/c23/s0.mp4")
@@ -72,7 +78,7 @@ def test_layout_links_and_a_manifest_that_fits(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("sha256sum"), reason="needs coreutils")
-def test_others_verify_the_checksums(tmp_path: Path) -> None:
+def test_sha256sum_verifies_the_checksums(tmp_path: Path) -> None:
     out = release(tmp_path / "out", files="copy")
     check = ["sha256sum", "--check", "--quiet", "--strict", "SHA256SUMS"]
     assert subprocess.run(check, cwd=out).returncode == 0
@@ -81,11 +87,11 @@ def test_others_verify_the_checksums(tmp_path: Path) -> None:
     assert subprocess.run(check, cwd=out, capture_output=True).returncode == 1
 
 
-def test_whoever_is_named_is_left_out_with_all_that_was_made_of_them(tmp_path: Path) -> None:
+def test_excluded_videos_and_people_are_left_out_with_their_derived_clips(tmp_path: Path) -> None:
     (tmp_path / "out.tsv").write_text("video_id\tperson_id\treason\n\tp1\tasked\ns2\t\tno licence\n\td0\tactor\n")
     out = release(tmp_path / "out", exclusions=tmp_path / "out.tsv")
     videos = read_rows(out / "manifest/videos.parquet")
-    # p1 is s1; s2 is named; d0 drove the fakes of s0 and s2
+    # p1 is s1; s2 is listed; d0 drives the fakes of s0 and s2
     assert sorted(row["video_id"] for row in videos) == ["s0", "s3", "s3@nod-d1"]
     assert check_dataset(out / "manifest", out) == []
     for name in ("README.md", "CITATION.cff", "CHANGELOG.md", "LICENCES.tsv", "croissant.json", "SHA256SUMS"):
@@ -101,12 +107,12 @@ def test_whoever_is_named_is_left_out_with_all_that_was_made_of_them(tmp_path: P
     assert "EXCLUSIONS.json" in (out / "SHA256SUMS").read_text()
 
 
-def test_the_runs_own_list_holds_for_the_release_too(tmp_path: Path) -> None:
-    """Somebody who asked to be taken out after the run is not handed on; a folder that has them is refused."""
+def test_the_runs_own_exclusion_list_applies_to_the_release(tmp_path: Path) -> None:
+    """People excluded after the run are not released, and a folder that contains them is refused."""
     (tmp_path / "late.tsv").write_text("person_id\treason\np3\tasked yesterday\n")
     out = release(tmp_path / "out", exclude=tmp_path / "late.tsv")
     assert {row["person_id"] for row in read_rows(out / "manifest/videos.parquet")} == {"p0", "p1", "p2"}
-    with pytest.raises(NotLeftOutError) as caught:
+    with pytest.raises(ExclusionError) as caught:
         write_proof(out, Exclusions({"s0": "late"}, {"p1": ""}), [], 0)
     for line in (
         "videos: video_id s0: late",
@@ -116,7 +122,7 @@ def test_the_runs_own_list_holds_for_the_release_too(tmp_path: Path) -> None:
         assert line in str(caught.value)
 
 
-def test_licences(tmp_path: Path) -> None:
+def test_stated_and_missing_licences_are_listed(tmp_path: Path) -> None:
     out = release(tmp_path / "out")
     with (out / "LICENCES.tsv").open(newline="") as file:
         stated = {row["source_id"]: row["licence"] for row in csv.DictReader(file, delimiter="\t")}
@@ -126,7 +132,7 @@ def test_licences(tmp_path: Path) -> None:
     assert {row["source_id"] for row in read_rows(strict / "manifest/videos.parquet")} == {"s1", "s3"}
 
 
-def test_card_and_citation(tmp_path: Path) -> None:
+def test_card_and_citation_state_the_settings_and_counts(tmp_path: Path) -> None:
     out = release(tmp_path / "out")
     _, head, card = (out / "README.md").read_text().split("---\n", 2)
     assert yaml.safe_load(head)["license_name"] == "CC-BY-4.0"
@@ -140,7 +146,7 @@ def test_card_and_citation(tmp_path: Path) -> None:
     assert (cited["cff-version"], cited["version"], cited["date-released"]) == ("1.2.0", "1.0.0", "2026-01-02")
 
 
-def test_the_folder_loads_by_its_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_loads_by_the_configs_of_its_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     datasets = pytest.importorskip("datasets")
     out = release(tmp_path / "out")
@@ -178,14 +184,14 @@ def test_a_damaged_croissant_is_refused(tmp_path: Path) -> None:
         validate(out)
 
 
-def test_nothing_needs_to_be_stated(tmp_path: Path) -> None:
+def test_a_release_needs_no_settings(tmp_path: Path) -> None:
     pytest.importorskip("mlcroissant")
     out = write_release(Path("results/manifest"), tmp_path / "out", ReleaseSettings())
     assert (out / "SHA256SUMS").is_file()
     assert "unstated" in (out / "README.md").read_text()
 
 
-def test_changelog_between_two_releases(tmp_path: Path) -> None:
+def test_changelog_lists_added_removed_and_changed_files(tmp_path: Path) -> None:
     (tmp_path / "list.tsv").write_text("video_id\tperson_id\treason\n\tp0\tasked\n")
     first = release(tmp_path / "one", exclusions=tmp_path / "list.tsv")
     (tmp_path / "list.tsv").write_text("video_id\tperson_id\treason\n\tp1\tasked\n")
@@ -193,7 +199,7 @@ def test_changelog_between_two_releases(tmp_path: Path) -> None:
     text = (second / "CHANGELOG.md").read_text()
     assert text.index("## 1.1.0") < text.index("## 1.0.0")
     assert "### Added: 2\n\n* s0 at c23\n* s0@nod-d0 at c23\n" in text
-    assert "### Gone: 2\n\n* s1 at c23\n* s1@nod-d1 at c23\n" in text
+    assert "### Removed: 2\n\n* s1 at c23\n* s1@nod-d1 at c23\n" in text
     assert "### Changed: 0" in text
     before = read_rows(first / "manifest/videos.parquet")
     after = [{**row, "path": "elsewhere", "fold": 9} if row["video_id"] == "s3" else row for row in before]
@@ -205,10 +211,10 @@ def test_changelog_between_two_releases(tmp_path: Path) -> None:
     [
         ({"qualities": ["raw"]}, r"release.qualities names \['raw'\]; the dataset has \['c23'\]"),
         ({"exclusions": Path("nowhere.tsv")}, "release.exclusions: 'nowhere.tsv' is not a file"),
-        ({"previous": Path()}, "is no release; it lacks manifest/videos.parquet"),
+        ({"previous": Path()}, "is not a release folder; it lacks manifest/videos.parquet"),
     ],
 )
-def test_bad_wishes(tmp_path: Path, changes: dict, message: str) -> None:
+def test_unusable_settings_are_errors(tmp_path: Path, changes: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         release(tmp_path / "out", **changes)
     assert list(tmp_path.iterdir()) == []
@@ -222,7 +228,7 @@ def test_bad_wishes(tmp_path: Path, changes: dict, message: str) -> None:
         ("video_id\tperson_id\treason\ns1\t\t\n../x\t\t\n", r"line 3: id '../x' is not allowed"),
     ],
 )
-def test_an_exclusion_list_that_cannot_be_read_stops_the_release(tmp_path: Path, text: str, message: str) -> None:
+def test_an_unreadable_exclusion_list_stops_the_release(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "list.tsv").write_text(text)
     with pytest.raises(ConfigError, match=message):
         release(tmp_path / "out", exclusions=tmp_path / "list.tsv")

@@ -1,4 +1,4 @@
-"""Every way to split keeps a real with its fakes."""
+"""Alternative splits: pairs stay together, drivers and folds are disjoint."""
 
 from collections import Counter, defaultdict
 
@@ -8,7 +8,7 @@ from deepfakemnist.dataset.splits import add_splits, fold_of_people
 
 
 def dataset(people=40, actions=("nod", "yaw"), drivers=8, quality="raw"):
-    """Two sources a person, a fake of one action each, splits by person."""
+    """Two sources per person, one fake of one action each, split by person."""
     rows = []
     for number in range(2 * people):
         person, split = f"p{number // 2}", ("train", "train", "val", "test")[number // 2 % 4]
@@ -20,7 +20,7 @@ def dataset(people=40, actions=("nod", "yaw"), drivers=8, quality="raw"):
     return rows
 
 
-def test_no_split_tears_a_pair_apart():
+def test_no_split_separates_a_pair():
     rows = dataset()
     add_splits(rows, PlanSettings(), seed=3, folds=5)
     for column in ("split_paper", "fold"):
@@ -30,7 +30,7 @@ def test_no_split_tears_a_pair_apart():
         assert {len(found) for found in values.values()} == {1}
 
 
-def test_the_authors_shares_per_action():
+def test_the_paper_split_has_700_150_150_sources_per_action():
     rows = dataset(people=1000)
     add_splits(rows, PlanSettings(), seed=3, folds=5)
     counts = Counter((row["action"], row["split_paper"]) for row in rows if row["label"] == 1)
@@ -40,7 +40,7 @@ def test_the_authors_shares_per_action():
 
 def test_drivers_are_in_one_split_only():
     rows = dataset(drivers=20)
-    rows[1]["driver_person_id"] = "p2"  # who is a source of val
+    rows[1]["driver_person_id"] = "p2"  # a source person in val
     add_splits(rows, PlanSettings(val_fraction=0.25, test_fraction=0.25), seed=3, folds=5)
     splits = defaultdict(set)
     for row in rows:
@@ -63,7 +63,7 @@ def test_folds_are_even_and_do_not_depend_on_order():
     assert fold_of_people(people, 5, seed=2) != folds
 
 
-def test_pairs_say_whether_the_real_is_there():
+def test_pairs_record_whether_the_real_is_in_the_dataset():
     rows = [row for row in dataset(people=2) if row["video_id"] != "s1"]
     rows[0]["frames"] = 21
     pairs = {row["fake_id"]: row for row in pair_rows(rows)}

@@ -1,4 +1,4 @@
-"""A small dataset on disk with its manifest: real files, real frames, made by the project's own stages."""
+"""Small dataset on disk with its manifest, encoded and sampled by the project's own stages."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ STATUS = {"status": OK, "reason": "", "detail": ""}
 
 
 def clip(seed: int, frames: int = 6, side: int = 48) -> np.ndarray:
-    """A noisy patch that moves, its own for every seed, (T,S,S,3)."""
+    """Return a moving noise pattern, different for every seed, (T,S,S,3)."""
     noise = np.random.default_rng(seed).integers(0, 255, (side, side, 3), dtype=np.uint8)
     return np.stack([np.roll(noise // 2 + 60, 2 * number, axis=1) for number in range(frames)])
 
 
 def make_dataset(root: Path, people: int = 4, qualities: dict[str, dict[str, Quality]] | None = None) -> Path:
-    """Write a dataset with a real and a fake for each person; return the folder of its manifest.
+    """Write a dataset with one real and one fake per person; return the folder of its manifest.
 
     Args:
-        root: working directory of the imaginary run; paths in the manifest start there.
-        people: how many.
-        qualities: encodings by class (real, fake), for datasets that leak; None: the same for both.
+        root: working directory of the run; paths in the manifest are relative to it.
+        people: number of people.
+        qualities: encodings by class (real, fake), for leaky datasets; None: the same for both.
     """
     rows: list[Row] = []
     frames: list[Row] = []

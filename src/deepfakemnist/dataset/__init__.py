@@ -1,1 +1,1 @@
-"""The dataset as others meet it: splits, checks against the disk, the confound audit, import and release."""
+"""Dataset manifest, splits, integrity checks, confound audit, import and release."""

@@ -1,4 +1,4 @@
-"""What a release says of itself to people: the dataset card with a datasheet's sections, and how to cite it."""
+"""Dataset card with the sections of a datasheet, and CITATION.cff, for a release."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deepfakemnist.config.dataset import ReleaseSettings
 from deepfakemnist.dataset.pairs import pair_rows
 from deepfakemnist.tables.schemas import Row
 
-# Markdown, no page: nothing is to be escaped.
+# Markdown, not HTML: nothing needs escaping.
 _ENVIRONMENT = Environment(
     loader=PackageLoader("deepfakemnist.dataset", "templates"),
     undefined=StrictUndefined,
@@ -25,22 +25,23 @@ _ENVIRONMENT = Environment(
 
 
 def describe(videos: Sequence[Row]) -> str:
-    """Return one paragraph on what the dataset is, with its figures."""
+    """Return a one-paragraph description of the dataset with its counts."""
     names = {label: {row["video_id"] for row in videos if row["label"] == label} for label in (0, 1)}
     actions = {row["action"] for row in videos if row["label"] == 1}
     people = len({row["person_id"] for row in videos})
     qualities = list(dict.fromkeys(row["quality"] for row in videos))
     return (
         f"{len(names[0])} real talking-head videos and {len(names[1])} facial-animation fakes of {len(actions)} "
-        f"actions, made from {people} people by the DeepFakeMnist+ workflow, each at "
+        f"actions, of {people} people, made by the DeepFakeMnist+ workflow, each at "
         f"the qualities {', '.join(qualities)}. The fakes are synthetic videos of events that never happened."
     )
 
 
 def write_card(path: Path, videos: Sequence[Row], left_out: int, settings: ReleaseSettings) -> None:
-    """Write the card: YAML that dataset hubs read, then the sections of a datasheet."""
+    """Write the card: YAML front matter for dataset hubs, then the sections of a datasheet."""
     qualities = list(dict.fromkeys(row["quality"] for row in videos))
     first = [row for row in videos if row["quality"] == qualities[0]]
+    people = {row["person_id"] for row in first}
     head = {
         "pretty_name": settings.name,
         "license": "other",
@@ -55,7 +56,7 @@ def write_card(path: Path, videos: Sequence[Row], left_out: int, settings: Relea
         head=yaml.safe_dump(head, sort_keys=False).strip(),
         settings=settings,
         description=describe(videos),
-        people_apart=len({(row["person_id"], row["split"]) for row in first}) == len({r["person_id"] for r in first}),
+        person_disjoint=len({(row["person_id"], row["split"]) for row in first}) == len(people),
         splits=[
             (
                 split,
@@ -78,7 +79,7 @@ def write_card(path: Path, videos: Sequence[Row], left_out: int, settings: Relea
 
 def citation(settings: ReleaseSettings) -> str:
     """Return CITATION.cff."""
-    people = [
+    authors = [
         {
             "name": creator.name,
             **({"orcid": f"https://orcid.org/{creator.orcid}"} if creator.orcid else {}),
@@ -88,11 +89,11 @@ def citation(settings: ReleaseSettings) -> str:
     ]
     data = {
         "cff-version": "1.2.0",
-        "message": "If you use this dataset, please cite it, and the paper whose recipe it follows.",
+        "message": "If you use this dataset, please cite it and the paper whose recipe it follows.",
         "type": "dataset",
         "title": settings.name,
         "version": settings.version,
-        "authors": people or [{"name": "The makers of this release"}],
+        "authors": authors or [{"name": "The makers of this release"}],
         **({"date-released": settings.date} if settings.date else {}),
         **({"url": settings.url} if settings.url else {}),
         "references": [

@@ -1,4 +1,4 @@
-"""What came, went and changed between two releases."""
+"""Release changelog: videos added, removed and changed since the previous release."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from deepfakemnist.errors import ConfigError
 from deepfakemnist.tables.files import read_rows
 from deepfakemnist.tables.schemas import Row
 
-#: Columns that may differ without the video being another one: places, and what follows from who else is there.
+#: Columns that may differ although the video is the same: paths, and what the marks and the FFmpeg version change.
 _NOT_CONTENT = {"path", "ffmpeg_version", "sha256", "bytes"}
 _LISTED = 50
 
@@ -19,7 +19,7 @@ class Changes(NamedTuple):
     """Videos by name (video_id at quality), and for changed ones the columns that differ."""
 
     added: list[str]
-    gone: list[str]
+    removed: list[str]
     changed: dict[str, list[str]]
 
 
@@ -36,20 +36,20 @@ def compare(before: Sequence[Row], after: Sequence[Row]) -> Changes:
 
 
 def changelog(previous: Path | None, videos: Sequence[Row], version: str) -> str:
-    """Return CHANGELOG.md: this release's section above those of the releases before.
+    """Return the text of CHANGELOG.md: this release's section, then those of earlier releases.
 
-    Raises: ConfigError when ``previous`` is no release.
+    Raises: ConfigError when ``previous`` is not a release folder.
     """
     if previous is None:
         return f"# Changes\n\n## {version}\n\nFirst release: {len(videos)} files.\n"
     table = previous / "manifest/videos.parquet"
     if not table.is_file():
-        raise ConfigError(f"release.previous: {previous} is no release; it lacks manifest/videos.parquet")
+        raise ConfigError(f"release.previous: {previous} is not a release folder; it lacks manifest/videos.parquet")
     changes = compare(read_rows(table), videos)
     lines = [f"## {version}", "", f"{len(videos)} files."]
     for title, names in (
         ("Added", changes.added),
-        ("Gone", changes.gone),
+        ("Removed", changes.removed),
         ("Changed", [f"{name}: {', '.join(columns)}" for name, columns in changes.changed.items()]),
     ):
         lines += ["", f"### {title}: {len(names)}", "", *(f"* {name}" for name in names[:_LISTED])]

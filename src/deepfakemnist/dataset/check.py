@@ -1,20 +1,20 @@
-"""Does a dataset hold what its manifest says? Rows against each other, and rows against the files on disk.
+"""Dataset integrity checks: manifest rows for consistency, and files on disk against their rows.
 
 Kinds of problems:
 
 ================ =====================================================================================================
-missing          a row's file, or a Parquet file of frames, is not there
-truncated        a file is shorter than its row says
-changed          a file is as long or longer, and has another sha256 than its row
-other_pixels     a file decodes to other pixels, or not at all (only looked for when asked to decode)
-extra            a video among the dataset's that no row names
+missing          a row's file, or a Parquet file of frames, does not exist
+truncated        a file is smaller than its row says
+changed          a file is as large or larger, and its sha256 is not that of its row
+other_pixels     a file decodes to other pixels, or does not decode (checked with ``decode`` only)
+extra            a video in the dataset's folders that no row names
 duplicate_pixels two videos of one quality decode to the same pixels
 split_leak       a person is in two splits or two folds
-pair_apart       a fake is in another split than its source
+pair_apart       a fake and its source are in different splits
 orphan_pair      a fake's real is not in the dataset, or not at the same quality
-repeated_row     two rows for one video and quality, or one frame
-lost_frame       a row of the frames index points to another frame, or to nothing
-stray_frame      a row of the frames index belongs to no video
+repeated_row     two rows for the same video and quality, or the same frame
+lost_frame       a row of the frame index points to another frame, or past the end of its shard
+stray_frame      a row of the frame index belongs to no video
 wrong_label      label and synthetic contradict each other
 wrong_marks      a fake lacks the marks its row names, or a real is marked as synthetic
 ================ =====================================================================================================
@@ -38,39 +38,39 @@ from deepfakemnist.media.samples import samples_sha256
 from deepfakemnist.tables.files import read_rows
 from deepfakemnist.tables.schemas import Row
 
-#: Columns in which a person has one value only.
+#: Columns that must have a single value per person.
 _BY_PERSON = ("split", "fold")
 
 
 class Problem(NamedTuple):
-    """Something that does not hold: its kind, what has it, and what was seen."""
+    """A mismatch: its kind, the file, video or person affected, and what was found."""
 
     kind: str
-    what: str
+    subject: str
     detail: str
 
     def __str__(self) -> str:
-        return f"{self.what}: {self.detail}"
+        return f"{self.subject}: {self.detail}"
 
 
 def check_dataset(folder: Path, root: Path = Path(), *, jobs: int = 1, decode: bool = False) -> list[Problem]:
-    """Check a manifest against itself and against the disk; every file is hashed.
+    """Check a manifest for consistency and against the files on disk; every file is hashed.
 
     Args:
-        folder: with videos.parquet and frames.parquet.
-        root: folder that the manifest's paths start at.
-        jobs: files looked at at a time.
+        folder: folder of videos.parquet and frames.parquet.
+        root: folder that the manifest's paths are relative to.
+        jobs: files checked in parallel.
         decode: also decode every video and compare its pixels; minutes per thousand videos instead of seconds.
 
     Raises: ConfigError when the folder holds no manifest.
     """
     if not (folder / "videos.parquet").is_file():
-        raise ConfigError(f"{folder}: holds no videos.parquet; name the folder of a manifest, e.g. results/manifest")
+        raise ConfigError(f"{folder}: contains no videos.parquet; give the folder of a manifest, e.g. results/manifest")
     videos = read_rows(folder / "videos.parquet")
     frames = read_rows(folder / "frames.parquet") if (folder / "frames.parquet").is_file() else []
-    look = partial(_check_file, root=root, decode=decode)
+    check_file = partial(_check_file, root=root, decode=decode)
     with ThreadPoolExecutor(jobs) as pool:
-        problems = [problem for found in pool.map(look, videos) for problem in found]
+        problems = [problem for found in pool.map(check_file, videos) for problem in found]
     problems += check_rows(videos, frames)
     problems += _extra_files(videos, root)
     problems += _check_frames(frames, root)
@@ -78,17 +78,17 @@ def check_dataset(folder: Path, root: Path = Path(), *, jobs: int = 1, decode: b
 
 
 def check_rows(videos: Sequence[Row], frames: Sequence[Row]) -> list[Problem]:
-    """Return what is wrong between the rows themselves; no file is opened."""
+    """Return inconsistencies between rows; no file is opened."""
     problems = []
     known = {(row["video_id"], row["quality"]) for row in videos}
     split_of = {row["video_id"]: row["split"] for row in videos}
     pixels: dict[tuple[str, str], list[str]] = defaultdict(list)
-    places: dict[tuple[str, str], set[str]] = defaultdict(set)
+    person_values: dict[tuple[str, str], set[str]] = defaultdict(set)
     for row in videos:
         name = row["video_id"]
         for column in _BY_PERSON:
             if row.get(column) is not None:
-                places[column, row["person_id"]].add(str(row[column]))
+                person_values[column, row["person_id"]].add(str(row[column]))
         if row.get("pixels_sha256"):
             pixels[row["quality"], row["pixels_sha256"]].append(name)
         if row["synthetic"] != (row["label"] == 1):
@@ -97,28 +97,28 @@ def check_rows(videos: Sequence[Row], frames: Sequence[Row]) -> list[Problem]:
             continue
         if (row["source_id"], row["quality"]) not in known:
             problems.append(
-                Problem("orphan_pair", f"{name} ({row['quality']})", f"its real {row['source_id']} is not there")
+                Problem("orphan_pair", f"{name} ({row['quality']})", f"its real {row['source_id']} is missing")
             )
         source_split = split_of.get(row["source_id"], row["split"])
         if source_split != row["split"]:
             problems.append(Problem("pair_apart", name, f"is in {row['split']}, its source in {source_split}"))
-    for (column, person), values in places.items():
+    for (column, person), values in person_values.items():
         if len(values) > 1:
             problems.append(Problem("split_leak", f"person {person}", f"is in {column} {', '.join(sorted(values))}"))
     for (quality, _), names in pixels.items():
         if len(set(names)) > 1:
-            problems.append(Problem("duplicate_pixels", ", ".join(names), f"show the same pixels at {quality}"))
+            problems.append(Problem("duplicate_pixels", ", ".join(names), f"decode to the same pixels at {quality}"))
     problems += _repeated("video", videos, ("video_id", "quality"))
     problems += _repeated("frame", frames, ("video_id", "quality", "frame_index"))
     strays = {(row["video_id"], row["quality"]) for row in frames} - known
     problems += [
         Problem("stray_frame", f"{name} ({quality})", "has frames but no video") for name, quality in sorted(strays)
     ]
-    return list(dict.fromkeys(problems))  # what holds of a video holds at each of its qualities
+    return list(dict.fromkeys(problems))  # a problem of a video recurs at each of its qualities
 
 
 def check_sizes(videos: Sequence[Row], frames: Sequence[Row], root: Path = Path()) -> list[Problem]:
-    """Return which files are missing or of another size than their rows say; quick enough for every run."""
+    """Return files that are missing or whose size differs from their row; cheap enough for every run."""
     problems = [problem for row in videos if (problem := _check_size(row, root))]
     shards = sorted({row["shard_path"] for row in frames})
     return problems + [Problem("missing", path, "is missing") for path in shards if not (root / path).is_file()]
@@ -150,18 +150,18 @@ def _check_file(row: Row, root: Path, decode: bool) -> list[Problem]:
 def _check_marks(row: Row, path: Path) -> Iterator[Problem]:
     claimed = {name for name in (row.get("marks") or "").split(",") if name}
     try:
-        # The C2PA library is asked for only where a row names such a mark; a comment can always be read.
+        # The C2PA library is needed only where a row names such a mark; a comment can always be read.
         marks = read_marks(path, c2pa="c2pa" in claimed)
     except av.FFmpegError as error:
         yield Problem("other_pixels", str(path), f"cannot be opened: {error.strerror}")
         return
     if row["label"] == 0 and marks.synthetic:
-        yield Problem("wrong_marks", str(path), "is real and marked as synthetic")
+        yield Problem("wrong_marks", str(path), "is real but marked as synthetic")
     lacking = claimed - set(marks.names.split(","))
     if lacking:
         yield Problem("wrong_marks", str(path), f"lacks {', '.join(sorted(lacking))}, which its row names")
     if marks.credentials and marks.credentials["state"] == "Invalid":
-        yield Problem("wrong_marks", str(path), "its C2PA signature does not fit the file")
+        yield Problem("wrong_marks", str(path), "its C2PA signature does not match the file")
 
 
 def _check_pixels(row: Row, path: Path) -> Iterator[Problem]:
@@ -173,10 +173,10 @@ def _check_pixels(row: Row, path: Path) -> Iterator[Problem]:
 
 
 def _extra_files(videos: Iterable[Row], root: Path) -> list[Problem]:
-    """Return videos that lie where the dataset's lie and have no row."""
+    """Return videos in the dataset's folders that have no row."""
     named = {(root / row["path"]).resolve() for row in videos}
-    there = {path for folder in {path.parent for path in named} if folder.is_dir() for path in folder.glob("*.mp4")}
-    return [Problem("extra", str(path), "is named by no row") for path in sorted(there - named)]
+    on_disk = {path for folder in {path.parent for path in named} if folder.is_dir() for path in folder.glob("*.mp4")}
+    return [Problem("extra", str(path), "has no row") for path in sorted(on_disk - named)]
 
 
 def _repeated(what: str, rows: Sequence[Row], key: tuple[str, ...]) -> list[Problem]:
@@ -200,7 +200,7 @@ def _check_frames(frames: Sequence[Row], root: Path) -> list[Problem]:
             continue
         try:
             stored = [tuple(row[name] for name in key) for row in read_rows(root / shard, key)]
-        except (OSError, ValueError) as error:  # what pyarrow raises for a broken file
+        except (OSError, ValueError) as error:  # pyarrow's errors for a corrupt file
             problems.append(Problem("changed", shard, f"cannot be read: {error}"))
             continue
         for row in rows:

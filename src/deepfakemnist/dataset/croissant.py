@@ -1,4 +1,4 @@
-"""Croissant 1.1 metadata of a release, with its responsible-AI fields, built and validated by mlcroissant."""
+"""Croissant 1.1 metadata of a release, including the responsible-AI fields, built and validated with mlcroissant."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from deepfakemnist.config.dataset import ReleaseSettings
 from deepfakemnist.errors import ConfigError
 
 _USES = (
-    "Training and judging detectors of facial-animation video. Not for making such video, for recognising people, or "
+    "Training and evaluating detectors of facial-animation video. Not for making such video, for face recognition, or "
     "for judging a person by their face."
 )
 _PERSONAL = (
-    "Faces of real people, who are named by identifiers only. Fakes show them doing what they never did. Some sources "
-    "come from public collections whose people were not asked; the column licence says what is stated of each."
+    "Faces of real people, named by identifiers only. Fakes show them doing what they never did. Some sources come "
+    "from public collections whose subjects were not asked; the column licence holds the stated licence of each."
 )
 _LIMITS = (
-    "One family of animators; ten facial actions; one face, near frontal, cropped to a square; H.264. Detectors that "
-    "do well here may fail on other animators, sizes and codecs."
+    "One family of animators; ten facial actions; one near-frontal face, cropped to a square; H.264. Detectors that "
+    "do well here may not generalise to other animators, resolutions and codecs."
 )
 _BIASES = (
-    "Who is in it follows from the source collection and from which fakes the liveness checks let pass; shares of "
-    "age, gender and skin tone are neither measured nor balanced."
+    "The people follow from the source collection and from which fakes passed the liveness checks; the distribution "
+    "of age, gender and skin tone is neither measured nor balanced."
 )
 
 
@@ -37,13 +37,13 @@ def write_croissant(folder: Path, settings: ReleaseSettings, description: str) -
 
     Args:
         folder: the release; its Parquet files below ``manifest`` are described column by column.
-        settings: title, version, people, licence.
-        description: what the dataset is, one paragraph.
+        settings: title, version, creators, licence.
+        description: the dataset in one paragraph.
 
-    Raises: ConfigError when mlcroissant is not installed; ValueError when what was built does not validate.
+    Raises: ConfigError when mlcroissant is not installed; ValueError when the metadata does not validate.
     """
     mlc = _library()
-    # The library prints advice on fields that the user has not stated; what is wrong is raised.
+    # The library logs warnings about fields left empty; errors are raised below.
     ctx = mlc.Context(conforms_to="http://mlcommons.org/croissant/1.1")
     distribution, record_sets = [], []
     for path in sorted((folder / "manifest").glob("*.parquet")):
@@ -71,42 +71,42 @@ def write_croissant(folder: Path, settings: ReleaseSettings, description: str) -
         license=[settings.licence],
         url=settings.url,
         creators=[mlc.Person(ctx=ctx, name=creator.name, url=_orcid(creator.orcid)) for creator in settings.creators],
-        cite_as="The DeepFake MNIST+ paper, arXiv 2108.07949, and this release by its CITATION.cff",
+        cite_as="The DeepFake MNIST+ paper, arXiv 2108.07949, and this release, see CITATION.cff",
         date_published=datetime.datetime.fromisoformat(settings.date) if settings.date else None,
         distribution=distribution,
         record_sets=record_sets,
         data_collection=(
-            "Videos of talking heads that the makers of this release collected, and animations of them by the motion "
-            "of other people; the columns source_id, driver_id and animator name what each was made from."
+            "Talking-head videos that the makers of this release collected, and animations of them driven by other "
+            "people; the columns source_id, driver_id and animator name what each was made from."
         ),
         data_collection_type=["Others"],
         data_preprocessing_protocol=[
-            "One face per video, tracked, cropped to a square at 25 frames per second; one encode chain for real and "
-            "fake at every quality; the table pairs says whether the clips of a pair have one length."
+            "One face per video, tracked and cropped to a square at 25 frames per second; the same encode chain for "
+            "real and fake at every quality; the table pairs says whether the clips of a pair have equal length."
         ],
-        data_annotation_protocol=["Labels follow from the making: 1 for what a model rendered, 0 for what was filmed."],
+        data_annotation_protocol=["Labels follow from how a clip was made: 1 rendered by a model, 0 filmed."],
         machine_annotation_tools=["YuNet face detection; the liveness checks named in the column liveness"],
         data_biases=[_BIASES],
         data_limitations=[_LIMITS],
         data_use_cases=[_USES],
-        data_social_impact="Detectors protect people whose faces are animated; the same videos could help evade them.",
+        data_social_impact="Detectors protect people whose faces are animated; the videos could also help evade them.",
         personal_sensitive_information=[_PERSONAL],
         data_release_maintenance_plan=(
-            f"Who wants to be left out writes to {settings.contact or 'the makers'}; later versions leave them out. "
-            "CHANGELOG.md says what changed."
+            f"To be removed, write to {settings.contact or 'the makers'}; later versions leave you out. "
+            "CHANGELOG.md lists the changes."
         ),
     )
     if metadata.issues.errors:
-        raise ValueError(f"{folder}: the Croissant metadata is not valid: {metadata.issues.report()}")
+        raise ValueError(f"{folder}: invalid Croissant metadata: {metadata.issues.report()}")
     text = json.dumps(metadata.to_json(), indent=2, default=str) + "\n"
     (folder / "croissant.json").write_text(text, encoding="utf-8")
     validate(folder)
 
 
 def validate(folder: Path) -> list[str]:
-    """Read a release's croissant.json as any user of it would; return the advice that mlcroissant gives.
+    """Load a release's croissant.json as a user would; return mlcroissant's warnings.
 
-    Raises: ValueError naming what is wrong.
+    Raises: ValueError with the validation error.
     """
     mlc = _library()
     try:
@@ -152,6 +152,6 @@ def _library() -> Any:
         import mlcroissant
     except ImportError as error:
         raise ConfigError(
-            "the package mlcroissant is not installed, and a release needs it: pip install mlcroissant"
+            "a release needs the package mlcroissant, which is not installed: pip install mlcroissant"
         ) from error
     return mlcroissant

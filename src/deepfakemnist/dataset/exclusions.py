@@ -1,7 +1,7 @@
-"""Who is left out of a release: those named on exclusion lists, and all that was made from or with them; and a proof.
+"""Exclusion lists of a release: removal of listed videos and people with every derived clip, and the proof of it.
 
-The proof looks at what lies in the finished folder, not at what was meant to go in: every row of its tables, every
-row of its frames, and the name of every file.
+The proof checks the finished folder, not the intention: every row of its tables, every stored frame, and the name of
+every file.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from deepfakemnist.tables.schemas import Row
 PROOF = "EXCLUSIONS.json"
 
 
-class NotLeftOutError(RuntimeError):
-    """A release holds what a list forbids."""
+class ExclusionError(RuntimeError):
+    """A release contains an excluded video or person."""
 
 
-def read_lists(paths: Sequence[Path]) -> Exclusions:
-    """Return several lists as one. Raises ConfigError naming file and line."""
+def read_exclusion_lists(paths: Sequence[Path]) -> Exclusions:
+    """Return the union of several lists. Raises ConfigError naming file and line."""
     lists = [read_exclusions(path, "release.exclusions") for path in paths]
     return Exclusions(
         {name: why for one in lists for name, why in one.videos.items()},
@@ -31,27 +31,27 @@ def read_lists(paths: Sequence[Path]) -> Exclusions:
     )
 
 
-def leave_out(videos: Sequence[Row], exclusions: Exclusions, require_licence: bool) -> tuple[list[Row], int]:
-    """Return the rows that may be released, and how many videos may not."""
-    kept, gone = [], set()
+def apply_exclusions(videos: Sequence[Row], exclusions: Exclusions, require_licence: bool) -> tuple[list[Row], int]:
+    """Return the rows that may be released, and the number of videos that may not."""
+    kept, left_out = [], set()
     for row in videos:
         if exclusions.reason_for(row) is not None or (require_licence and not row["licence"]):
-            gone.add(row["video_id"])
+            left_out.add(row["video_id"])
         else:
             kept.append(row)
-    return kept, len(gone)
+    return kept, len(left_out)
 
 
 def write_proof(folder: Path, exclusions: Exclusions, lists: Sequence[Path], left_out: int) -> None:
-    """Hold a release against its lists and write EXCLUSIONS.json, which names nobody: digests and counts.
+    """Check a release against its exclusion lists and write EXCLUSIONS.json: digests and counts, no names.
 
     Args:
         folder: the release, with its tables and files in place.
-        exclusions: what the lists say.
-        lists: the files themselves; whoever has one can compare its sha256.
-        left_out: videos left out.
+        exclusions: the union of the lists.
+        lists: the list files; anyone who has one can compare its sha256.
+        left_out: number of videos left out.
 
-    Raises: NotLeftOutError with every row and file that is forbidden.
+    Raises: ExclusionError naming the rows and files that are excluded.
     """
     tables = {name: read_rows(folder / f"manifest/{name}.parquet") for name in ("videos", "frames", "pairs")}
     shards = sorted(folder.glob("frames/*/*.parquet"))
@@ -60,7 +60,7 @@ def write_proof(folder: Path, exclusions: Exclusions, lists: Sequence[Path], lef
     tables["files"] = [{"video_id": path.stem} for path in files]
     found = [f"{name}: {why}" for name, rows in tables.items() for why in exclusions.violations(rows)]
     if found:
-        raise NotLeftOutError("the release holds what it must not:\n  " + "\n  ".join(found[:20]))
+        raise ExclusionError("the release contains excluded videos or people:\n  " + "\n  ".join(found[:20]))
     proof = {
         "lists_sha256": [hashlib.sha256(path.read_bytes()).hexdigest() for path in lists],
         "videos_listed": len(exclusions.videos),

@@ -1,4 +1,4 @@
-"""Where the face is in a still frame, for those who train on faces alone."""
+"""Face boxes of still frames, for detectors trained on face crops."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ Box = tuple[float, float, float, float]
 
 
 def best_face() -> Callable[[np.ndarray], Box | None]:
-    """Return a function from an (H,W,3) uint8 RGB picture to (left, top, width, height) of its surest face, or None."""
+    """Return a function that gives the highest-scoring face of an (H,W,3) uint8 RGB picture.
+
+    The function returns (left, top, width, height), or None without a face.
+    """
     detector = FaceDetector()
 
     def find(picture: np.ndarray) -> Box | None:

@@ -1,7 +1,7 @@
-"""What a video file tells about itself without a look at its pictures, and a cheap look at them.
+"""File metadata, packet sizes and simple image statistics of a video: the features of the confound audit.
 
-The project's own marks of synthetic media are left out of these facts: they tell the class on purpose, lie beside the
-coded pictures and reach no detector. Everything else counts, known to the project or not.
+The project's own synthetic-media marks are left out: they reveal the class on purpose, are stored outside the coded
+pictures and reach no detector. Everything else counts, whether or not the project wrote it.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from deepfakemnist.media.marks import NOTICE
 
 Fact = float | str
 _MARK_BOXES = {b"uuid", b"free"}
-#: Frames are compared in the bands between these shares of the highest frequency.
+#: Edges of the spectral bands, as fractions of the Nyquist frequency.
 _BANDS = np.linspace(0, 1, 9)
-#: Pictures of all sizes are looked at in this one.
+#: Side in pixels to which pictures are resized before their statistics are computed.
 _SIDE = 128
 
 
 def container_facts(path: Path) -> dict[str, Fact]:
-    """Return what the container and the encoder's note say: nothing of it may depend on the class.
+    """Return container metadata and the encoder's note, none of which may depend on the class.
 
-    Numbers: frames, frames per second, seconds, width, height, key frames. Texts: order of boxes, tags, codec, profile,
-    pixel format, colour tags, time base, the encoder's note.
+    Numbers: frames, frames per second, seconds, width, height, key frames. Strings: streams, order of boxes, tags,
+    codec, profile, pixel format, colour tags, time base, the encoder's note.
     """
     with av.open(str(path.absolute())) as container:
         stream = container.streams.video[0]
@@ -54,7 +54,7 @@ def container_facts(path: Path) -> dict[str, Fact]:
 
 
 def size_facts(path: Path) -> dict[str, Fact]:
-    """Return what the sizes of the coded pictures say: they follow from the pictures, so they may differ by class."""
+    """Return statistics of packet sizes, which follow from image content and may therefore differ by class."""
     with av.open(str(path.absolute())) as container:
         sizes = np.array([packet.size for packet in container.demux(video=0) if packet.size], dtype=float)
     return {
@@ -67,13 +67,13 @@ def size_facts(path: Path) -> dict[str, Fact]:
 
 
 def picture_facts(pictures: list[np.ndarray]) -> dict[str, Fact]:
-    """Return simple statistics of pictures, (H,W,3) uint8 RGB, averaged over them."""
+    """Return simple image statistics, averaged over pictures, each (H,W,3) uint8 RGB."""
     found = [_picture_facts(cv2.resize(picture, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)) for picture in pictures]
     return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
 
 
 def brightness(pictures: list[np.ndarray]) -> dict[str, Fact]:
-    """Return the mean value of pictures, 0..255."""
+    """Return the mean pixel value of the pictures, 0..255."""
     return {"brightness": float(np.mean([picture.mean() for picture in pictures]))}
 
 

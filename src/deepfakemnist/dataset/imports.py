@@ -1,4 +1,4 @@
-"""Released datasets under the project's own manifest, so that detectors train and are tested across datasets."""
+"""Import of released datasets into the project's manifest format, for cross-dataset training and evaluation."""
 
 from __future__ import annotations
 
@@ -50,22 +50,21 @@ def import_dataset(
 ) -> Path:
     """Write the manifest of a released dataset: videos, frames, pairs and ledger (Parquet), and its still frames.
 
-    The videos stay where they are; every one is decoded once to its end. One that cannot be is a row of the ledger.
+    The videos stay in place; each is verified by one full decode. A video that fails becomes a row of the ledger.
 
     Args:
-        folder: the dataset; its layout is found out, see :mod:`.trees`.
+        folder: the dataset; its layout is detected, see :mod:`deepfakemnist.sources.released_trees`.
         out: folder to write ``manifest`` and ``frames`` to.
-        frames: which still frames to take.
-        seed: decides splits where the dataset has none.
-        folds: parts of the column ``fold``.
-        jobs: files looked at at a time.
+        frames: which still frames to extract.
+        seed: seed of the splits where the dataset has none.
+        folds: number of folds in the column ``fold``.
+        jobs: files verified in parallel.
         find_face: see :func:`deepfakemnist.media.frames.frames_shard`.
-        exclude: list of videos and people that must not be in it, see :mod:`deepfakemnist.sources.exclusions`.
+        exclude: list of videos and people to leave out, see :mod:`deepfakemnist.sources.exclusions`.
 
     Returns: the folder of the manifest.
 
-    Raises: ConfigError when the layout is unknown, a name is impossible, the list cannot be read, or no video can be
-        used.
+    Raises: ConfigError for an unknown layout, an invalid name, an unreadable list, or no usable video.
     """
     layout = layout_of(folder)
     if layout == "released":
@@ -73,31 +72,31 @@ def import_dataset(
     else:
         found = read_ffpp(folder, seed) if layout == "ff++" else read_dfmnist(folder)
     if not found:
-        raise ConfigError(f"{folder}: looks like {layout}, but holds no .mp4 where that keeps them")
+        raise ConfigError(f"{folder}: looks like {layout}, but contains no .mp4 where that layout keeps them")
     exclusions = read_exclusions(exclude, "--exclude") if exclude else Exclusions()
     with ThreadPoolExecutor(jobs) as pool:
-        rows = list(pool.map(partial(_measured, exclusions=exclusions), found))
+        rows = list(pool.map(partial(_verify_video, exclusions=exclusions), found))
     good = [row for row in rows if row["status"] == OK]
     if not good:
-        raise ConfigError(f"{folder}: none of its {len(rows)} videos can be used; the first: {rows[0]['detail']}")
+        raise ConfigError(f"{folder}: none of its {len(rows)} videos is usable; the first: {rows[0]['detail']}")
     if layout != "released":
         add_splits(good, FFPP_SHARES, seed, folds)
     log.info("%s: %s, %d of %d videos are usable", folder, layout, len(good), len(rows))
 
-    index, troubles = _take_frames(good, out, frames, find_face)
+    index, failures = _extract_frames(good, out, frames, find_face)
     manifest = out / "manifest"
-    facts = read_metadata(folder / "manifest/videos.parquet") if layout == "released" else {}
-    told = PUBLISHED_SPLIT if layout == "dfmnist" or facts.get("split") == PUBLISHED_SPLIT["split"] else None
+    metadata = read_metadata(folder / "manifest/videos.parquet") if layout == "released" else {}
+    published = layout == "dfmnist" or metadata.get("split") == PUBLISHED_SPLIT["split"]
     videos = [{name: row.get(name) for name in VIDEOS.names} for row in good]
-    write_table(videos, manifest / "videos.parquet", VIDEOS, told)
+    write_table(videos, manifest / "videos.parquet", VIDEOS, PUBLISHED_SPLIT if published else None)
     write_table(index, manifest / "frames.parquet", FRAME_INDEX)
     write_table(pair_rows(good), manifest / "pairs.parquet", PAIRS)
-    write_table(_ledger(rows, troubles), manifest / "ledger.parquet", LEDGER)
+    write_table(_ledger(rows, failures), manifest / "ledger.parquet", LEDGER)
     return manifest
 
 
-def _measured(row: Row, exclusions: Exclusions) -> Row:
-    """Return a row with what its file is, or with why it cannot be used."""
+def _verify_video(row: Row, exclusions: Exclusions) -> Row:
+    """Return a row with the facts of its decoded file, or with the reason why the file is unusable."""
     if (why := exclusions.reason_for(row)) is not None:
         return {**row, "status": REJECTED, "reason": "excluded", "detail": why}
     path = Path(row["path"])
@@ -115,25 +114,33 @@ def _measured(row: Row, exclusions: Exclusions) -> Row:
     stream = coded_stream(path)
     sha256 = hashlib.sha256(data).hexdigest()
     if row.get("sha256") not in (None, sha256):
-        detail = f"{path}: has another sha256 than its release says"
+        detail = f"{path}: its sha256 is not the one in its release's manifest"
         return {**row, "status": FAILED, "reason": "changed", "detail": detail}
     return {
         **row,
-        **{"frames": samples.frames, "fps": fps, "width": samples.size[0], "height": samples.size[1]},
-        **{"bytes": len(data), "sha256": sha256, "pixels_sha256": samples.hexdigest()},
-        **{"stream_bytes": stream.bytes, "stream_sha256": stream.sha256},
+        "frames": samples.frames,
+        "fps": fps,
+        "width": samples.size[0],
+        "height": samples.size[1],
+        "bytes": len(data),
+        "sha256": sha256,
+        "pixels_sha256": samples.hexdigest(),
+        "stream_bytes": stream.bytes,
+        "stream_sha256": stream.sha256,
         "encoder_version": encoder_version(path),
         "marks": row.get("marks") or read_marks(path, c2pa=False).names,
-        **{"status": OK, "reason": "", "detail": ""},
+        "status": OK,
+        "reason": "",
+        "detail": "",
     }
 
 
-def _take_frames(
+def _extract_frames(
     good: list[Row], out: Path, settings: FrameSettings, find_face: FindFace | None
 ) -> tuple[list[Row], list[Row]]:
-    """Write the still frames of both classes; return their index, and rows for clips that gave none."""
+    """Write the still frames of both classes; return their index, and the rows of clips that failed."""
     split = {row["video_id"]: row["split"] for row in good}
-    index, troubles = [], []
+    index, failures = [], []
     for label, kind in enumerate(("real", "fake")):
         clips = [row for row in good if row["label"] == label]
         table = out / f"frames/{kind}.parquet"
@@ -147,13 +154,13 @@ def _take_frames(
                 facts = {**row, "shard_path": str(table), "shard_row": at, "split": split[row["video_id"]]}
                 index.append({name: facts[name] for name in FRAME_INDEX.names})
             else:
-                troubles.append(row)
-    return index, troubles
+                failures.append(row)
+    return index, failures
 
 
-def _ledger(rows: list[Row], troubles: list[Row]) -> list[Row]:
+def _ledger(rows: list[Row], failures: list[Row]) -> list[Row]:
     states: dict[str, Row] = {}
-    for stage, part in (("import", rows), ("frames", troubles)):
+    for stage, part in (("import", rows), ("frames", failures)):
         for row in part:
             known = states.get(row["video_id"])
             if known is None or known["status"] == OK:

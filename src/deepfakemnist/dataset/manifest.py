@@ -1,4 +1,4 @@
-"""Manifest: every table of the run joined into the ones that others load, and checked against the files on disk."""
+"""Dataset manifest: the tables of all stages joined, and checked against the files on disk."""
 
 from __future__ import annotations
 
@@ -32,15 +32,22 @@ from deepfakemnist.tables.schemas import (
 
 log = logging.getLogger(__name__)
 
-#: A real may be missing from a quality because it failed there, and two sources may be one video under two names:
-#: nothing is wrong with the tables then. pairs.parquet and ``manifest check`` tell.
-_TOLD_ELSEWHERE = ("orphan_pair", "duplicate_pixels")
-_OF_THE_ANIMATOR = (
-    *("animator", "animator_licence", "motion_mode", "adapt_scale", "start_frame", "align_corners", "precision"),
-    *("reproducible_pixels", "checkpoint_sha256"),
+#: A real may be missing from a quality because it failed there, and two sources may be the same video under two names:
+#: the tables are consistent nonetheless. pairs.parquet and ``manifest check`` report both.
+_TOLERATED_PROBLEMS = ("orphan_pair", "duplicate_pixels")
+_ANIMATOR_COLUMNS = (
+    "animator",
+    "animator_licence",
+    "motion_mode",
+    "adapt_scale",
+    "start_frame",
+    "align_corners",
+    "precision",
+    "reproducible_pixels",
+    "checkpoint_sha256",
 )
-#: Of a finished fake nobody knows how it was made.
-_UNKNOWN = {**dict.fromkeys(_OF_THE_ANIMATOR), "animator": ""}
+#: How an imported fake was made is unknown.
+_UNKNOWN_ANIMATOR = {**dict.fromkeys(_ANIMATOR_COLUMNS), "animator": ""}
 
 
 @dataclass
@@ -55,13 +62,13 @@ class StageTables:
     select: list[Path]
     compress: dict[str, list[Path]]
     frames: dict[str, list[Path]]
-    #: Finished clips of a published tree, real and fake; the tables of the stages before are empty then.
+    #: Clips imported from a published tree, real and fake; the tables of the earlier stages are then empty.
     import_released: dict[str, list[Path]] = field(default_factory=dict)
 
 
 @dataclass
 class Manifest:
-    """The manifest's tables in memory."""
+    """The tables of a manifest, in memory."""
 
     videos: list[Row] = field(default_factory=list)
     frames: list[Row] = field(default_factory=list)
@@ -71,7 +78,7 @@ class Manifest:
 
 
 class ManifestError(RuntimeError):
-    """The tables disagree with each other or with the disk."""
+    """The tables are inconsistent with each other or with the files on disk."""
 
 
 def write_manifest(
@@ -94,49 +101,49 @@ def write_manifest(
         tables: the shard tables.
         out: folder of the manifest.
         split_of: split of every source video.
-        refused: ledger rows of sheet lines that were refused.
+        refused: ledger rows of refused sheet lines.
         qualities: names of the qualities, in the config's order.
-        quota: fakes kept per action; those beyond it are accounted for as ``over_quota``.
-        max_failed_fraction: share of all items that may have failed.
-        reals: ``all``, or ``of_fakes``: sources of which no fake was kept are accounted for as ``no_fake_kept``.
-        plan: shares of the splits, for the further splits; None: the defaults.
+        quota: fakes kept per action; the surplus is recorded as ``over_quota``.
+        max_failed_fraction: fraction of all items that may fail.
+        reals: ``all``, or ``of_fakes``: sources without a kept fake are left out and recorded as ``no_fake_kept``.
+        plan: fractions of the splits, for the alternative splits; None: the defaults.
         seed: the run's seed.
-        folds: parts of the column ``fold``.
+        folds: number of folds in the column ``fold``.
 
     Raises:
-        ManifestError: a file is missing or has another size than its row says, or a person is in two splits.
-        TooManyFailures: more than the allowed share failed.
+        ManifestError: a file is missing or its size differs from its row, or a person is in two splits.
+        TooManyFailures: more than the allowed fraction failed.
     """
     plan = plan or PlanSettings()
-    outcome = _Outcomes(refused)
+    outcomes = _Outcomes(refused)
     licences = {row["video_id"]: row["licence"] for row in read_rows(tables.ingest["source"])}
     for role in ("source", "driver"):
-        outcome.follow(role, "ingest", read_rows(tables.ingest[role]))
-        outcome.follow(role, "crop", read_rows(tables.crop[role]))
-    outcome.follow("driver", "extract_motion", read_rows(tables.extract_motion))
+        outcomes.follow(role, "ingest", read_rows(tables.ingest[role]))
+        outcomes.follow(role, "crop", read_rows(tables.crop[role]))
+    outcomes.follow("driver", "extract_motion", read_rows(tables.extract_motion))
     planned = read_rows(tables.plan)
-    outcome.follow("fake", "plan", planned)
+    outcomes.follow("fake", "plan", planned)
     rounds = {row["video_id"]: row["round"] for row in planned}
     animated = read_rows(tables.animate)
-    outcome.follow("fake", "animate", animated)
+    outcomes.follow("fake", "animate", animated)
     selected = apply_quota(read_rows(tables.select), quota)
-    outcome.follow("fake", "select", selected)
+    outcomes.follow("fake", "select", selected)
     released = {kind: read_rows(tables.import_released.get(kind, ())) for kind in ("real", "fake")}
     for kind, role in (("real", "source"), ("fake", "fake")):
-        outcome.follow(role, "import_released", released[kind])
+        outcomes.follow(role, "import_released", released[kind])
 
     manifest = Manifest()
     crops = {row["video_id"]: row for row in (*read_rows(tables.crop["source"]), *released["real"])}
-    facts = {row["video_id"]: row for row in (*animated, *({**_UNKNOWN, **row} for row in released["fake"]))}
+    facts = {row["video_id"]: row for row in (*animated, *({**_UNKNOWN_ANIMATOR, **row} for row in released["fake"]))}
     chosen = {row["video_id"]: row for row in (*selected, *released["fake"]) if row["status"] == OK}
     for kind, role in (("real", "source"), ("fake", "fake")):
         encoded = read_rows(tables.compress[kind])
         if kind == "fake":
             encoded = [row for row in encoded if row["video_id"] in chosen]
-        outcome.follow(role, "compress", encoded)
+        outcomes.follow(role, "compress", encoded)
         if kind == "real" and reals == "of_fakes":
-            encoded, alone = _of_fakes(encoded, chosen.values())
-            outcome.follow(role, "select", alone)
+            encoded, unused = _keep_animated(encoded, chosen.values())
+            outcomes.follow(role, "select", unused)
         for row in encoded:
             if row["status"] != OK:
                 continue
@@ -152,18 +159,18 @@ def write_manifest(
     splits = {row["video_id"]: row["split"] for row in manifest.videos}
     for kind, role in (("real", "source"), ("fake", "fake")):
         rows = _index_frames(tables.frames[kind], splits)
-        outcome.follow(role, "frames", [row for row in rows if row["video_id"] in splits])
+        outcomes.follow(role, "frames", [row for row in rows if row["video_id"] in splits])
         manifest.frames.extend(
             {name: row[name] for name in FRAME_INDEX.names}
             for row in rows
             if row["video_id"] in splits and row["status"] == OK
         )
-    manifest.ledger = outcome.rows()
+    manifest.ledger = outcomes.rows()
 
     add_splits(manifest.videos, plan, seed, folds)
     manifest.pairs = pair_rows(manifest.videos)
-    # The split of a published tree is its authors': it is kept, and said of it what is wrong with it.
-    tolerated = (*_TOLD_ELSEWHERE, "split_leak") if tables.import_released else _TOLD_ELSEWHERE
+    # The authors' split of a published tree is kept even where it leaks people between splits; that is logged.
+    tolerated = (*_TOLERATED_PROBLEMS, "split_leak") if tables.import_released else _TOLERATED_PROBLEMS
     problems = check_sizes(manifest.videos, manifest.frames)
     for problem in check_rows(manifest.videos, manifest.frames):
         if problem.kind not in tolerated:
@@ -171,7 +178,7 @@ def write_manifest(
         elif problem.kind == "split_leak":
             log.warning("the published split is kept, although %s", problem)
     if problems:
-        raise ManifestError("the manifest does not hold:\n  " + "\n  ".join(map(str, problems[:20])))
+        raise ManifestError("the manifest is inconsistent:\n  " + "\n  ".join(map(str, problems[:20])))
     failed = sum(row["status"] == FAILED for row in manifest.ledger)
     if failed > max_failed_fraction * max(len(manifest.ledger), 1):
         listing = [
@@ -194,7 +201,7 @@ def write_manifest(
 
 
 def summarise(manifest: Manifest, qualities: Sequence[str]) -> dict[str, Any]:
-    """Return the counts the report shows: by outcome, by action, by split and quality."""
+    """Return the counts shown in the report: by outcome, action, split and quality."""
     first = qualities[0]
     videos = [row for row in manifest.videos if row["quality"] == first]
     actions: dict[str, Counter[str]] = defaultdict(Counter)
@@ -227,7 +234,7 @@ def summarise(manifest: Manifest, qualities: Sequence[str]) -> dict[str, Any]:
 
 
 class _Outcomes:
-    """Follows every item down the road and remembers where it ended."""
+    """Last stage and status of every item of the run."""
 
     def __init__(self, refused: Sequence[Row]) -> None:
         self._rows: dict[tuple[str, str], Row] = {(row["kind"], row["video_id"]): dict(row) for row in refused}
@@ -237,41 +244,51 @@ class _Outcomes:
             key = (kind, row["video_id"])
             known = self._rows.get(key)
             if known and known["stage"] == stage and known["status"] != OK:
-                continue  # several rows an item (qualities, frames): the first trouble is its outcome
+                continue  # an item has several rows (qualities, frames): its first problem counts
             self._rows[key] = {
                 "kind": kind,
                 "video_id": row["video_id"],
                 "person_id": row.get("person_id") or (known or {}).get("person_id", ""),
                 "action": row.get("action") or (known or {}).get("action", ""),
                 "stage": stage,
-                **{name: row[name] for name in ("status", "reason", "detail")},
+                "status": row["status"],
+                "reason": row["reason"],
+                "detail": row["detail"],
             }
 
     def rows(self) -> list[Row]:
         return sorted(self._rows.values(), key=lambda row: (row["kind"], row["video_id"]))
 
 
-def _of_fakes(encoded: Sequence[Row], fakes: Iterable[Row]) -> tuple[list[Row], list[Row]]:
-    """Return rows of reals of which a fake was kept, and of the others, marked so where nothing else was wrong."""
+def _keep_animated(encoded: Sequence[Row], fakes: Iterable[Row]) -> tuple[list[Row], list[Row]]:
+    """Return the rows of reals with a kept fake, and those of the others that encoded well, as ``no_fake_kept``."""
     animated = {row["source_id"] for row in fakes}
     detail = "none of its fakes was accepted within the quota, and plan.reals is of_fakes"
     status = {"status": REJECTED, "reason": "no_fake_kept", "detail": detail}
-    troubled = {row["video_id"] for row in encoded if row["status"] != OK}
-    alone = [{**row, **status} for row in encoded if row["video_id"] not in animated | troubled]
-    return [row for row in encoded if row["video_id"] in animated], alone
+    not_ok = {row["video_id"] for row in encoded if row["status"] != OK}
+    unused = [{**row, **status} for row in encoded if row["video_id"] not in animated | not_ok]
+    return [row for row in encoded if row["video_id"] in animated], unused
+
+
+#: Columns that describe how a fake was made, as text.
+_EMPTY_IN_REALS = (
+    "action",
+    "driver_id",
+    "driver_person_id",
+    "animator",
+    "animator_licence",
+    "motion_mode",
+    "precision",
+    "reproducible_pixels",
+    "checkpoint_sha256",
+    "liveness",
+)
 
 
 def _real_row(encoded: Row, crop: Row, split_of: dict[str, str]) -> Row:
-    empty = dict.fromkeys(
-        (
-            *("action", "driver_id", "driver_person_id", "animator", "animator_licence", "motion_mode", "precision"),
-            *("reproducible_pixels", "checkpoint_sha256", "liveness"),
-        ),
-        "",
-    )
     return {
         **_common(encoded),
-        **empty,
+        **dict.fromkeys(_EMPTY_IN_REALS, ""),
         "split": split_of[encoded["video_id"]],
         "person_id": crop["person_id"],
         "source_id": encoded["video_id"],
@@ -280,10 +297,10 @@ def _real_row(encoded: Row, crop: Row, split_of: dict[str, str]) -> Row:
 
 
 def _fake_row(encoded: Row, selected: Row, animated: Row) -> Row:
-    of_the_pair = ("split", "action", "person_id", "source_id", "driver_id", "driver_person_id")
+    pair_columns = ("split", "action", "person_id", "source_id", "driver_id", "driver_person_id")
     return {
         **_common(encoded),
-        **{name: animated[name] for name in (*of_the_pair, *_OF_THE_ANIMATOR)},
+        **{name: animated[name] for name in (*pair_columns, *_ANIMATOR_COLUMNS)},
         "liveness": selected.get("liveness", ""),
         "synthetic": True,
     }

@@ -1,4 +1,4 @@
-"""Which real belongs to which fake."""
+"""Real–fake pairs: the source clip of every fake."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from deepfakemnist.tables.schemas import PAIRS, Row
 
 
 def pair_rows(videos: Sequence[Row]) -> list[Row]:
-    """Return a row of ``tables.PAIRS`` for every fake: which real it belongs to, and whether that is there."""
+    """Return a row of ``tables.PAIRS`` for every fake: its real, and whether that real is in the dataset."""
     reals = {(row["video_id"], row["quality"]): row for row in videos if row["label"] == 0}
     fakes: dict[str, list[Row]] = defaultdict(list)
     for row in videos:

@@ -1,11 +1,11 @@
-"""A folder to hand to others: the authors' layout, a manifest that fits it, a card, checksums, metadata.
+"""Dataset release: a folder in the authors' layout with its own manifest, dataset card, checksums and metadata.
 
 <quality>/real_dataset/selected_<split>/<video_id>.mp4
 <quality>/fake_dataset/<action>/<video_id>.mp4
 frames/<kind>/<shard>.parquet
 manifest/videos.parquet  frames.parquet  pairs.parquet
 README.md  CITATION.cff  CHANGELOG.md  LICENCES.tsv  croissant.json  SHA256SUMS
-EXCLUSIONS.json where a list of exclusions was given
+EXCLUSIONS.json (with exclusion lists only)
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from deepfakemnist.config.dataset import ReleaseSettings
 from deepfakemnist.dataset.card import citation, describe, write_card
 from deepfakemnist.dataset.changelog import changelog
 from deepfakemnist.dataset.croissant import write_croissant
-from deepfakemnist.dataset.exclusions import leave_out, read_lists, write_proof
+from deepfakemnist.dataset.exclusions import apply_exclusions, read_exclusion_lists, write_proof
 from deepfakemnist.dataset.pairs import pair_rows
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import check_id
@@ -39,37 +39,37 @@ log = logging.getLogger(__name__)
 
 
 def write_release(manifest: Path, out: Path, settings: ReleaseSettings, exclude: Path | None = None) -> Path:
-    """Write a release of a finished dataset, whole or not at all.
+    """Write a release of a finished dataset atomically.
 
     Args:
-        manifest: folder with videos.parquet and frames.parquet; their paths start at the working directory.
-        out: folder to write; an earlier one of that name is replaced.
-        settings: what goes in, and what is said of it.
-        exclude: the run's own list of what it must not use: what was added to it later must not be released either.
+        manifest: folder of videos.parquet and frames.parquet; their paths are relative to the working directory.
+        out: folder to write; an existing one is replaced.
+        settings: contents and metadata of the release.
+        exclude: the run's own exclusion list; entries added after the run are not released either.
 
     Returns: ``out``.
 
-    Raises: ConfigError for a list, a quality or a previous release that cannot be used, or when nothing is left.
+    Raises: ConfigError for an unusable list, quality or previous release, or when nothing is left to release.
     """
     videos = read_rows(manifest / "videos.parquet")
     if settings.qualities is not None:
-        there = sorted({row["quality"] for row in videos})
-        if unknown := sorted(set(settings.qualities) - set(there)):
-            raise ConfigError(f"release.qualities names {unknown}; the dataset has {there}")
+        available = sorted({row["quality"] for row in videos})
+        if unknown := sorted(set(settings.qualities) - set(available)):
+            raise ConfigError(f"release.qualities names {unknown}; the dataset has {available}")
         videos = [row for row in videos if row["quality"] in settings.qualities]
     lists = [path for path in (settings.exclusions, exclude) if path is not None]
-    exclusions = read_lists(lists)
-    kept, left_out = leave_out(videos, exclusions, settings.require_licence)
+    exclusions = read_exclusion_lists(lists)
+    kept, left_out = apply_exclusions(videos, exclusions, settings.require_licence)
     if not kept:
         raise ConfigError("release: nothing is left to release; see exclusions, qualities and require_licence")
-    # The fake's own folder is beside: links need one file system, and a release that fails leaves nothing behind.
+    # A staging folder next to ``out``: hard links need one file system, and a failed release leaves nothing behind.
     part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
-        _fill(part, manifest, kept, left_out, settings)
+        _write_contents(part, manifest, kept, left_out, settings)
         if lists:
             write_proof(part, exclusions, lists, left_out)
-        _write_sums(part, {_place(row): row["sha256"] for row in kept if row["sha256"]})
+        _write_checksums(part, {_release_path(row): row["sha256"] for row in kept if row["sha256"]})
         shutil.rmtree(out, ignore_errors=True)
         part.rename(out)
     finally:
@@ -78,13 +78,13 @@ def write_release(manifest: Path, out: Path, settings: ReleaseSettings, exclude:
     return out
 
 
-def _fill(part: Path, manifest: Path, kept: list[Row], left_out: int, settings: ReleaseSettings) -> None:
-    rows = [{**row, "path": _place(row)} for row in kept]
+def _write_contents(part: Path, manifest: Path, kept: list[Row], left_out: int, settings: ReleaseSettings) -> None:
+    rows = [{**row, "path": _release_path(row)} for row in kept]
     for before, after in zip(kept, rows, strict=True):
-        _put(Path(before["path"]), part / after["path"], settings.files)
+        _link_or_copy(Path(before["path"]), part / after["path"], settings.files)
     known = {(row["video_id"], row["quality"]) for row in rows}
     frames = [row for row in read_rows(manifest / "frames.parquet") if (row["video_id"], row["quality"]) in known]
-    write_table(_put_frames(frames, part, settings.files), part / "manifest/frames.parquet", FRAME_INDEX)
+    write_table(_write_frames(frames, part, settings.files), part / "manifest/frames.parquet", FRAME_INDEX)
     write_table(rows, part / "manifest/videos.parquet", VIDEOS, read_metadata(manifest / "videos.parquet"))
     write_table(pair_rows(rows), part / "manifest/pairs.parquet", PAIRS)
     write_tsv(part / "LICENCES.tsv", ("source_id", "person_id", "licence"), _licences(rows))
@@ -94,8 +94,8 @@ def _fill(part: Path, manifest: Path, kept: list[Row], left_out: int, settings: 
     write_croissant(part, settings, describe(rows))
 
 
-def _place(row: Row) -> str:
-    """Return where a video lies in the release; its parts are checked, because imported tables name them too."""
+def _release_path(row: Row) -> str:
+    """Return a video's path in the release; its parts are validated, because imported tables supply some of them."""
     for part in (*row["video_id"].split("@"), row["quality"], row["split"], *filter(None, [row["action"]])):
         check_id(part)
     if row["label"] == 0:
@@ -104,7 +104,7 @@ def _place(row: Row) -> str:
     return f"{row['quality']}/fake_dataset/{action}/{row['video_id']}.mp4"
 
 
-def _put(source: Path, target: Path, how: str) -> None:
+def _link_or_copy(source: Path, target: Path, how: str) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if how == "link":
         try:
@@ -112,13 +112,13 @@ def _put(source: Path, target: Path, how: str) -> None:
             return
         except FileNotFoundError:
             raise
-        except OSError:  # another file system, or one without links
+        except OSError:  # another file system, or one without hard links
             pass
     shutil.copyfile(source, target)
 
 
-def _put_frames(frames: Sequence[Row], part: Path, how: str) -> list[Row]:
-    """Place the Parquet files of frames; where some frames stay behind, write the others anew. Return their index."""
+def _write_frames(frames: Sequence[Row], part: Path, how: str) -> list[Row]:
+    """Link or copy the Parquet files of frames, rewriting those that lose rows; return the frame index."""
     shards: dict[str, list[Row]] = defaultdict(list)
     for row in frames:
         shards[row["shard_path"]].append(row)
@@ -127,7 +127,7 @@ def _put_frames(frames: Sequence[Row], part: Path, how: str) -> list[Row]:
         name = f"frames/{Path(shard).parent.name}/{Path(shard).name}"
         rows.sort(key=lambda row: row["shard_row"])
         if len(rows) == pq.read_metadata(shard).num_rows:
-            _put(Path(shard), part / name, how)
+            _link_or_copy(Path(shard), part / name, how)
         else:
             _copy_rows(Path(shard), part / name, [row["shard_row"] for row in rows])
             rows = [{**row, "shard_row": at} for at, row in enumerate(rows)]
@@ -155,8 +155,8 @@ def _licences(rows: Sequence[Row]) -> list[Row]:
     ]
 
 
-def _write_sums(folder: Path, known: dict[str, str]) -> None:
-    """Write SHA256SUMS over every file, in the form that ``sha256sum --check`` reads."""
+def _write_checksums(folder: Path, known: dict[str, str]) -> None:
+    """Write SHA256SUMS over every file, in the format of ``sha256sum --check``."""
     lines = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()

@@ -1,4 +1,8 @@
-"""Finished clips enter the road after select: each is decoded to its end, and held against what the encoder wants."""
+"""Import of the clips of a published dataset tree: verified by a full decode, checked against the frame rate.
+
+Imported clips join the workflow after ``select``. A clip whose rate is not ``crop.fps`` is rejected, because the encode
+chain writes the whole dataset at one rate.
+"""
 
 from __future__ import annotations
 
@@ -14,27 +18,30 @@ from deepfakemnist.media.probe import probe
 from deepfakemnist.tables.schemas import RELEASED_CLIPS, Row
 from deepfakemnist.tables.shards import Tally, run_shard
 
-#: Rates this near to each other are one: nobody sees a hundredth.
+#: Relative difference up to which two frame rates count as equal; 1 % is invisible.
 _RATE_TOLERANCE = 0.01
 
 
 def import_released_shard(
     rows: Sequence[Row], table: Path, *, fps: float, code: str, max_failed_fraction: float = 1.0
 ) -> Tally:
-    """Check every clip of a shard and write one RELEASED_CLIPS row each; the files stay where they are.
+    """Verify every clip of a shard and write one RELEASED_CLIPS row each; the files stay in place.
 
     Args:
-        rows: clips as :func:`deepfakemnist.sources.released_trees.read_dfmnist` names them.
+        rows: clips from :func:`deepfakemnist.sources.released_trees.read_dfmnist`.
         table: table to write.
-        fps: the dataset's frames per second.
+        fps: configured frame rate of the dataset, frames per second.
         code: digest of this code.
         max_failed_fraction: see ``run_shard``.
 
-    Reasons beside those of reading a video: rejected with other_rate.
+    Reasons in addition to those of reading a video: rejected with other_rate.
     """
     clips = [{name: row[name] for name in RELEASED_CLIPS.names if name in row} for row in rows]
     return run_shard(
-        *(clips, table, RELEASED_CLIPS, partial(import_released_clip, fps=fps)),
+        clips,
+        table,
+        RELEASED_CLIPS,
+        partial(import_released_clip, fps=fps),
         code=code,
         inputs=str(fps),
         max_failed_fraction=max_failed_fraction,
@@ -42,17 +49,21 @@ def import_released_shard(
 
 
 def import_released_clip(row: Row, fps: float) -> Row:
-    """Return the RELEASED_CLIPS columns of a file. Raises: Failed, Rejected; see :func:`import_released_shard`."""
+    """Return the RELEASED_CLIPS columns of a clip. Raises: Failed, Rejected; see :func:`import_released_shard`."""
     facts = probe(row["path"])
     if facts["variable_rate"] or abs(facts["fps"] - fps) > _RATE_TOLERANCE * fps:
         seen = f"{facts['fps']:.4g} frames per second{', unevenly spaced' if facts['variable_rate'] else ''}"
-        raise Rejected("other_rate", f"{row['path']}: {seen}; crop.fps says {fps:g} of the whole dataset")
+        raise Rejected("other_rate", f"{row['path']}: {seen}; crop.fps sets {fps:g} for the whole dataset")
     pixels = PixelHash()
     with open_video(row["path"]) as video:
         for frame in every_frame(video):
             picture = Picture(frame)
             pixels.update(picture.rgb())
     return {
-        **{"frames": pixels.frames, "fps": facts["fps"], "width": picture.width, "height": picture.height},
-        **{"source_sha256": facts["sha256"], "pixels_sha256": pixels.hexdigest()},
+        "frames": pixels.frames,
+        "fps": facts["fps"],
+        "width": picture.width,
+        "height": picture.height,
+        "source_sha256": facts["sha256"],
+        "pixels_sha256": pixels.hexdigest(),
     }

@@ -1,6 +1,6 @@
-"""Other ways to split a dataset, as columns beside ``split``: by driver too, as the paper's authors did, in folds.
+"""Alternative splits as further columns: driver-disjoint, the paper's 700/150/150 by video, and cross-validation folds.
 
-All follow from ids and the seed. A real and the fakes made from it are never apart in any of them.
+All follow from ids and the seed. None of them separates a real from its fakes.
 """
 
 from __future__ import annotations
@@ -20,28 +20,28 @@ _PAPER_TRAIN, _PAPER_VAL = 0.70, 0.15
 
 def add_splits(videos: Sequence[Row], plan: PlanSettings, seed: int, folds: int) -> None:
     """Set ``split_driver``, ``split_paper`` and ``fold`` in rows of ``tables.VIDEOS`` that have their ``split``."""
-    driver_split = _split_of_drivers(videos, plan, seed)
+    driver_split = _driver_splits(videos, plan, seed)
     paper = _paper_split(videos, seed)
     fold = fold_of_people((row["person_id"] for row in videos), folds, seed)
     for row in videos:
-        apart = row["label"] == 1 and driver_split[row["driver_person_id"]] != row["split"]
-        row["split_driver"] = "" if apart else row["split"]
+        crosses = row["label"] == 1 and driver_split[row["driver_person_id"]] != row["split"]
+        row["split_driver"] = "" if crosses else row["split"]
         row["split_paper"] = paper.get(row["source_id"], "")
         row["fold"] = fold[row["person_id"]]
 
 
 def fold_of_people(people: Iterable[str], folds: int, seed: int) -> dict[str, int]:
-    """Deal people to ``folds`` parts, numbered from 0, whose numbers of people differ by one at most."""
+    """Assign people to ``folds`` folds, numbered from 0, whose sizes differ by at most one person."""
     ranked = sorted(set(people), key=lambda person: seed_from(seed, "fold", person))
     return {person: rank % folds for rank, person in enumerate(ranked)}
 
 
-def _split_of_drivers(videos: Sequence[Row], plan: PlanSettings, seed: int) -> dict[str, str]:
-    """Split the people behind the drivers as the sources are split; who is a source too stays where they are."""
+def _driver_splits(videos: Sequence[Row], plan: PlanSettings, seed: int) -> dict[str, str]:
+    """Split the drivers' people with the same shares as the sources; people who are also sources keep their split."""
     drivers = {row["driver_person_id"] for row in videos if row["label"] == 1}
     sources = {row["person_id"]: row["split"] for row in videos}
-    dealt = split_people(sorted(drivers - sources.keys()), plan, seed)
-    return {person: sources.get(person) or dealt[person] for person in drivers}
+    assigned = split_people(sorted(drivers - sources.keys()), plan, seed)
+    return {person: sources.get(person) or assigned[person] for person in drivers}
 
 
 def _paper_split(videos: Sequence[Row], seed: int) -> dict[str, str]:
@@ -51,7 +51,7 @@ def _paper_split(videos: Sequence[Row], seed: int) -> dict[str, str]:
         sources[action].append(source)
     split: dict[str, str] = {}
     for action in sorted(sources):
-        # A source with fakes of two actions was dealt with its first one: its pair must not be torn apart.
+        # A source with fakes of several actions keeps the split of its first action, so that its pairs stay together.
         members = sorted(sources[action], key=lambda source: seed_from(seed, "paper", source))
         train = round(_PAPER_TRAIN * len(members))
         val = round((_PAPER_TRAIN + _PAPER_VAL) * len(members))

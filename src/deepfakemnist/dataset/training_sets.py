@@ -1,4 +1,4 @@
-"""Which rows of a manifest a training set consists of."""
+"""Training-set selection: the manifest rows that match a quality, an action filter and a split."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from deepfakemnist.config.detectors import parse_training_set
 from deepfakemnist.errors import ConfigError
 
 
-def choose(rows: pa.Table, split: str, trained_on: str) -> pa.Table:
+def select_rows(rows: pa.Table, split: str, trained_on: str) -> pa.Table:
     """Return the frames or videos of a split that belong to a training set.
 
     Args:
         rows: frames or videos with ``quality``, ``label``, ``split``, ``split_driver`` and ``action``.
         split: train, val or test.
-        trained_on: see config.detectors.parse_training_set.
+        trained_on: see :func:`deepfakemnist.config.detectors.parse_training_set`.
 
-    Raises: ConfigError when there are none of the quality.
+    Raises: ConfigError when no row has the quality.
     """
     wanted = parse_training_set(trained_on)
     chosen = pc.equal(rows["split"], split)

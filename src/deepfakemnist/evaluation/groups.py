@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepfakemnist.config.detectors import EvaluationSettings
-from deepfakemnist.dataset.training_sets import choose
+from deepfakemnist.dataset.training_sets import select_rows
 from deepfakemnist.evaluation.aggregation import RUN, read_predictions, video_level
 from deepfakemnist.evaluation.stage import METRICS_COLUMNS, groups_of, measure, with_means
 from deepfakemnist.ids import seed_from
@@ -53,7 +53,7 @@ def evaluate_groups(
     listed = read_table(videos)
     measured = _frame_of(crops) if crops else None
     known = {
-        name: _groups(listed.to_pandas(), choose(listed, "train", name).to_pandas(), measured)
+        name: _groups(listed.to_pandas(), select_rows(listed, "train", name).to_pandas(), measured)
         for name in pc.unique(samples["trained_on"]).to_pylist()
     }
     rows: list[Row] = []
