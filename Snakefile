@@ -1,9 +1,9 @@
-"""DeepFakeMnist+: from folders of talking-head videos to a facial-animation deepfake dataset, detectors and a report.
+"""DeepFakeMnist+: talking-head videos in; a facial-animation deepfake dataset, detectors and a report out.
 
-snakemake --cores 8 --resources gpu=1            everything named by config/config.yaml
+snakemake --cores 8 --resources gpu=1            everything, as configured in config/config.yaml
 snakemake dataset --cores 8 --resources gpu=1    videos, frames and manifest
-snakemake detectors --cores 8 --resources gpu=1  and the trained detectors with their predictions
-snakemake --report report.html                   afterwards: the report, one file to open
+snakemake detectors --cores 8 --resources gpu=1  also the trained detectors and their predictions
+snakemake --report report.html                   afterwards: the report as one HTML file
 """
 
 from snakemake.utils import min_version
@@ -70,7 +70,7 @@ localrules:
 
 
 rule all:
-    """Everything: dataset, detectors, evaluation, and the pages of the report."""
+    """Everything: dataset, detectors, evaluation and report pages."""
     default_target: True
     input:
         rules.report.input,
@@ -78,7 +78,7 @@ rule all:
 
 onerror:
     print(
-        "\nA job failed: its log is named above, and logs of all jobs lie below "
-        f"{LOGS}/. Finished videos are kept; the same command goes on from there. "
-        "If Snakemake was killed and says the directory is locked, run it once with --unlock first."
+        "\nA job failed; its log is named above, and the logs of all jobs are below "
+        f"{LOGS}/. Finished videos are kept: run the same command again to resume. "
+        "If Snakemake was killed and reports a locked directory, run it once with --unlock first."
     )

@@ -1,4 +1,4 @@
-"""The page of sources counts what its tables hold; the list of missing files can be acted on."""
+"""Report page on sources and drivers, sheet of crops, and list of missing files."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def tables(folder: Path) -> tuple[list[str], list[str]]:
     return [str(folder / "i.parquet")], [str(folder / "c.parquet")]
 
 
-def test_page(tmp_path: Path) -> None:
+def test_page_counts_outcomes_and_lists_statistics(tmp_path: Path) -> None:
     ingested, cropped = tables(tmp_path)
     refused = [refusal("eve#1", "x.tsv: person_id eve: no consent", reason="excluded")]
     write_source_page(ingested, cropped, refused, tmp_path / "page.html")
@@ -61,7 +61,7 @@ def test_page(tmp_path: Path) -> None:
     assert "no face &amp; &lt;nothing&gt;" in text and "http" not in text
 
 
-def test_sheet_shows_every_crop(tmp_path: Path) -> None:
+def test_sheet_shows_the_middle_frame_of_every_crop(tmp_path: Path) -> None:
     _, cropped = tables(tmp_path)
     write_crops_sheet(cropped, tmp_path / "crops.png")
     sheet = np.array(Image.open(tmp_path / "crops.png"))
@@ -74,7 +74,7 @@ def test_sheet_shows_every_crop(tmp_path: Path) -> None:
     assert Image.open(tmp_path / "none.png").size == (960, 178)
 
 
-def test_missing_files_are_listed_once_with_what_hangs_on_them(tmp_path: Path) -> None:
+def test_missing_files_are_listed_once_with_the_videos_that_need_them(tmp_path: Path) -> None:
     ingested, _ = tables(tmp_path)
     write_missing(ingested, tmp_path / "missing.tsv")
     assert (tmp_path / "missing.tsv").read_text() == (

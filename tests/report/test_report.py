@@ -1,3 +1,5 @@
+"""Report pages on dataset, ledger and metrics, and the contact sheet."""
+
 import json
 import re
 
@@ -18,7 +20,7 @@ from deepfakemnist.tables.schemas import CROPPED, LEDGER, PREDICTIONS, VIDEOS
 
 @pytest.fixture
 def evaluated(tmp_path):
-    """Metrics of a ResNet50 with two seeds that is right on every raw clip and wrong on one c23 clip in four."""
+    """Metrics of a ResNet50 with two seeds that is right on all raw clips and wrong on one c23 clip in four."""
     rows = []
     for seed in (0, 1):
         for number in range(8):
@@ -43,7 +45,7 @@ def cells(path):
     return [re.findall(r"<td>(.*?)</td>", row, flags=re.S) for row in rows if "<td>" in row]
 
 
-def test_metrics_page_has_the_papers_figure_beside_frame_level_only(evaluated, tmp_path):
+def test_metrics_page_shows_the_papers_accuracy_for_frame_level_only(evaluated, tmp_path):
     write_metrics_page(evaluated[0], evaluated[2], tmp_path / "page.html")
     rows = {(row[2], row[4], row[5]): row for row in cells(tmp_path / "page.html") if len(row) > 20}
     assert rows["raw", "frame", "0"][6] == "100.00"
@@ -54,12 +56,12 @@ def test_metrics_page_has_the_papers_figure_beside_frame_level_only(evaluated, t
     assert ("c23", "frame", "sd") in rows
 
 
-def test_actions_page(evaluated, tmp_path):
+def test_actions_page_lists_the_actions_of_fakes(evaluated, tmp_path):
     write_actions_page(evaluated[1], tmp_path / "page.html")
     assert {row[6] for row in cells(tmp_path / "page.html")} == {"nod"}
 
 
-def test_cross_quality_figure_shows_the_auc_and_is_the_same_every_time(evaluated, tmp_path):
+def test_cross_quality_figure_shows_the_auc_and_is_reproducible(evaluated, tmp_path):
     for name in ("a.svg", "b.svg"):
         write_cross_quality_figure(evaluated[0], tmp_path / name)
     text = (tmp_path / "a.svg").read_text()
@@ -67,7 +69,7 @@ def test_cross_quality_figure_shows_the_auc_and_is_the_same_every_time(evaluated
     assert ">1.000<" in text and ">0.750<" in text and ">resnet50<" in text
 
 
-def test_dataset_page_counts(tmp_path):
+def test_dataset_page_shows_the_counts_of_the_summary(tmp_path):
     summary = {
         "outcomes": {"source": {"ok": 20, "rejected": 3, "failed": 1}, "driver": {"ok": 20}, "fake": {"ok": 7}},
         "reasons": {"source · crop · no_face": 3},
@@ -84,14 +86,14 @@ def test_dataset_page_counts(tmp_path):
     assert ["raw", "2.50"] in rows
 
 
-def test_ledger_page_lists_only_what_did_not_make_it_and_escapes_it(tmp_path):
+def test_ledger_page_lists_rejected_and_failed_items_only_and_escapes_them(tmp_path):
     ok = {"kind": "source", "video_id": "good", "stage": "frames", "status": "ok", "reason": "", "detail": ""}
     bad = {**ok, "video_id": "bad", "status": "failed", "reason": "error", "detail": "<script>alert(1)</script>"}
     write_table([ok, bad], tmp_path / "ledger.parquet", LEDGER)
     write_ledger_page(tmp_path / "ledger.parquet", tmp_path / "page.html")
     (row,) = cells(tmp_path / "page.html")
     assert row[1] == "bad" and row[-1] == "&lt;script&gt;alert(1)&lt;/script&gt;"
-    assert "2 sources, drivers and fakes; 1 reached the end" in (tmp_path / "page.html").read_text()
+    assert "2 sources, drivers and fakes; 1 passed every stage" in (tmp_path / "page.html").read_text()
 
 
 def test_contact_sheet_shows_source_driver_and_fake(tmp_path):
@@ -119,13 +121,13 @@ def test_contact_sheet_shows_source_driver_and_fake(tmp_path):
     assert thumbs == {"s": 1, "d": 6, "s@d": 6}
 
 
-def test_contact_sheet_without_a_fake_says_so(tmp_path):
+def test_contact_sheet_without_a_fake_shows_a_message(tmp_path):
     write_table([], tmp_path / "videos.parquet", VIDEOS)
     write_contact_sheet(tmp_path / "videos.parquet", [], tmp_path / "sheet.png")
     assert np.asarray(Image.open(tmp_path / "sheet.png")).std() > 1
 
 
-def test_the_papers_figures():
+def test_accuracies_of_the_paper():
     assert paper_accuracy("resnet50", "raw", "c40") == 71.3
     assert paper_accuracy("meso4", "c23", "c23") == 58.58
     assert paper_accuracy("resnet50", "raw", "c30") is None

@@ -1,8 +1,8 @@
-"""Measure what the animations do, and show it."""
+"""Animation quality: metrics of every animation, and their report page."""
 
 
 rule judge:
-    """Measure what every animation does: action transfer, identity kept, sharpness."""
+    """Measure action transfer, identity preservation and sharpness of every animation."""
     input:
         animations="<results>/animate/{shard}.parquet",
         sources=source_crops,
@@ -26,14 +26,14 @@ rule judge:
 
 
 rule animation_page:
-    """Action transfer, identity and sharpness per action."""
+    """Report page on action transfer, identity preservation and sharpness."""
     input:
         tables=fake_tables("<results>/judge/{shard}.parquet"),
     output:
         page=report(
             "<results>/report/animation.html",
             category="Animator",
-            labels={"what": "animations judged"},
+            labels={"what": "animation quality"},
             caption="../report/animation.rst",
         ),
     log:

@@ -1,8 +1,8 @@
-"""Join every table of the run, check it against the disk, and account for everything that did not make it."""
+"""Dataset manifest, its check against the files on disk, and the confound audit."""
 
 
 rule manifest:
-    """Write videos.parquet, frames.parquet, pairs.parquet and ledger.parquet."""
+    """Join the tables of all stages into videos, frames, pairs and ledger."""
     input:
         released_real=branch(
             RUN_PLAN.released,
@@ -24,7 +24,7 @@ rule manifest:
         plan=unless_released(fake_tables("<results>/plan/{shard}.parquet")),
         animate=unless_released(fake_tables("<results>/animate/{shard}.parquet")),
         select=unless_released(fake_tables("<results>/select/{shard}.parquet")),
-        # Where a shortfall is to stop the run, no dataset is written.
+        # A shortfall that stops the run must stop it before a dataset is written.
         quota=branch(CONFIG.plan.quota is not None, then="<results>/quota/quota.tsv"),
         compress_real=tables("<results>/compress/{kind}/{shard}.parquet", kind="real"),
         compress_fake=fake_tables("<results>/compress/fake/{shard}.parquet"),
@@ -59,7 +59,7 @@ rule manifest:
 
 
 rule audit:
-    """Ask whether real and fake can be told apart by anything but the picture."""
+    """Measure how well metadata and simple image statistics separate real from fake."""
     input:
         videos="<results>/manifest/videos.parquet",
         frames="<results>/manifest/frames.parquet",

@@ -1,4 +1,4 @@
-"""A folder to hand to others, made when asked for: snakemake release."""
+"""Dataset release, on request only: snakemake release."""
 
 
 rule write_release:
@@ -12,7 +12,7 @@ rule write_release:
             if path
         ],
     output:
-        # The last file written: the folder appears whole or not at all.
+        # The last file written; the folder appears atomically.
         sums=f"<results>/release/{CONFIG.release.version}/SHA256SUMS",
     log:
         "<logs>/release.log",

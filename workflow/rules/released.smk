@@ -1,10 +1,10 @@
-"""Finished clips of a published tree, sources.released: they enter after select, in place of all rules before it."""
+"""Import of a published dataset tree (sources.released), in place of all rules up to select."""
 
 from deepfakemnist.sources.released import KINDS
 
 
 rule import_released:
-    """Decode every clip of a shard to its end; what is broken or has another rate is a row that says so."""
+    """Verify the clips of a shard by a full decode and check their frame rate; a bad clip is a row with its reason."""
     input:
         lambda wildcards: RUN_PLAN.files(KINDS[wildcards.kind], wildcards.shard),
     output:

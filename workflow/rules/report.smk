@@ -1,9 +1,8 @@
-"""Pages for snakemake --report: what the dataset holds, what it looks like, what detectors make of it."""
+"""Pages for snakemake --report: dataset contents, contact sheet, and detector metrics."""
 
 if RUN_PLAN.released:
-    PAGES_OF_THE_RUN = (
-        []
-    )  # of finished clips there is nothing to tell of sources, animation and liveness
+    # Imported clips come without sources, animations and liveness verdicts to report on.
+    PAGES_OF_THE_RUN = []
 else:
     PAGES_OF_THE_RUN = [
         rules.source_pages.output,
@@ -13,7 +12,7 @@ else:
 
 
 rule dataset_pages:
-    """Summary and ledger as pages, and a contact sheet of real next to fake."""
+    """Summary and ledger pages, and a contact sheet of real and fake clips."""
     input:
         videos="<results>/manifest/videos.parquet",
         ledger="<results>/manifest/ledger.parquet",
@@ -54,7 +53,7 @@ rule dataset_pages:
 
 
 rule metrics_pages:
-    """Metrics beside the paper's figures, as a table and a figure."""
+    """Detector metrics next to the paper's, as tables and a figure."""
     input:
         metrics="<results>/evaluation/metrics.tsv",
         actions="<results>/evaluation/actions.tsv",
@@ -109,7 +108,7 @@ rule metrics_pages:
 
 
 rule report:
-    """The pages that snakemake --report puts together, and what they stand on."""
+    """All pages of snakemake --report, and the dataset behind them."""
     input:
         rules.dataset.input,
         PAGES_OF_THE_RUN,

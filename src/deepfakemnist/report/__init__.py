@@ -1,1 +1,1 @@
-"""What ``snakemake --report`` shows: self-contained pages, figures and a contact sheet."""
+"""Report for ``snakemake --report``: self-contained HTML pages, figures and contact sheets."""

@@ -1,4 +1,4 @@
-"""Self-contained HTML pages: sortable tables that open from the report or from disk, with no request to anywhere."""
+"""Self-contained HTML pages with sortable tables, which open offline: dataset, ledger, metrics and per-action pages."""
 
 from __future__ import annotations
 
@@ -19,19 +19,26 @@ from deepfakemnist.tables.schemas import OK
 _ENVIRONMENT = Environment(
     loader=PackageLoader("deepfakemnist.report", "templates"), autoescape=True, undefined=StrictUndefined
 )
-#: The ledger page lists what did not make it; the whole ledger is the Parquet file.
+#: Maximum number of rejected and failed items on the ledger page; ledger.parquet holds all.
 _MAX_LEDGER_ROWS = 2000
-#: Metrics without an interval on the page, and their titles.
+#: Metrics shown without an interval, and their labels.
 _MORE_METRICS = {
-    **{"balanced_accuracy": "balanced accuracy", "eer": "EER", "average_precision": "AP"},
-    **{"tpr_at_fpr_1": "TPR at FPR 1 %", "tpr_at_fpr_5": "TPR at FPR 5 %", "brier": "Brier"},
-    **{"calibration_error": "ECE", "apcer": "APCER", "bpcer": "BPCER", "acer": "ACER"},
+    "balanced_accuracy": "balanced accuracy",
+    "eer": "EER",
+    "average_precision": "AP",
+    "tpr_at_fpr_1": "TPR at FPR 1 %",
+    "tpr_at_fpr_5": "TPR at FPR 5 %",
+    "brier": "Brier",
+    "calibration_error": "ECE",
+    "apcer": "APCER",
+    "bpcer": "BPCER",
+    "acer": "ACER",
 }
 
 
 @dataclass(frozen=True)
 class Table:
-    """A titled table; cells are shown as they are, numbers right-aligned."""
+    """A titled table. Cells are shown unchanged, numbers right-aligned."""
 
     title: str
     columns: Sequence[str]
@@ -46,13 +53,13 @@ def write_page(path: Path, title: str, intro: str, tables: Sequence[Table]) -> N
 
 
 def write_dataset_page(summary: Path, path: Path) -> None:
-    """Write the dataset's counts: outcomes, actions, splits, sizes, and why things were left out."""
+    """Write the counts of the dataset: outcomes, actions, splits, sizes, and reasons of rejection."""
     data = json.loads(summary.read_text(encoding="utf-8"))
     states = ("ok", "rejected", "failed")
     tables = [
         Table(
-            "What became of everything",
-            ("", *states, "in all"),
+            "Outcomes",
+            ("", *states, "total"),
             [
                 (kind, *(counts.get(state, 0) for state in states), sum(counts.values()))
                 for kind, counts in data["outcomes"].items()
@@ -73,30 +80,30 @@ def write_dataset_page(summary: Path, path: Path) -> None:
             ("quality", "MB"),
             [(quality, f"{size / 1e6:.2f}") for quality, size in data["bytes"].items()],
         ),
-        Table("Why things were left out", ("what · stage · reason", "count"), list(data["reasons"].items())),
+        Table("Reasons of rejection and failure", ("kind · stage · reason", "count"), list(data["reasons"].items())),
     ]
-    intro = f"{data['frames']} still frames in all. Every fake is a synthetic video of an event that never happened."
+    intro = f"{data['frames']} still frames in total. Every fake is a synthetic video of an event that never happened."
     write_page(path, "Dataset", intro, tables)
 
 
 def write_ledger_page(ledger: Path, path: Path) -> None:
-    """List every source, driver and fake that did not make it, with stage, reason and detail."""
+    """List every rejected or failed source, driver and fake with its stage, reason and detail."""
     columns = ("kind", "video_id", "action", "stage", "status", "reason", "detail")
-    everything = read_rows(ledger)
-    out = [row for row in everything if row["status"] != OK]
+    items = read_rows(ledger)
+    out = [row for row in items if row["status"] != OK]
     shown = [[row[name] for name in columns] for row in out[:_MAX_LEDGER_ROWS]]
-    intro = f"{len(everything)} sources, drivers and fakes; {len(everything) - len(out)} reached the end of the road."
+    intro = f"{len(items)} sources, drivers and fakes; {len(items) - len(out)} passed every stage."
     if len(out) > len(shown):
         intro += f" The first {len(shown)} of the {len(out)} others are listed; ledger.parquet holds all."
-    write_page(path, "Ledger", intro, [Table("What did not make it, and why", columns, shown)])
+    write_page(path, "Ledger", intro, [Table("Rejected and failed items", columns, shown)])
 
 
 def write_metrics_page(metrics: Path, pairs: Path, path: Path) -> None:
-    """Show every metric of every detector, training set and test quality, and the detectors compared in pairs."""
+    """Show all metrics of every detector, training set and test quality, and pairwise comparisons of detectors."""
     rows = []
     for row in read_tsv(metrics):
-        told = (row["split"], row["level"]) == ("test", "frame")  # what the paper tells
-        paper = paper_accuracy(row["detector"], row["trained_on"], row["tested_on"]) if told else None
+        in_paper = (row["split"], row["level"]) == ("test", "frame")  # the only figures in the paper
+        paper = paper_accuracy(row["detector"], row["trained_on"], row["tested_on"]) if in_paper else None
         rows.append(
             [
                 *(row[name] for name in ("detector", "trained_on", "tested_on", "split", "level", "seed")),
@@ -110,9 +117,22 @@ def write_metrics_page(metrics: Path, pairs: Path, path: Path) -> None:
             ]
         )
     columns = (
-        *("detector", "trained on", "tested on", "split", "level", "seed"),
-        *("accuracy %", "95 %", "paper %", "AUC %", "95 %", *(f"{title} %" for title in _MORE_METRICS.values())),
-        *("videos", "frames", "people", "without face"),
+        "detector",
+        "trained on",
+        "tested on",
+        "split",
+        "level",
+        "seed",
+        "accuracy %",
+        "95 % CI",
+        "paper %",
+        "AUC %",
+        "95 % CI",
+        *(f"{title} %" for title in _MORE_METRICS.values()),
+        "videos",
+        "frames",
+        "people",
+        "without face",
     )
     compared = [
         [
@@ -122,18 +142,29 @@ def write_metrics_page(metrics: Path, pairs: Path, path: Path) -> None:
         for row in read_tsv(pairs)
     ]
     pair_columns = (
-        *("detector", "minus", "trained on", "tested on", "split", "level", "seed"),
-        *("accuracy, points", "95 %", "p", "AUC, points", "95 %", "p"),
+        "detector",
+        "minus",
+        "trained on",
+        "tested on",
+        "split",
+        "level",
+        "seed",
+        "accuracy, points",
+        "95 % CI",
+        "p",
+        "AUC, points",
+        "95 % CI",
+        "p",
     )
     intro = (
-        "Intervals come from resampling people. The paper's figures (arXiv 2108.07949) are frame-level accuracies on "
-        "its own 20,000 videos; they are comparable only with a run of that size on those sources. APCER is the share "
-        "of missed fakes of the worst action, BPCER the share of reals called fake, ACER their mean. A video without "
-        "a face counts with score 0.5. Pairs are compared on the same resamples of people."
+        "Confidence intervals bootstrap over people. The paper's figures (arXiv 2108.07949) are frame-level accuracies "
+        "on its own 20,000 videos; they are comparable only with a run of that size on those sources. APCER is the "
+        "fraction of missed fakes of the worst action, BPCER that of reals classified as fake, ACER their mean. "
+        "A video without a face gets score 0.5. Pairwise comparisons use the same resamples of people."
     )
     tables = [
-        Table("Every detector, training set and test quality", columns, rows),
-        Table("Detectors compared in pairs", pair_columns, compared),
+        Table("Metrics by detector, training set and test quality", columns, rows),
+        Table("Pairwise comparison of detectors", pair_columns, compared),
     ]
     write_page(path, "Detectors", intro, tables)
 
@@ -144,7 +175,7 @@ def _difference(row: dict[str, str], name: str) -> tuple[str, str, str]:
 
 
 def write_actions_page(actions: Path, path: Path) -> None:
-    """Show how well fakes of each action are told from all reals."""
+    """Show accuracy and AUC on the fakes of each action against all reals."""
     rows = [
         [
             *(row[name] for name in ("detector", "trained_on", "tested_on", "split", "level", "seed", "action")),
@@ -165,7 +196,7 @@ def write_actions_page(actions: Path, path: Path) -> None:
         "AUC %",
         "videos",
     )
-    write_page(path, "Per action", "Fakes of one action against all reals.", [Table("Actions", columns, rows)])
+    write_page(path, "Metrics by action", "Fakes of one action against all reals.", [Table("Actions", columns, rows)])
 
 
 def read_tsv(path: Path) -> list[dict[str, str]]:

@@ -1,4 +1,4 @@
-"""Sources and drivers on one page: what they are like, what was left out and why, and a picture of every crop."""
+"""Report page on sources and drivers: outcomes, reasons of rejection, crop statistics, and a sheet of all crops."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from deepfakemnist.tables.files import atomic_path, read_rows
 from deepfakemnist.tables.schemas import FAILED, OK, REJECTED, Row
 from deepfakemnist.tables.tsv import write_tsv
 
-#: Column of CROPPED, and what a reader calls it.
-_FIGURES = {
+#: Columns of CROPPED and their labels.
+_CROP_COLUMNS = {
     "face_px": "face side, px",
     "frames": "frames",
     "sharpness": "sharpness",
     "brightness": "brightness",
-    "face_score": "detector's score",
-    "face_fraction": "share of looks with the face",
-    "interpolated": "share of guessed boxes",
-    "yaw_range": "turn, degrees",
-    "pitch_range": "nod, degrees",
-    "roll_range": "tilt, degrees",
-    "padded": "share padded",
+    "face_score": "detection score",
+    "face_fraction": "face detection rate",
+    "interpolated": "interpolated boxes, share",
+    "yaw_range": "yaw range, degrees",
+    "pitch_range": "pitch range, degrees",
+    "roll_range": "roll range, degrees",
+    "padded": "padded area, share",
 }
 _BARS = "▁▂▃▄▅▆▇█"
 _BINS = 16
@@ -42,53 +42,53 @@ def write_source_page(ingested: Sequence[str], cropped: Sequence[str], refused: 
 
     Args:
         ingested, cropped: tables of ingest and crop, of sources and drivers.
-        refused: ledger rows of what was never looked at: bad lines, excluded and unchosen videos.
+        refused: ledger rows of videos refused before ingest: invalid lines, excluded and unselected videos.
         path: HTML file to write.
     """
-    looked_at, crops = read_rows(ingested), read_rows(cropped)
+    ingest_rows, crops = read_rows(ingested), read_rows(cropped)
     usable = [row for row in crops if row["status"] == OK]
     out = [
         *(("before ingest", row["kind"], row) for row in refused),
-        *(("ingest", row["role"], row) for row in looked_at if row["status"] != OK),
+        *(("ingest", row["role"], row) for row in ingest_rows if row["status"] != OK),
         *(("crop", row["role"], row) for row in crops if row["status"] != OK),
     ]
     reasons = Counter((stage, role, row["status"], row["reason"]) for stage, role, row in out)
-    figures = [row for name in _FIGURES if (row := _spread(name, usable))]
+    statistics = [row for name in _CROP_COLUMNS if (row := _distribution(name, usable))]
     tables = [
-        Table("What became of them", ("", OK, REJECTED, FAILED), _outcomes(usable, [(r, row) for _, r, row in out])),
-        Table("Why videos were left out", ("stage", "kind", "status", "reason", "videos"), _counted(reasons)),
-        Table("The crops in figures", ("figure", "least", "5 %", "median", "95 %", "most", "least to most"), figures),
+        Table("Outcomes", ("", OK, REJECTED, FAILED), _outcomes(usable, [(r, row) for _, r, row in out])),
+        Table("Reasons for leaving videos out", ("stage", "kind", "status", "reason", "videos"), _count_rows(reasons)),
+        Table("Crop statistics", ("quantity", "min", "5 %", "median", "95 %", "max", "histogram"), statistics),
         Table(
-            "Cut videos",
-            ("video", "kept, s", "frames dropped", "cuts"),
-            [_cut(row) for row in usable if _has_cuts(row)],
+            "Videos with cuts",
+            ("video", "kept, s", "dropped frames", "cuts"),
+            [_cut_row(row) for row in usable if _has_cuts(row)],
         ),
-        Table("The same pixels under several names", ("videos", "pixels"), _twins(usable)),
+        Table("Duplicates by pixel hash", ("videos", "pixel hash"), _duplicates(usable)),
         Table(
-            "Every crop",
-            ("video", "person", *_FIGURES.values()),
+            "Individual crops",
+            ("video", "person", *_CROP_COLUMNS.values()),
             [
-                [row["video_id"], row["person_id"], *(_short(row[name]) for name in _FIGURES)]
+                [row["video_id"], row["person_id"], *(_short(row[name]) for name in _CROP_COLUMNS)]
                 for row in usable[:_MAX_ROWS]
             ],
         ),
         Table(
-            "Every video that was left out",
+            "Individual videos left out",
             ("stage", "kind", "video", "reason", "detail"),
             [(stage, kind, row["video_id"], row["reason"], row["detail"]) for stage, kind, row in out[:_MAX_ROWS]],
         ),
     ]
     intro = (
-        f"{len(usable)} of {len(refused) + len(looked_at)} videos gave a face crop. Sharpness is the variance of the "
-        "Laplacian, brightness the mean luma (0 to 255); turn, nod and tilt are 5th to 95th percentile."
+        f"{len(usable)} of {len(refused) + len(ingest_rows)} videos gave a face crop. Sharpness is the variance of the "
+        "Laplacian, brightness the mean luma (0 to 255); yaw, pitch and roll ranges span the 5th to 95th percentile."
     )
     if max(len(usable), len(out)) > _MAX_ROWS:
-        intro += f" Lists end after {_MAX_ROWS} rows; the tables of ingest and crop hold all."
+        intro += f" Lists show the first {_MAX_ROWS} rows; the tables of ingest and crop hold all."
     write_page(path, "Sources and drivers", intro, tables)
 
 
 def write_crops_sheet(cropped: Sequence[str], path: Path) -> None:
-    """Write a PNG with the middle frame of every crop, by id; of more than 240, evenly many of them.
+    """Write a PNG with the middle frame of every crop, sorted by id; above 240 crops, an even subset of 240.
 
     Args:
         cropped: tables of crop.
@@ -106,16 +106,16 @@ def write_crops_sheet(cropped: Sequence[str], path: Path) -> None:
         sheet.paste(Image.fromarray(frame).resize((_THUMB, _THUMB), Image.Resampling.LANCZOS), (left, top))
         draw.text((left + 3, top + _THUMB + 2), f"{row['video_id'][:20]}  {row['face_px']:.0f} px", (20, 20, 20), font)
     if not shown:
-        draw.text((10, 10), "no video gave a crop", (176, 0, 32), font)
+        draw.text((10, 10), "no face crops", (176, 0, 32), font)
     with atomic_path(path) as part:
         sheet.save(part, format="PNG")
 
 
 def write_missing(ingested: Sequence[str], path: Path) -> None:
-    """Write a TSV of the videos whose file is not there, one line per file: what to get, and how much hangs on it."""
-    lacking = [row for row in read_rows(ingested) if row["reason"] == "missing_file"]
+    """Write a TSV of missing video files, one line per file, with the videos that need it."""
+    missing = [row for row in read_rows(ingested) if row["reason"] == "missing_file"]
     by_file: dict[str, list[Row]] = {}
-    for row in lacking:
+    for row in missing:
         by_file.setdefault(row["path"], []).append(row)
     lines = [
         {
@@ -135,18 +135,18 @@ def _outcomes(usable: Sequence[Row], out: Sequence[tuple[str, Row]]) -> list[tup
     return [(f"{role}s", *(counts[role, state] for state in (OK, REJECTED, FAILED))) for role in ("source", "driver")]  # type: ignore[misc]
 
 
-def _counted(reasons: Counter[tuple[str, str, str, str]]) -> list[tuple[object, ...]]:
+def _count_rows(reasons: Counter[tuple[str, str, str, str]]) -> list[tuple[object, ...]]:
     return [(*key, count) for key, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))]
 
 
-def _spread(name: str, rows: Sequence[Row]) -> list[str] | None:
-    """Return a figure's name, five percentiles and a histogram of letters; None where nobody has the figure."""
+def _distribution(name: str, rows: Sequence[Row]) -> list[str] | None:
+    """Return a column's label, five percentiles and a text histogram; None where no row has a value."""
     values = [row[name] for row in rows if row[name] is not None]
     if not values:
         return None
     counts, _ = np.histogram(values, bins=_BINS)
     bars = "".join(_BARS[int(np.ceil(count / counts.max() * (len(_BARS) - 1)))] for count in counts)
-    return [_FIGURES[name], *(_short(value) for value in np.percentile(values, [0, 5, 50, 95, 100])), bars]
+    return [_CROP_COLUMNS[name], *(_short(value) for value in np.percentile(values, [0, 5, 50, 95, 100])), bars]
 
 
 def _short(value: float | None) -> str:
@@ -157,12 +157,12 @@ def _has_cuts(row: Row) -> bool:
     return bool(row["cuts"]) and row["cuts"] != "[]"
 
 
-def _cut(row: Row) -> tuple[str, str, int, str]:
+def _cut_row(row: Row) -> tuple[str, str, int, str]:
     cuts = ", ".join(f"{cut['what']} at {cut['time_s']:g} s" for cut in json.loads(row["cuts"]))
     return row["video_id"], f"{row['kept_from_s']:.2f} – {row['kept_to_s']:.2f}", row["dropped_frames"], cuts
 
 
-def _twins(rows: Sequence[Row]) -> list[tuple[str, str]]:
+def _duplicates(rows: Sequence[Row]) -> list[tuple[str, str]]:
     names: dict[str, list[str]] = {}
     for row in rows:
         names.setdefault(row["pixels_sha256"], []).append(row["video_id"])

@@ -1,4 +1,4 @@
-"""The report's page on quotas: per action what was wanted and what came of it, and how every round went."""
+"""Report page on quotas: accepted fakes per action against the quota, and the pass rate of every round."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import Any
 from deepfakemnist.planning.rounds import QUOTA_COLUMNS, CandidateOutcome
 from deepfakemnist.report.pages import Table, write_page
 
+#: Columns of the quota table under other names on the page.
+_TITLES = {"tried": "animated", "pass_rate": "pass %"}
 _INTRO = (
-    "Wanted: plan.quota. Kept: accepted animations in the dataset. Tried: animations that liveness could judge; the "
-    "rest of what was planned ended before, because its source or driver is not usable or an animation failed. A round "
-    "draws what is still wanted, divided by the share accepted so far; what passes beyond the quota is left out. "
-    "Ended: full, pool empty (nothing is left to try) or max_rounds."
+    "Wanted: plan.quota. Kept: accepted animations in the dataset. Animated: candidates whose animation reached the "
+    "liveness checks; the other planned candidates dropped out, because their source or driver is unusable or their "
+    "animation failed. A round samples the number still wanted divided by the pass rate so far; accepted animations "
+    "beyond the quota are left out. Ended: full, pool empty (no candidates left) or max_rounds."
 )
 
 
@@ -35,9 +37,9 @@ def write_quota_page(account: Sequence[Mapping[str, Any]], outcomes: Sequence[Ca
         for row in account:
             mine = [one for one in outcomes if (one.round, one.action) == (number, row["action"])]
             if mine:
-                judged, accepted = sum(one.animated for one in mine), sum(one.accepted for one in mine)
-                share = f"{100 * accepted / judged:.1f}" if judged else "–"
-                per_round.append([number, row["action"], len(mine), judged, accepted, share])
-    titles = [name.replace("pass_rate", "pass %") for name in QUOTA_COLUMNS]
-    rounds = Table("Rounds", ("round", "action", "planned", "tried", "accepted", "pass %"), per_round)
+                animated, accepted = sum(one.animated for one in mine), sum(one.accepted for one in mine)
+                rate = f"{100 * accepted / animated:.1f}" if animated else "–"
+                per_round.append([number, row["action"], len(mine), animated, accepted, rate])
+    titles = [_TITLES.get(name, name) for name in QUOTA_COLUMNS]
+    rounds = Table("Rounds", ("round", "action", "planned", "animated", "accepted", "pass %"), per_round)
     write_page(path, "Quota", _INTRO, [Table("Actions", titles, per_action), rounds])
