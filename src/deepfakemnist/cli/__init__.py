@@ -1,1 +1,1 @@
-"""The command ``deepfakemnist``, one module per subcommand."""
+"""Command line interface ``deepfakemnist``, one module per subcommand."""

@@ -1,4 +1,4 @@
-"""``python -m deepfakemnist.cli``: the command where it is not on PATH, e.g. under torchrun."""
+"""``python -m deepfakemnist.cli``: the command where it is not on PATH, for example under torchrun."""
 
 import sys
 

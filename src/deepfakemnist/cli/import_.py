@@ -1,4 +1,4 @@
-"""``deepfakemnist import``: bring a released dataset under the project's manifest."""
+"""``deepfakemnist import``: import a released dataset into the project's manifest format."""
 
 from __future__ import annotations
 
@@ -15,22 +15,24 @@ from deepfakemnist.dataset.imports import import_dataset
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument(
-        "folder", type=Path, help="a release of this project, DeepFakeMnist+, or a tree like FaceForensics++'s"
+        "folder", type=Path, help="a release of this project, DeepFakeMnist+, or a tree laid out like FaceForensics++"
     )
     parser.add_argument("out", type=Path, help="folder to write manifest/ and frames/ to")
-    parser.add_argument("--frames", type=int, default=16, help="still frames of each clip")
-    parser.add_argument("--faces", action="store_true", help="keep 1.3 times the face box instead of the whole frame")
-    parser.add_argument("--seed", type=int, default=2021, help="decides splits where the dataset has none")
-    parser.add_argument("--jobs", type=int, default=4, help="files looked at at a time")
-    parser.add_argument("--exclude", type=Path, help="TSV of videos and people that must not be in it")
+    parser.add_argument("--frames", type=int, default=16, help="still frames per clip")
+    parser.add_argument("--faces", action="store_true", help="crop frames to 1.3 times the face box")
+    parser.add_argument("--seed", type=int, default=2021, help="seed of the splits where the dataset has none")
+    parser.add_argument("--jobs", type=int, default=4, help="files verified in parallel")
+    parser.add_argument("--exclude", type=Path, help="TSV of videos and people to leave out")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Import, and say what was found."""
+    """Import the dataset; print the files that are unusable and the number of videos."""
     settings = FrameSettings(per_clip=arguments.frames, region="face" if arguments.faces else "full")
     manifest = import_dataset(
-        *(arguments.folder, arguments.out, settings),
+        arguments.folder,
+        arguments.out,
+        settings,
         seed=arguments.seed,
         jobs=arguments.jobs,
         find_face=best_face() if arguments.faces else None,
@@ -41,5 +43,5 @@ def run(arguments: argparse.Namespace) -> int:
         if row["status"] != "ok":
             print(f"{row['status']}: {row['reason']}: {row['detail']}")
     rows = pq.read_metadata(manifest / "videos.parquet").num_rows
-    print(f"{rows} videos are in {manifest}; {sum(row['status'] != 'ok' for row in ledger)} could not be used.")
+    print(f"{rows} videos are in {manifest}; {sum(row['status'] != 'ok' for row in ledger)} are unusable.")
     return 0

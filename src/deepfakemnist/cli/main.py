@@ -1,10 +1,10 @@
-"""The command ``deepfakemnist``: what helps beside the workflow.
+"""Entry point of the command ``deepfakemnist``: tools that complement the Snakemake workflow.
 
-A group of subcommands lives in a module of its own, imported only when it is asked for, that offers::
+Each subcommand is a module listed in ``COMMANDS``, imported only when it runs, that defines::
 
     def add_arguments(parser: argparse.ArgumentParser) -> None: ...   # with set_defaults(run=function of the arguments)
 
-and stands in ``GROUPS``. The function returns the exit status.
+The function returns the exit status.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from importlib import import_module
 
 from deepfakemnist.errors import ConfigError
 
-#: Name of a group → its module in this package, and what it is for.
-GROUPS: dict[str, tuple[str, str]] = {
+#: Subcommand → its module in this package, and its help.
+COMMANDS: dict[str, tuple[str, str]] = {
     "compare": ("compare", "compare two tables of predictions"),
-    "import": ("import_", "released datasets as manifests"),
-    "liveness": ("liveness", "what vendors answered and cost; simulated vendors"),
-    "manifest": ("manifest", "check a dataset against the disk"),
-    "marks": ("marks", "what files say of themselves"),
+    "import": ("import_", "import a released dataset into a manifest"),
+    "liveness": ("liveness", "answers and costs of liveness providers; simulated providers"),
+    "manifest": ("manifest", "check a dataset's manifest against the files on disk"),
+    "marks": ("marks", "show the synthetic-media marks of files"),
     "predict": ("predict", "score videos with a trained detector"),
     "release": ("release", "write a release folder"),
-    "train": ("train", "train one detector, on several GPUs by torchrun"),
+    "train": ("train", "train one detector, on several GPUs with torchrun"),
 }
 
 
 def main(words: Sequence[str] | None = None) -> int:
-    """Run one subcommand and return its exit status: 0 done, 1 an error the user can mend, 2 a wrong command line."""
+    """Run one subcommand and return its exit status: 0 success, 1 an error the user can fix, 2 a usage error."""
     words = list(sys.argv[1:] if words is None else words)
-    parser = argparse.ArgumentParser(prog="deepfakemnist", description="What helps beside the workflow.")
-    groups = parser.add_subparsers(dest="group", required=True, metavar="group")
-    for name, (module, summary) in GROUPS.items():
-        group = groups.add_parser(name, help=summary, description=summary)
+    parser = argparse.ArgumentParser(prog="deepfakemnist", description="Tools that complement the workflow.")
+    commands = parser.add_subparsers(dest="group", required=True, metavar="command")
+    for name, (module, summary) in COMMANDS.items():
+        command = commands.add_parser(name, help=summary, description=summary)
         if words[:1] == [name]:
-            import_module(f"deepfakemnist.cli.{module}").add_arguments(group)
+            import_module(f"deepfakemnist.cli.{module}").add_arguments(command)
     arguments = parser.parse_args(words)
     try:
         return int(arguments.run(arguments))

@@ -15,8 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommand ``check`` and its arguments."""
     check = parser.add_subparsers(dest="command", required=True, metavar="check").add_parser("check")
     check.add_argument("folder", nargs="?", type=Path, default=Path("results/manifest"), help="folder of the manifest")
-    check.add_argument("--root", type=Path, default=Path(), help="folder that the manifest's paths start at")
-    check.add_argument("--jobs", type=int, default=4, help="files looked at at a time")
+    check.add_argument("--root", type=Path, default=Path(), help="folder that the manifest's paths are relative to")
+    check.add_argument("--jobs", type=int, default=4, help="files checked in parallel")
     check.add_argument("--decode", action="store_true", help="also decode every video and compare its pixels")
     parser.set_defaults(run=run)
 
@@ -34,5 +34,5 @@ def run(arguments: argparse.Namespace) -> int:
         pq.read_metadata(path).num_rows if (path := arguments.folder / name).is_file() else 0
         for name in ("videos.parquet", "frames.parquet")
     )
-    print(f"{videos} videos and {frames} frames hold what the manifest says.")
+    print(f"{videos} videos and {frames} frames match the manifest.")
     return 0

@@ -1,4 +1,4 @@
-"""``deepfakemnist marks``: show what video files say of themselves."""
+"""``deepfakemnist marks``: show the synthetic-media marks of video files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print a line of JSON per file: synthetic, comment, c2pa. Return 1 when a file cannot be read."""
+    """Print one line of JSON per file: synthetic, comment, c2pa. Return 1 when a file cannot be read."""
     failed = 0
     for path in arguments.files:
         try:

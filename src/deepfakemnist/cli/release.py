@@ -15,14 +15,14 @@ from deepfakemnist.errors import ConfigError
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
-    parser.add_argument("out", type=Path, help="folder to write; an earlier one of that name is replaced")
+    parser.add_argument("out", type=Path, help="folder to write; an existing one is replaced")
     parser.add_argument("--manifest", type=Path, default=Path("results/manifest"), help="folder of the manifest")
-    parser.add_argument("--settings", type=Path, help="YAML file with the keys of the config's part `release`")
+    parser.add_argument("--settings", type=Path, help="YAML file with the keys of the config section `release`")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the release and say where it is."""
+    """Write the release and print its folder."""
     raw = yaml.safe_load(arguments.settings.read_text(encoding="utf-8")) if arguments.settings else {}
     try:
         settings = ReleaseSettings.model_validate(raw or {})
