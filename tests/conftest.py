@@ -1,4 +1,4 @@
-"""What all tests share: the folder of real clips, where somebody has them, and a processor that computes wrongly."""
+"""Shared fixtures: the optional folder of real clips, and a simulated bfloat16 fault."""
 
 import os
 from collections.abc import Callable
@@ -9,7 +9,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """Folder with real/sources.tsv, real/drivers.tsv, real/videos and models; tests on it are marked ``real``."""
+    """Folder with real/sources.tsv, real/drivers.tsv, real/videos and models; its tests are marked ``real``."""
     folder = os.environ.get("DEEPFAKEMNIST_REAL_DATA")
     if not folder:
         pytest.skip("DEEPFAKEMNIST_REAL_DATA names no folder of real clips")
@@ -18,7 +18,7 @@ def real_data() -> Path:
 
 @pytest.fixture
 def plant_bfloat16_fault(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """Make convolutions under autocast to bfloat16 with a kernel of some size wrong, or refused."""
+    """Make bfloat16 autocast convolutions of a given kernel size return wrong values, or fail."""
     import torch
 
     def plant(kernel: int, *, refused: bool = False) -> None:

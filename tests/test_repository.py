@@ -1,4 +1,4 @@
-"""Promises about the repository itself: environments agree with the lock, every rule says what it needs."""
+"""Repository checks: environments match the lock, supported platforms, directives of every rule."""
 
 import platform
 import re
@@ -21,7 +21,7 @@ LOCKED = [
     for line in re.findall(r"^[a-z0-9].*", (ROOT / "requirements.lock").read_text(), flags=re.M)
 ]
 LOCK = {one.name: str(one.specifier).removeprefix("==") for one in LOCKED}
-#: Each supported platform, as markers see it.
+#: Environment-marker values of every supported platform.
 PLATFORMS = {
     "linux-x86_64": {"sys_platform": "linux", "platform_system": "Linux", "platform_machine": "x86_64"},
     "linux-aarch64": {"sys_platform": "linux", "platform_system": "Linux", "platform_machine": "aarch64"},
@@ -31,13 +31,13 @@ PYTHONS = ("3.11", "3.12", "3.13")
 
 
 def installed(name: str, python: str) -> set[str]:
-    """Return the packages of the lock that a platform of PLATFORMS installs on a Python."""
-    place = {**PLATFORMS[name], "python_version": python, "python_full_version": f"{python}.0"}
-    return {one.name for one in LOCKED if one.marker is None or one.marker.evaluate(place)}
+    """Return the locked packages that a platform of PLATFORMS installs on a Python version."""
+    markers = {**PLATFORMS[name], "python_version": python, "python_full_version": f"{python}.0"}
+    return {one.name for one in LOCKED if one.marker is None or one.marker.evaluate(markers)}
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "envs").glob("*.yaml")), ids=lambda path: path.name)
-def test_conda_environments_agree_with_the_lock(path):
+def test_conda_environments_pin_the_locked_versions(path):
     pins = next(part["pip"] for part in yaml.safe_load(path.read_text())["dependencies"] if isinstance(part, dict))
     for pin in pins:
         name, version = pin.split("==")
@@ -50,7 +50,7 @@ def test_lock_names_no_host():
     ))  # fmt: skip
 
 
-def test_lock_has_one_version_of_everything_that_pyproject_wants():
+def test_lock_has_one_version_of_every_requirement_in_pyproject():
     assert len(LOCK) == len(LOCKED)
     project = PYPROJECT["project"]
     for wanted in map(Requirement, project["dependencies"] + project["optional-dependencies"]["dev"]):
@@ -58,7 +58,7 @@ def test_lock_has_one_version_of_everything_that_pyproject_wants():
 
 
 @pytest.mark.parametrize("python", PYTHONS)
-def test_lock_installs_cuda_on_linux_only_and_on_every_platform_what_pyproject_wants(python):
+def test_lock_installs_cuda_on_linux_only_and_every_requirement_on_every_platform(python):
     project = PYPROJECT["project"]
     wanted = {Requirement(one).name for one in project["dependencies"] + project["optional-dependencies"]["dev"]}
     on = {name: installed(name, python) for name in PLATFORMS}
@@ -70,7 +70,7 @@ def test_lock_installs_cuda_on_linux_only_and_on_every_platform_what_pyproject_w
 
 
 def supported(monkeypatch: pytest.MonkeyPatch, system: str, machine: str, release: str, python: str = "3.11") -> str:
-    """Run envs/supported.py as on another machine; return what it ends with, "" where it accepts."""
+    """Run envs/supported.py as if on another machine; return its error message, "" where it accepts."""
     libc = ("", "") if system == "Darwin" else release.partition(" ")[::2]
     monkeypatch.setattr(platform, "system", lambda: system)
     monkeypatch.setattr(platform, "machine", lambda: machine)
@@ -135,14 +135,14 @@ def test_make_setup_stops_on_an_unsupported_platform_before_it_installs(tmp_path
     assert not (tmp_path / "venv").exists()
 
 
-def test_requires_python_and_the_linters_agree_with_what_is_supported():
+def test_requires_python_and_the_linters_match_the_supported_versions():
     wanted = SpecifierSet(PYPROJECT["project"]["requires-python"])
     assert [minor for minor in range(20) if wanted.contains(f"3.{minor}.0")] == [11, 12, 13]
     assert PYPROJECT["tool"]["ruff"]["target-version"] == "py311"
     assert PYPROJECT["tool"]["mypy"]["python_version"] == "3.11"
 
 
-def test_every_rule_that_runs_a_script_has_log_benchmark_conda_memory_and_time():
+def test_every_rule_with_a_script_has_log_benchmark_conda_memory_and_runtime():
     for path in (ROOT / "workflow/rules").glob("*.smk"):
         for block in re.split(r"\n(?=rule )", path.read_text())[1:]:
             if "script:" in block:
@@ -150,12 +150,12 @@ def test_every_rule_that_runs_a_script_has_log_benchmark_conda_memory_and_time()
                     assert directive in block, f"{path.name}: {block.splitlines()[0]} lacks {directive}"
 
 
-def test_scripts_are_thin():
+def test_scripts_have_at_most_40_lines():
     for path in (ROOT / "workflow/scripts").glob("*.py"):
         assert len(path.read_text().splitlines()) <= 40, path.name
 
 
-def test_the_environment_of_networks_has_every_dependency_and_that_of_media_no_others():
+def test_the_torch_environment_has_all_dependencies_and_the_media_environment_a_subset():
     project = PYPROJECT["project"]["dependencies"]
     wanted = {re.match(r"[a-z0-9_.-]+", name)[0] for name in project if not name.startswith("snakemake")}
     pinned = {}

@@ -1,12 +1,12 @@
-"""Simulated processors: environment variables that hold every numeric library back to an older instruction set.
+"""Simulated processors: environment variables that limit every numeric library to an older instruction set.
 
-The libraries choose their code by what the processor can do when they are loaded, so a processor is simulated in a
-process of its own::
+The libraries select their code paths by CPU features when they are loaded, so each processor is simulated in a separate
+process::
 
-    python tests/helpers/processors.py                 # names that run on this machine
-    python tests/helpers/processors.py --older         # names that ``make test-processors`` runs tests on
-    python tests/helpers/processors.py NAME            # the code path that each library took
-    python tests/helpers/processors.py NAME COMMAND    # run a command so
+    python tests/helpers/processors.py                 # processors that this machine can simulate
+    python tests/helpers/processors.py --older         # processors that ``make test-processors`` tests
+    python tests/helpers/processors.py NAME            # the code path that each library takes
+    python tests/helpers/processors.py NAME COMMAND    # run a command on that processor
 
 Two libraries have no switch: XNNPACK, with which LiteRT runs the facial landmarker, and dlib. FFmpeg's libraries inside
 PyAV have one, but not in the environment: see :func:`limit_libav`.
@@ -21,7 +21,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-#: The variable that tells a simulating process which processor it is.
+#: Environment variable with the name of the simulated processor.
 NAME = "DEEPFAKEMNIST_TEST_PROCESSOR"
 
 
@@ -30,14 +30,14 @@ class Processor:
     """An x86-64 processor.
 
     Attributes:
-        needs: flags in /proc/cpuinfo without which its code cannot run here.
+        needs: flags of /proc/cpuinfo that its code requires.
         aten: highest code path of PyTorch's own kernels.
         onednn, mkl: highest instruction sets of the libraries inside PyTorch; empty: no limit. oneMKL obeys on
             processors by Intel only.
         openblas: core type of the OpenBLAS inside NumPy and SciPy.
         llvm: processor and features that Numba compiles for. It keys its cache by both.
         libav: AV_CPU_FLAG_* bits that FFmpeg's libraries may use.
-        hides: what NumPy, OpenCV and glibc are not to see, names in _FEATURES.
+        hides: features hidden from NumPy, OpenCV and glibc, keys of _FEATURES.
     """
 
     needs: tuple[str, ...]
@@ -50,8 +50,8 @@ class Processor:
     hides: tuple[str, ...] = ()
 
     def variables(self, flags: frozenset[str]) -> dict[str, str]:
-        """Return the variables that simulate it on a machine with ``flags``; an empty one is not to be set."""
-        # Of what a machine has only: OpenCV and NumPy complain of features to switch off that are not there.
+        """Return the variables that simulate it on a machine with ``flags``; empty ones must stay unset."""
+        # Only features the machine has: OpenCV and NumPy reject a request to disable an absent one.
         hidden = [feature for name in self.hides for feature in _FEATURES[name] if feature.flag in flags]
         glibc = ",".join(f"-{feature.glibc}" for feature in hidden if feature.glibc)
         no_avx = "avx" in self.hides
@@ -59,7 +59,7 @@ class Processor:
             "ATEN_CPU_CAPABILITY": self.aten,
             "ONEDNN_MAX_CPU_ISA": self.onednn,
             "MKL_ENABLE_INSTRUCTIONS": self.mkl,
-            # The one path that oneMKL takes on every vendor's processors, without fused multiply-add.
+            # The code path that oneMKL takes on processors of every vendor, without fused multiply-add.
             "MKL_CBWR": "COMPATIBLE" if no_avx else "",
             "OPENBLAS_CORETYPE": self.openblas,
             "NUMBA_CPU_NAME": self.llvm[0],
@@ -67,14 +67,14 @@ class Processor:
             "NPY_DISABLE_CPU_FEATURES": ",".join(feature.numpy for feature in hidden if feature.numpy),
             "OPENCV_CPU_DISABLE": ",".join(feature.opencv for feature in hidden if feature.opencv),
             "OPENCV_IPP": "sse42" if no_avx else "avx2" if "avx512" in self.hides else "",
-            # With fused multiply-add libm's sin, exp, pow and more differ in the last bit; Python and NumPy call them.
+            # Fused multiply-add changes the last bit of libm's sin, exp, pow and others, which Python and NumPy call.
             "GLIBC_TUNABLES": f"glibc.cpu.hwcaps={glibc}" if glibc else "",
         }
 
 
 @dataclass(frozen=True)
 class _Feature:
-    """A flag of /proc/cpuinfo and the names that NumPy, OpenCV and glibc know it by; empty: they do not ask for it."""
+    """A flag of /proc/cpuinfo and its names in NumPy, OpenCV and glibc; empty: the library does not use it."""
 
     flag: str
     numpy: str = ""
@@ -103,7 +103,7 @@ _LLVM_AVX512 = "+avx512f,+avx512bw,+avx512cd,+avx512dq,+avx512vl"
 _LIBAV_SSE, _LIBAV_AVX2, _LIBAV_AVX512 = 0x0000_13DB, 0x0007_D3DB, 0x0017_D3DB
 _LIBAV_ALL = 0x0037_D3DB
 
-#: From the oldest to the newest. NumPy 2.4 needs SSE4.2, so there is nothing older.
+#: Oldest first. NumPy 2.4 needs SSE4.2, so nothing older can run.
 PROCESSORS = {
     "sse": Processor(
         needs=("sse4_2", "ssse3", "popcnt"),
@@ -167,7 +167,7 @@ PROCESSORS = {
 
 
 def cpu_flags() -> frozenset[str]:
-    """Return the flags of this machine's processor; none where it is no x86-64 on Linux."""
+    """Return the CPU flags of this machine; empty unless it is x86-64 on Linux."""
     cpuinfo = Path("/proc/cpuinfo")
     if platform.machine() != "x86_64" or not cpuinfo.is_file():
         return frozenset()
@@ -176,21 +176,21 @@ def cpu_flags() -> frozenset[str]:
 
 
 def runnable() -> list[str]:
-    """Return the names of the processors that this machine can simulate, oldest first; empty on other than x86-64."""
+    """Return the processors that this machine can simulate, oldest first; empty unless it is x86-64."""
     flags = cpu_flags()
     return [name for name, processor in PROCESSORS.items() if flags.issuperset(processor.needs)]
 
 
 def older() -> list[str]:
-    """Return the runnable ones but the newest, which is what this machine is when nothing holds it back.
+    """Return the runnable processors except the newest, which is this machine without limits.
 
-    Four at most, the newest of them, for the time it takes: where AMX runs, the processors without AVX are left out.
+    At most the four newest of them, to save time: on a machine with AMX, the processor without AVX is left out.
     """
     return runnable()[:-1][-4:]
 
 
 def environment(name: str = "native") -> dict[str, str]:
-    """Return the environment, this one included, of a process on a processor; ``native`` is this machine's own.
+    """Return the environment of a process on a simulated processor; ``native`` is this machine without limits.
 
     Raises: KeyError for an unknown name.
     """
@@ -199,21 +199,21 @@ def environment(name: str = "native") -> dict[str, str]:
     inherited = {variable: value for variable, value in os.environ.items() if variable not in {NAME, *ours}}
     if name == "native":
         return inherited
-    wanted = {variable: value for variable, value in PROCESSORS[name].variables(flags).items() if value}
-    return {**inherited, **wanted, NAME: name}
+    limits = {variable: value for variable, value in PROCESSORS[name].variables(flags).items() if value}
+    return {**inherited, **limits, NAME: name}
 
 
 def limit_libav() -> int:
-    """Hold the FFmpeg libraries inside PyAV back, in this process, to the processor it simulates.
+    """Limit the FFmpeg libraries inside PyAV, in this process, to the simulated processor.
 
-    Returns: the AV_CPU_FLAG_* bits they use.
+    Returns: the AV_CPU_FLAG_* bits in use.
     """
     import av
 
     bundled = sorted((Path(av.__file__).parents[1] / "av.libs").glob("libavutil*.so*"))
     if not bundled:
-        raise RuntimeError("this PyAV is not from a wheel: its libavutil is not in av.libs")
-    libavutil = ctypes.CDLL(str(bundled[0]))  # the one that PyAV has loaded
+        raise RuntimeError("this PyAV is not from a wheel: av.libs contains no libavutil")
+    libavutil = ctypes.CDLL(str(bundled[0]))  # the instance loaded by PyAV
     name = os.environ.get(NAME)
     if name:
         libavutil.av_force_cpu_flags(libavutil.av_get_cpu_flags() & PROCESSORS[name].libav)
@@ -221,7 +221,7 @@ def limit_libav() -> int:
 
 
 def report() -> dict[str, str]:
-    """Return what each library says it uses in this process."""
+    """Return the code path that each library reports in this process."""
     import cv2
     import scipy.linalg  # noqa: F401  loads its OpenBLAS
     import torch
@@ -254,6 +254,7 @@ if __name__ == "__main__":
             "-c",
             "import processors\nfor item in processors.report().items(): print(*item)",
         ]
-        there = environment(sys.argv[1])
-        there["PYTHONPATH"] = os.pathsep.join(filter(None, [str(Path(__file__).parent), there.get("PYTHONPATH")]))
-        os.execvpe(command[0], command, there)
+        simulated = environment(sys.argv[1])
+        helpers = str(Path(__file__).parent)
+        simulated["PYTHONPATH"] = os.pathsep.join(filter(None, [helpers, simulated.get("PYTHONPATH")]))
+        os.execvpe(command[0], command, simulated)

@@ -1,8 +1,8 @@
-"""Run the stages that make pixels on the processor this process simulates, for ``test_same_pixels.py``.
+"""Pixel-producing stages on a simulated processor, for ``test_same_pixels.py``.
 
 ``python stages_on_a_processor.py INPUT OUTPUT``: INPUT holds ``video.mp4``, a 4:2:0 video of a face, and
-``clip.mp4``, a lossless working clip. Writes ``pixels.json``, a hash for every picture or clip made, and
-``arrays.npz``, what is compared number by number.
+``clip.mp4``, a lossless working clip. Writes ``pixels.json``, a hash of every picture or clip produced, and
+``arrays.npz``, float results that are compared element by element.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from deepfakemnist.tables.schemas import CROPPED, Row
 from deepfakemnist.training.robustness import LEVELS, perturb
 
 WEIGHTS = Path(__file__).parents[2] / "resources" / "animators" / "compact-256.safetensors"
-#: What becomes 256×256: shrunk and enlarged, at even and odd edges, inside the picture and beyond its edges.
+#: Boxes resized to 256×256: shrunk and enlarged, with even and odd edges, inside and partly outside the picture.
 BOXES = {
     "shrunk": CropBox(60, 40, 300, 300),
     "shrunk, odd": CropBox(61, 41, 301, 301),
@@ -58,14 +58,14 @@ _OK = {"status": "ok", "reason": "", "detail": ""}
 
 
 def source_row(video: Path, **changes: object) -> Row:
-    """Return what ingest says of a video, without what depends on where it lies."""
+    """Return the row that ingest writes for a video."""
     sheet = {"video_id": "v", "role": "source", "person_id": "p", "action": "", "path": str(video)}
     row = {**sheet, "start_s": None, "end_s": None, "licence": "", "cropped": False, **changes}
     return {**row, **ingest_video(row), **_OK}
 
 
 def read_stage(video: Path) -> Iterator[tuple[str, str]]:
-    """What ingest and every later stage see of a video."""
+    """Facts of ingest, and frames as every later stage reads them."""
     row = source_row(video)
     facts = json.dumps({name: row[name] for name in sorted(row) if name != "path"})
     yield "ingest", hashlib.sha256(facts.encode()).hexdigest()
@@ -74,7 +74,7 @@ def read_stage(video: Path) -> Iterator[tuple[str, str]]:
 
 
 def crop_stage(video: Path, out: Path) -> Iterator[tuple[str, str]]:
-    """Crops by boxes that are given: what a detector makes of them is another matter."""
+    """Crops by given boxes, because detections are compared with a tolerance instead."""
     detector = FaceDetector(max_side=320)
     boxes = [[0.0, 61.0, 41.0, 300.0, 301.0]]
     settings = CropSettings(policy="vox-metadata", min_frames=4)
@@ -83,12 +83,12 @@ def crop_stage(video: Path, out: Path) -> Iterator[tuple[str, str]]:
     for number, (picture, _) in enumerate(read_pictures(video)):
         if number == 3:
             for name, box in BOXES.items():
-                yield f"crop {name}", pixels_sha256([box.cut(picture, 256)])
-            yield "looked at", pixels_sha256([picture.shrunk(320)])
+                yield f"crop {name}", pixels_sha256([box.crop(picture, 256)])
+            yield "detector input", pixels_sha256([picture.shrunk(320)])
 
 
 def compress_stage(clip: Path, out: Path) -> Iterator[tuple[str, str]]:
-    """Every kind of quality that x264 makes, and the frames of each."""
+    """Every kind of x264 encode, and its still frames."""
     pictures = read_clip(clip)
     row = {"video_id": "v", "path": str(clip), "frames": len(pictures), "pixels_sha256": pixels_sha256(pictures)}
     write_table([{**row, **_OK}], out / "clips.parquet", CROPPED)
@@ -102,28 +102,28 @@ def compress_stage(clip: Path, out: Path) -> Iterator[tuple[str, str]]:
 
 
 def perturb_stage(clip: Path) -> Iterator[tuple[str, str]]:
-    """Every perturbation of test frames, on a picture of odd sides."""
+    """Every perturbation of test frames, on a picture with odd sides."""
     picture = np.ascontiguousarray(read_clip(clip)[0][3:220, 5:240])
     for kind, levels in LEVELS.items():
         for level in levels:
             yield f"perturb {kind} {level:g}", pixels_sha256([perturb(picture, kind, level, seed=7)])
 
 
-def numbers(video: Path, clip: Path) -> dict[str, np.ndarray]:
-    """Return what is computed in float32 by networks, and a matrix product as a measure of the processor."""
+def network_outputs(video: Path, clip: Path) -> dict[str, np.ndarray]:
+    """Return float32 outputs of networks, and a matrix product that shows the effect of the processor."""
     detector = FaceDetector(max_side=320)
-    faces = [detector.look(picture)[0][0].box for picture, _ in read_pictures(video)]
+    faces = [detector.detect_in(picture)[0][0].box for picture, _ in read_pictures(video)]
     pictures = read_clip(clip)
     animator = FommAnimator(load_checkpoint(WEIGHTS), precision="exact", batch_size=4, device="cpu")
     motion = animator.prepare_driving(pictures[:8:2])
     rendered = np.stack(list(animator.render(animator.prepare_source(pictures[8]), motion)))
-    draw = np.random.default_rng(0)
-    product = draw.standard_normal((64, 300), np.float32) @ draw.standard_normal((300, 64), np.float32)
+    rng = np.random.default_rng(0)
+    product = rng.standard_normal((64, 300), np.float32) @ rng.standard_normal((300, 64), np.float32)
     return {"boxes": np.array(faces), "keypoints": motion.value, "fomm": rendered, "product": product}
 
 
 def main(given: Path, out: Path) -> None:
-    """Run all stages."""
+    """Run all stages and write their results."""
     processors.limit_libav()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -135,7 +135,7 @@ def main(given: Path, out: Path) -> None:
         **dict(perturb_stage(clip)),
     }
     (out / "pixels.json").write_text(json.dumps({"pixels": pixels, "report": processors.report()}))
-    np.savez(out / "arrays.npz", **numbers(video, clip))
+    np.savez(out / "arrays.npz", **network_outputs(video, clip))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""A tiny project for the whole workflow: four people, two actions, and every kind of bad input."""
+"""Tiny project for workflow tests: four people, two actions, and every kind of bad input."""
 
 import hashlib
 import os
@@ -25,7 +25,7 @@ CAST = CastSettings(
     flaws=True,
 )  # fmt: skip
 GOOD = ("actor00-1", "actor01-1", "actor02-1", "actor03-1")
-#: What the ledger must say of each bad source: stage, status, reason.
+#: Expected ledger entry of each bad source: stage, status, reason.
 BAD = {
     "zero_byte": ("ingest", "failed", "empty_file"),
     "truncated": ("ingest", "failed", "truncated"),
@@ -38,13 +38,13 @@ BAD = {
     "../up": ("sheet", "rejected", "bad_sheet_row"),
     "a/b": ("sheet", "rejected", "bad_sheet_row"),
 }
-#: Unusual, but good.
+#: Unusual but usable sources.
 ODD = ("rotated", "variable_rate", "odd_size", "unicode")
 
 
 @dataclass
 class Project:
-    """A user's project folder and the means to run the workflow in it."""
+    """A user's project folder, in which the workflow can run."""
 
     folder: Path
     config: str = "tiny.yaml"
@@ -56,7 +56,7 @@ class Project:
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
             self.command(*arguments, "--cores", "2", "--resources", "gpu=1"),
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=_environment(), start_new_session=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=tiny_environment(), start_new_session=True,
         )  # fmt: skip
 
     def run(self, *arguments: str, expect: int = 0) -> str:
@@ -70,7 +70,7 @@ class Project:
         return output
 
 
-def _environment() -> dict[str, str]:
+def tiny_environment() -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")}
 
 
@@ -115,10 +115,10 @@ def _write_sources(folder: Path) -> None:
     add("../up", "up.mp4")
     add("a/b", "ab.mp4")
 
-    # The rotated clip is stored lying on its side, with the flag that players turn it upright by.
-    lying = videos / "lying.mp4"
-    write_clip(lying, [np.rot90(frame, 1).copy() for frame in face])
-    ffmpeg("-display_rotation", "-90", "-i", lying, "-c", "copy", add("rotated", "rotated.mp4"))
+    # Stored on its side with the display matrix by which players rotate it upright.
+    sideways = videos / "sideways.mp4"
+    write_clip(sideways, [np.rot90(frame, 1).copy() for frame in face])
+    ffmpeg("-display_rotation", "-90", "-i", sideways, "-c", "copy", add("rotated", "rotated.mp4"))
     uneven = "setpts='if(lt(N,8),N,8+(N-8)*2)/25/TB'"
     ffmpeg("-i", base, "-vf", uneven, "-fps_mode", "vfr", add("variable_rate", "vfr.mp4"))
     odd = [np.ascontiguousarray(frame[:-1, :-1]) for frame in face]
@@ -137,7 +137,7 @@ def _write_drivers(folder: Path) -> None:
 
 
 def _write_weights(folder: Path) -> dict[str, dict[str, str]]:
-    """Random liveness nets in the published layout: the real provider runs, its answers mean nothing."""
+    """Write random liveness networks in the published layout: the real provider runs, its scores are meaningless."""
     settings = {}
     for name, widths in (("minifasnet_v2", V2), ("minifasnet_v1se", V1SE)):
         torch.manual_seed(3)
@@ -169,7 +169,7 @@ def tiny_config(folder: Path) -> dict:
             },
             "train": {"steps": 4, "batch_size": 2, "size": 64, "frames_per_clip": 6},
         },
-        # Threshold 0: whatever the random nets say passes, so that both classes reach the detectors.
+        # Threshold 0: every score of the random networks passes, so that both classes reach the detectors.
         "liveness": {
             "providers": [{"provider": "local-silent", "frames": 2, "threshold": 0.0, **_write_weights(folder)}]
         },
@@ -184,7 +184,7 @@ def tiny_config(folder: Path) -> dict:
 
 
 def make_project(folder: Path) -> Project:
-    """Write sheets, videos, weights and config; nothing is run."""
+    """Write sheets, videos, weights and config, without running anything."""
     _write_sources(folder)
     _write_drivers(folder)
     shutil.copytree(ROOT / "config", folder / "config")

@@ -1,4 +1,4 @@
-"""The road on real talking-head clips: every source accounted for, every action animated."""
+"""End-to-end run on real talking-head clips: every source in the ledger, every action animated."""
 
 import csv
 import shutil
@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.real, pytest.mark.workflow]
 
 
 def _write_sheet(rows, columns, path, clips):
-    """Rewrite a sheet of the real clips with our columns; ``columns`` is ours → theirs."""
+    """Rewrite a sheet of the real clips with our column names; ``columns`` maps ours to theirs."""
     lines = ["\t".join(columns)]
     for row in rows:
         values = {ours: row[theirs] for ours, theirs in columns.items()}
@@ -50,7 +50,7 @@ def test_every_source_is_accounted_for_and_usable(dataset):
     assert {(row["stage"], row["status"]) for row in ledger} == {("frames", "ok")}
 
 
-def test_probe_agrees_with_the_sheet(dataset):
+def test_probed_facts_match_the_sheet(dataset):
     results, known = dataset
     for row in read_rows((results / "ingest/source").glob("*.parquet")):
         sheet = known[row["video_id"]]

@@ -1,4 +1,4 @@
-"""The published tree enters the workflow by config alone and comes out as a dataset, with the authors' split."""
+"""Import of a published tree into the workflow by config alone, with the authors' split."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ from deepfakemnist.dataset.check import check_dataset
 from deepfakemnist.tables.files import read_rows
 
 pytestmark = pytest.mark.workflow
-#: The authors split by video: id1 is in train and val.
+#: The authors split by video, so id1 is in train and val.
 REALS = {"train": ("id1#a#1#2", "id4#d#1#2"), "val": ("id1#b#1#2",), "test": ("id3#c#1#2",)}
 
 
@@ -31,7 +31,7 @@ def write(path: Path, seed: int, rate: str = "25", **size: int) -> None:
 
 
 def make_tree(tree: Path) -> None:
-    """Four reals and twenty-one fakes of two actions; beside them a cut file, another rate, odd sides, a stray."""
+    """Four reals and twenty fakes of two actions; plus a truncated file, another rate, odd sides and a stray file."""
     for seed, (split, name) in enumerate((split, name) for split, names in REALS.items() for name in names):
         write(tree / f"real_dataset/selected_{split}/{name}.mp4", seed)
     for number in range(10):
@@ -56,7 +56,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         "shard_size": 15,
         "max_failed_fraction": 0.5,
         "device": "cpu",
-        # All the rest is as shipped: a driver sheet that is not there, lengths of pairs, local liveness.
+        # Everything else is the default: a driver sheet that does not exist, pair lengths, local liveness.
         "sources": {"sheet": None, "released": "DFMNIST+", "exclude": "exclude.tsv"},
         "frames": {"per_clip": 2},
         "dataset": {"audit": {"bootstrap": 20}},
@@ -70,7 +70,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.fixture(scope="module")
 def finished(project: Project) -> Project:
     (planned,) = set(re.findall(r"^total +(\d+)$", project.run("dataset", "-n"), flags=re.M))
-    assert f"{planned} of {planned} steps (100%) done" in project.run("dataset"), "a dry run tells of every job"
+    assert f"{planned} of {planned} steps (100%) done" in project.run("dataset"), "a dry run lists every job"
     return project
 
 
@@ -101,7 +101,7 @@ def test_labels_actions_and_the_authors_split_are_kept_at_every_quality(finished
     assert len(table(finished, "frames")) == 2 * len(videos)
 
 
-def test_every_file_is_accounted_for(finished: Project) -> None:
+def test_every_file_is_in_the_ledger_with_its_reason(finished: Project) -> None:
     ledger = {row["video_id"]: row for row in table(finished, "ledger")}
     assert len(ledger) == 28
     bad = {name: (row["kind"], row["stage"], row["status"], row["reason"]) for name, row in ledger.items()}
@@ -113,10 +113,10 @@ def test_every_file_is_accounted_for(finished: Project) -> None:
         "id7#odd#1#2": ("source", "compress", "rejected", "odd_size"),
         "fake_dataset/lost.mp4": ("fake", "sheet", "rejected", "outside_the_layout"),
     }
-    assert "15 frames per second; crop.fps says 25" in ledger["id6#slow#1#2"]["detail"]
+    assert "15 frames per second; crop.fps sets 25" in ledger["id6#slow#1#2"]["detail"]
 
 
-def test_the_files_are_what_the_manifest_says(finished: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_files_match_the_manifest(finished: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(finished.folder)
     problems = check_dataset(Path("results/manifest"), decode=True)
     assert {problem.kind for problem in problems} == {"split_leak"}
@@ -128,7 +128,7 @@ def test_a_second_call_has_nothing_to_do(finished: Project) -> None:
     assert "Nothing to be done" in finished.run("dataset")
 
 
-def test_the_report_plans_without_the_stages_before(finished: Project) -> None:
+def test_the_report_plans_no_stage_before_the_import(finished: Project) -> None:
     plan = finished.run("report", "-n")
     assert "train" in plan and "evaluate" in plan and "metrics_pages" in plan
     for rule in ("ingest", "crop", "plan", "extract_motion", "animate", "liveness", "liveness_page", "source_pages"):
