@@ -1,6 +1,6 @@
 """Exception types for config errors, rejected videos and failed videos.
 
-A bad video becomes a row, and only config errors or too many failures stop a run.
+A bad video becomes a row; config errors and too many failures stop the run.
 """
 
 

@@ -48,7 +48,8 @@ class Config(Settings):
         "auto",
         description="clips per animate job, or drivers per extract_motion job; on a GPU, job start-up costs as much as "
         "tens of clips. auto: about 800 with a GPU, else one shard per job; existing results keep their layout. A "
-        "number: within a factor of 1.5, with or without a GPU. null: one shard per job. A change re-runs both stages",
+        "number: within a factor of 1.5, with or without a GPU. null: one shard per job. A change re-runs "
+        "extract_motion and all later stages",
     )
     ffmpeg: Path | None = Field(
         None, description="ffmpeg executable; null: $IMAGEIO_FFMPEG_EXE, then PATH, then that of imageio-ffmpeg"
