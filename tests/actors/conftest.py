@@ -1,4 +1,4 @@
-"""Actors that several tests look at; built once."""
+"""Session-wide fixtures: the head bank and two actors."""
 
 import os
 
@@ -19,13 +19,13 @@ def bank() -> Bank:
 
 @pytest.fixture(scope="session")
 def man(bank: Bank) -> Actor:
-    return next(actor for actor in _people(bank, "male") if actor.look.glasses == "none" and actor.look.beard == "none")
+    return next(actor for actor in _actors(bank, "male") if actor.look.glasses == "none" and actor.look.beard == "none")
 
 
 @pytest.fixture(scope="session")
 def woman(bank: Bank) -> Actor:
-    return next(actor for actor in _people(bank, "female") if actor.look.glasses == "none")
+    return next(actor for actor in _actors(bank, "female") if actor.look.glasses == "none")
 
 
-def _people(bank, sex):
-    return (Actor(bank, index, seed=1) for index, who in enumerate(bank.people) if who.sex == sex)
+def _actors(bank, sex):
+    return (Actor(bank, index, seed=1) for index, person in enumerate(bank.people) if person.sex == sex)

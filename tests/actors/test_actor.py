@@ -1,3 +1,5 @@
+"""Rendered actors: determinism, framing, facial actions, pose, gaze and their ground truth."""
+
 import numpy as np
 import pytest
 
@@ -8,17 +10,17 @@ from deepfakemnist.faces.detect import FaceDetector
 LARGE = Framing(384, 384, head=0.75, eyes_y=0.47)
 
 
-def _eye(picture, landmarks, side):
-    """Mean colour between the lids of an open eye, (3,)."""
+def _eye_colour(image, landmarks, side):
+    """Mean colour between the landmarks of the eyelids, (3,)."""
     corners = np.array([landmarks.points[f"{side}_eye_{end}"] for end in ("inner", "outer")])
     upper, lower = (landmarks.points[f"{side}_eyelid_{edge}"][1] for edge in ("upper", "lower"))
     left, right = sorted(corners[:, 0])
     inset = 0.25 * (right - left)
-    window = picture[round(upper) + 1 : round(lower), round(left + inset) : round(right - inset)]
+    window = image[round(upper) + 1 : round(lower), round(left + inset) : round(right - inset)]
     return window.reshape(-1, 3).astype(float).mean(0)
 
 
-def test_an_actor_is_the_same_every_time_and_in_any_order(bank):
+def test_rendering_is_deterministic_and_independent_of_call_order(bank):
     first = Actor(bank, 3, seed=8)
     first.render(Pose(yaw=20), {"jawOpen": 1.0}, noise=5)
     again = Actor(bank, 3, seed=8)
@@ -37,16 +39,16 @@ def test_another_take_changes_clothes_and_room_but_not_the_face(bank):
 
 
 def test_neighbouring_identities_look_different(bank):
-    pictures = [Actor(bank, identity, seed=1, take=1).render() for identity in range(4)]
-    apart = [np.abs(a.astype(int) - b).mean() for i, a in enumerate(pictures) for b in pictures[:i]]
-    assert min(apart) > 8
+    images = [Actor(bank, identity, seed=1, take=1).render() for identity in range(4)]
+    differences = [np.abs(a.astype(int) - b).mean() for i, a in enumerate(images) for b in images[:i]]
+    assert min(differences) > 8
 
 
-def test_size_and_framing_are_as_asked(man):
+def test_frame_size_and_framing_are_respected(man):
     framing = Framing(640, 480, eyes_x=0.3, eyes_y=0.35, head=0.4)
-    picture = man.render(framing=framing)
-    assert picture.shape == (480, 640, 3) and picture.dtype == np.uint8
-    face = FaceDetector()(picture)[0]
+    image = man.render(framing=framing)
+    assert image.shape == (480, 640, 3) and image.dtype == np.uint8
+    face = FaceDetector()(image)[0]
     left, top, width, height = man.landmarks(framing=framing).box
     centre = np.array([left + width / 2, top + height / 2])
     assert np.abs(np.array(face.box[:2]) + np.array(face.box[2:]) / 2 - centre).max() < 0.15 * height
@@ -62,9 +64,9 @@ def test_ground_truth_agrees_with_the_detector(man, woman):
             (truth.points[f"{side}_eye_inner"] + truth.points[f"{side}_eye_outer"]) / 2 for side in ("right", "left")
         ]
         points = [*eyes, truth.points["nose_tip"], truth.points["mouth_right"], truth.points["mouth_left"]]
-        apart = np.linalg.norm(face.landmarks - np.array(points), axis=1) / truth.box[3]
-        assert apart[[0, 1, 3, 4]].max() < 0.05
-        assert apart[2] < 0.12  # YuNet puts the nose higher up the ridge
+        errors = np.linalg.norm(face.landmarks - np.array(points), axis=1) / truth.box[3]
+        assert errors[[0, 1, 3, 4]].max() < 0.05
+        assert errors[2] < 0.12  # YuNet places the nose tip higher on the bridge
 
 
 def test_closing_an_eye_shows_skin_where_the_eye_was(man):
@@ -74,13 +76,13 @@ def test_closing_an_eye_shows_skin_where_the_eye_was(man):
     cheek = rest.points["left_eyelid_lower"] + [0, 0.12 * rest.box[3]]
     x, y = np.round(cheek).astype(int)
     skin = opened[y - 4 : y + 5, x - 4 : x + 5].reshape(-1, 3).mean(0)
-    before, after = (np.abs(_eye(picture, rest, "left") / skin - 1).max() for picture in (opened, winking))
+    before, after = (np.abs(_eye_colour(image, rest, "left") / skin - 1).max() for image in (opened, winking))
     assert before > 0.25 and after < 0.6 * before
-    still = np.abs(_eye(opened, rest, "right") - _eye(winking, rest, "right")).max()
+    still = np.abs(_eye_colour(opened, rest, "right") - _eye_colour(winking, rest, "right")).max()
     assert still < 4
 
 
-def test_opening_the_mouth_shows_its_dark_inside(woman):
+def test_opening_the_mouth_shows_its_dark_interior(woman):
     opened = {"jawOpen": 0.9}
     truth = woman.landmarks(actions=opened, framing=LARGE)
     upper, lower = truth.points["lip_upper_inner"], truth.points["lip_lower_inner"]
@@ -113,15 +115,15 @@ def test_scale_makes_the_face_larger(man):
     assert near[2] / rest[2] == pytest.approx(1.2, rel=1e-3)
 
 
-def test_eyes_look_where_the_gaze_goes(man):
+def test_the_iris_moves_with_the_gaze(man):
     framing = Framing(512, 512, head=1.0, eyes_y=0.5)
 
     def iris(gaze):
-        """Where the darkest part of the left eye is, pixels from its inner corner."""
-        truth, picture = man.landmarks(gaze=gaze, framing=framing), man.render(gaze=gaze, framing=framing)
+        """Horizontal position of the dark part of the left eye, pixels from its inner corner."""
+        truth, image = man.landmarks(gaze=gaze, framing=framing), man.render(gaze=gaze, framing=framing)
         inner, outer = (round(truth.points[f"left_eye_{end}"][0]) for end in ("inner", "outer"))
         upper, lower = (round(truth.points[f"left_eyelid_{edge}"][1]) for edge in ("upper", "lower"))
-        dark = 255.0 - picture[upper + 2 : lower - 1, inner + 6 : outer - 6].astype(float).mean(-1)
+        dark = 255.0 - image[upper + 2 : lower - 1, inner + 6 : outer - 6].astype(float).mean(-1)
         dark = np.clip(dark - np.median(dark), 0, None)
         return (dark.sum(0) * np.arange(dark.shape[1])).sum() / dark.sum()
 
@@ -134,17 +136,17 @@ def test_lids_follow_the_eyes_down(man):
     assert opening[1] < 0.8 * opening[0]
 
 
-def test_an_action_nobody_knows_is_refused_with_those_there_are(man):
-    with pytest.raises(ValueError, match=r"no facial action jawWide; there are browDownLeft, .*tongueOut"):
+def test_an_unknown_action_is_rejected_with_the_known_names(man):
+    with pytest.raises(ValueError, match=r"unknown facial action jawWide; the bank has browDownLeft, .*tongueOut"):
         man.render(actions={"jawWide": 0.5})
 
 
-def test_identity_outside_the_bank_is_refused(bank):
+def test_an_identity_outside_the_bank_is_rejected(bank):
     with pytest.raises(ValueError, match=rf"identities 0 to {len(bank) - 1}, not {len(bank)}"):
         Actor(bank, len(bank), seed=0)
 
 
 @pytest.mark.parametrize("wrong", [{"width": 8}, {"height": 5000}, {"head": 0.0}])
-def test_framings_that_show_nothing_are_refused(wrong):
+def test_framings_out_of_range_are_rejected(wrong):
     with pytest.raises(ValueError, match="not"):
         Framing(**wrong)

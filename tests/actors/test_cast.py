@@ -1,4 +1,4 @@
-"""A cast: its sheets, its videos, its planted flaws, and the workflow that films it."""
+"""Casts of synthetic actors: sample sheets, videos, planted flaws, and the workflow that renders them."""
 
 import os
 import re
@@ -46,7 +46,7 @@ def frames_of(shot, settings, bank):
 
 @pytest.fixture
 def sheets(tmp_path):
-    """Both sheets of a cast of four sources in two videos each, three drivers and the flaws, as the workflow reads."""
+    """Rows of both sheets, as the workflow reads them: four sources with two videos each, three drivers, the flaws."""
     settings = cast(folder=tmp_path, sources=4, clips_per_source=2, drivers=3, drivers_per_action=2, flaws=True)
     files = tmp_path / "sources.tsv", tmp_path / "drivers.tsv"
     write_sheets(settings, *files)
@@ -59,7 +59,7 @@ def sheets(tmp_path):
     ]
 
 
-def test_sheets_name_everybody_once(sheets):
+def test_every_video_has_one_row_in_the_sheets(sheets):
     people, performers = sheets
     ids = [row["video_id"] for row in chain(people, performers)]
     assert len({check_id(name) for name in ids}) == len(ids) == 4 * 2 + 3 + 10 * 2
@@ -77,13 +77,13 @@ def test_every_action_has_its_drivers_and_none_of_them_is_a_source(sheets):
     assert not {row["person_id"] for row in performers} & {row["person_id"] for row in people}
 
 
-def test_with_heads_for_all_everybody_has_a_head_of_their_own():
+def test_people_do_not_share_heads_when_there_are_enough():
     settings = cast(first_head=5, heads=7, sources=4, drivers=3)
     heads = {shot.person: shot.identity for shot in [*sources(settings), *drivers(settings)]}
     assert sorted(heads.values()) == list(range(5, 12))
 
 
-def test_committed_casts_fit_the_bank_and_train_on_none_of_the_demos_heads(bank):
+def test_committed_casts_fit_the_bank_and_training_shares_no_head_with_the_demos(bank):
     heads = {}
     for path in sorted((ROOT / "config/actors").glob("*.yaml")):
         settings = CastSettings(**yaml.safe_load(path.read_text()))
@@ -91,7 +91,7 @@ def test_committed_casts_fit_the_bank_and_train_on_none_of_the_demos_heads(bank)
         heads[path.stem] = set(people.values())
         assert max(heads[path.stem]) < len(bank), path
         if path.stem != "training":
-            assert len(heads[path.stem]) == len(people), f"{path}: a head that two people share can be in two splits"
+            assert len(heads[path.stem]) == len(people), f"{path}: a shared head could be in two splits"
     assert not (heads["demo"] | heads["demo_large"]) & heads["training"]
 
 
@@ -109,18 +109,18 @@ def test_committed_casts_fit_the_bank_and_train_on_none_of_the_demos_heads(bank)
         ({"heigth": 96}, r"heigth\s+Extra inputs are not permitted"),
     ],
 )
-def test_nonsense_is_refused_by_name(wrong, message):
+def test_invalid_settings_are_rejected_by_name(wrong, message):
     with pytest.raises(ValidationError, match=message):
         cast(**wrong)
 
 
-def test_a_film_depends_on_its_shot_and_seed_alone(bank):
+def test_a_video_depends_only_on_its_shot_and_seed(bank):
     few, many = cast(), cast(folder=Path("elsewhere"), sources=4, drivers=3, drivers_per_action=2, flaws=True)
     shot = sources(few)[1]
     assert shot == sources(many)[1]
-    # Two films frame by frame in turn, of casts that differ in size and folder.
-    turns = zip(film(shot, few, bank), film(shot, many, bank), strict=True)
-    first, again = np.stack(list(turns), axis=1)
+    # Two interleaved renderings, from casts that differ in size and folder.
+    interleaved = zip(film(shot, few, bank), film(shot, many, bank), strict=True)
+    first, again = np.stack(list(interleaved), axis=1)
     assert first.shape == (16, 96, 128, 3) and first.dtype == np.uint8
     assert np.array_equal(first, again)
     other = cast(seed=1)
@@ -134,33 +134,33 @@ def test_videos_of_a_person_differ_and_frames_move(bank):
     assert min(np.abs(after - before).mean() for before, after in pairwise(one)) > 0.3
 
 
-def test_expressions_make_every_frame_another_face(bank):
+def test_expressions_change_the_face_in_every_frame(bank):
     changes = {}
     for expressions in (False, True):
         settings = cast(expressions=expressions, close_up=True)
         frames = frames_of(sources(settings)[0], settings, bank).astype(int)
         changes[expressions] = min(np.abs(after - before).mean() for before, after in pairwise(frames))
     assert changes[True] > 2 * changes[False]
-    # Who performs still performs.
+    # Drivers still perform their action.
     plain, random = cast(), cast(expressions=True)
     smile = next(shot for shot in drivers(plain) if shot.action == "smile")
     assert np.array_equal(next(film(smile, plain, bank)), next(film(smile, random, bank)))
 
 
-def test_random_expressions_stay_in_range_and_use_all_of_it(bank):
+def test_random_expressions_cover_their_range(bank):
     random = np.random.default_rng(0)
-    drawn = [random_expression(random) for _ in range(2000)]
-    poses = np.array([(pose.yaw, pose.pitch, pose.roll) for pose, _, _ in drawn])
+    samples = [random_expression(random) for _ in range(2000)]
+    poses = np.array([(pose.yaw, pose.pitch, pose.roll) for pose, _, _ in samples])
     reach = np.abs(poses).max(0)
     assert (reach <= (28, 17, 24)).all() and (reach > (26, 15.5, 22)).all()
-    assert {name for _, weights, _ in drawn for name in weights} <= set(bank.action_names)
-    values = [weight for _, weights, _ in drawn for weight in weights.values()]
+    assert {name for _, weights, _ in samples for name in weights} <= set(bank.action_names)
+    values = [weight for _, weights, _ in samples for weight in weights.values()]
     assert min(values) >= 0 and max(values) == 1.0
-    gaze = np.array([look for _, _, look in drawn])
+    gaze = np.array([look for _, _, look in samples])
     assert np.abs(gaze[:, 0]).max() <= 10 and -20 <= gaze[:, 1].min() < -15 and 10 < gaze[:, 1].max() <= 14
 
     def share(name, least=0.0):
-        return np.mean([weights.get(name, 0.0) > least for _, weights, _ in drawn])
+        return np.mean([weights.get(name, 0.0) > least for _, weights, _ in samples])
 
     assert share("eyeBlinkLeft") == pytest.approx(0.30, abs=0.04)
     assert share("mouthSmileLeft", 0.37) == pytest.approx(0.26, abs=0.04)
@@ -168,17 +168,17 @@ def test_random_expressions_stay_in_range_and_use_all_of_it(bank):
     assert share("jawOpen") > 0.3
 
 
-def test_random_expressions_differ_from_one_to_the_next_and_come_again():
-    drawn = [[random_expression(np.random.default_rng(seed)) for seed in range(50)] for _ in range(2)]
-    assert drawn[0] == drawn[1]
+def test_random_expressions_are_reproducible_and_never_repeat():
+    first, again = ([random_expression(np.random.default_rng(seed)) for seed in range(50)] for _ in range(2))
+    assert first == again
     random = np.random.default_rng(0)
     for before, after in pairwise(random_expression(random) for _ in range(200)):
         assert before[0] != after[0] and before[2] != after[2]
 
 
 @pytest.fixture(scope="module")
-def refused(bank, tmp_path_factory):
-    """A good source and the flaws through ingest and crop: video → its rows there."""
+def processed_flaws(bank, tmp_path_factory):
+    """A good source and the flaws after ingest and after crop: video_id → row."""
     folder = tmp_path_factory.mktemp("flaws")
     settings = cast(folder=folder, sources=1, source_frames=24, width=320, height=240, flaws=True)
     write_sheets(settings, folder / "sources.tsv", folder / "drivers.tsv")
@@ -186,32 +186,30 @@ def refused(bank, tmp_path_factory):
         write_shot(shot, settings, bank, folder / shot.path)
     rows = read_sheet(folder / "sources.tsv", SourceRow, keep_going=False).rows
     ingest_shard(rows, folder / "ingested.parquet", code="c0de")
-    crop = {"size": 64, "min_frames": 24}
-    crop_shard(
-        folder / "ingested.parquet", folder / "c.parquet", folder / "crops", settings=CropSettings(**crop), code="c0de"
-    )
+    settings = CropSettings(size=64, min_frames=24)
+    crop_shard(folder / "ingested.parquet", folder / "c.parquet", folder / "crops", settings=settings, code="c0de")
     return [{row["video_id"]: row for row in read_rows(folder / name)} for name in ("ingested.parquet", "c.parquet")]
 
 
-def test_flaws_are_refused_where_they_should_be_and_why(refused):
-    ingested, cropped = refused
-    verdicts = {name: (row["status"], row["reason"]) for name, row in ingested.items()}
-    assert verdicts == {
+def test_each_flaw_is_caught_in_its_stage_with_a_reason(processed_flaws):
+    ingested, cropped = processed_flaws
+    outcomes = {name: (row["status"], row["reason"]) for name, row in ingested.items()}
+    assert outcomes == {
         "actor00-1": ("ok", ""),
         "no-face": ("ok", ""),
         "too-short": ("ok", ""),
         "cut-short": ("failed", "truncated"),
     }
-    verdicts = {name: (row["status"], row["reason"]) for name, row in cropped.items()}
-    assert verdicts == {
+    outcomes = {name: (row["status"], row["reason"]) for name, row in cropped.items()}
+    assert outcomes == {
         "actor00-1": ("ok", ""),
         "no-face": ("rejected", "no_face"),
         "too-short": ("rejected", "too_short"),
     }
 
 
-def test_a_source_is_a_video_as_cameras_make_them(refused):
-    row = refused[0]["actor00-1"]
+def test_a_source_is_encoded_like_a_camera_video(processed_flaws):
+    row = processed_flaws[0]["actor00-1"]
     facts = {name: row[name] for name in ("codec", "pix_fmt", "width", "height", "rotation", "frames", "fps")}
     assert facts == {
         "codec": "h264", "pix_fmt": "yuv420p", "width": 320, "height": 240, "rotation": 0, "frames": 24, "fps": 25.0,
@@ -221,7 +219,7 @@ def test_a_source_is_a_video_as_cameras_make_them(refused):
 
 @contextmanager
 def full_disk(size):
-    """Let no file grow beyond ``size`` bytes, in this process and in those it starts."""
+    """Limit files to ``size`` bytes, in this process and its children."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
     try:
@@ -230,11 +228,11 @@ def full_disk(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_video_is_written_whole_or_not_at_all(bank, tmp_path):
+def test_a_video_is_written_atomically(bank, tmp_path):
     settings = cast()
     shot = sources(settings)[0]
     path = tmp_path / "videos" / "a.mp4"
-    with full_disk(4000), pytest.raises(Failed, match="ffmpeg ended with"):
+    with full_disk(4000), pytest.raises(Failed, match="ffmpeg exited with"):
         write_shot(shot, settings, bank, path)
     assert list(path.parent.iterdir()) == []
 
@@ -246,7 +244,7 @@ def test_a_video_is_written_whole_or_not_at_all(bank, tmp_path):
         write_shot(replace(shot, identity=999), settings, bank, path)
     assert list(path.parent.iterdir()) == [path] and path.read_bytes() == whole
     write_shot(shot, settings, bank, path)
-    assert path.read_bytes() == whole, "the same film, byte for byte"
+    assert path.read_bytes() == whole, "the same video, byte for byte"
 
 
 def snakemake(folder, *arguments, expect=0):
@@ -261,8 +259,8 @@ def snakemake(folder, *arguments, expect=0):
 
 
 @pytest.mark.workflow
-def test_the_workflow_films_a_cast_once(tmp_path):
-    """Two jobs are run: both sources, and the last of the ten drivers; three more of three drivers each are left."""
+def test_the_workflow_renders_a_cast_once(tmp_path):
+    """Two jobs run: both sources, and the last of the ten drivers; three jobs of three drivers each remain."""
     settings = cast()
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(settings.model_dump(mode="json")))
     wanted = ["cast/sources.tsv", "cast/filmed/sources/0.txt", "cast/filmed/drivers/3.txt"]
@@ -278,15 +276,15 @@ def test_the_workflow_films_a_cast_once(tmp_path):
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "cast").rglob("*") if path.is_file()}
     assert "Nothing to be done" in snakemake(tmp_path, *wanted)
     assert {path: path.stat().st_mtime_ns for path in times} == times
-    # With another seed everybody is somebody else: both jobs and the three that are still to run.
+    # Another seed changes every person: both jobs re-run, besides the three that remain.
     changed = snakemake(tmp_path, "--dry-run", "--config", "seed=1")
     assert re.search(r"^render_sources +1$", changed, flags=re.M) and "Params have changed" in changed
     assert re.search(r"^render_drivers +4$", changed, flags=re.M)
 
 
 @pytest.mark.workflow
-def test_the_workflow_refuses_a_cast_it_cannot_film(tmp_path):
+def test_the_workflow_rejects_an_invalid_cast(tmp_path):
     (tmp_path / "tiny.yaml").write_text("folder: cast\nheads: 2\nsources: 2\ndrivers: 1\ndrivers_per_action: 3\n")
     output = snakemake(tmp_path, "--dry-run", expect=1)
-    assert "the cast's config is not usable" in output
+    assert "invalid cast config" in output
     assert "drivers_per_action is 3 but there are 1 drivers" in output

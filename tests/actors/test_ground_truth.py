@@ -1,4 +1,4 @@
-"""What is known exactly of an actor, held against what the workflow measures: boxes, pose, blinks, people, actions."""
+"""Ground truth of rendered actors compared with the workflow's measurements: boxes, pose, blinks, identity, actions."""
 
 from collections import defaultdict
 from dataclasses import replace
@@ -25,7 +25,7 @@ from deepfakemnist.tables.files import read_rows
 
 ROOT = Path(__file__).parents[2]
 CLOSE_UP = Framing(head=0.72, eyes_y=0.45)
-#: Landmarks that MediaPipe's mesh has too, by its numbers.
+#: Landmarks that MediaPipe's mesh shares, by MediaPipe's index.
 SHARED = {
     33: "right_eye_outer", 133: "right_eye_inner", 362: "left_eye_inner", 263: "left_eye_outer", 152: "chin",
     61: "mouth_right", 291: "mouth_left", 159: "right_eyelid_upper", 386: "left_eyelid_upper",
@@ -37,8 +37,8 @@ def landmarker():
     return FaceLandmarker()
 
 
-def test_the_crop_holds_the_whole_face_all_the_time_and_no_more_than_asked(woman, tmp_path):
-    """A face off the middle of a wide picture that turns: its true boxes lie in the square, which fits them."""
+def test_the_crop_contains_the_face_in_every_frame_with_the_requested_margin(woman, tmp_path):
+    """For an off-centre face that turns in a wide frame, the crop square encloses all true boxes tightly."""
     framing = Framing(480, 270, eyes_x=0.3, eyes_y=0.42, head=0.45)
     act = perform(woman, "yaw", seed=2, frames=24, framing=framing)
     path = write_working_clip(tmp_path / "v.mp4", list(act.frames()), 25.0).path
@@ -64,10 +64,10 @@ def test_the_crop_holds_the_whole_face_all_the_time_and_no_more_than_asked(woman
     assert cut["box_side"] == pytest.approx(1.6 * (high - low).max(), rel=0.15)
     centre = corner + cut["box_side"] / 2
     assert np.abs(centre - (low + high) / 2).max() < 0.08 * cut["box_side"]
-    # Five landmarks, an average head and every fifth frame show half of the turn or more.
+    # Measured with five landmarks, a mean head and every fifth frame, so the bounds are wide.
     turned = np.ptp(np.percentile(act.poses[:, 0], [5, 95]))
     assert 0.4 * turned < cut["yaw_range"] < 1.1 * turned
-    # In the crop the point between the eyes is where the box says that it is.
+    # Landmarks found in the crop match the ground truth mapped through the crop box.
     found = FaceLandmarker()(read_clip(cut["path"])[0])
     truth = act.landmarks(0)
     for number in (33, 263):
@@ -77,19 +77,19 @@ def test_the_crop_holds_the_whole_face_all_the_time_and_no_more_than_asked(woman
 
 @pytest.mark.numeric
 @pytest.mark.parametrize("pose", [Pose(), Pose(yaw=14, pitch=5), Pose(yaw=-12, roll=12), Pose(pitch=-10, roll=-8)])
-def test_landmarks_lie_where_the_mesh_has_them(landmarker, man, woman, pose):
+def test_detected_landmarks_match_the_mesh(landmarker, man, woman, pose):
     for actor in (man, woman):
         found = landmarker(actor.render(pose, framing=CLOSE_UP))
         truth = actor.landmarks(pose, framing=CLOSE_UP)
         span = truth.distance("left_eye_outer", "right_eye_outer")
-        apart = [np.linalg.norm(found.points[number] - truth.points[name]) for number, name in SHARED.items()]
-        assert np.mean(apart) < 0.07 * span
-        assert np.max(apart) < 0.2 * span
+        errors = [np.linalg.norm(found.points[number] - truth.points[name]) for number, name in SHARED.items()]
+        assert np.mean(errors) < 0.07 * span
+        assert np.max(errors) < 0.2 * span
 
 
 @pytest.mark.numeric
-def test_measured_pose_follows_the_commanded_and_no_other(landmarker, man):
-    """Tilts as they are, of turns and nods more than half; the other two angles stay."""
+def test_measured_pose_follows_the_commanded_angle_only(landmarker, man):
+    """Roll is measured in full, yaw and pitch by more than half; the other two angles stay constant."""
     for axis, (name, least, most) in enumerate((("yaw", 0.55, 1.15), ("pitch", 0.55, 1.15), ("roll", 0.9, 1.1))):
         angles = [-14, 0, 14]
         poses = np.array([landmarker(man.render(Pose(**{name: angle}), framing=CLOSE_UP)).pose for angle in angles])
@@ -98,7 +98,7 @@ def test_measured_pose_follows_the_commanded_and_no_other(landmarker, man):
         assert np.abs(np.diff(np.delete(poses, axis, 1), axis=0)).max() < 4
 
 
-def test_blinks_are_seen_when_they_happen(landmarker, woman):
+def test_measured_blinks_match_the_commanded_ones_in_time(landmarker, woman):
     act = perform(woman, "blink", seed=3, frames=40, framing=CLOSE_UP)
     lids = measure_action(landmarker.track(act.clip()))["blink"]
     seen = lids > 0.5 * (lids.min() + lids.max())
@@ -106,12 +106,12 @@ def test_blinks_are_seen_when_they_happen(landmarker, woman):
 
 
 def _middles(shut):
-    """Middle frame of every run of True."""
+    """Centre frame of every run of True."""
     runs, count = label(shut)
     return [float(np.flatnonzero(runs == number).mean()) for number in range(1, count + 1)]
 
 
-def test_the_best_start_is_the_frame_in_the_sources_pose(landmarker, man, woman):
+def test_the_best_start_frame_has_the_pose_of_the_source(landmarker, man, woman):
     act = perform(woman, "yaw", seed=1, frames=24, framing=CLOSE_UP)
     lines = np.stack([face_lines(found, 256, 256) for found in landmarker.track(act.clip())])
     for wanted in (4, 9, 15):
@@ -119,12 +119,12 @@ def test_the_best_start_is_the_frame_in_the_sources_pose(landmarker, man, woman)
         source = landmarker(man.render(Pose(yaw, pitch, roll), framing=CLOSE_UP))
         chosen = best_start(face_lines(source, 256, 256), lines)
         assert abs(act.poses[chosen, 0] - yaw) < 6, (wanted, chosen)
-        assert abs(act.poses[chosen, 0] - yaw) < 0.3 * abs(act.poses[0, 0] - yaw), "nearer than the first frame"
+        assert abs(act.poses[chosen, 0] - yaw) < 0.3 * abs(act.poses[0, 0] - yaw), "closer than the first frame"
 
 
 @pytest.mark.parametrize(("action", "tolerance"), [("yaw", 0.25), ("left_slope", 0.05)])
-def test_transfer_is_the_share_of_the_action_that_was_done(landmarker, man, woman, action, tolerance):
-    """Another person does the same, then half of it. A nose's length makes turns look larger or smaller, not tilts."""
+def test_action_transfer_is_the_reproduced_share_of_the_action(landmarker, man, woman, action, tolerance):
+    """Another person performs the whole motion, then half of it. Nose length biases measured yaw, not roll."""
 
     def measure(actor, share):
         act = perform(actor, action, seed=5, frames=16, framing=CLOSE_UP)
@@ -138,19 +138,19 @@ def test_transfer_is_the_share_of_the_action_that_was_done(landmarker, man, woma
     assert min(whole.correlation, half.correlation) > 0.97
 
 
-def test_actors_are_told_apart_whatever_they_wear(bank):
-    """Of four people in two takes each, everybody's other take is the most similar picture."""
+def test_actors_are_distinguished_across_takes(bank):
+    """For four people with two takes each, a person's other take is the most similar image."""
     embedder = FaceEmbedder()
     heads = (3, 14, 25, 36)
     takes = [[embedder(Actor(bank, head, head, take).render(framing=CLOSE_UP)) for head in heads] for take in (1, 2)]
-    alike = np.array([[similarity(one, other) for other in takes[1]] for one in takes[0]])
-    own = np.diag(alike)
-    assert own.min() > 0.6
-    assert (own > np.where(np.eye(len(heads)), -1, alike).max(1) + 0.05).all()
+    similarities = np.array([[similarity(one, other) for other in takes[1]] for one in takes[0]])
+    same = np.diag(similarities)
+    assert same.min() > 0.6
+    assert (same > np.where(np.eye(len(heads)), -1, similarities).max(1) + 0.05).all()
 
 
-def test_nobody_of_the_demo_is_in_two_splits_nor_drives_as_themselves():
-    """Split by person, which in the demo is by head too: every person has one of their own."""
+def test_demo_heads_are_in_one_split_and_never_drive_themselves():
+    """Splits are by person, which in the demo is also by head: no two people share one."""
     cast = CastSettings(**yaml.safe_load((ROOT / "config/actors/demo.yaml").read_text()))
     preset = yaml.safe_load((ROOT / "config/presets/demo.yaml").read_text())
     shots = {shot.name: shot for shot in [*sources(cast), *drivers(cast)]}

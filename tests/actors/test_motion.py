@@ -1,3 +1,5 @@
+"""Procedural motion of the ten actions and of talking, checked on ground-truth landmarks."""
+
 import numpy as np
 import pytest
 
@@ -14,13 +16,13 @@ def _opening(truth):
 
 
 def _tilt(truth):
-    """Height of the left eye below the right one over their distance."""
+    """Drop of the left eye relative to the right one, over their distance."""
     across = truth.points["left_eye_outer"] - truth.points["right_eye_outer"]
     return float(across[1] / np.linalg.norm(across))
 
 
 def _turn(truth):
-    """Nose's place between the outer corners of the eyes: 0 in the middle, positive to the subject's own left."""
+    """Position of the nose between the outer eye corners: 0 in the middle, positive to the subject's left."""
     left, right = truth.points["left_eye_outer"], truth.points["right_eye_outer"]
     across = (left - right) / np.linalg.norm(left - right) ** 2
     return float((truth.points["nose_tip"] - (left + right) / 2) @ across)
@@ -43,7 +45,7 @@ def _brow_height(truth):
     return sum(truth.points[f"{s}_eye_inner"][1] - truth.points[f"{s}_brow_middle"][1] for s in ("left", "right"))
 
 
-#: What an action does to the ground truth at its peak, compared with rest.
+#: Expected change of the ground truth from rest to the action's peak.
 MOVES = {
     "blink": lambda rest, peak: _opening(peak) < 0.3 * _opening(rest),
     "mouth": lambda rest, peak: _mouth_gap(peak) > _mouth_gap(rest) + 10,
@@ -73,7 +75,7 @@ def test_every_action_starts_and_ends_at_rest_and_reaches_its_peak(action, frame
 
 
 @pytest.mark.parametrize("action", ACTIONS)
-def test_every_action_moves_what_it_should(action, man):
+def test_every_action_moves_the_expected_landmarks(action, man):
     for seed in SEEDS:
         played = perform(man, action, seed)
         peak = int(played.curve.argmax())
@@ -81,19 +83,19 @@ def test_every_action_moves_what_it_should(action, man):
 
 
 @pytest.mark.parametrize("action", ["blink", "smile", "mouth"])
-def test_an_expression_leaves_the_head_almost_still(action, man):
+def test_facial_expressions_leave_the_head_almost_still(action, man):
     poses = perform(man, action, 1).poses
     assert np.ptp(poses, axis=0).max() < 4
 
 
-def test_strength_and_timing_vary_with_the_seed():
+def test_intensity_and_timing_vary_with_the_seed():
     curves = [make_motion("smile", seed).curve for seed in SEEDS]
     peaks = [curve.max() for curve in curves]
     assert np.ptp(peaks) > 0.05
     assert len({int((curve > 0).argmax()) for curve in curves}) > 2
 
 
-def test_a_motion_is_the_same_every_time():
+def test_motion_is_deterministic():
     first = make_motion("nod", 5)
     make_motion("yaw", 5)
     again = make_motion("nod", 5)
@@ -112,14 +114,14 @@ def test_talking_moves_jaw_lids_eyes_and_head():
     assert 2 < np.ptp(talk.pose[:, 0]) < 15
 
 
-def test_weights_stay_within_their_range():
+def test_blendshape_weights_stay_in_range():
     for action in (*ACTIONS, TALK):
         motion = make_motion(action, 3)
         for name, weight in motion.weights.items():
             assert weight.min() >= 0 and weight.max() <= 1, name
 
 
-def test_frames_come_again_bit_by_bit_and_carry_the_noise_of_a_sensor(woman):
+def test_frames_are_bit_identical_when_rendered_again_and_have_sensor_noise(woman):
     played = perform(woman, "smile", 4, frames=16)
     frames = list(played.frames())
     assert len(frames) == len(played) == 16
@@ -131,11 +133,11 @@ def test_frames_come_again_bit_by_bit_and_carry_the_noise_of_a_sensor(woman):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"action": "wave"}, "action 'wave' is not known; actors can do blink, mouth, .*talk"),
+        ({"action": "wave"}, "unknown action 'wave'; actors perform blink, mouth, .*talk"),
         ({"frames": 8}, "at least 16 frames, not 8"),
-        ({"fps": 0.0}, "must be positive, not 0.0"),
+        ({"fps": 0.0}, "fps must be positive, not 0.0"),
     ],
 )
-def test_bad_orders_are_refused(man, arguments, message):
+def test_invalid_arguments_are_rejected(man, arguments, message):
     with pytest.raises(ConfigError, match=message):
         perform(man, **{"action": "smile", "seed": 1, **arguments})

@@ -1,3 +1,5 @@
+"""Z-buffer rasteriser: visibility, interpolation and shadow maps, for numba and numpy."""
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ BOTH = [pytest.param(False, id="numpy"), pytest.param(True, id="numba", marks=ne
 
 
 @pytest.mark.parametrize("fast", BOTH)
-def test_the_nearer_triangle_is_seen_and_its_corners_are_blended(fast):
+def test_the_nearest_triangle_is_visible_and_its_corners_are_interpolated(fast):
     far = [(0, 0, 2), (0, 20, 2), (20, 0, 2)]
     near = [(0, 0, 1), (0, 8, 1), (8, 0, 1)]
     screen = np.array(far + near, np.float32)
@@ -23,7 +25,7 @@ def test_the_nearer_triangle_is_seen_and_its_corners_are_blended(fast):
 
 
 @pytest.mark.parametrize("fast", BOTH)
-def test_a_triangle_from_behind_is_seen_only_when_two_sided(fast):
+def test_a_back_face_is_visible_only_when_two_sided(fast):
     screen = np.array([(0, 0, 1), (9, 0, 1), (0, 9, 1)], np.float32)
     faces = np.array([[0, 1, 2]], np.int32)
     seen = [raster.visibility(screen, faces, np.array([two]), (10, 10), fast)[0][2, 2] for two in (False, True)]
@@ -31,7 +33,7 @@ def test_a_triangle_from_behind_is_seen_only_when_two_sided(fast):
 
 
 @pytest.mark.parametrize("fast", BOTH)
-def test_what_lies_off_the_picture_or_has_no_area_is_left_out(fast):
+def test_offscreen_and_degenerate_triangles_are_skipped(fast):
     screen = np.array([(-50, -50, 1), (-50, -40, 1), (-40, -50, 1), (3, 3, 1)], np.float32)
     faces = np.array([[0, 1, 2], [3, 3, 3]], np.int32)
     triangle, _, _ = raster.visibility(screen, faces, np.ones(2, bool), (10, 10), fast)
@@ -39,17 +41,17 @@ def test_what_lies_off_the_picture_or_has_no_area_is_left_out(fast):
 
 
 @pytest.mark.parametrize("fast", BOTH)
-def test_light_does_not_reach_what_lies_behind(fast):
+def test_vertices_behind_a_triangle_are_in_shadow(fast):
     wall = [(-0.1, 0, -0.1), (0.1, 0, -0.1), (0, 0, 0.1)]
-    behind, beside = (0, 0.05, -0.02), (0.3, 0.05, 0.0)
-    vertices = np.array([*wall, behind, beside], np.float32)
-    lit = raster.reaches(vertices, np.array([[0, 1, 2]], np.int32), np.array([0.0, -1.0, 0.0]), fast)
+    behind, to_the_side = (0, 0.05, -0.02), (0.3, 0.05, 0.0)
+    vertices = np.array([*wall, behind, to_the_side], np.float32)
+    lit = raster.unshadowed(vertices, np.array([[0, 1, 2]], np.int32), np.array([0.0, -1.0, 0.0]), fast)
     assert lit.tolist() == [True, True, True, False, True]
 
 
 @needs_numba
 @pytest.mark.parametrize("identity", [0, 1, 5])
-def test_numba_and_numpy_make_the_same_picture(bank, identity):
-    pictures = [Actor(bank, identity, 4, fast=fast).render(actions={"jawOpen": 0.5}) for fast in (True, False)]
-    apart = np.abs(pictures[0].astype(int) - pictures[1].astype(int)).max(-1)
-    assert (apart <= 1).mean() >= 0.999
+def test_numba_and_numpy_render_the_same_image(bank, identity):
+    images = [Actor(bank, identity, 4, fast=fast).render(actions={"jawOpen": 0.5}) for fast in (True, False)]
+    difference = np.abs(images[0].astype(int) - images[1].astype(int)).max(-1)
+    assert (difference <= 1).mean() >= 0.999

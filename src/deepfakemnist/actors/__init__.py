@@ -1,11 +1,11 @@
-"""Synthetic people: a bank of heads that belong to nobody, a renderer, and performances of every action.
+"""Synthetic actors: a bank of 3D head meshes, a software renderer, and performances of every action.
 
-With them the whole workflow runs without the picture of any real person. The heads come from the parametric body
-model Anny (NAVER; its mesh, shapes and facial actions are CC0) and are baked once into ``resources/actors/bank.npz``;
-rendering needs numpy and OpenCV only, and numba for speed.
+With them the whole workflow runs without images of real people. The heads are sampled from the parametric body
+model Anny (NAVER; its mesh, shapes and facial actions are CC0) and baked once into ``resources/actors/bank.npz``;
+rendering needs only numpy and OpenCV, and numba for speed.
 
-Coordinates of the head, in metres: origin between the eyes, x to the subject's own left (right in the picture),
-y backwards into the head, z up.
+Head coordinates, in metres: origin between the eyes, x to the subject's left (image right), y backwards into the
+head, z up.
 """
 
 from deepfakemnist.actors.actor import Actor

@@ -1,4 +1,4 @@
-"""Geometry that is not in the bank (hair, beard, glasses, collars) and moves with the skin it is fixed to."""
+"""Attached meshes (hair, beard, glasses, collars) that move with the skin vertices they are anchored to."""
 
 from __future__ import annotations
 
@@ -13,82 +13,88 @@ from deepfakemnist.actors.layout import HAIR, HAIR_TOP, swatch
 
 @dataclass(frozen=True, eq=False)
 class Attachment:
-    """Triangles, each vertex at a fixed offset from a vertex of the head."""
+    """A triangle mesh; every vertex has a fixed offset from a vertex of the head."""
 
-    root: np.ndarray  # (E,) vertex of the bank
-    offset: np.ndarray  # (E,3) metres from it, the head at rest
-    normal: np.ndarray  # (E,3) unit, the head at rest
-    follow: np.ndarray  # (E,) share of the head's rotation followed
-    shade: np.ndarray  # (E,) share of sky seen
-    faces: np.ndarray  # (F,3) into the E vertices
-    positions: np.ndarray  # (E,2) atlas
+    root: np.ndarray  # (E,) anchor vertex in the bank
+    offset: np.ndarray  # (E,3) metres from the anchor, in the rest pose
+    normal: np.ndarray  # (E,3) unit, in the rest pose
+    head_weight: np.ndarray  # (E,) skinning weight of the head's rotation, 0..1
+    ambient: np.ndarray  # (E,) visible share of the sky, 0..1
+    faces: np.ndarray  # (F,3) indices into the E vertices
+    atlas_xy: np.ndarray  # (E,2) texels
 
 
 def merge(parts: Sequence[Attachment]) -> Attachment:
-    """Join attachments into one."""
+    """Concatenate attachments into one mesh."""
     first = np.cumsum([0, *(len(part.root) for part in parts)])
     return Attachment(
         root=np.concatenate([part.root for part in parts]),
         offset=np.concatenate([part.offset for part in parts]),
         normal=np.concatenate([part.normal for part in parts]),
-        follow=np.concatenate([part.follow for part in parts]),
-        shade=np.concatenate([part.shade for part in parts]),
+        head_weight=np.concatenate([part.head_weight for part in parts]),
+        ambient=np.concatenate([part.ambient for part in parts]),
         faces=np.concatenate([part.faces + start for part, start in zip(parts, first, strict=False)]),
-        positions=np.concatenate([part.positions for part in parts]),
+        atlas_xy=np.concatenate([part.atlas_xy for part in parts]),
     )
 
 
-def ribbons(
+def hair_cards(
     lines: np.ndarray,
     normals: np.ndarray,
     widths: np.ndarray,
     root: np.ndarray,
-    roots_at: np.ndarray,
-    follow: np.ndarray,
-    shade: np.ndarray,
+    root_points: np.ndarray,
+    head_weight: np.ndarray,
+    ambient: np.ndarray,
     rng: np.random.Generator,
 ) -> Attachment:
-    """Make flat strips of hair.
+    """Build hair cards: flat textured strips of hair.
 
     Args:
-        lines: (S,N,3) middle lines, metres, the head at rest.
+        lines: (S,N,3) centre lines, metres, in the rest pose.
         normals: (S,N,3) unit, away from the head.
         widths: (S,N) metres.
-        root: (S,) vertex that carries each strip; roots_at: (S,3) its place.
-        follow: (S,N) share of the head's rotation followed.
-        shade: (S,N) share of sky seen.
-        rng: draws which strands of the hair picture a strip shows.
+        root: (S,) anchor vertex of each card; root_points: (S,3) its position.
+        head_weight: (S,N) skinning weight of the head's rotation, 0..1.
+        ambient: (S,N) visible share of the sky, 0..1.
+        rng: picks the strands of the hair texture that a card shows.
     """
-    count, stations = lines.shape[:2]
+    count, points = lines.shape[:2]
     along = np.gradient(lines, axis=1)
     across = np.cross(along, normals)
     across /= np.linalg.norm(across, axis=2, keepdims=True) + 1e-9
     edges = np.stack([lines - across * widths[..., None] / 2, lines + across * widths[..., None] / 2], 2)
     x = rng.uniform(1, HAIR - 17, (count, 1, 1)) + np.array([0.0, 15.0])
-    y = np.linspace(1, HAIR - 2, stations)[None, :, None] + np.zeros((count, 1, 2))
-    positions = np.stack([TEXTURE_WIDTH + np.broadcast_to(x, y.shape), HAIR_TOP + y], -1)
-    index = np.arange(count * stations * 2).reshape(count, stations, 2)
+    y = np.linspace(1, HAIR - 2, points)[None, :, None] + np.zeros((count, 1, 2))
+    atlas_xy = np.stack([TEXTURE_WIDTH + np.broadcast_to(x, y.shape), HAIR_TOP + y], -1)
+    index = np.arange(count * points * 2).reshape(count, points, 2)
     a, b, c, d = index[:, :-1, 0], index[:, :-1, 1], index[:, 1:, 0], index[:, 1:, 1]
     faces = np.concatenate([np.stack([a, b, c], -1).reshape(-1, 3), np.stack([b, d, c], -1).reshape(-1, 3)])
-    each = stations * 2
-    # A strip is not flat to light: its edges look aside, as a lock's do.
-    leaning = normals[:, :, None] + across[:, :, None] * np.array([-0.45, 0.45])[:, None]
-    leaning /= np.linalg.norm(leaning, axis=-1, keepdims=True)
+    per_card = points * 2
+    # Normals at the edges of a card point sideways, so that it is lit like a round lock of hair.
+    edge_normals = normals[:, :, None] + across[:, :, None] * np.array([-0.45, 0.45])[:, None]
+    edge_normals /= np.linalg.norm(edge_normals, axis=-1, keepdims=True)
     return Attachment(
-        root=np.repeat(root, each),
-        offset=(edges - roots_at[:, None, None]).reshape(-1, 3),
-        normal=leaning.reshape(-1, 3),
-        follow=np.repeat(follow.reshape(-1), 2),
-        shade=np.repeat(shade.reshape(-1), 2),
+        root=np.repeat(root, per_card),
+        offset=(edges - root_points[:, None, None]).reshape(-1, 3),
+        normal=edge_normals.reshape(-1, 3),
+        head_weight=np.repeat(head_weight.reshape(-1), 2),
+        ambient=np.repeat(ambient.reshape(-1), 2),
         faces=faces,
-        positions=positions.reshape(-1, 2),
+        atlas_xy=atlas_xy.reshape(-1, 2),
     )
 
 
 def tube(
-    line: np.ndarray, radius: float, root: int, root_at: np.ndarray, colour: str, closed: bool = False, sides: int = 5
+    line: np.ndarray,
+    radius: float,
+    root: int,
+    root_point: np.ndarray,
+    colour: str,
+    closed: bool = False,
+    sides: int = 5,
 ) -> Attachment:
-    """Make a round bar along (N,3) points, all carried by one vertex, in a plain colour of the atlas."""
+    """Build a tube along (N,3) points, anchored to one vertex, in a plain colour of the atlas."""
     along = np.gradient(line, axis=0) if not closed else np.roll(line, -1, 0) - np.roll(line, 1, 0)
     along /= np.linalg.norm(along, axis=1, keepdims=True) + 1e-12
     guide = np.where(np.abs(along[:, 1:2]) < 0.9, [[0.0, 1.0, 0.0]], [[0.0, 0.0, 1.0]])
@@ -107,10 +113,10 @@ def tube(
     total = count * sides
     return Attachment(
         root=np.full(total, root),
-        offset=points.reshape(-1, 3) - root_at,
+        offset=points.reshape(-1, 3) - root_point,
         normal=normal.reshape(-1, 3),
-        follow=np.ones(total),
-        shade=np.ones(total),
+        head_weight=np.ones(total),
+        ambient=np.ones(total),
         faces=faces,
-        positions=np.tile(np.array(swatch(colour)), (total, 1)),
+        atlas_xy=np.tile(np.array(swatch(colour)), (total, 1)),
     )

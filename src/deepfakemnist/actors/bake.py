@@ -1,7 +1,7 @@
-"""Bake the bank of synthetic heads from the body model Anny: ``python -m deepfakemnist.actors.bake BANK.npz``.
+"""Baking of the head bank from the body model Anny: ``python -m deepfakemnist.actors.bake BANK.npz``.
 
 Needed only to change the bank; the workflow uses the committed one. Anny (``pip install anny==0.6.2``, Apache-2.0)
-downloads nothing, but writes 1.5 GB of shapes to ANNY_CACHE_DIR (default ~/.cache/anny) the first time. Its mesh,
+downloads nothing, but on first use writes 1.5 GB of shapes to ANNY_CACHE_DIR (default ~/.cache/anny). Its mesh,
 phenotype shapes and facial actions come from MPFB2/MakeHuman and are CC0, and so is the bank.
 """
 
@@ -33,16 +33,16 @@ from deepfakemnist.actors.bank import (
     pack_heads,
 )
 from deepfakemnist.actors.landmarks import find_landmarks
-from deepfakemnist.actors.raster import reaches
+from deepfakemnist.actors.raster import unshadowed
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.tables.files import atomic_path
 
 log = logging.getLogger(__name__)
 
 ANNY_VERSION = "0.6.2"
-#: Heads of the committed bank: 56 to train the compact animator on, 76 for the people of make demo-large.
+#: Heads of the committed bank: 56 to train the compact animator, 76 for the people of make demo-large.
 IDENTITIES, SEED = 132, 20211
-#: Groups of MakeHuman's base mesh that are kept, by part.
+#: Kept groups of MakeHuman's base mesh, with their part.
 _GROUPS = {
     "body": "skin",
     "helper-l-eye": "eye_left",
@@ -52,43 +52,54 @@ _GROUPS = {
     "helper-tongue": "tongue",
     **{f"helper-{side}-eyelashes-{row}": "lashes" for side in "lr" for row in "12"},
 }
-#: Below the eyes, metres: what a head-and-shoulders picture shows.
+#: Extent of a head-and-shoulders shot: depth below the eyes and half width, metres.
 _BUST_M, _HALF_WIDTH_M = 0.42, 0.30
-_ARM_DEGREES = 38.0  # MakeHuman rests with the arms out at 45 degrees; this lets them hang
-#: Share of the head's rotation that a neck bone takes.
+_ARM_DEGREES = 38.0  # MakeHuman's rest pose holds the arms out at 45 degrees; this lowers them
+#: Share of the head's rotation that each neck bone follows.
 _NECK = {"neck01": 0.2, "neck02": 0.45, "neck03": 0.75}
 _HEAD_SHAPES = ("cheek", "chin", "ear", "eye", "eyebrows", "forehead", "head", "mouth", "neck", "nose")
-#: Local changes that make monsters rather than people.
-_MONSTROUS = (
-    *("trans-out", "head-angle", "head-trans", "neck-trans", "head-age", "nose-trans", "ear-wing", "septum"),
-    *("double", "compression", "cleft", "flaring", "bag"),
+#: Local shape changes that make a head look deformed.
+_DEFORMING = (
+    "trans-out",
+    "head-angle",
+    "head-trans",
+    "neck-trans",
+    "head-age",
+    "nose-trans",
+    "ear-wing",
+    "septum",
+    "double",
+    "compression",
+    "cleft",
+    "flaring",
+    "bag",
 )
-_SHAPE_SIGMA, _SHAPE_LIMIT = 0.25, 0.55  # of a local change's range -1..1
+_SHAPE_SIGMA, _SHAPE_LIMIT = 0.25, 0.55  # a local shape change ranges over -1..1
 _OCCLUSION_DIRECTIONS = 192
 
 
 @dataclass(frozen=True)
 class _Mesh:
-    """The part of Anny's mesh that is kept."""
+    """The kept part of Anny's mesh."""
 
-    vertices: np.ndarray  # indices in Anny's order
-    faces: np.ndarray  # (F,3) into vertices
-    corners: np.ndarray  # (F,3) into uv
+    vertices: np.ndarray  # indices into Anny's vertices
+    faces: np.ndarray  # (F,3) indices into vertices
+    corners: np.ndarray  # (F,3) indices into uv
     uv: np.ndarray
-    part: np.ndarray  # (F,) index in PARTS
+    part: np.ndarray  # (F,) index into PARTS
 
 
 def bake(path: Path, identities: int = IDENTITIES, seed: int = SEED) -> str:
     """Write a bank of ``identities`` adult heads to ``path`` and return its sha256.
 
     Raises:
-        ConfigError: Anny is missing or of another version.
+        ConfigError: Anny is not installed or has another version.
     """
     anny = _import_anny()
     model = _Anny(anny)
     mesh = model.mesh()
     template = model.head({}, {})[mesh.vertices]
-    people = [_person(index, np.random.default_rng([seed, index]), model.shapes) for index in range(identities)]
+    people = [_sample_person(index, np.random.default_rng([seed, index]), model.shapes) for index in range(identities)]
     heads = np.stack([model.head(person["phenotype"], person["shapes"])[mesh.vertices] for person in people])
     deltas = np.round((heads - template) / IDENTITY_STEP_M).astype(np.int16)
     masks = _masks(Path(anny.__file__).parent)
@@ -108,7 +119,7 @@ def bake(path: Path, identities: int = IDENTITIES, seed: int = SEED) -> str:
             corners=mesh.corners.astype(np.uint16),
             uv=mesh.uv.astype(np.float32),
             part=mesh.part.astype(np.uint8),
-            # Rounded, or the last bit of a sum, which differs between processors, would change the file.
+            # Rounded, because the last bit of a sum differs between processors and would change the file.
             template=template.round(7).astype(np.float32),
             identities=pack_heads(deltas),
             actions=actions.astype(np.float16),
@@ -119,7 +130,7 @@ def bake(path: Path, identities: int = IDENTITIES, seed: int = SEED) -> str:
             **masks,
         )
         np.savez_compressed(part, **arrays)
-    load_bank(path)  # the bank must pass the checks that every reader makes
+    load_bank(path)  # runs every reader's checks on the new file
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
@@ -136,7 +147,7 @@ def _import_anny() -> Any:
 
 
 class _Anny:
-    """Anny with MakeHuman's rig and all its vertices, and what is asked of it."""
+    """Adapter for Anny with MakeHuman's rig and full vertex set."""
 
     def __init__(self, anny: Any) -> None:
         import torch
@@ -152,7 +163,7 @@ class _Anny:
             name
             for name in self._model.local_change_labels
             if name.removeprefix("l-").removeprefix("r-").split("-")[0] in _HEAD_SHAPES
-            and not any(word in name for word in _MONSTROUS)
+            and not any(word in name for word in _DEFORMING)
         ]
         bones = list(self._model.bone_labels)
         pose = torch.eye(4)[None, None].repeat(1, len(bones), 1, 1)
@@ -167,7 +178,7 @@ class _Anny:
         )
 
     def head(self, phenotype: dict[str, float], shapes: dict[str, float]) -> np.ndarray:
-        """Return all vertices with the arms down, metres, the origin between the eyes."""
+        """Return all vertices with lowered arms, in metres, origin between the eyes."""
         values = dict.fromkeys(self._model.phenotype_labels, 0.5) | phenotype
         with self._torch.no_grad():
             out = self._model(phenotype_kwargs=values, local_changes_kwargs=shapes, pose_parameters=self._pose)
@@ -193,7 +204,7 @@ class _Anny:
         return np.stack([shapes[labels.index(f"facial_action:{name}")][vertices] for name in self.actions])
 
     def head_weight(self) -> np.ndarray:
-        """Return (V,) share of the head's rotation that every vertex follows, 0..1."""
+        """Return (V,) skinning weights of the head's rotation, 0..1."""
         bones, parents = list(self._model.bone_labels), list(self._model.bone_parents)
         head = bones.index("head")
         share = np.zeros(len(bones))
@@ -206,7 +217,7 @@ class _Anny:
 
 
 def _read_obj(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return group name, corners in vertices and in uv of every triangle, and the uv of a Wavefront file."""
+    """Return each triangle's group name, vertex indices and uv indices, and the uv table of a Wavefront OBJ file."""
     uv, groups, faces, corners, group = [], [], [], [], ""
     for line in path.read_text(encoding="utf-8").splitlines():
         words = line.split()
@@ -226,8 +237,8 @@ def _read_obj(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarra
     return np.array(groups), np.array(faces), np.array(corners), np.array(uv)
 
 
-def _person(index: int, rng: np.random.Generator, shapes: list[str]) -> dict[str, Any]:
-    """Draw an adult; every second one is female, and ancestries take turns to lead so that skin tones spread."""
+def _sample_person(index: int, rng: np.random.Generator, shapes: list[str]) -> dict[str, Any]:
+    """Sample an adult. Sexes alternate, and the dominant ancestry cycles so that skin tones spread."""
     ancestry = rng.dirichlet(np.roll([1.6, 0.35, 0.35], index // 2 % 3))
     age = ADULT_AGE + 0.015 + 0.22 * float(rng.beta(1.1, 2.6))
     phenotype = {
@@ -262,24 +273,24 @@ def _person(index: int, rng: np.random.Generator, shapes: list[str]) -> dict[str
 
 
 def _masks(folder: Path) -> dict[str, np.ndarray]:
-    """Return MPFB2's masks of lips, eyelids and mouth within the texture's window, uint8."""
+    """Return MPFB2's masks of lips, eyelids and mouth, cropped to the texture window, uint8."""
     masks = {}
     for name, file in MASKS.items():
-        picture = cv2.imread(str(folder / "data" / "mpfb2" / "textures" / file), cv2.IMREAD_GRAYSCALE)
-        if picture is None:
+        image = cv2.imread(str(folder / "data" / "mpfb2" / "textures" / file), cv2.IMREAD_GRAYSCALE)
+        if image is None:
             raise ConfigError(f"anny {ANNY_VERSION} has no texture {file}")
-        whole = cv2.resize(picture, (TEXTURE_HEIGHT, TEXTURE_HEIGHT), interpolation=cv2.INTER_AREA)
+        whole = cv2.resize(image, (TEXTURE_HEIGHT, TEXTURE_HEIGHT), interpolation=cv2.INTER_AREA)
         window = np.zeros((TEXTURE_HEIGHT, TEXTURE_WIDTH), np.uint8)
         left = round(TEXTURE_LEFT * TEXTURE_HEIGHT)
         window[:, : TEXTURE_HEIGHT - left] = whole[:, left : left + TEXTURE_WIDTH]
-        masks[f"mask_{name}"] = np.where(window > 24, window, 0).astype(np.uint8)  # JPEG's dust
+        masks[f"mask_{name}"] = np.where(window > 24, window, 0).astype(np.uint8)  # removes JPEG noise
     return masks
 
 
 def _occlusion(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Return (V,) uint8: share of the hemisphere about every vertex's normal that sees the sky, 255 = all.
+    """Return (V,) uint8 ambient occlusion: visible share of the hemisphere around each vertex normal, 255 = all.
 
-    One depth picture from each of many directions tells which vertices that direction reaches.
+    Visibility is sampled with one shadow map per direction.
     """
     normals = np.zeros_like(vertices)
     a, b, c = (vertices[faces[:, k]] for k in range(3))
@@ -293,8 +304,8 @@ def _occlusion(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
         radius = np.sqrt(1 - height * height)
         towards = np.array([radius * np.cos(golden * k), radius * np.sin(golden * k), height])
         lit = normals @ towards
-        reached = reaches(vertices.astype(np.float32), faces.astype(np.int32), towards) & (lit > 0)
-        seen += np.where(reached, lit, 0)
+        visible = unshadowed(vertices.astype(np.float32), faces.astype(np.int32), towards) & (lit > 0)
+        seen += np.where(visible, lit, 0)
         weight += np.maximum(lit, 0)
     return np.round(255 * np.clip(seen / np.maximum(weight, 1e-9), 0, 1)).astype(np.uint8)
 

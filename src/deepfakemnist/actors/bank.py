@@ -1,4 +1,4 @@
-"""The bank of synthetic heads: one mesh, facial actions, and many adult identities that belong to nobody."""
+"""Bank of synthetic 3D heads: one mesh topology, facial-action blendshapes, and many fictional adult identities."""
 
 from __future__ import annotations
 
@@ -15,47 +15,47 @@ import numpy as np
 from deepfakemnist.errors import ConfigError
 
 FORMAT = 2
-#: Age 2/3 is Anny's anchor "young" (an adult of about 25 years), 1 is "old"; nobody in a bank is younger.
+#: Minimum age in a bank: 2/3 is Anny's anchor "young" (an adult of about 25 years), 1 is "old".
 ADULT_AGE = 2 / 3
-#: What a triangle belongs to, by its number in the bank.
+#: Parts of the mesh; ``Bank.part`` holds indices into this tuple.
 PARTS = ("skin", "eye_left", "eye_right", "teeth_upper", "teeth_lower", "tongue", "lashes")
-#: Masks in the texture's window, by MPFB2's file.
+#: Masks of the texture window and MPFB2's files for them.
 MASKS = {"lips": "mpfb_lips.jpg", "eyelids": "mpfb_eyelids.jpg", "mouth": "mpfb_inside-mouth.jpg"}
-#: Window of MakeHuman's square texture that holds the head: from TEXTURE_LEFT to the right edge.
+#: Window of MakeHuman's square texture that holds the head: from TEXTURE_LEFT (share of the width) to the right edge.
 TEXTURE_LEFT, TEXTURE_HEIGHT, TEXTURE_WIDTH = 0.61, 1024, 400
-IDENTITY_STEP_M = 2e-5  # identities are stored as whole multiples of this
+IDENTITY_STEP_M = 2e-5  # quantisation step of stored identities
 
 DEFAULT_BANK = Path(__file__).resolve().parents[3] / "resources" / "actors" / "bank.npz"
-#: sha256 of the committed bank; ``python -m deepfakemnist.actors.bake`` prints that of another.
+#: sha256 of the committed bank; ``python -m deepfakemnist.actors.bake`` prints the hash of a new one.
 DEFAULT_BANK_SHA256 = "63d777fe555f7aeac59dde581da80dbf739dcfab031397b8e0194e9d8cec29f0"
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Who a head of the bank is."""
+    """Attributes of a head in the bank."""
 
     sex: Literal["female", "male"]
     age: float  # Anny's scale: 2/3 young adult, 1 old
-    ancestry: tuple[float, float, float]  # shares of Anny's african, asian and caucasian shapes
-    tone: float  # skin, 0 lightest .. 1 darkest
+    ancestry: tuple[float, float, float]  # weights of Anny's african, asian and caucasian shapes
+    tone: float  # skin tone, 0 lightest .. 1 darkest
 
 
 @dataclass(frozen=True, eq=False)
 class Bank:
-    """Everything that all actors share. Lengths in metres, the origin between the eyes; see the package's docstring."""
+    """Meshes that all actors share. Metres, origin between the eyes; axes as in the package docstring."""
 
-    faces: np.ndarray  # (F,3) int32, corners by vertex
-    corners: np.ndarray  # (F,3) int32, corners by row of uv
+    faces: np.ndarray  # (F,3) int32, vertex indices
+    corners: np.ndarray  # (F,3) int32, uv indices
     uv: np.ndarray  # (U,2) float32 in MakeHuman's texture, v up
-    part: np.ndarray  # (F,) uint8, index in PARTS
+    part: np.ndarray  # (F,) uint8, index into PARTS
     template: np.ndarray  # (V,3) float32, the mean head
     heads: np.ndarray  # (N,V,3) float32
-    actions: np.ndarray  # (A,V,3) float32, displacement at weight 1
-    action_names: tuple[str, ...]  # ARKit's 52 names
-    head_weight: np.ndarray  # (V,) float32, share of the head's rotation followed
-    occlusion: np.ndarray  # (V,) float32, share of sky seen
+    actions: np.ndarray  # (A,V,3) float32, blendshape displacements at weight 1
+    action_names: tuple[str, ...]  # the 52 ARKit names
+    head_weight: np.ndarray  # (V,) float32, skinning weight of the head's rotation
+    occlusion: np.ndarray  # (V,) float32, ambient occlusion: visible share of the sky
     masks: dict[str, np.ndarray]  # (TEXTURE_HEIGHT, TEXTURE_WIDTH) float32, 0..1
-    landmarks: dict[str, int]  # vertex of every ground-truth point
+    landmarks: dict[str, int]  # landmark name to vertex
     people: tuple[Identity, ...]
     sha256: str
     _vertices: dict[tuple[str, ...], np.ndarray] = field(default_factory=dict, repr=False)
@@ -64,21 +64,21 @@ class Bank:
         return len(self.people)
 
     def vertices_of(self, *parts: str) -> np.ndarray:
-        """Return the sorted vertices of the named parts."""
+        """Return the sorted vertex indices of the named parts."""
         if parts not in self._vertices:
             self._vertices[parts] = np.unique(self.faces[np.isin(self.part, [PARTS.index(name) for name in parts])])
         return self._vertices[parts]
 
 
 def load_bank(path: Path | str | None = None, sha256: str | None = None) -> Bank:
-    """Read a bank of heads; read once per process.
+    """Load a bank of heads, cached per process.
 
     Args:
-        path: file; None takes the committed ``resources/actors/bank.npz`` of the checkout, and checks its hash.
-        sha256: the hash that the file must have.
+        path: bank file; None loads the checkout's committed ``resources/actors/bank.npz`` and checks its hash.
+        sha256: expected hash of the file.
 
     Raises:
-        ConfigError: no such file, another hash, not a bank, or a bank with someone who is not an adult.
+        ConfigError: the file is missing, has another hash, is not a bank, or contains a head that is not adult.
     """
     if path is None:
         path, sha256 = DEFAULT_BANK, sha256 or DEFAULT_BANK_SHA256 or None
@@ -86,20 +86,23 @@ def load_bank(path: Path | str | None = None, sha256: str | None = None) -> Bank
 
 
 def pack_heads(deltas: np.ndarray) -> np.ndarray:
-    """Arrange (N,V,3) int16 steps so that a zip file makes little of them: (2,3,N,V) uint8.
+    """Encode (N,V,3) int16 steps as (2,3,N,V) uint8 that zip compresses well.
 
-    Neighbours in the mesh are mostly neighbours in its numbering and move alike, so differences along the vertices are
-    kept, signs folded into the lowest bit, and low and high bytes apart: 0.6 of the size of the plain numbers.
+    Vertices with consecutive indices are mostly neighbours and move alike. So the steps are delta-encoded along the
+    vertices and zigzag-encoded, and low and high bytes are stored separately: 0.6 of the size of the plain integers.
+
+    Raises:
+        ValueError: a difference does not fit 16 bits.
     """
     steps: np.ndarray = np.diff(deltas.astype(np.int32), axis=1, prepend=0).transpose(2, 0, 1)
     folded = (steps << 1) ^ (steps >> 31)
     if folded.max(initial=0) > np.iinfo(np.uint16).max:
-        raise ValueError("vertices that follow each other are too far apart to be packed")
+        raise ValueError("consecutive vertices are too far apart to pack into 16 bits")
     return np.stack([folded & 0xFF, folded >> 8]).astype(np.uint8)
 
 
 def unpack_heads(packed: np.ndarray) -> np.ndarray:
-    """Undo ``pack_heads``."""
+    """Decode ``pack_heads``."""
     folded = packed[0].astype(np.int32) | packed[1].astype(np.int32) << 8
     steps = (folded >> 1) ^ -(folded & 1)
     return steps.transpose(1, 2, 0).cumsum(axis=1).astype(np.int16)
@@ -111,18 +114,18 @@ def _load(path: Path, sha256: str | None) -> Bank:
         data = path.read_bytes()
     except OSError as error:
         raise ConfigError(
-            f"there is no bank of synthetic heads at {path} ({error.strerror}); it is resources/actors/bank.npz of a "
-            "checkout, or made by: python -m deepfakemnist.actors.bake FILE"
+            f"no bank of synthetic heads at {path} ({error.strerror}); use resources/actors/bank.npz of a checkout, or "
+            "bake one: python -m deepfakemnist.actors.bake FILE"
         ) from error
     digest = hashlib.sha256(data).hexdigest()
     if sha256 is not None and digest != sha256:
-        raise ConfigError(f"{path} has sha256 {digest}, not {sha256}; check it out again")
+        raise ConfigError(f"{path} has sha256 {digest}, not {sha256}; check the file out again")
     try:
         with np.load(path, allow_pickle=False) as arrays:
             stored = {name: arrays[name] for name in arrays.files}
         meta = json.loads(str(stored["meta"]))
         if meta["format"] != FORMAT:
-            raise ConfigError(f"{path} is a bank of format {meta['format']}, this version reads format {FORMAT}")
+            raise ConfigError(f"{path} has bank format {meta['format']}, this version reads format {FORMAT}")
         people = tuple(
             Identity(person["sex"], person["age"], tuple(person["ancestry"]), person["tone"])
             for person in meta["identities"]
@@ -150,5 +153,5 @@ def _load(path: Path, sha256: str | None) -> Bank:
         raise ConfigError(f"{path} is not a bank of synthetic heads: {error!r}") from error
     minors = [index for index, person in enumerate(people) if person.age < ADULT_AGE]
     if minors:
-        raise ConfigError(f"{path} holds heads that are not adult (age below {ADULT_AGE:.3f}): {minors}")
+        raise ConfigError(f"{path} contains heads that are not adult (age below {ADULT_AGE:.3f}): {minors}")
     return bank

@@ -1,4 +1,4 @@
-"""Clothes: painted on the bust as seen from the front, and how far they stand off the body."""
+"""Clothes texture of the bust, painted in frontal projection, and the mask of skin under cloth."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from deepfakemnist.actors.fields import noise, smooth
 from deepfakemnist.actors.layout import BUST, BUST_LEFT, BUST_SIDE_M, BUST_TOP
 from deepfakemnist.actors.look import Look
 
-#: Neckline by garment: height of its middle below the eyes and rise towards the shoulders, metres.
+#: Neckline by garment: height of its middle relative to the eyes, metres, and slope towards the shoulders.
 _NECKLINE = {
     "tee": (-0.178, 0.9),
     "vneck": (-0.235, 1.25),
@@ -22,16 +22,16 @@ _TEXEL_M = BUST_SIDE_M / BUST
 
 
 def covered(points: np.ndarray, clothes: str) -> np.ndarray:
-    """Return how much of each point of the template, (...,3) metres, is under cloth: 0 skin .. 1 cloth."""
+    """Return the cloth coverage of template points, (...,3) metres: 0 skin .. 1 cloth."""
     aside, z = np.abs(points[..., 0]), points[..., 2]
     low, slope = _NECKLINE[clothes]
     curved = low + slope * aside if clothes in ("vneck", "shirt", "polo") else low + slope * 6.0 * aside**2
-    line = np.minimum(curved, -0.128)  # round the neck, where it is hidden behind the jaw
+    line = np.minimum(curved, -0.128)  # around the neck, hidden behind the jaw
     return smooth(0.0015, -0.0015, z - line)
 
 
 def paint_bust(look: Look, rng: np.random.Generator) -> np.ndarray:
-    """Return (BUST,BUST,4) float32: linear RGB and gloss of neck, ears and clothes seen from the front."""
+    """Return (BUST,BUST,4) float32: linear RGB and gloss of neck, ears and clothes in frontal projection."""
     columns, rows = np.meshgrid(np.arange(BUST), np.arange(BUST))
     x = BUST_LEFT + columns * _TEXEL_M
     z = BUST_TOP - rows * _TEXEL_M
@@ -55,7 +55,7 @@ def paint_bust(look: Look, rng: np.random.Generator) -> np.ndarray:
 
 
 def _depth(cover: np.ndarray) -> np.ndarray:
-    """Return metres of cloth between each texel and the edge of the garment."""
+    """Return the distance of each texel from the edge of the garment, metres."""
     return cv2.distanceTransform((cover > 0.5).astype(np.uint8), cv2.DIST_L2, 3) * np.float32(_TEXEL_M)
 
 
@@ -75,19 +75,19 @@ def _pattern(cloth: np.ndarray, look: Look, x: np.ndarray, z: np.ndarray, rng: n
 
 
 def _folds(x: np.ndarray, z: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return a factor near 1: soft folds that hang from the shoulders."""
+    """Return a brightness factor near 1: soft folds that hang from the shoulders."""
     warp = 0.02 * noise(rng, x.shape, 60)
     hang = np.sin((np.abs(x) * rng.uniform(50, 80) + z * rng.uniform(-25, 25) + warp * 60) + rng.uniform(0, 6))
     return 1 + 0.10 * hang * smooth(-0.17, -0.26, z) + 0.06 * noise(rng, x.shape, 40)
 
 
 def _details(cloth: np.ndarray, look: Look, x: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """Add what tells a garment: button strip, ribbed collar, drawstrings."""
+    """Add the details of a garment: button placket, ribbed collar, drawstrings."""
     if look.clothes in ("shirt", "polo"):
         strip = smooth(0.013, 0.011, np.abs(x)) * (z < _NECKLINE[look.clothes][0] + 0.01)
         cloth = cloth * (1 + 0.10 * strip - 0.25 * strip * smooth(0.008, 0.011, np.abs(x)))[..., None]
-        every = 0.055
-        button = np.hypot(x, (z - _NECKLINE[look.clothes][0] + 0.02 + every / 2) % every - every / 2) < 0.0042
+        spacing = 0.055
+        button = np.hypot(x, (z - _NECKLINE[look.clothes][0] + 0.02 + spacing / 2) % spacing - spacing / 2) < 0.0042
         cloth = np.where((button & (z < _NECKLINE[look.clothes][0]))[..., None], 0.35 + 0.4 * cloth, cloth)
     if look.clothes == "hoodie":
         string = (np.abs(np.abs(x) - 0.028 - 0.05 * np.maximum(-0.2 - z, 0)) < 0.003) & (z > -0.33)

@@ -1,7 +1,7 @@
-"""Faces at random: any pose with any expression, each picture unlike the one before.
+"""Random facial expressions and head poses for training an animator.
 
-What an animator learns most from: two frames of a performance differ little, two of these differ in everything that
-a face can do, and rest meets the peak of an action every time.
+Two frames of a performance differ little; two of these differ in pose, gaze and expression at once, so every pair of
+frames is a training pair with large motion.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import numpy as np
 
 from deepfakemnist.actors.pose import Pose
 
-#: Largest turn of the head, degrees: a little beyond what the ten actions reach.
+#: Maximum head rotation, degrees: slightly beyond the range of the ten actions.
 _YAW, _PITCH, _ROLL = 28.0, 17.0, 24.0
-#: Angles are drawn from the middle outwards to this power; below 1 favours large ones.
+#: Exponent of the sampled angles' magnitude; below 1 favours large angles.
 _SPREAD = 0.4
 _SHIFT, _ZOOM = 0.012, 0.04
 
@@ -20,10 +20,10 @@ Expression = tuple[Pose, dict[str, float], tuple[float, float]]
 
 
 def random_expression(random: np.random.Generator) -> Expression:
-    """Return a pose, the weights of facial actions and a gaze, as ``Actor.render`` takes them.
+    """Sample a pose, weights of facial actions and a gaze, in the form that ``Actor.render`` takes.
 
-    Of the faces 30 % close their eyes, about half open the mouth, a quarter smile, 30 % raise the brows; the parts are
-    drawn on their own, so any may meet.
+    30 % of the faces close their eyes, about half open the mouth, a quarter smile and 30 % raise the brows; eyes, mouth
+    and brows are sampled independently.
     """
     weights: dict[str, float] = {}
 

@@ -1,4 +1,4 @@
-"""Smooth functions over points and pictures, from which looks are painted."""
+"""Scalar fields on the head (scalp mask, noise, smoothstep) for painting textures and placing hair."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import numpy as np
 
 
 def scalp(points: np.ndarray, style: str = "crop") -> np.ndarray:
-    """Return how much each point of the template, (...,3) metres, is scalp: 0 skin .. 1 hair grows here.
+    """Return the scalp mask of template points, (...,3) metres: 0 bare skin .. 1 hair grows.
 
-    The hairline is a height over the azimuth about the head's axis: forehead, temple, sideburn, over the ear, nape.
+    The hairline is a height as a function of azimuth: forehead, temple, sideburn, above the ear, nape.
     """
     x, y, z = points[..., 0], points[..., 1], points[..., 2]
-    azimuth = np.arctan2(np.abs(x), 0.075 - y)  # 0 in front, pi behind
+    azimuth = np.arctan2(np.abs(x), 0.075 - y)  # 0 at the front, pi at the back
     top = 0.062 + 0.022 * (style == "receding")
     line = np.interp(
         azimuth,
@@ -26,13 +26,13 @@ def scalp(points: np.ndarray, style: str = "crop") -> np.ndarray:
 
 
 def smooth(low: float, high: float, value: np.ndarray) -> np.ndarray:
-    """Return 0 at ``low`` and 1 at ``high``, a cubic between them."""
+    """Return a smoothstep: 0 at ``low``, 1 at ``high``, cubic in between."""
     t = np.clip((value - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)
 
 
 def noise(rng: np.random.Generator, shape: tuple[int, int], grain: int) -> np.ndarray:
-    """Return (H,W) float32 of smooth random values, mean 0, deviation 1, blobs of about ``grain`` texels."""
+    """Return smooth noise, (H,W) float32, zero mean and unit variance, with blobs of about ``grain`` texels."""
     coarse = rng.normal(0, 1, (max(2, shape[0] // grain), max(2, shape[1] // grain))).astype(np.float32)
     fine = cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC if grain > 1 else cv2.INTER_NEAREST)
     return fine / (fine.std() + 1e-6)

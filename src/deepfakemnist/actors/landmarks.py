@@ -1,4 +1,4 @@
-"""Which vertices of the mesh are facial landmarks, found from its shape and from what the facial actions move."""
+"""Facial landmark vertices of the head mesh, located from its shape and the facial-action blendshapes."""
 
 from __future__ import annotations
 
@@ -6,28 +6,44 @@ import numpy as np
 
 from deepfakemnist.actors.bank import PARTS
 
-#: Ground-truth points, in the order in which they are given. Left and right are the subject's own.
+#: Ground-truth landmarks, in output order. Left and right are the subject's.
 LANDMARKS = (
-    *("left_eye_inner", "left_eye_outer", "left_eyelid_upper", "left_eyelid_lower"),
-    *("right_eye_inner", "right_eye_outer", "right_eyelid_upper", "right_eyelid_lower"),
-    *("left_brow_inner", "left_brow_middle", "left_brow_outer"),
-    *("right_brow_inner", "right_brow_middle", "right_brow_outer"),
-    *("nose_tip", "chin", "mouth_left", "mouth_right"),
-    *("lip_upper_inner", "lip_lower_inner", "lip_upper_outer", "lip_lower_outer"),
+    "left_eye_inner",
+    "left_eye_outer",
+    "left_eyelid_upper",
+    "left_eyelid_lower",
+    "right_eye_inner",
+    "right_eye_outer",
+    "right_eyelid_upper",
+    "right_eyelid_lower",
+    "left_brow_inner",
+    "left_brow_middle",
+    "left_brow_outer",
+    "right_brow_inner",
+    "right_brow_middle",
+    "right_brow_outer",
+    "nose_tip",
+    "chin",
+    "mouth_left",
+    "mouth_right",
+    "lip_upper_inner",
+    "lip_lower_inner",
+    "lip_upper_outer",
+    "lip_lower_outer",
 )
-#: Middle line of the left brow on the template: x and z in metres (height over the eyes).
+#: Centre line of the left brow on the template: x and z (height above the eyes), metres.
 BROW = {"inner": (0.013, 0.018), "middle": (0.032, 0.0245), "outer": (0.049, 0.0185)}
 
 
 def find_landmarks(
     template: np.ndarray, faces: np.ndarray, part: np.ndarray, actions: np.ndarray, names: list[str]
 ) -> dict[str, int]:
-    """Return the vertex of every name in ``LANDMARKS``.
+    """Return the vertex of every landmark in ``LANDMARKS``.
 
     Args:
-        template: (V,3) metres, the mean head; see the package's docstring for its axes.
-        faces: (F,3); part: (F,) index in PARTS.
-        actions: (A,V,3) displacements by facial action; names: their ARKit names.
+        template: (V,3) mean head, metres; axes as in the package docstring.
+        faces: (F,3) vertex indices; part: (F,) index into PARTS.
+        actions: (A,V,3) displacements per facial action, metres; names: their ARKit names.
     """
     skin = np.unique(faces[part == PARTS.index("skin")])
     found: dict[str, int] = {}
@@ -52,7 +68,7 @@ def _eye(
     part: np.ndarray,
     sign: int,
 ) -> dict[str, int]:
-    """Lid margins are the skin that a blink brings together; the corners are the lashes' ends."""
+    """Return the landmarks of one eye: lid margins are vertices that a blink joins, corners the ends of the lashes."""
     side = "Left" if sign > 0 else "Right"
     ball = np.unique(faces[part == PARTS.index(f"eye_{side.lower()}")])
     centre = template[ball].mean(0)
@@ -65,10 +81,10 @@ def _eye(
     offset = template[skin] - centre
     near = skin[(np.linalg.norm(offset, axis=1) < radius * 1.15) & (offset[:, 1] < -radius * 0.6)]
     column = near[np.abs(template[near, 0] - centre[0]) < 0.0035]
-    fallen = blink[column, 2]
-    upper = int(column[fallen.argmin()])
+    drop = blink[column, 2]
+    upper = int(column[drop.argmin()])
     closed = template + blink
-    still = column[np.abs(fallen) < 0.35 * np.abs(fallen).max()]
+    still = column[np.abs(drop) < 0.35 * np.abs(drop).max()]
     lower = int(still[np.linalg.norm(closed[still] - closed[upper], axis=1).argmin()])
     ends = {"inner": roots[(template[roots, 0] * sign).argmin()], "outer": roots[(template[roots, 0] * sign).argmax()]}
     corners = {
@@ -79,20 +95,20 @@ def _eye(
 
 
 def _mouth(template: np.ndarray, skin: np.ndarray, opening: np.ndarray) -> dict[str, int]:
-    """The lips part where neighbours at rest go different ways when the jaw opens."""
+    """Return the landmarks of the mouth: the lips part where adjacent vertices separate as the jaw opens."""
     front = skin[(template[skin, 2] < -0.05) & (template[skin, 2] > -0.11) & (np.abs(template[skin, 0]) < 0.04)]
     front = front[template[front, 1] < template[front, 1].min() + 0.045]
     drop = opening[front, 2]
     middle = np.abs(template[front, 0]) < 0.003
     stays, falls = front[middle & (drop > -0.004)], front[middle & (drop < -0.008)]
-    # Of the pairs that touch, the foremost: pairs deeper inside are the back of the lips.
+    # Of the touching pairs take the foremost one: deeper pairs lie on the inside of the lips.
     gap = np.linalg.norm(template[stays][:, None] - template[falls][None], axis=2)
     depth = 0.5 * (template[stays, 1][:, None] + template[falls, 1][None])
     first, second = np.unravel_index((gap + 0.5 * depth).argmin(), gap.shape)
     upper, lower = int(stays[first]), int(falls[second])
     line = 0.5 * (template[upper, 2] + template[lower, 2])
     level = front[np.abs(template[front, 2] - line) < 0.006]
-    spread = np.array([_stretch(template, opening, front, vertex) for vertex in level])
+    spread = np.array([_separation(template, opening, front, vertex) for vertex in level])
     parting = level[spread > 0.5 * spread.max()]
     left = int(parting[template[parting, 0].argmax()])
     right = int(parting[template[parting, 0].argmin()])
@@ -108,13 +124,13 @@ def _mouth(template: np.ndarray, skin: np.ndarray, opening: np.ndarray) -> dict[
     }
 
 
-def _stretch(template: np.ndarray, opening: np.ndarray, among: np.ndarray, vertex: int) -> float:
-    """Return how far the opening mouth tears a vertex from its neighbours within 6 mm, metres."""
+def _separation(template: np.ndarray, opening: np.ndarray, among: np.ndarray, vertex: int) -> float:
+    """Return how far jaw opening separates a vertex from its neighbours within 6 mm, metres."""
     near = among[np.linalg.norm(template[among] - template[vertex], axis=1) < 0.006]
     return float(np.ptp(opening[near, 2]))
 
 
-def _nearest_in_front(template: np.ndarray, skin: np.ndarray, place: tuple[float, float]) -> int:
-    """Return the skin vertex of the face's front nearest to (x, z)."""
+def _nearest_in_front(template: np.ndarray, skin: np.ndarray, target: tuple[float, float]) -> int:
+    """Return the frontal skin vertex nearest to ``target``, (x, z) in metres."""
     front = skin[template[skin, 1] < 0.02]
-    return int(front[np.hypot(template[front, 0] - place[0], template[front, 2] - place[1]).argmin()])
+    return int(front[np.hypot(template[front, 0] - target[0], template[front, 2] - target[1]).argmin()])

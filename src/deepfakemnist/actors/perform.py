@@ -1,4 +1,4 @@
-"""A performance: an actor does one of the ten actions, or talks, before the camera; with ground truth."""
+"""Performances: an actor performs one of the ten actions or talks, rendered with per-frame ground truth."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ __all__ = ["TALK", "Performance", "perform"]
 
 @dataclass(frozen=True, eq=False)
 class Performance:
-    """T frames of an actor, rendered as they are asked for, and what was commanded in each."""
+    """T lazily rendered frames of an actor, with the commanded motion of each."""
 
     actor: Actor
     framing: Framing
     fps: float
-    curve: np.ndarray  # (T,) float32, strength of the commanded action, 0 rest .. 1 as strong as anybody does it
+    curve: np.ndarray  # (T,) float32, intensity of the commanded action, 0 rest .. 1 maximum
     poses: np.ndarray  # (T,3) float32: yaw, pitch, roll, degrees as in Pose
     shifts: np.ndarray  # (T,2) float32: x, y as in Pose
-    gaze: np.ndarray  # (T,2) float32, degrees to the subject's own left and up
-    actions: np.ndarray  # (T,A) float32, weights of facial actions
-    action_names: tuple[str, ...]  # of the A columns
+    gaze: np.ndarray  # (T,2) float32, degrees to the subject's left and up
+    actions: np.ndarray  # (T,A) float32, blendshape weights
+    action_names: tuple[str, ...]  # names of the A columns
 
     def __len__(self) -> int:
         return len(self.curve)
 
     def frames(self) -> Iterator[np.ndarray]:
-        """Render frame by frame: (H,W,3) uint8 RGB each. The same performance gives the same frames every time."""
+        """Render frame by frame, (H,W,3) uint8 RGB each; deterministic."""
         last = None
         for index in range(len(self)):
-            light = self.actor.illuminate(*self._command(index), self.framing)
+            light = self.actor.render_linear(*self._command(index), self.framing)
             yield self.actor.expose(light, last, self.framing, index)
             last = light
 
@@ -46,7 +46,7 @@ class Performance:
         return np.stack(list(self.frames()))
 
     def landmarks(self, index: int) -> Landmarks:
-        """Return the ground truth of one frame."""
+        """Return the ground-truth landmarks of one frame."""
         return self.actor.landmarks(*self._command(index), self.framing)
 
     def _command(self, index: int) -> tuple[Pose, dict[str, float], tuple[float, float]]:
@@ -64,18 +64,18 @@ def perform(
     fps: float = 25.0,
     framing: Framing | None = None,
 ) -> Performance:
-    """Let an actor do an action; nothing is rendered yet.
+    """Return an actor's performance of an action; frames are rendered on demand.
 
     Args:
-        actor: who.
-        action: one of ``deepfakemnist.config.stages.ACTIONS``, or ``"talk"``: talking, glancing about and blinking.
-        seed: draws strength, timing and manner; two actors with one seed do the same.
+        actor: the performer.
+        action: one of ``deepfakemnist.config.base.ACTIONS``, or ``"talk"``: speech, saccades and blinks.
+        seed: of intensity, timing and style; two actors with the same seed perform the same motion.
         frames: length, at least 16.
         fps: frames per second.
-        framing: size of the picture and place of the face; default a 256×256 crop.
+        framing: size of the frame and position of the face; default a 256×256 crop.
 
     Raises:
-        ConfigError: no such action, too few frames or a rate that is not positive.
+        ConfigError: unknown action, too few frames, or a frame rate that is not positive.
     """
     motion = make_motion(action, seed, frames, fps)
     names = actor.bank.action_names

@@ -1,4 +1,4 @@
-"""Where a head is, what the camera shows of it, and how eyes and lids go together."""
+"""Head pose, camera framing, ground-truth landmarks, and the coupling of gaze and eyelids."""
 
 from __future__ import annotations
 
@@ -7,48 +7,48 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: Gaze at which a lid shape that follows the eye (ARKit's eyeLook*) has weight 1, degrees.
+#: Gaze angle at which ARKit's eyeLook* blendshapes reach weight 1, degrees.
 _LOOK_DEGREES = {"Up": 28.0, "Down": 32.0, "In": 35.0, "Out": 35.0}
 
 
 @dataclass(frozen=True)
 class Pose:
-    """Where the head is. Angles are degrees and zero when it faces the camera."""
+    """Head pose; angles in degrees, zero when facing the camera."""
 
-    yaw: float = 0.0  # turned to the subject's own left: right in the picture
-    pitch: float = 0.0  # down
-    roll: float = 0.0  # tilted to the subject's own left shoulder: clockwise as seen
-    x: float = 0.0  # shift to the right, share of the picture's height
-    y: float = 0.0  # shift down, share of the picture's height
+    yaw: float = 0.0  # towards the subject's left: image right
+    pitch: float = 0.0  # downwards
+    roll: float = 0.0  # towards the subject's left shoulder: clockwise in the image
+    x: float = 0.0  # shift to the right, share of the frame height
+    y: float = 0.0  # shift down, share of the frame height
     scale: float = 1.0  # 1.1 is 10 % larger
 
 
 @dataclass(frozen=True)
 class Framing:
-    """What the camera shows; the default is the crop of a face that the workflow works on."""
+    """Frame size and position of the head in it; the default matches the workflow's face crop."""
 
     width: int = 256
     height: int = 256
-    eyes_x: float = 0.5  # where the point between the eyes lies at rest, share of the width
-    eyes_y: float = 0.43  # and of the height
+    eyes_x: float = 0.5  # x of the point between the eyes at rest, share of the width
+    eyes_y: float = 0.43  # y of that point, share of the height
     head: float = 0.60  # crown to chin, share of the height
 
     def __post_init__(self) -> None:
         if not (16 <= self.width <= 4096 and 16 <= self.height <= 4096):
-            raise ValueError(f"a picture is 16 to 4096 pixels wide and high, not {self.width}×{self.height}")
+            raise ValueError(f"width and height must be 16 to 4096 pixels, not {self.width}×{self.height}")
         if not 0.05 <= self.head <= 3:
-            raise ValueError(f"head is the head's share of the picture's height, 0.05 to 3, not {self.head}")
+            raise ValueError(f"head must be 0.05 to 3 times the frame height, not {self.head}")
 
 
 @dataclass(frozen=True, eq=False)
 class Landmarks:
-    """Ground truth of one picture, in pixels; points lie where the surface is, seen or hidden."""
+    """Ground truth of one frame, in pixels; occluded points included."""
 
     points: dict[str, np.ndarray]  # name in LANDMARKS to (2,) float32 x, y
-    box: tuple[float, float, float, float]  # left, top, width, height of the face from hairline to chin
+    box: tuple[float, float, float, float]  # left, top, width, height; the face from hairline to chin
 
     def distance(self, a: str, b: str) -> float:
-        """Return the distance between two points, pixels."""
+        """Return the distance between two landmarks, pixels."""
         return float(np.linalg.norm(self.points[a] - self.points[b]))
 
 
@@ -61,8 +61,10 @@ def rotation(pose: Pose) -> np.ndarray:
     return (about_y @ about_z @ about_x).astype(np.float32)
 
 
-def with_gaze(actions: Mapping[str, float], gaze: tuple[float, float]) -> tuple[dict[str, float], tuple[float, float]]:
-    """Make lids follow the eyes and eyes follow the lids: returns all weights and the whole gaze, degrees."""
+def couple_gaze(
+    actions: Mapping[str, float], gaze: tuple[float, float]
+) -> tuple[dict[str, float], tuple[float, float]]:
+    """Couple eyelids and gaze in both directions: returns all blendshape weights and the total gaze, degrees."""
     mean = {
         way: 0.5 * sum(actions.get(f"eyeLook{way}{side}", 0.0) for side in ("Left", "Right")) for way in _LOOK_DEGREES
     }

@@ -1,10 +1,11 @@
-"""A z-buffer: which triangle each pixel sees, and what lies at that point of it.
+"""Z-buffer rasteriser with barycentric interpolation and shadow maps.
 
-Two implementations of the same arithmetic in float32: numba's, about ten times faster, and numpy's where numba is
-not installed. Their pictures agree but for the odd pixel on an edge shared by two triangles.
+Two implementations share the same float32 arithmetic: numba, about ten times faster, and numpy where numba is not
+installed. Their images agree except for a few pixels on edges shared by two triangles.
 
-Why not a kept renderer: VTK 9.7 draws the bare mesh in flat colour at 512×512 in 6.6 ms of CPU time on Mesa, this finds
-triangle and place in it in 5.5; and VTK takes 565 MB and the system's EGL or OSMesa, as pyrender does.
+An existing renderer gains nothing: VTK 9.7 on Mesa draws the bare mesh in flat colour at 512×512 in 6.6 ms of CPU time,
+while this finds triangles and barycentric weights in 5.5 ms. VTK also takes 565 MB and, like pyrender, needs the
+system's EGL or OSMesa.
 """
 
 from __future__ import annotations
@@ -20,18 +21,18 @@ except ImportError:
 
 
 def use_numba(fast: bool | None) -> bool:
-    """Resolve the choice of implementation: ``None`` takes numba where it is installed.
+    """Resolve the choice of implementation: ``None`` uses numba if it is installed.
 
     Raises:
-        ConfigError: numba is asked for and not installed.
+        ConfigError: numba is requested but not installed.
     """
     if fast and numba is None:
         raise ConfigError("fast rendering needs the package numba (pip install numba)")
     return numba is not None if fast is None else fast
 
 
-_MIN_AREA = np.float32(1e-6)  # pixels²; thinner triangles are edges
-_SHADOW_PIXEL_M, _SHADOW_BIAS_M = 0.0025, np.float32(0.005)  # finer than the mesh; a surface must not shadow itself
+_MIN_AREA = np.float32(1e-6)  # pixels²; smaller triangles are degenerate
+_SHADOW_PIXEL_M, _SHADOW_BIAS_M = 0.0025, np.float32(0.005)  # finer than the mesh; bias against self-shadowing
 
 
 def visibility(
@@ -40,36 +41,36 @@ def visibility(
     """Find the nearest triangle at every pixel centre.
 
     Args:
-        screen: (V,3) float32; x right and y down in pixels (pixel centres are whole numbers), z away from the eye.
-        faces: (F,3) int32 corners; a triangle faces the eye when its corners run counter-clockwise in the picture.
-        two_sided: (F,) bool, triangles seen from behind as well.
+        screen: (V,3) float32; x right and y down in pixels (pixel centres are integers), z away from the camera.
+        faces: (F,3) int32 vertex indices; front faces run counter-clockwise on the screen.
+        two_sided: (F,) bool, triangles without back-face culling.
         size: width and height in pixels.
-        fast: numba (True) or numpy (False); None takes numba where it is installed.
+        fast: numba (True) or numpy (False); None uses numba if it is installed.
 
     Returns:
-        (H,W) int32, the triangle seen or -1; (H,W,2) float32, the weights of its first two corners; (H,W) float32,
-        depth, infinite where nothing is. Weights are linear on the screen: at the distance of a portrait and for
-        triangles of a few pixels, leaving out perspective moves nothing one could see.
+        (H,W) int32, the visible triangle or -1; (H,W,2) float32, barycentric weights of its first two corners; (H,W)
+        float32, depth, infinite where there is none. Weights are linear in screen space: at portrait distance and with
+        triangles of a few pixels, the missing perspective correction is invisible.
     """
     width, height = size
     triangle = np.full((height, width), -1, np.int32)
     weights = np.zeros((height, width, 2), np.float32)
     depth = np.full((height, width), np.inf, np.float32)
-    draw = _visibility_numba if use_numba(fast) else _visibility_numpy
-    draw(screen, faces, two_sided, depth, triangle, weights)
+    rasterise = _visibility_numba if use_numba(fast) else _visibility_numpy
+    rasterise(screen, faces, two_sided, depth, triangle, weights)
     return triangle, weights, depth
 
 
 def interpolate(
     values: np.ndarray, corners: np.ndarray, triangle: np.ndarray, weights: np.ndarray, fast: bool | None = None
 ) -> np.ndarray:
-    """Blend the values of a triangle's corners at every covered pixel.
+    """Interpolate corner values barycentrically at every covered pixel.
 
     Args:
         values: (N,C) float32.
-        corners: (F,3) int32, rows of ``values`` for each corner of each triangle.
-        triangle: (P,) int32 triangle of every pixel.
-        weights: (P,2) float32 weights of the first two corners.
+        corners: (F,3) int32, rows of ``values`` per triangle.
+        triangle: (P,) int32, triangle of every pixel.
+        weights: (P,2) float32, barycentric weights of the first two corners.
         fast: as in :func:`visibility`.
 
     Returns:
@@ -84,17 +85,17 @@ def interpolate(
     return a * first + b * second + c * (np.float32(1) - first - second)
 
 
-def reaches(vertices: np.ndarray, faces: np.ndarray, towards: np.ndarray, fast: bool | None = None) -> np.ndarray:
-    """Tell which vertices a light far away reaches.
+def unshadowed(vertices: np.ndarray, faces: np.ndarray, towards: np.ndarray, fast: bool | None = None) -> np.ndarray:
+    """Return the vertices that a directional light reaches, by shadow map.
 
     Args:
         vertices: (V,3) float32, metres.
-        faces: (F,3) int32, all casting shadows from both sides.
+        faces: (F,3) int32, two-sided shadow casters.
         towards: (3,) direction to the light.
         fast: as in :func:`visibility`.
 
     Returns:
-        (V,) bool, False behind a triangle.
+        (V,) bool, False in shadow.
     """
     towards = towards / np.linalg.norm(towards)
     side = np.cross(towards, [0.0, 0.0, 1.0] if abs(towards[2]) < 0.9 else [1.0, 0.0, 0.0])
@@ -129,7 +130,7 @@ def _visibility_loop(
             continue
         nearest = min(screen[a, 2], screen[b, 2], screen[c, 2])
         scale = one / area
-        # Weight u is linear along a row: where it is positive bounds the row's run, long thin triangles gain most.
+        # Weights are linear along a row, so their signs bound its span; long thin triangles gain most.
         u_step, v_step = (by - cy) * scale, (cy - ay) * scale
         w_step = -u_step - v_step
         for y in range(top, bottom + 1):
@@ -184,18 +185,18 @@ def _visibility_numpy(
     triangle: np.ndarray,
     weights: np.ndarray,
 ) -> None:
-    """Test every pixel of every triangle's bounding box at once; the nearest one is written last."""
+    """Test all pixels of all triangles' bounding boxes at once; the nearest triangle is written last."""
     height, width = triangle.shape
     corners = screen[faces]
     (ax, bx, cx), (ay, by, cy) = corners[..., 0].T, corners[..., 1].T
     area = (bx - ax) * (cy - ay) - (by - ay) * (cx - ax)
     low = np.maximum(np.ceil(corners[..., :2].min(1)), 0)
     extent = np.minimum(np.floor(corners[..., :2].max(1)), (width - 1, height - 1)) - low + 1
-    shown = np.flatnonzero(((area < 0) | two_sided) & (np.abs(area) >= _MIN_AREA) & (extent > 0).all(1))
+    kept = np.flatnonzero(((area < 0) | two_sided) & (np.abs(area) >= _MIN_AREA) & (extent > 0).all(1))
     scale = np.float32(1) / np.where(np.abs(area) < _MIN_AREA, np.float32(1), area)
-    columns = extent[shown, 0].astype(np.int64)
-    count = columns * extent[shown, 1].astype(np.int64)
-    f = np.repeat(shown, count)
+    columns = extent[kept, 0].astype(np.int64)
+    count = columns * extent[kept, 1].astype(np.int64)
+    f = np.repeat(kept, count)
     step = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
     columns = np.repeat(columns, count)
     x = (low[f, 0] + step % columns).astype(np.float32)
@@ -206,7 +207,7 @@ def _visibility_numpy(
     inside = np.flatnonzero((u >= 0) & (v >= 0) & (w >= 0))
     f, x, y, u, v, w = (part[inside] for part in (f, x, y, u, v, w))
     z = u * corners[f, 0, 2] + v * corners[f, 1, 2] + w * corners[f, 2, 2]
-    # Equal depths go to the first triangle, as in the loop: far to near, later triangles before earlier ones.
+    # Far to near; at equal depth the first triangle wins, as in the loop, so later ones are written before it.
     order = np.lexsort((-f, -z))
     pixel = (y.astype(np.int64) * width + x.astype(np.int64))[order]
     triangle.reshape(-1)[pixel] = f[order]

@@ -1,9 +1,9 @@
-"""Facial points of rendered faces, from the mesh instead of a landmark detector: exact, free, and known when hidden.
+"""Ground-truth facial points of rendered faces, from the mesh instead of a landmark detector.
 
-The mesh has vertices where MediaPipe puts its points. Which, was measured on 12 heads of the bank in five poses each:
-the vertex nearest on average is within 0.013 to 0.034 distances between the outer eye corners, and within 0.065 at the
-sides of the face, where MediaPipe's own points wander. Lids are the bank's own landmarks, because these two meet when
-an eye closes.
+They are exact, cost nothing, and are known when occluded. The vertices that correspond to MediaPipe's points were
+measured on 12 heads of the bank in five poses each: the vertex nearest on average lies within 0.013 to 0.034 of the
+distance between the outer eye corners, and within 0.065 at the sides of the face, where MediaPipe's points themselves
+drift. Eyelid points are the bank's landmarks, because those two meet when an eye closes.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfakemnist.actors import Actor, Bank, Framing, Pose
-from deepfakemnist.actors.pose import with_gaze
+from deepfakemnist.actors.pose import couple_gaze
 from deepfakemnist.faces.facial_points import FACIAL_POINTS
 
-#: Landmarks of the bank that are the point meant.
+#: Facial points that are landmarks of the bank.
 _LANDMARKS = {
     "upper lid": "eyelid_upper",
     "lower lid": "eyelid_lower",
@@ -25,8 +25,8 @@ _LANDMARKS = {
     "lower lip, inside": "lip_lower_inner",
     "nose tip": "nose_tip",
 }
-#: Places on the mean head, metres from between the eyes: to the side, backwards, up. See the module's docstring.
-_PLACES = {
+#: Positions on the mean head, metres from between the eyes: sideways, backwards, up. See the module docstring.
+_POSITIONS = {
     "mouth corner": (0.0223, -0.0200, -0.0686),
     "chin": (0.0, -0.0125, -0.1067),
     "brow": (0.0418, -0.0160, 0.0240),
@@ -40,52 +40,52 @@ _PLACES = {
 def rendered_points(
     actor: Actor, pose: Pose, actions: dict[str, float], gaze: tuple[float, float], framing: Framing
 ) -> NDArray[np.float32]:
-    """Return (P, 2) pixels of ``FACIAL_POINTS`` in the picture that ``actor.render`` makes, seen or hidden."""
-    screen = actor.positions(pose, actions, gaze, framing)
+    """Return the (P, 2) pixel positions of ``FACIAL_POINTS``, visible or occluded, in ``actor.render``'s frame."""
+    screen = actor.project_vertices(pose, actions, gaze, framing)
     points = screen[_vertices(actor.bank)]
-    _, (aside, up) = with_gaze(actions, gaze)
+    _, (aside, up) = couple_gaze(actions, gaze)
     aside, up = np.deg2rad(aside), np.deg2rad(up)
-    looks = np.array([np.sin(aside) * np.cos(up), -np.cos(aside) * np.cos(up), np.sin(up)], np.float32)
+    sight = np.array([np.sin(aside) * np.cos(up), -np.cos(aside) * np.cos(up), np.sin(up)], np.float32)
     for side in ("left", "right"):
-        points[_index(f"{side} iris")] = _iris(actor, screen, side, looks)
+        points[_index(f"{side} iris")] = _iris(actor, screen, side, sight)
     return points.astype(np.float32)
 
 
-def _iris(actor: Actor, screen: NDArray[np.float32], side: str, looks: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return where the line of sight leaves the eyeball, as the renderer paints it.
+def _iris(actor: Actor, screen: NDArray[np.float32], side: str, sight: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the pixel where the line of sight leaves the eyeball, as the renderer paints it.
 
     Args:
-        actor: whose eye.
+        actor: owner of the eye.
         screen: (V, 2) pixels of the bank's vertices.
         side: left or right.
-        looks: (3,) unit, relative to the head.
+        sight: (3,) unit gaze direction relative to the head.
     """
-    # How the head lies is read off the upper teeth, which move with nothing else; eyeballs also turn with the gaze.
-    # Both are so small that the camera's view of them is affine.
+    # The head's rotation is estimated from the upper teeth, which are rigid with the skull; eyeballs also turn with the
+    # gaze. Both are so small that their projection is affine.
     head, teeth = actor.bank.heads[actor.identity], actor.bank.vertices_of("teeth_upper")
-    in_head, on_screen = (places - places.mean(0) for places in (head[teeth], screen[teeth]))
+    in_head, on_screen = (points - points.mean(0) for points in (head[teeth], screen[teeth]))
     view, *_ = np.linalg.lstsq(in_head, on_screen, rcond=None)
     ball = actor.bank.vertices_of(f"eye_{side}")
     radius = np.linalg.norm(head[ball] - head[ball].mean(0), axis=1).max()
-    return np.asarray(screen[ball].mean(0) + radius * looks @ view, np.float32)
+    return np.asarray(screen[ball].mean(0) + radius * sight @ view, np.float32)
 
 
 @cache
 def _vertices(bank: Bank) -> NDArray[np.int64]:
-    """Return the vertex of every facial point; of an iris, any."""
+    """Return the vertex of every facial point; a placeholder for an iris."""
     skin = bank.vertices_of("skin")
     found = []
     for name, _ in FACIAL_POINTS:
         side, _, rest = name.partition(" ")
-        what = rest if side in ("left", "right") else name
-        if what == "iris":
+        kind = rest if side in ("left", "right") else name
+        if kind == "iris":
             found.append(0)
-        elif what in _LANDMARKS:
-            landmark = _LANDMARKS[what]
-            found.append(bank.landmarks[landmark if what == name else f"{side}_{landmark}"])
+        elif kind in _LANDMARKS:
+            landmark = _LANDMARKS[kind]
+            found.append(bank.landmarks[landmark if kind == name else f"{side}_{landmark}"])
         else:
-            place = np.array(_PLACES[what]) * ((-1 if side == "right" else 1), 1, 1)
-            found.append(int(skin[np.linalg.norm(bank.template[skin] - place, axis=1).argmin()]))
+            position = np.array(_POSITIONS[kind]) * ((-1 if side == "right" else 1), 1, 1)
+            found.append(int(skin[np.linalg.norm(bank.template[skin] - position, axis=1).argmin()]))
     return np.array(found)
 
 

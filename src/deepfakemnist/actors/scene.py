@@ -1,4 +1,4 @@
-"""What surrounds an actor: a room behind, a key light, and the camera that takes the picture."""
+"""Scene of an actor: indoor background, key and fill light, and the camera model."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from deepfakemnist.actors.fields import noise
 
 _READ_NOISE, _SHOT_NOISE = 0.0035, 0.0065  # of full scale; a webcam indoors
 _BLUR_PX = 0.45  # lens and demosaicing, at 256 pixels of height
-_SHUTTER = 0.2  # share of the last frame's light in this one: slight motion blur
+_SHUTTER = 0.2  # share of the previous frame blended into this one: slight motion blur
 
 
 @dataclass(frozen=True, eq=False)
 class Light:
-    """Linear RGB, (3,) float32; directions are unit vectors from the face."""
+    """Lighting in linear RGB, (3,) float32; directions are unit vectors from the face."""
 
-    towards_key: np.ndarray
+    key_direction: np.ndarray
     key: np.ndarray
     sky: np.ndarray  # from above
     floor: np.ndarray  # from below
-    front: np.ndarray  # from the camera's side
+    front: np.ndarray  # fill light from the camera's side
     exposure: float
 
 
-def draw_light(rng: np.random.Generator) -> Light:
-    """Draw indoor light: a window or lamp from one side, a ceiling, and what the room throws back."""
+def sample_light(rng: np.random.Generator) -> Light:
+    """Sample indoor light: a window or lamp from one side, the ceiling, and light reflected by the room."""
     towards = np.array([rng.uniform(-0.9, 0.9), -rng.uniform(0.6, 1.0), rng.uniform(0.25, 0.85)])
     warmth = rng.uniform(-1, 1)  # lamp .. daylight
     tint = np.array([1 + 0.10 * warmth, 1.0, 1 - 0.14 * warmth], np.float32)
     ambient = np.array([1 - 0.03 * warmth, 1.0, 1 + 0.05 * warmth], np.float32)
     contrast = rng.uniform(0.75, 1.15)
     return Light(
-        towards_key=(towards / np.linalg.norm(towards)).astype(np.float32),
+        key_direction=(towards / np.linalg.norm(towards)).astype(np.float32),
         key=np.float32(0.80 * contrast) * tint,
         sky=np.float32(0.36) * ambient,
         floor=np.float32(0.16) * ambient * np.array([1.05, 1.0, 0.92], np.float32),
@@ -43,8 +43,8 @@ def draw_light(rng: np.random.Generator) -> Light:
     )
 
 
-def draw_room(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Return an out-of-focus room, (H,W,3) float32 linear, for a picture of ``size`` (width, height)."""
+def paint_room(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """Return a random out-of-focus room, (H,W,3) float32 linear, for a frame of ``size`` (width, height)."""
     width, height = size
     y, x = np.mgrid[0:height, 0:width].astype(np.float32) / height
     kind = str(rng.choice(["wall", "shelves", "window", "office"]))
@@ -63,27 +63,27 @@ def draw_room(size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
 
 
 def expose(light: np.ndarray, last: np.ndarray | None, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Take the picture.
+    """Apply the camera model: motion blur, lens blur, tone curve, gamma and sensor noise.
 
     Args:
-        light: (h,w,3) float32 linear, larger than the picture by a whole factor.
-        last: what the last frame's call had as ``light``, for motion blur; None for a still.
-        size: width and height of the picture.
-        rng: the sensor's noise.
+        light: (h,w,3) float32 linear, supersampled by an integer factor.
+        last: ``light`` of the previous frame, for motion blur; None for a still.
+        size: width and height of the frame.
+        rng: of the sensor noise.
 
     Returns:
         (H,W,3) uint8 RGB.
     """
     if last is not None:
         light = cv2.addWeighted(light, 1 - _SHUTTER, last, _SHUTTER, 0)
-    picture = cv2.resize(light, size, interpolation=cv2.INTER_AREA)
-    picture = cv2.GaussianBlur(picture, (0, 0), _BLUR_PX * max(1.0, size[1] / 256))
-    picture = np.clip(picture, 0, None)
-    picture = picture * (1 + 0.10 * picture) / (1 + 0.18 * picture * picture)  # highlights roll off, as film's do
-    picture = np.power(picture, np.float32(1 / 2.2))
-    grain = rng.standard_normal(picture.shape, np.float32)
-    picture += grain * (np.float32(_READ_NOISE) + np.float32(_SHOT_NOISE) * np.sqrt(picture))
-    return (np.clip(picture, 0, 1) * 255 + 0.5).astype(np.uint8)
+    image = cv2.resize(light, size, interpolation=cv2.INTER_AREA)
+    image = cv2.GaussianBlur(image, (0, 0), _BLUR_PX * max(1.0, size[1] / 256))
+    image = np.clip(image, 0, None)
+    image = image * (1 + 0.10 * image) / (1 + 0.18 * image * image)  # highlight roll-off, like film
+    image = np.power(image, np.float32(1 / 2.2))
+    grain = rng.standard_normal(image.shape, np.float32)
+    image += grain * (np.float32(_READ_NOISE) + np.float32(_SHOT_NOISE) * np.sqrt(image))
+    return (np.clip(image, 0, 1) * 255 + 0.5).astype(np.uint8)
 
 
 def _colour(rng: np.random.Generator, low: float, high: float) -> np.ndarray:
@@ -128,7 +128,7 @@ def _office(room: np.ndarray, rng: np.random.Generator) -> None:
         wide, tall = height * rng.uniform(0.12, 0.4), height * rng.uniform(0.12, 0.45)
         left, top = rng.uniform(-0.1, 1.0) * width, rng.uniform(0.05, 0.6) * height
         _box(room, left, top, wide, tall, _colour(rng, 0.05, 0.6))
-        if rng.random() < 0.5:  # a picture in a frame, a screen
+        if rng.random() < 0.5:  # a framed picture or a screen
             _box(room, left + 0.08 * wide, top + 0.1 * tall, 0.84 * wide, 0.8 * tall, _colour(rng, 0.05, 0.7))
 
 

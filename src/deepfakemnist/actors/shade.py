@@ -1,25 +1,25 @@
-"""From positions and light to colour: light is computed at vertices, colour is looked up at pixels, eyes are exact."""
+"""Shading of the mesh: lighting per vertex, texture lookup per pixel, and a procedural eye shader per pixel."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from deepfakemnist.actors.raster import interpolate, numba, reaches, use_numba
+from deepfakemnist.actors.raster import interpolate, numba, unshadowed, use_numba
 from deepfakemnist.actors.scene import Light
 
-#: How far light creeps round the terminator of skin, by colour: red scatters farthest.
+#: Wrap lighting: how far light extends beyond the terminator on skin, per RGB channel; red scatters farthest.
 _WRAP = np.array([0.42, 0.26, 0.20], np.float32)
-_SHADOW_LEFT = 0.22  # share of the key light that reaches a shadow by way of the room
-_BROAD, _NARROW = 0.32, 0.45  # highlights of exponent 8 and 48
+_SHADOW_FLOOR = 0.22  # share of the key light that unshadowed shadows via the room
+_BROAD, _NARROW = 0.32, 0.45  # strengths of the specular lobes with exponent 8 and 48
 
-#: Angles from the gaze on the eyeball, radians: pupil, iris (11.7 mm across on a ball of 24 mm), limbus.
+#: Angular radii on the eyeball, radians: pupil, iris (11.7 mm diameter on a ball of 24 mm), limbus.
 _PUPIL, _IRIS, _LIMBUS = 0.19, 0.46, 0.52
 
 
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray, order: tuple[np.ndarray, ...]) -> np.ndarray:
-    """Return (V,3) unit normals, the area-weighted mean of the triangles at each vertex.
+    """Return (V,3) unit vertex normals, area-weighted over adjacent triangles.
 
-    ``order`` is :func:`normal_order` of the faces: sums by segment are several times faster than np.add.at.
+    ``order`` is :func:`normal_order` of the faces: segmented sums are several times faster than np.add.at.
     """
     triangles, starts, used = order
     a, b, c = (vertices[faces[:, k]] for k in range(3))
@@ -30,7 +30,7 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray, order: tuple[np.ndar
 
 
 def normal_order(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return triangles sorted by vertex, where each vertex's run starts, and the vertices."""
+    """Return triangles sorted by vertex, the start of each vertex's segment, and the vertices."""
     order = np.argsort(faces, axis=None, kind="stable")
     vertices = faces.ravel()[order]
     starts = np.flatnonzero(np.r_[True, vertices[1:] != vertices[:-1]])
@@ -40,23 +40,23 @@ def normal_order(faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 def light_vertices(
     vertices: np.ndarray,
     normals: np.ndarray,
-    open_sky: np.ndarray,
+    ambient: np.ndarray,
     faces: np.ndarray,
     solid: int,
     light: Light,
     fast: bool | None,
 ) -> np.ndarray:
-    """Return (V,5) float32: light falling on every vertex (RGB), broad and narrow highlight.
+    """Return (V,5) float32 per-vertex lighting: diffuse RGB, broad and narrow specular highlight.
 
-    Only the first ``solid`` vertices and the ``faces`` among them cast and take shadows: hair and glasses are too
-    thin for shadows at the vertices of the mesh.
+    Only the first ``solid`` vertices and the ``faces`` among them cast and receive shadows: hair and glasses are too
+    thin for per-vertex shadows.
     """
-    towards = light.towards_key
-    toward = normals @ towards
+    towards = light.key_direction
+    cosine = normals @ towards
     lit = np.ones(len(vertices), np.float32)
-    lit[:solid] = reaches(vertices[:solid], faces, towards, fast)
-    lit = _SHADOW_LEFT + (1 - _SHADOW_LEFT) * lit
-    wrapped = np.clip((toward[:, None] + _WRAP) / (1 + _WRAP), 0, 1)
+    lit[:solid] = unshadowed(vertices[:solid], faces, towards, fast)
+    lit = _SHADOW_FLOOR + (1 - _SHADOW_FLOOR) * lit
+    wrapped = np.clip((cosine[:, None] + _WRAP) / (1 + _WRAP), 0, 1)
     up = 0.5 + 0.5 * normals[:, 2:]
     ahead = np.clip(-normals[:, 1:2], 0, 1)
     room = up * light.sky + (1 - up) * light.floor + ahead * light.front
@@ -64,10 +64,10 @@ def light_vertices(
     half /= np.linalg.norm(half)
     mirror = np.clip(normals @ half.astype(np.float32), 0, 1)
     out = np.empty((len(vertices), 5), np.float32)
-    out[:, :3] = wrapped * light.key * lit[:, None] + room * open_sky[:, None]
+    out[:, :3] = wrapped * light.key * lit[:, None] + room * ambient[:, None]
     squared = mirror * mirror
-    broad = squared * squared * squared * squared  # to the power of 8: cheaper than a general power, and enough
-    reflected = lit * open_sky
+    broad = squared * squared * squared * squared  # power of 8 by squaring, cheaper than np.power
+    reflected = lit * ambient
     out[:, 3] = _BROAD * broad * reflected
     broad *= broad
     out[:, 4] = _NARROW * broad * broad * broad * reflected
@@ -75,44 +75,44 @@ def light_vertices(
 
 
 def colour_pixels(
-    picture: np.ndarray,
+    image: np.ndarray,
     triangle: np.ndarray,
     weights: np.ndarray,
     lit: tuple[np.ndarray, np.ndarray],
-    places: tuple[np.ndarray, np.ndarray],
+    textured: tuple[np.ndarray, np.ndarray],
     atlas: np.ndarray,
     fast: bool | None,
 ) -> None:
-    """Colour every pixel that sees a triangle, in place.
+    """Colour every pixel that a triangle covers, in place: texture times diffuse light, plus highlights.
 
     Args:
-        picture: (H,W,3) float32 linear.
+        image: (H,W,3) float32 linear.
         triangle: (H,W) int32; weights: (H,W,2) float32; both from :func:`raster.visibility`.
-        lit: what :func:`light_vertices` returned, (V,5), and the triangles' corners in it, (F,3).
-        places: (C,2) float32 atlas positions x, y and the triangles' corners in them, (F,3).
+        lit: (V,5) result of :func:`light_vertices`, and (F,3) indices of the triangles' corners into it.
+        textured: (C,2) float32 atlas coordinates x, y, and (F,3) indices of the triangles' corners into them.
         atlas: (A,B,4) float32, see :mod:`deepfakemnist.actors.atlas`.
-        fast: numba (True), numpy (False) or what is there (None).
+        fast: numba (True), numpy (False), or numba if installed (None).
     """
     if use_numba(fast):
-        _colour_numba(picture, triangle, weights, *lit, *places, atlas)
+        _colour_numba(image, triangle, weights, *lit, *textured, atlas)
         return
     pixels = np.flatnonzero(triangle.ravel() >= 0)
-    seen, share = triangle.ravel()[pixels], weights.reshape(-1, 2)[pixels]
-    light = interpolate(*lit, seen, share, fast)
-    place = interpolate(*places, seen, share, fast)
-    texel = atlas[place[:, 1].astype(np.int32), place[:, 0].astype(np.int32)]
+    visible, barycentric = triangle.ravel()[pixels], weights.reshape(-1, 2)[pixels]
+    light = interpolate(*lit, visible, barycentric, fast)
+    xy = interpolate(*textured, visible, barycentric, fast)
+    texel = atlas[xy[:, 1].astype(np.int32), xy[:, 0].astype(np.int32)]
     gloss = texel[:, 3]
     shine = gloss * (light[:, 3] + gloss * light[:, 4])
-    picture.reshape(-1, 3)[pixels] = texel[:, :3] * light[:, :3] + shine[:, None]
+    image.reshape(-1, 3)[pixels] = texel[:, :3] * light[:, :3] + shine[:, None]
 
 
 def _colour_loop(
-    picture: np.ndarray,
+    image: np.ndarray,
     triangle: np.ndarray,
     weights: np.ndarray,
     light: np.ndarray,
     faces: np.ndarray,
-    positions: np.ndarray,
+    atlas_xy: np.ndarray,
     corners: np.ndarray,
     atlas: np.ndarray,
 ) -> None:
@@ -125,16 +125,16 @@ def _colour_loop(
             u, v = weights[y, x, 0], weights[y, x, 1]
             w = one - u - v
             a, b, c = corners[t, 0], corners[t, 1], corners[t, 2]
-            column = int(positions[a, 0] * u + positions[b, 0] * v + positions[c, 0] * w)
-            row = int(positions[a, 1] * u + positions[b, 1] * v + positions[c, 1] * w)
+            column = int(atlas_xy[a, 0] * u + atlas_xy[b, 0] * v + atlas_xy[c, 0] * w)
+            row = int(atlas_xy[a, 1] * u + atlas_xy[b, 1] * v + atlas_xy[c, 1] * w)
             gloss = atlas[row, column, 3]
             a, b, c = faces[t, 0], faces[t, 1], faces[t, 2]
             broad = light[a, 3] * u + light[b, 3] * v + light[c, 3] * w
             narrow = light[a, 4] * u + light[b, 4] * v + light[c, 4] * w
             shine = gloss * (broad + gloss * narrow)
             for k in range(3):
-                falls = light[a, k] * u + light[b, k] * v + light[c, k] * w
-                picture[y, x, k] = atlas[row, column, k] * falls + shine
+                diffuse = light[a, k] * u + light[b, k] * v + light[c, k] * w
+                image[y, x, k] = atlas[row, column, k] * diffuse + shine
 
 
 if numba is not None:
@@ -153,11 +153,11 @@ def paint_eye(
     """Return the (P,3) linear colours of an eyeball's pixels.
 
     Args:
-        colour: (P,3) the white of the eye, lit.
-        points: (P,3) where they lie on the ball; centre: (3,) the ball's; metres.
-        gaze: (3,) unit, where the eye looks; lid: height of the upper lid's edge, metres, whose shadow falls on it.
+        colour: (P,3) lit colour of the sclera.
+        points: (P,3) positions on the eyeball; centre: (3,) its centre; metres.
+        gaze: (3,) unit gaze direction; lid: height of the upper lid's edge, metres, which casts a shadow.
         iris: (3,) linear colour.
-        light: gives the highlight's place.
+        light: places the specular highlight.
     """
     towards = points - centre
     towards /= np.linalg.norm(towards, axis=1, keepdims=True) + 1e-9
@@ -168,9 +168,11 @@ def paint_eye(
     white = np.array([0.60, 0.57, 0.55], np.float32)
     shaded = colour * (1 + (iris * 1.5 / white * spokes[:, None] - 1) * in_iris[:, None])
     shaded *= (1 - 0.96 * in_pupil)[:, None]
-    shaded *= (0.72 + 0.28 * _step(1.05, 0.55, np.arccos(np.clip(-towards[:, 1], -1, 1))))[:, None]  # corners are dim
+    shaded *= (0.72 + 0.28 * _step(1.05, 0.55, np.arccos(np.clip(-towards[:, 1], -1, 1))))[
+        :, None
+    ]  # darker at the corners
     shaded *= (0.62 + 0.38 * _step(0.0005, 0.0040, lid - points[:, 2]))[:, None]
-    half = light.towards_key + np.array([0, -1, 0], np.float32)
+    half = light.key_direction + np.array([0, -1, 0], np.float32)
     half /= np.linalg.norm(half)
     glint = np.clip(towards @ half, 0, 1) ** 260
     return shaded + (0.9 * glint)[:, None]

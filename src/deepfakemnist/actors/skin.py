@@ -1,4 +1,4 @@
-"""Skin of a head, painted in MakeHuman's texture: tone, lips, brows, stubble, blush and the scalp under the hair."""
+"""Skin texture of a head in MakeHuman's uv layout: tone, lips, brows, stubble, blush and the scalp under the hair."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import numpy as np
 from deepfakemnist.actors.bank import Bank
 from deepfakemnist.actors.fields import noise, scalp, smooth
 from deepfakemnist.actors.landmarks import BROW
-from deepfakemnist.actors.layout import template_map
+from deepfakemnist.actors.layout import position_map
 from deepfakemnist.actors.look import Look
 
 _BLUSH = np.array([0.05, -0.11, -0.09], np.float32)  # more red, less green and blue
 _LID_SHADE = np.array([0.10, 0.17, 0.16], np.float32)
-_MOUTH = np.array([0.10, 0.02, 0.02], np.float32)  # linear RGB of the mouth's inside
+_MOUTH = np.array([0.10, 0.02, 0.02], np.float32)  # linear RGB of the inside of the mouth
 
 
 def paint_head(bank: Bank, look: Look, rng: np.random.Generator) -> np.ndarray:
-    """Return (TEXTURE_HEIGHT, TEXTURE_WIDTH, 4) float32: linear RGB and gloss of every texel of the head."""
-    points = template_map(bank)
+    """Return (TEXTURE_HEIGHT, TEXTURE_WIDTH, 4) float32: linear RGB and gloss of the head."""
+    points = position_map(bank)
     shape = points.shape[:2]
     x, y, z = points[..., 0], points[..., 1], points[..., 2]
     aside, front = np.abs(x), y < -0.005
@@ -52,23 +52,23 @@ def paint_head(bank: Bank, look: Look, rng: np.random.Generator) -> np.ndarray:
 
 
 def beard_area(points: np.ndarray, kind: str) -> np.ndarray:
-    """Return how much a beard of this kind covers each point of the template, (...,3) metres: 0..1."""
+    """Return the beard coverage of template points, (...,3) metres: 0..1."""
     x, y, z = np.abs(points[..., 0]), points[..., 1], points[..., 2]
     chin = smooth(-0.070, -0.080, z) * smooth(0.036, 0.026, x) * smooth(0.010, -0.004, y)
     moustache = smooth(-0.0625, -0.0595, z) * smooth(-0.0475, -0.0515, z) * smooth(0.030, 0.024, x) * (y < 0)
-    beside = smooth(0.019, 0.024, x) * smooth(0.036, 0.030, x) * smooth(-0.05, -0.058, z) * (y < 0)
+    sides = smooth(0.019, 0.024, x) * smooth(0.036, 0.030, x) * smooth(-0.05, -0.058, z) * (y < 0)
     jaw_line = np.interp(y, [-0.02, 0.0, 0.02, 0.045], [-0.066, -0.062, -0.035, 0.0])
     jaw = smooth(0.000, -0.012, z - jaw_line) * smooth(0.055, 0.045, y) * smooth(0.026, 0.034, x + 0.3 * (z < -0.075))
     under = smooth(-0.132, -0.120, z) * smooth(0.060, 0.035, y)
     if kind == "moustache":
         return moustache
     if kind == "goatee":
-        return np.clip(np.maximum.reduce([chin, moustache, beside * (z < -0.05)]) * under, 0, 1)
-    return np.clip(np.maximum.reduce([chin, moustache, beside, jaw]) * under, 0, 1)
+        return np.clip(np.maximum.reduce([chin, moustache, sides * (z < -0.05)]) * under, 0, 1)
+    return np.clip(np.maximum.reduce([chin, moustache, sides, jaw]) * under, 0, 1)
 
 
 def _lid_line(bank: Bank, points: np.ndarray, look: Look) -> np.ndarray:
-    """Return how dark the edge of the lids is, where lashes root, 0..1."""
+    """Return the darkening of the lid margins, where the lashes root, 0..1."""
     dark = np.zeros(points.shape[:2], np.float32)
     for side in ("left", "right"):
         ball = bank.template[bank.vertices_of(f"eye_{side}")]
@@ -80,7 +80,7 @@ def _lid_line(bank: Bank, points: np.ndarray, look: Look) -> np.ndarray:
 
 
 def _stubble(colour: np.ndarray, look: Look, points: np.ndarray, lips: np.ndarray, rng: np.random.Generator) -> None:
-    """Darken the skin where a beard grows, in place."""
+    """Darken the skin under a beard, in place."""
     if look.beard == "none":
         return
     dense = {"stubble": 0.45, "moustache": 0.93, "goatee": 0.93, "full": 0.95}[look.beard]
@@ -90,11 +90,11 @@ def _stubble(colour: np.ndarray, look: Look, points: np.ndarray, lips: np.ndarra
 
 
 def _brows(colour: np.ndarray, look: Look, points: np.ndarray, rng: np.random.Generator) -> None:
-    """Paint both brows, in place: a soft band under single hairs."""
+    """Paint both brows, in place: single hairs over a soft band."""
     x, z = points[..., 0], points[..., 2]
-    stations, heights = np.array(list(BROW.values())).T
-    curve = np.polyfit(stations, heights + look.brow_lift, 2)
-    along = (np.abs(x) - stations[0]) / (stations[-1] - stations[0])
+    offsets, heights = np.array(list(BROW.values())).T
+    curve = np.polyfit(offsets, heights + look.brow_lift, 2)
+    along = (np.abs(x) - offsets[0]) / (offsets[-1] - offsets[0])
     middle = np.polyval(curve, np.abs(x))
     half = look.brow_thickness * np.interp(along, [-0.1, 0.15, 0.6, 1.1], [0.75, 1.0, 0.8, 0.3])
     band = np.exp(-(((z - middle) / half) ** 2)) * smooth(-0.08, 0.06, along) * smooth(1.08, 0.9, along)
