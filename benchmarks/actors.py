@@ -1,14 +1,14 @@
-"""Synthetic actors: how fast they are rendered, what detectors see of them, whether they are told apart, what they do.
+"""Synthetic actor benchmarks: rendering speed, face detection, identity separation, and measured actions.
 
-    python benchmarks/actors.py            everything; prints the tables and writes benchmarks/actors.json
-    python benchmarks/actors.py speed      one part: speed, people or actions; the others are kept as they were
+    python benchmarks/actors.py            all parts; prints the tables and writes benchmarks/actors.json
+    python benchmarks/actors.py speed      one part: speed, people or actions; keeps the others' last results
 
-* speed: whole frames of 256×256 at 2× supersampling, and their visibility alone, in CPU seconds of one thread. The
-  reference is the same renderer without numba.
-* people: YuNet, FaceLandmarker and dlib's embedding on every actor of the bank, in videos as ``render_sources`` films
-  them (640×480, talking, face off-centre) in two takes each: other clothes, light and room.
-* actions: 24 actors perform every action. Of each clip the change from its own rest where the action is commanded,
-  against what was commanded. ``accepted`` is the share that the local action check takes for the action.
+* speed: frames of 256×256 at 2× supersampling, and visibility alone, in CPU seconds of one thread. The reference is the
+  same renderer without numba.
+* people: YuNet, FaceLandmarker and dlib's embedding on every actor of the bank, in videos as ``render_sources`` renders
+  them (640×480, talking, face off-centre), two takes each with different clothes, light and room.
+* actions: 24 actors perform every action; each clip's measured change from rest is compared with the commanded action.
+  ``accepted`` is the share of clips that the local action check accepts as the action.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ SPEED_ACTORS, SPEED_FRAMES, REPEATS = 8, 6, 5
 PEOPLE_FRAMES = 2
 ACTION_ACTORS, ACTION_FRAMES, CLOSE_UP = 24, 25, Framing(head=0.72, eyes_y=0.45)
 POSES = ("yaw", "pitch", "roll")
-#: Signals of an action: a blendshape (both sides' mean), or an angle of the head in degrees.
+#: Measured signals per action: a blendshape (mean of both sides) or a head angle in degrees.
 SIGNALS: dict[str, tuple[str, ...]] = {
     "blink": ("eyeBlink",),
     "mouth": ("jawOpen",),
@@ -70,14 +70,14 @@ def main() -> None:
 
 
 def speed(bank: Bank) -> dict[str, Any]:
-    """Time frames in turns of both implementations, so that a noisy moment hits both."""
+    """Time both implementations alternately, so that noise on the machine affects both."""
     heads = np.linspace(0, len(bank) - 1, SPEED_ACTORS).astype(int)
     pairs = [{fast: Actor(bank, int(head), seed=1, fast=fast) for fast in (True, False)} for head in heads]
     frame: dict[bool, list[float]] = {True: [], False: []}
     seen: dict[bool, list[float]] = {True: [], False: []}
     for pair in pairs:
         for actor in pair.values():
-            actor.render()  # compiles, draws the room
+            actor.render()  # compiles, and paints the room
     for turn in range(REPEATS):
         for pair in pairs:
             for fast, actor in pair.items():
@@ -117,27 +117,27 @@ def speed(bank: Bank) -> dict[str, Any]:
 
 
 def ratio(times: dict[bool, list[float]]) -> float:
-    """Median over turns of the quotient within a turn."""
+    """Return the median ratio of paired timings."""
     return round(statistics.median(slow / quick for slow, quick in zip(times[False], times[True], strict=True)), 2)
 
 
 def on_screen(actor: Actor) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The actor's mesh at rest as the z-buffer gets it."""
+    """Return the actor's mesh in the rest pose as the rasteriser takes it: screen vertices, faces, two-sided flags."""
     rest = actor._rest
-    vertices, _ = actor._place(rest.skin, np.eye(3, dtype=np.float32), normals=False)
+    vertices, _ = actor._rotate_head(rest.skin, np.eye(3, dtype=np.float32), normals=False)
     return actor._project(vertices, Pose(), Framing(), 2), rest.faces, rest.two_sided
 
 
 def people(bank: Bank) -> dict[str, Any]:
-    """Film every head of the bank twice; detect, and compare embeddings within and between people."""
+    """Render every head in two takes; detect faces, and compare embeddings within and between people."""
     cast = CastSettings(folder=Path(), heads=len(bank), sources=len(bank), clips_per_source=2, drivers=1)
     detector = FaceDetector()
     landmarker, embedder = FaceLandmarker(detector=detector), FaceEmbedder(detector)
-    faces, meshes, scores, looked = 0, 0, [], 0
+    faces, meshes, scores, checked = 0, 0, [], 0
     embedded: dict[str, list[np.ndarray]] = {}
     for shot in sources(cast):
         frames = list(islice(film(shot, cast, bank), PEOPLE_FRAMES))
-        looked += len(frames)
+        checked += len(frames)
         for frame in frames:
             found = detector(frame)
             faces += len(found) == 1
@@ -151,16 +151,16 @@ def people(bank: Bank) -> dict[str, Any]:
     other += [similarity(a[0], b[-1]) for a, b in combinations(embedded.values(), 2)]
     wins = np.mean(np.array(same)[:, None] > np.array(other)[None])
     return {
-        "what": "all heads, two videos of 640×480 each, talking; the first frames looked at",
+        "what": "all heads, two videos of 640×480 each, talking; first frames only",
         "people": len(bank),
-        "frames": looked,
-        "yunet_exactly_one_face": round(faces / looked, 4),
+        "frames": checked,
+        "yunet_exactly_one_face": round(faces / checked, 4),
         "yunet_score": {"least": round(min(scores), 3), "median": round(statistics.median(scores), 3)},
-        "landmarker_face": round(meshes / looked, 4),
+        "landmarker_face": round(meshes / checked, 4),
         "similarity_one_person_two_takes": percentiles(same),
         "similarity_two_people": percentiles(other),
-        "auc_same_against_other": round(float(wins), 4),
-        "pairs_of_people_taken_for_one_at_dlibs_limit": round(float(np.mean(np.array(other) > 0.5)), 4),
+        "auc_same_vs_other": round(float(wins), 4),
+        "false_match_rate_at_dlibs_threshold": round(float(np.mean(np.array(other) > 0.5)), 4),
     }
 
 
@@ -170,35 +170,35 @@ def percentiles(values: list[float]) -> dict[str, float]:
 
 
 def actions(bank: Bank) -> dict[str, Any]:
-    """Let actors spread over the bank perform, and look at every frame."""
+    """Render every action with actors from all over the bank, and measure every frame."""
     detector, landmarker = FaceDetector(), FaceLandmarker()
     heads = np.linspace(0, len(bank) - 1, ACTION_ACTORS).astype(int)
     actors = [Actor(bank, int(head), seed=int(head) + 1) for head in heads]
     rows: dict[str, Any] = {}
-    seen = {"yunet": 0, "looked": 0, "landmarker": 0, "frames": 0}
+    seen = {"yunet": 0, "yunet_frames": 0, "landmarker": 0, "frames": 0}
     for action in ACTIONS:
         changes: dict[str, list[float]] = {name: [] for name in SIGNALS[action]}
         fits: dict[str, list[float]] = {name: [] for name in SIGNALS[action]}
-        accepted, also = [], dict.fromkeys(ACTIONS, 0)
+        accepted, confused = [], dict.fromkeys(ACTIONS, 0)
         for number, actor in enumerate(actors):
             act = perform(actor, action, seed=number, frames=ACTION_FRAMES, fps=FPS, framing=CLOSE_UP)
             clip = act.clip()
             found = landmarker.track(clip)
             seen["frames"] += len(clip)
-            seen["looked"] += len(clip[::4])
+            seen["yunet_frames"] += len(clip[::4])
             seen["yunet"] += sum(len(detector(frame)) == 1 for frame in clip[::4])
             seen["landmarker"] += sum(face is not None for face in found)
             moves = movements(found, FPS)
             for other in ACTIONS:
-                also[other] += score_action(moves, other).score >= 1
+                confused[other] += score_action(moves, other).score >= 1
             accepted.append(score_action(moves, action).score >= 1)
             for name in SIGNALS[action]:
-                change, fit = against_command(act, signal(found, name), name)
+                change, fit = compare_with_command(act, signal(found, name), name)
                 changes[name].append(change)
                 fits[name].append(fit)
         rows[action] = {
             "accepted": round(float(np.mean(accepted)), 3),
-            "also_taken_for": {o: round(n / len(actors), 3) for o, n in also.items() if o != action and n},
+            "also_accepted_as": {o: round(n / len(actors), 3) for o, n in confused.items() if o != action and n},
             "signals": {
                 name: {
                     "change": percentiles(changes[name]),
@@ -212,30 +212,30 @@ def actions(bank: Bank) -> dict[str, Any]:
         "what": "change from rest at the commanded peak (blendshapes 0..1, degrees); correlation with the command",
         "actors": len(actors),
         "frames": seen["frames"],
-        "yunet_exactly_one_face": round(seen["yunet"] / seen["looked"], 4),
+        "yunet_exactly_one_face": round(seen["yunet"] / seen["yunet_frames"], 4),
         "landmarker_face": round(seen["landmarker"] / seen["frames"], 4),
         "by_action": rows,
     }
 
 
 def signal(faces: list[FaceLandmarks | None], name: str) -> np.ndarray:
-    """(T,) of a blendshape or an angle, NaN without a face."""
+    """Return a (T,) blendshape or head angle, NaN in frames without a face."""
     if name in POSES:
         return measure_action(faces)[name]
     sides = (name,) if name in ("jawOpen", "browInnerUp") else (f"{name}Left", f"{name}Right")
     return np.array([np.nan if face is None else np.mean([face.blendshape(side) for side in sides]) for face in faces])
 
 
-def against_command(act: Performance, seen: np.ndarray, name: str) -> tuple[float, float]:
-    """How far a signal leaves its rest where the action is strongest, and how well it follows what was commanded.
+def compare_with_command(act: Performance, seen: np.ndarray, name: str) -> tuple[float, float]:
+    """Return a signal's change from rest at the action's peak, and its correlation with the command.
 
-    For an angle the command is the angle; both sides of a swing count. Blendshapes are commanded by the curve.
+    Angles are commanded by the pose, in both directions of an oscillation; blendshapes by the intensity curve.
     """
     command = act.poses[:, POSES.index(name)] if name in POSES else act.curve
     rest = np.nanmedian(seen[act.curve == 0])
-    strong = act.curve >= 0.9 * act.curve.max()
+    peak = act.curve >= 0.9 * act.curve.max()
     change = (seen - rest) * np.sign(command - np.median(command[act.curve == 0]))
-    return float(np.nanmedian(change[strong])), float(np.corrcoef(command, np.nan_to_num(seen, nan=rest))[0, 1])
+    return float(np.nanmedian(change[peak])), float(np.corrcoef(command, np.nan_to_num(seen, nan=rest))[0, 1])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Film a cast of synthetic actors: ordinary videos and the two sample sheets that name them.
+"""Rendering of a cast of synthetic actors: ordinary videos and the two sample sheets that list them.
 
 snakemake -s workflow/actors.smk --cores 8 --configfile config/actors/demo.yaml
 """
@@ -22,17 +22,17 @@ from deepfakemnist.code_digest import code_digest
 try:
     CAST = CastSettings(**config)
 except ValidationError as error:
-    raise WorkflowError(f"the cast's config is not usable: {error}") from None
+    raise WorkflowError(f"invalid cast config: {error}") from None
 
 FOLDER = str(CAST.folder)
 SHOTS = {"sources": sources(CAST), "drivers": drivers(CAST)}
 SETTINGS = CAST.model_dump(mode="json")
-# Starting Python takes longer than a short clip: a job films several.
+# Starting Python takes longer than rendering a short clip, so a job renders several.
 PER_JOB = max(3, min(16, -(-sum(map(len, SHOTS.values())) // 24)))
 
 
 def jobs(role):
-    """Listings of the jobs that film the sources or the drivers."""
+    """Return the listings written by the rendering jobs of a role."""
     return expand(
         f"{FOLDER}/filmed/{role}/{{job}}.txt",
         job=range(-(-len(SHOTS[role]) // PER_JOB)),
@@ -40,7 +40,7 @@ def jobs(role):
 
 
 def names(role, job):
-    """The videos that a job films."""
+    """Return the names of the videos that a job renders."""
     return [shot.name for shot in SHOTS[role][int(job) * PER_JOB :][:PER_JOB]]
 
 
@@ -54,7 +54,7 @@ localrules:
 
 
 rule film_all:
-    """Every video and both sheets."""
+    """Render all videos and write both sheets."""
     default_target: True
     input:
         f"{FOLDER}/sources.tsv",
@@ -64,7 +64,7 @@ rule film_all:
 
 
 rule cast_sheets:
-    """The sample sheets; they need no video to be there."""
+    """Write the sample sheets; they do not depend on the videos."""
     output:
         sources=f"{FOLDER}/sources.tsv",
         drivers=f"{FOLDER}/drivers.tsv",
@@ -82,7 +82,7 @@ rule cast_sheets:
 
 
 rule render_sources:
-    """Some of the sources, who talk, and of the planted flaws. The output lists the videos."""
+    """Render a batch of source videos, planted flaws included; the output lists the videos."""
     input:
         bank=ancient(DEFAULT_BANK),
     output:
@@ -105,7 +105,7 @@ rule render_sources:
 
 
 use rule render_sources as render_drivers with:
-    # Some of the drivers, who perform an action each.
+    # Render a batch of driving videos, one action each.
     output:
         listing=f"{FOLDER}/filmed/drivers/{{job}}.txt",
     log:
@@ -119,7 +119,7 @@ use rule render_sources as render_drivers with:
 
 
 rule bake_actors:
-    """Another bank of heads than the one in resources/actors; needs the extra actors. Made only when asked for."""
+    """Bake a new bank of heads; needs the extra `actors` and runs only on request."""
     output:
         bank="results/actors/bank.npz",
     log:
