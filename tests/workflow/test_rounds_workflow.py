@@ -199,7 +199,7 @@ def test_the_report_shows_the_quota(finished):
     project, *_ = finished
     project.run("first", "--report", "report.html", "--", MANIFEST)
     text = (project.folder / "report.html").read_text(encoding="utf-8")
-    assert "How near every action came to its quota" in text
+    assert "Accepted animations per action against the quota" in text
 
 
 def test_every_round_follows_from_the_earlier_verdicts_despite_the_kill(finished):
