@@ -1,4 +1,4 @@
-"""Processes race for cards that a fake nvidia-smi lists; the locks, kills and waits are real."""
+"""GPU allocation among racing processes: nvidia-smi is fake; locks, kills and waits are real."""
 
 import logging
 import os
@@ -16,14 +16,14 @@ from pathlib import Path
 import pytest
 
 from deepfakemnist.devices import gpu_allocation
-from deepfakemnist.devices.gpu_allocation import Card, allocate_gpus, has_gpu, list_gpus, parse_gpus, usable_gpus
+from deepfakemnist.devices.gpu_allocation import Gpu, allocate_gpus, has_gpu, list_gpus, parse_gpus, usable_gpus
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.workflow.script import gpus_per_job
 
 ROOT = Path(__file__).parents[2]
 FOUR = "".join(f"GPU {n}: NVIDIA H100 80GB HBM3 (UUID: GPU-{n}1111111-2222-3333-4444-555555555555)\n" for n in range(4))
 UUIDS = [line.split("UUID: ")[1].rstrip(")") for line in FOUR.splitlines()]
-#: An A100 with three instances, one without MIG, and an older driver's way to name an instance.
+#: An A100 with three MIG instances, one without MIG, and an instance name of an older driver.
 MIXED = """\
 GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77)
   MIG 3g.20gb     Device  0: (UUID: MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f)
@@ -40,8 +40,8 @@ BROKEN = (
 
 
 @pytest.fixture(autouse=True)
-def alone(monkeypatch, tmp_path):
-    """No card, scheduler or lock of this machine is seen; what is asked once per process is asked anew."""
+def isolated(monkeypatch, tmp_path):
+    """Hide GPUs, scheduler and locks of this machine; clear per-process caches."""
     for name in ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "SLURM_JOB_ID"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "locks").mkdir()
@@ -50,13 +50,13 @@ def alone(monkeypatch, tmp_path):
     monkeypatch.setattr(gpu_allocation, "_NVIDIA_SMI_OF_WSL", tmp_path / "nowhere")
     list_gpus.cache_clear()
     yield
-    gpu_allocation._let_go()
+    gpu_allocation._release_in_child()
     list_gpus.cache_clear()
 
 
 @pytest.fixture
 def machine(monkeypatch, tmp_path):
-    """Make a machine whose nvidia-smi prints what it is given."""
+    """Return a factory of fake machines, whose nvidia-smi prints a given listing."""
 
     def make(listing, status=0, folder=tmp_path / "bin", extra=""):
         folder.mkdir(exist_ok=True)
@@ -73,7 +73,7 @@ def machine(monkeypatch, tmp_path):
 
 
 def start(body, **environment):
-    """Start a Python process that has taken cards or is about to; it prints what it is told to."""
+    """Start a Python process that runs ``body`` with gpu_allocation imported."""
     code = "import os, sys, time\nfrom deepfakemnist.devices.gpu_allocation import *\n" + textwrap.dedent(body)
     return subprocess.Popen(
         [sys.executable, "-u", "-c", code], env={**os.environ, **environment}, text=True,
@@ -81,26 +81,26 @@ def start(body, **environment):
     )  # fmt: skip
 
 
-def visits(processes):
-    """Return card → (begin, end) of every process that had it, from lines "begin end CUDA_VISIBLE_DEVICES"."""
+def usage(processes):
+    """Return GPU → (begin, end) of every process that used it, from lines "begin end CUDA_VISIBLE_DEVICES"."""
     found = defaultdict(list)
     for process in processes:
-        told, errors = process.communicate(timeout=120)
+        output, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
-        begin, end, names = told.split()
+        begin, end, names = output.split()
         for name in names.split(","):
             found[name].append((float(begin), float(end)))
     return found
 
 
-def most_at_once(spans):
-    """Return how many of the spans overlap at the busiest moment."""
+def max_concurrency(spans):
+    """Return the maximum number of overlapping spans."""
     return max(sum(begin <= moment < end for begin, end in spans) for moment, _ in spans)
 
 
 HOLD = """
 gpu_allocation = sys.modules["deepfakemnist.devices.gpu_allocation"]
-gpu_allocation._LOOK_AGAIN_S = 0.05
+gpu_allocation._POLL_S = 0.05
 allocate_gpus({count}, {share})
 begin = time.monotonic()
 time.sleep({seconds})
@@ -108,8 +108,8 @@ print(begin, time.monotonic(), os.environ["CUDA_VISIBLE_DEVICES"])
 """
 
 
-def test_real_listings_are_read():
-    assert parse_gpus(FOUR) == tuple(Card("NVIDIA H100 80GB HBM3", uuid) for uuid in UUIDS)
+def test_real_listings_are_parsed():
+    assert parse_gpus(FOUR) == tuple(Gpu("NVIDIA H100 80GB HBM3", uuid) for uuid in UUIDS)
     first, plain, old = parse_gpus(MIXED)
     assert [name[:12] for name in first.names] == ["MIG-c6d4f1ef", "MIG-cba663e8", "MIG-1e4f8a3b"]
     assert plain.names == ("GPU-e91edf3b-b297-37c1-a2a7-7601c3238fa2",)
@@ -118,7 +118,7 @@ def test_real_listings_are_read():
 
 
 @pytest.mark.parametrize(
-    ("named", "found"),
+    ("visible", "found"),
     [
         (None, UUIDS),
         ("2,0", [UUIDS[2], UUIDS[0]]),
@@ -130,76 +130,76 @@ def test_real_listings_are_read():
         ("NoDevFiles", []),
     ],
 )
-def test_what_cuda_visible_devices_names(named, found):
-    assert usable_gpus(parse_gpus(FOUR), named) == found
+def test_cuda_visible_devices_is_resolved_to_uuids(visible, found):
+    assert usable_gpus(parse_gpus(FOUR), visible) == found
 
 
-def test_a_card_in_mig_mode_is_its_instances(monkeypatch):
-    cards = parse_gpus(MIXED)
+def test_a_gpu_in_mig_mode_is_replaced_by_its_instances(monkeypatch):
+    gpus = parse_gpus(MIXED)
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
-    assert usable_gpus(cards, "0") == usable_gpus(cards, "GPU-5d5") == list(cards[0].instances)
-    assert usable_gpus(cards, "MIG-cba,1") == [cards[0].instances[1], cards[1].uuid]
-    assert usable_gpus(cards, "MIG-GPU-c0ffee00-b297-37c1-a2a7-7601c3238fa2/7/0") == [cards[2].instances[0]]
-    assert len(usable_gpus(cards, None)) == 5
+    assert usable_gpus(gpus, "0") == usable_gpus(gpus, "GPU-5d5") == list(gpus[0].instances)
+    assert usable_gpus(gpus, "MIG-cba,1") == [gpus[0].instances[1], gpus[1].uuid]
+    assert usable_gpus(gpus, "MIG-GPU-c0ffee00-b297-37c1-a2a7-7601c3238fa2/7/0") == [gpus[2].instances[0]]
+    assert len(usable_gpus(gpus, None)) == 5
 
 
-def test_an_index_among_different_models_stays_what_cuda_takes_it_for():
+def test_an_index_among_different_models_is_left_for_cuda_to_resolve():
     assert usable_gpus(parse_gpus(MIXED), "1") == ["1"]
 
 
-@pytest.mark.parametrize("named", ["7", "0,4", "GPU-9", "GPU-", "MIG-0"])
-def test_a_card_that_is_not_there_is_named(named):
-    with pytest.raises(ConfigError, match=rf"names '{named[-5:].split(',')[-1]}', but nvidia-smi lists 0 = GPU-0111"):
-        usable_gpus(parse_gpus(FOUR), named)
+@pytest.mark.parametrize("visible", ["7", "0,4", "GPU-9", "GPU-", "MIG-0"])
+def test_the_error_names_a_gpu_that_does_not_exist(visible):
+    with pytest.raises(ConfigError, match=rf"names '{visible[-5:].split(',')[-1]}', but nvidia-smi lists 0 = GPU-0111"):
+        usable_gpus(parse_gpus(FOUR), visible)
 
 
-def test_without_nvidia_smi_names_are_taken_as_they_are():
+def test_without_nvidia_smi_entries_are_used_unchanged():
     assert usable_gpus(None, "0,GPU-5") == ["0", "GPU-5"]
     assert usable_gpus(None, None) is None
 
 
-def test_jobs_that_race_have_a_card_each(machine):
+def test_racing_jobs_get_a_gpu_each(machine):
     machine(FOUR)
-    found = visits([start(HOLD.format(count=1, share=1, seconds=0.6)) for _ in range(10)])
+    found = usage([start(HOLD.format(count=1, share=1, seconds=0.6)) for _ in range(10)])
     assert set(found) <= set(UUIDS)
     assert sum(map(len, found.values())) == 10
-    assert all(most_at_once(spans) == 1 for spans in found.values())
+    assert all(max_concurrency(spans) == 1 for spans in found.values())
     assert len(found) > 1
 
 
-def test_jobs_that_see_other_indices_of_the_same_cards_do_not_meet(machine):
+def test_jobs_that_index_the_same_gpus_differently_do_not_share_one(machine):
     machine(FOUR)
     body = HOLD.format(count=1, share=1, seconds=0.5)
-    found = visits([start(body, CUDA_VISIBLE_DEVICES=named) for named in ("2,3", "3,2", "3", "GPU-2", "2")])
+    found = usage([start(body, CUDA_VISIBLE_DEVICES=visible) for visible in ("2,3", "3,2", "3", "GPU-2", "2")])
     assert sorted(found) == UUIDS[2:]
-    assert all(most_at_once(spans) == 1 for spans in found.values())
+    assert all(max_concurrency(spans) == 1 for spans in found.values())
 
 
-def test_several_cards_at_once_without_deadlock(machine):
+def test_several_gpus_are_allocated_without_deadlock(machine):
     machine(FOUR)
     counts = [3, 2, 3, 1, 2, 4, 1]
-    found = visits([start(HOLD.format(count=count, share=1, seconds=0.2)) for count in counts])
+    found = usage([start(HOLD.format(count=count, share=1, seconds=0.2)) for count in counts])
     assert sum(map(len, found.values())) == sum(counts)
-    assert all(most_at_once(spans) == 1 for spans in found.values())
+    assert all(max_concurrency(spans) == 1 for spans in found.values())
 
 
-def test_two_jobs_share_a_card_where_the_config_says_so(machine):
+def test_two_jobs_share_a_gpu_where_the_config_allows_it(machine):
     machine("".join(FOUR.splitlines(keepends=True)[:2]))
-    found = visits([start(HOLD.format(count=1, share=2, seconds=2.0)) for _ in range(5)])
+    found = usage([start(HOLD.format(count=1, share=2, seconds=2.0)) for _ in range(5)])
     assert sorted(map(len, found.values())) == [2, 3]
-    assert all(most_at_once(spans) == 2 for spans in found.values())
+    assert all(max_concurrency(spans) == 2 for spans in found.values())
 
 
-def test_a_job_that_wants_a_card_alone_does_not_meet_those_that_share(machine):
+def test_an_exclusive_job_never_overlaps_with_sharing_ones(machine):
     machine(FOUR.splitlines(keepends=True)[0])
     processes = [start(HOLD.format(count=1, share=share, seconds=0.3)) for share in (1, 2, 1, 2, 3)]
-    alone, *_ = visits([processes[0]])[UUIDS[0]], None
-    others = visits(processes[1:])[UUIDS[0]]
-    assert most_at_once(alone + others) <= 3
-    assert not any(begin < alone[0][1] and alone[0][0] < end for begin, end in others)
+    exclusive, *_ = usage([processes[0]])[UUIDS[0]], None
+    others = usage(processes[1:])[UUIDS[0]]
+    assert max_concurrency(exclusive + others) <= 3
+    assert not any(begin < exclusive[0][1] and exclusive[0][0] < end for begin, end in others)
 
 
-def test_a_free_card_comes_before_a_shared_one(machine):
+def test_a_free_gpu_is_preferred_to_a_shared_one(machine):
     machine(FOUR)
     holder = start("print(*allocate_gpus(1, 2))\ntime.sleep(60)")
     first = holder.stdout.readline().strip()
@@ -220,7 +220,7 @@ time.sleep(60)
 """
 
 
-def test_kill_9_frees_the_card_in_spite_of_children_that_live_on(machine):
+def test_kill_9_frees_the_gpu_even_if_children_survive(machine):
     machine(FOUR.splitlines(keepends=True)[0])
     holder = start(WITH_CHILDREN)
     assert holder.stdout.readline().strip() == UUIDS[0]
@@ -230,21 +230,21 @@ def test_kill_9_frees_the_card_in_spite_of_children_that_live_on(machine):
     assert waiting.poll() is None
     try:
         holder.kill()
-        told, _ = waiting.communicate(timeout=20)
-        assert told.strip() == UUIDS[0]
+        output, _ = waiting.communicate(timeout=20)
+        assert output.strip() == UUIDS[0]
         os.kill(child, 0)
     finally:
         os.kill(child, signal.SIGKILL)
 
 
-MEMBER = """
+LAUNCHER = """
 import os, sys, time
 from deepfakemnist.training.launch import launch_distributed
 
 def work(device):
-    # In one piece: members share the pipe, and print may write word by word.
+    # A single write, because the ranks share the pipe and print may write in parts.
     os.write(1, f"{os.getpid()} {os.environ['CUDA_VISIBLE_DEVICES']}\\n".encode())
-    # As a process that is inside a CUDA call, it does not notice that its parent has gone.
+    # Like a process inside a CUDA call, it does not notice that its parent is gone.
     import signal
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -258,67 +258,65 @@ if __name__ == "__main__":
 """
 
 
-def test_a_team_keeps_its_cards_when_only_the_process_that_started_it_is_killed(machine, tmp_path):
+def test_a_process_group_keeps_its_gpus_when_only_its_launcher_is_killed(machine, tmp_path):
     machine("".join(FOUR.splitlines(keepends=True)[:2]))
-    (tmp_path / "member.py").write_text(MEMBER)
-    leader = subprocess.Popen([sys.executable, tmp_path / "member.py"], stdout=subprocess.PIPE, text=True)
-    members = []
+    (tmp_path / "launcher.py").write_text(LAUNCHER)
+    launcher = subprocess.Popen([sys.executable, tmp_path / "launcher.py"], stdout=subprocess.PIPE, text=True)
+    ranks = []
     try:
         for _ in range(2):
-            number, names = leader.stdout.readline().split()
-            members.append(int(number))
+            pid, names = launcher.stdout.readline().split()
+            ranks.append(int(pid))
             assert names == ",".join(UUIDS[:2])
-        time.sleep(0.5)  # a member holds the locks from when it was started, its signals are set a moment later
-        leader.kill()
-        leader.wait()
+        time.sleep(0.5)  # a rank holds the locks from its start, its signal handlers are set a moment later
+        launcher.kill()
+        launcher.wait()
         time.sleep(0.5)
-        for number in members:
-            os.kill(number, 0)
-        assert gpu_allocation._take(UUIDS[:2], 1, 1) == []
+        for pid in ranks:
+            os.kill(pid, 0)
+        assert gpu_allocation._try_to_lock(UUIDS[:2], 1, 1) == []
     finally:
-        for number in members:
-            os.kill(number, signal.SIGKILL)
+        for pid in ranks:
+            os.kill(pid, signal.SIGKILL)
     deadline = time.monotonic() + 10
-    while not gpu_allocation._take(UUIDS[:2], 2, 1):
+    while not gpu_allocation._try_to_lock(UUIDS[:2], 2, 1):
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
 
-def test_one_allocation_of_slurm_is_shared_out_and_another_is_not_waited_for(machine, monkeypatch, tmp_path):
+def test_jobs_of_one_slurm_allocation_compete_and_those_of_another_do_not(machine, monkeypatch, tmp_path):
     machine(FOUR.splitlines(keepends=True)[0])
-    given = {"CUDA_VISIBLE_DEVICES": "0"}
-    holder = start("print(*allocate_gpus(1))\ntime.sleep(60)", SLURM_JOB_ID="17", **given)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    holder = start("print(*allocate_gpus(1))\ntime.sleep(60)", SLURM_JOB_ID="17")
     assert holder.stdout.readline().strip() == UUIDS[0]
-    same = start("print(*allocate_gpus(1))", SLURM_JOB_ID="17", **given)
+    same = start("print(*allocate_gpus(1))", SLURM_JOB_ID="17")
     assert "waiting for 1 of the GPUs" in same.stderr.readline()
-    other = start("print(*allocate_gpus(1))", SLURM_JOB_ID="18", **given)
+    other = start("print(*allocate_gpus(1))", SLURM_JOB_ID="18")
     assert other.communicate(timeout=20)[0].strip() == UUIDS[0]
     holder.kill()
     assert same.communicate(timeout=20)[0].strip() == UUIDS[0]
     assert not list((tmp_path / "locks").glob("*slurm18*")), "locks of finished allocations would pile up"
 
 
-def test_more_cards_than_there_are(machine, monkeypatch):
+def test_more_gpus_than_the_machine_has_are_an_error(machine, monkeypatch):
     machine(FOUR)
-    with pytest.raises(
-        ConfigError, match=r"wants 5 GPUs, but this machine shows 4 \(GPU-0.*not set\)\. Lower training"
-    ):
+    with pytest.raises(ConfigError, match=r"needs 5 GPUs, but 4 are visible \(GPU-0.*not set\)\. Lower training"):
         allocate_gpus(5)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    with pytest.raises(ConfigError, match=r"wants 1 GPUs, but this machine shows 0 \(none; CUDA_VISIBLE_DEVICES is \)"):
+    with pytest.raises(ConfigError, match=r"needs 1 GPUs, but 0 are visible \(none; CUDA_VISIBLE_DEVICES is \)"):
         allocate_gpus(1, device="cuda")
     assert allocate_gpus(1, device="auto") == []
 
 
-def test_mig_instances_are_taken_one_at_a_time(machine):
+def test_a_process_gets_only_one_mig_instance(machine):
     machine("".join(MIXED.splitlines(keepends=True)[:4]))
     assert allocate_gpus(1)[0].startswith("MIG-c6d4f1ef")
-    with pytest.raises(ConfigError, match="of MIG instances a process can use one only"):
+    with pytest.raises(ConfigError, match="a process can use only one MIG instance"):
         os.environ.pop("CUDA_VISIBLE_DEVICES")
         allocate_gpus(2)
 
 
-def test_without_nvidia_smi_a_line_says_what_to_do(monkeypatch, caplog):
+def test_without_nvidia_smi_the_log_says_what_to_do(monkeypatch, caplog):
     monkeypatch.setenv("PATH", "/nowhere")
     with caplog.at_level(logging.WARNING):
         assert allocate_gpus(1) == []
@@ -327,7 +325,7 @@ def test_without_nvidia_smi_a_line_says_what_to_do(monkeypatch, caplog):
     assert allocate_gpus(1) == ["0"]
 
 
-def test_locks_can_be_shared_by_all_users_whatever_the_umask(machine, tmp_path):
+def test_locks_are_readable_by_all_users_whatever_the_umask(machine, tmp_path):
     machine(FOUR)
     umask = os.umask(0o077)
     try:
@@ -339,10 +337,10 @@ def test_locks_can_be_shared_by_all_users_whatever_the_umask(machine, tmp_path):
     assert stat.S_IMODE(lock.stat().st_mode) == 0o444
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to be two users")
-def test_another_user_waits_for_the_card_and_cannot_delete_its_lock(machine, monkeypatch):
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root, to act as two users")
+def test_another_user_waits_for_the_gpu_and_cannot_delete_its_lock(machine, monkeypatch):
     machine("".join(FOUR.splitlines(keepends=True)[:2]))
-    locks = Path(tempfile.mkdtemp(dir="/tmp"))  # pytest's own folder is closed to others
+    locks = Path(tempfile.mkdtemp(dir="/tmp"))  # other users have no access to pytest's folder
     locks.chmod(0o1777)
     monkeypatch.setenv(gpu_allocation.LOCKS_VARIABLE, str(locks))
     assert allocate_gpus(1) == UUIDS[:1]
@@ -360,7 +358,7 @@ def test_another_user_waits_for_the_card_and_cannot_delete_its_lock(machine, mon
     assert done.stdout.split() == ["held", "refused"]
 
 
-def test_a_lock_that_cannot_be_opened_is_named(machine, monkeypatch, tmp_path):
+def test_the_error_names_a_lock_that_cannot_be_opened(machine, monkeypatch, tmp_path):
     machine(FOUR)
     monkeypatch.setenv(gpu_allocation.LOCKS_VARIABLE, str(tmp_path / "gone"))
     with pytest.raises(ConfigError, match=r"gone/deepfakemnist-gpu-GPU-0.*Set DEEPFAKEMNIST_GPU_LOCKS to a folder"):
@@ -368,13 +366,13 @@ def test_a_lock_that_cannot_be_opened_is_named(machine, monkeypatch, tmp_path):
     trap = tmp_path / "locks" / f"deepfakemnist-gpu-{UUIDS[0]}.lock"
     trap.symlink_to(tmp_path / "elsewhere")
     monkeypatch.setenv(gpu_allocation.LOCKS_VARIABLE, str(tmp_path / "locks"))
-    with pytest.raises(ConfigError, match="the lock of a GPU cannot be used"):
+    with pytest.raises(ConfigError, match="a GPU lock file cannot be used"):
         allocate_gpus(1)
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_auto_finds_a_gpu_by_nvidia_smi_and_the_wsl_place(machine, monkeypatch, tmp_path):
-    """WSL 2 has no /proc/driver/nvidia and no /dev/nvidia0, and its nvidia-smi need not be on PATH."""
+def test_auto_finds_a_gpu_by_nvidia_smi_on_path_or_under_wsl(machine, monkeypatch, tmp_path):
+    """WSL 2 has no /proc/driver/nvidia and no /dev/nvidia0, and its nvidia-smi may not be on PATH."""
     monkeypatch.setenv("PATH", "/usr/bin:/bin")
     here = any(Path("/dev").glob("nvidia[0-9]*"))
     assert gpus_per_job("auto") == int(here)
@@ -388,9 +386,9 @@ def test_auto_finds_a_gpu_by_nvidia_smi_and_the_wsl_place(machine, monkeypatch, 
     assert gpus_per_job("auto") == 0
 
 
-def test_a_driver_that_does_not_answer_costs_its_patience_once(machine, monkeypatch, caplog):
+def test_an_unresponsive_driver_costs_one_timeout(machine, monkeypatch, caplog):
     machine(FOUR, extra="exec sleep 60")
-    monkeypatch.setattr(gpu_allocation, "_PATIENCE_S", 0.3)
+    monkeypatch.setattr(gpu_allocation, "_NVIDIA_SMI_TIMEOUT_S", 0.3)
     started = time.monotonic()
     assert has_gpu() == has_gpu() == any(Path("/dev").glob("nvidia[0-9]*"))
     assert time.monotonic() - started < 5
@@ -410,7 +408,7 @@ def test_parsing_the_workflow_imports_no_torch_and_costs_nothing_without_a_gpu()
 
 
 def test_nothing_that_scripts_import_starts_cuda():
-    """CUDA reads CUDA_VISIBLE_DEVICES when it starts; cards are taken after the imports."""
+    """CUDA reads CUDA_VISIBLE_DEVICES when it initialises; GPUs are allocated after the imports."""
     users = ("device_of(snakemake)", "config.device")
     scripts = [path for path in (ROOT / "workflow/scripts").glob("*.py") if any(u in path.read_text() for u in users)]
     assert {"animate", "extract_motion", "predict", "train", "train_animator"} <= {path.stem for path in scripts}
@@ -424,8 +422,8 @@ def test_nothing_that_scripts_import_starts_cuda():
         exec(compile(tree, path, "exec"))
     print("imported", torch.cuda.is_initialized())
     """
-    told, errors = start(body, SCRIPTS=":".join(map(str, scripts))).communicate(timeout=120)
-    assert told.split() == ["imported", "False"], errors
+    output, errors = start(body, SCRIPTS=":".join(map(str, scripts))).communicate(timeout=120)
+    assert output.split() == ["imported", "False"], errors
 
 
 SNAKEFILE = """
@@ -452,8 +450,8 @@ with stage_script(snakemake):
 
 @pytest.mark.workflow
 @pytest.mark.parametrize("device", ["cuda", "cpu"])
-def test_jobs_of_a_workflow_have_a_card_each(machine, tmp_path, device):
-    """--resources gpu=8 on two cards: jobs wait and say so."""
+def test_jobs_of_a_workflow_get_a_gpu_each(machine, tmp_path, device):
+    """--resources gpu=8 on two GPUs: jobs wait and log it."""
     machine("".join(FOUR.splitlines(keepends=True)[:2]))
     (tmp_path / "Snakefile").write_text(SNAKEFILE)
     (tmp_path / "work.py").write_text(SCRIPT)
@@ -470,5 +468,5 @@ def test_jobs_of_a_workflow_have_a_card_each(machine, tmp_path, device):
         assert set(found) == {"None"} and "GPU" not in logs
         return
     assert sorted(found) == UUIDS[:2]
-    assert all(most_at_once(spans) == 1 for spans in found.values())
+    assert all(max_concurrency(spans) == 1 for spans in found.values())
     assert "waiting for 1 of the GPUs" in logs

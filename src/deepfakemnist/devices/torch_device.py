@@ -1,4 +1,4 @@
-"""Choice of the torch device that a network runs on."""
+"""Selection of the torch device for a network."""
 
 from __future__ import annotations
 
@@ -15,7 +15,5 @@ def choose_device(device: str) -> torch.device:
     if device not in ("auto", "cpu", "cuda"):
         raise ConfigError(f"device {device!r} is not allowed; use auto, cpu or cuda")
     if device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(
-            "device cuda was asked for, but torch sees no GPU; use auto or cpu, or install its CUDA build"
-        )
+        raise ConfigError("device is cuda, but torch sees no GPU; use auto or cpu, or install the CUDA build of torch")
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
