@@ -1,4 +1,4 @@
-"""The command line, and what a config's vendors cost."""
+"""Command line of liveness: provider gates, keys, cost estimates, ledger and simulator."""
 
 import json
 import os
@@ -32,7 +32,7 @@ def liveness(*providers):
     return LivenessSettings.model_validate({"providers": [{"provider": name} for name in providers]})
 
 
-def test_cheaper_providers_are_gates_of_dearer_ones():
+def test_cheaper_providers_gate_more_expensive_ones():
     settings = liveness("baidu", "local-action", "tianyan", "baidu-picture", "linkface")
     assert settings.gates("local-action") == []
     assert settings.gates("baidu-picture") == ["local-action"]
@@ -50,7 +50,7 @@ def test_a_provider_named_twice_is_refused():
         liveness("baidu", "baidu")
 
 
-def test_keys_are_wanted_before_a_run():
+def test_keys_are_checked_before_a_run():
     check_keys(liveness("local-action"), {})
     check_keys(liveness("baidu", "tianyan"), ENVIRONMENT)
     with pytest.raises(ConfigError, match="baidu needs its keys .* DEEPFAKEMNIST_BAIDU_API_KEY and .* are not set"):
@@ -62,7 +62,7 @@ def test_estimate_of_10000_and_40000_clips(tmp_path, capsys):
     config.write_text(VENDORS)
     assert main(["liveness", "estimate", str(config)]) == 0
     lines = capsys.readouterr().out.splitlines()
-    # Four of ten actions draw four codes of 0.01: 0.2 + 0.016 each, and 2.6 requests at 2 per second.
+    # Four of ten actions request four codes of 0.01 each: 0.2 + 0.016 per clip, and 2.6 requests at 2 per second.
     assert lines[0] == (
         "liveness: 10000 clips at baidu cost up to 2160.00 and take about 3.6 h, 5.2 days of its daily quota"
     )
@@ -71,13 +71,13 @@ def test_estimate_of_10000_and_40000_clips(tmp_path, capsys):
     assert lines[3].startswith("liveness: 40000 clips at baidu cost up to 8640.00")
     config.write_text("liveness: {providers: [{provider: local-action}]}")
     assert main(["liveness", "estimate", str(config)]) == 0
-    assert "nothing is paid" in capsys.readouterr().out
+    assert "nothing is billed" in capsys.readouterr().out
 
 
-def test_a_run_in_rounds_announces_what_its_first_round_costs_and_that_more_may_follow():
-    told = announce(liveness("linkface"), 100, rounds=True).splitlines()
-    assert told[0] == "liveness: 100 clips at linkface cost up to 9.00 and take about 0.0 h"
-    assert told[1].endswith("These are the clips of the first round; later rounds cost more.")
+def test_a_run_in_rounds_announces_the_cost_of_its_first_round_and_that_more_may_follow():
+    lines = announce(liveness("linkface"), 100, rounds=True).splitlines()
+    assert lines[0] == "liveness: 100 clips at linkface cost up to 9.00 and take about 0.0 h"
+    assert lines[1].endswith("These are the clips of the first round; later rounds add to the cost.")
     assert "later rounds" not in announce(liveness("linkface"), 100)
     assert announce(liveness("local-action"), 100, rounds=True) == ""
 
@@ -89,32 +89,32 @@ def test_ledger_shows_spend_and_pass_rates(tmp_path, monkeypatch, capsys):
         provider = build(settings_for("tianyan", address), MOTIONS["tianyan"], tmp_path)
         live = [provider.check(small_clip(number), "blink").live for number in range(5)]
     assert main(["liveness", "ledger", str(tmp_path)]) == 0
-    told = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("tianyan")]
-    assert told[0][:5] == ["tianyan", "5", f"{20 * sum(live):.1f}", "0.450", "0.450"]
-    assert told[1] == ["tianyan", "blink", str(sum(live)), "5", f"{20 * sum(live):.1f}"]
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("tianyan")]
+    assert rows[0][:5] == ["tianyan", "5", f"{20 * sum(live):.1f}", "0.450", "0.450"]
+    assert rows[1] == ["tianyan", "blink", str(sum(live)), "5", f"{20 * sum(live):.1f}"]
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["ledger", "nowhere"], "nowhere is not a folder of answers"),
+        (["ledger", "nowhere"], "nowhere is not a folder of vendor answers"),
         (["estimate", "nowhere.yaml"], "cannot read nowhere.yaml"),
         (["simulate", "--minifasnet", "a.pth", "b.pth"], "--minifasnet: cannot read a.pth"),
     ],
 )
-def test_mistakes_are_told_in_a_line(words, message, capsys):
+def test_mistakes_are_reported_in_one_line(words, message, capsys):
     assert main(["liveness", *words]) == 1
     assert capsys.readouterr().err.startswith(f"deepfakemnist: {message}")
 
 
-def test_a_config_without_the_part_is_told(tmp_path, capsys):
+def test_a_config_without_a_liveness_section_is_reported(tmp_path, capsys):
     (tmp_path / "my.yaml").write_text("seed: 1")
     assert main(["liveness", "estimate", str(tmp_path / "my.yaml")]) == 1
-    assert "my.yaml is no YAML with a part liveness" in capsys.readouterr().err
+    assert "my.yaml is not YAML with a liveness section" in capsys.readouterr().err
 
 
-def test_simulate_runs_a_command_beside_itself_and_hands_it_keys(tmp_path):
-    """The command sees the simulator's keys instead of the user's own, and its status is handed on."""
+def test_simulate_runs_a_command_with_the_simulators_keys(tmp_path):
+    """The command gets the simulator's keys instead of the user's own, and its exit status is returned."""
     script = "import os, sys; print(*map(os.environ.get, sys.argv[1:]), flush=True); sys.exit(7)"
     child = [sys.executable, "-c", script, "DEEPFAKEMNIST_BAIDU_API_KEY", "DEEPFAKEMNIST_LINKFACE_API_SECRET"]
     words = ["liveness", "simulate", "--port", "0", "--witness", "hash", "--", *child]
@@ -125,13 +125,13 @@ def test_simulate_runs_a_command_beside_itself_and_hands_it_keys(tmp_path):
     assert done.returncode == 7
     assert f"simulated vendors at http://{HOST}:" in done.stdout
     assert "simulator-id simulator-secret" in done.stdout
-    assert "billed answers: 0, for 0 questions" in done.stdout
+    assert "billed responses: 0, for 0 distinct requests" in done.stdout
 
 
-def test_a_port_that_is_taken_is_told():
+def test_a_port_in_use_is_reported():
     with vendors() as (simulator, address):
         port = int(address.rsplit(":", 1)[1])
-        with pytest.raises(ConfigError, match=f"port {port} is taken"), running(simulator, port):
+        with pytest.raises(ConfigError, match=f"port {port} is already in use"), running(simulator, port):
             pass
         assert requests.get(f"{address}/nothing", timeout=5).json() == {"message": "there is no /nothing"}
         assert json.loads(requests.post(f"{address}/oauth/2.0/token", timeout=5).text)["error"] == "invalid_client"

@@ -1,4 +1,4 @@
-"""Faces to look at: a synthetic actor, and nets with weights of this test run's own."""
+"""Liveness fixtures: clips of a synthetic actor, and networks with random weights."""
 
 import hashlib
 
@@ -16,7 +16,7 @@ from deepfakemnist.liveness.minifasnet import V1SE, V2, MiniFASNet
 
 @pytest.fixture(scope="session")
 def actor():
-    """A person without glasses; as the crop stage delivers one, 256×256 with the head at 0.6 of the side."""
+    """A person without glasses, framed as by the crop stage: 256×256, the head at 0.6 of the side."""
     return Actor(load_bank(), identity=3, seed=1)
 
 
@@ -32,14 +32,14 @@ def nobody(face):
 
 @pytest.fixture(scope="session")
 def tilting(actor):
-    """Head upright, then 14 degrees towards the subject's left shoulder, then upright: 24 frames."""
+    """24 frames: head upright, tilted 14 degrees towards the subject's left shoulder, upright again."""
     degrees = 14 * np.sin(np.linspace(0, np.pi, 24))
     return np.stack([actor.render(Pose(roll=float(roll)), noise=index) for index, roll in enumerate(degrees)])
 
 
 @pytest.fixture(scope="session")
 def as_cropped():
-    """A function that cuts the face of a clip to 256×256, one square for all frames, a margin of 0.3 around it."""
+    """Return a function that crops a clip's face to 256×256: one square for all frames, with a margin of 0.3."""
 
     def cut(clip):
         detector = FaceDetector()

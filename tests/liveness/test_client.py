@@ -1,14 +1,14 @@
-"""What is tried again, how long is waited before, and what is not, against a server that answers as it is told."""
+"""Retries, back-off and billing of the HTTP client, against a server with scripted responses."""
 
 import json
 import time
 from email.utils import formatdate
 
 import pytest
-from simulated import ENVIRONMENT, MOTIONS, scripted, settings_for, small_clip
+from simulated_vendors import ENVIRONMENT, MOTIONS, scripted, settings_for, small_clip
 
 from deepfakemnist.errors import Failed
-from deepfakemnist.liveness.client import _FIRST_WAIT_S, _LAST_WAIT_S, Client, _wait
+from deepfakemnist.liveness.client import _FIRST_BACKOFF_S, _MAX_BACKOFF_S, Client, _backoff
 from deepfakemnist.liveness.meter import Meter, StopRun
 from deepfakemnist.liveness.registry import build
 
@@ -16,27 +16,27 @@ GOOD = json.dumps({"answer": 1})
 
 
 def call(address, tmp_path, **settings):
-    """Ask once; return the attempts it took, what was waited between them, and the meter."""
+    """Send one request; return the number of attempts, the waits between them, and the meter."""
     settings = settings_for("tianyan", address, **settings)
     meter, waits = Meter(tmp_path / "meter.json", settings), []
-    asking = Client(settings, meter, sleep=waits.append)
-    reply = asking.call(lambda session: asking.post(session, "/check"), lambda body: None, price=0.5)
+    client = Client(settings, meter, sleep=waits.append)
+    reply = client.call(lambda session: client.post(session, "/check"), lambda body: None, price=0.5)
     assert reply.body == {"answer": 1}
     return reply.attempts, waits, meter
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
-def test_a_server_in_trouble_is_asked_again_after_a_wait_and_costs_nothing(tmp_path, status):
+def test_server_errors_are_retried_with_back_off_and_cost_nothing(tmp_path, status):
     with scripted((status, {}, "no"), (status, {}, "no"), (200, {}, GOOD)) as address:
         attempts, waits, meter = call(address, tmp_path)
     assert attempts == 3
-    assert _FIRST_WAIT_S / 2 <= waits[0] <= _FIRST_WAIT_S <= waits[1] <= 2 * _FIRST_WAIT_S
+    assert _FIRST_BACKOFF_S / 2 <= waits[0] <= _FIRST_BACKOFF_S <= waits[1] <= 2 * _FIRST_BACKOFF_S
     assert (meter.read().spent, meter.read().in_doubt, meter.read().today) == (0.5, 0.0, 3)
 
 
 @pytest.mark.parametrize(
     ("header", "low", "high"),
-    [("3", 3, 3), ("0", 0, 0), ("3600", _LAST_WAIT_S, _LAST_WAIT_S), ("-2", 0, 0), ("soon", 0.25, 0.5)],
+    [("3", 3, 3), ("0", 0, 0), ("3600", _MAX_BACKOFF_S, _MAX_BACKOFF_S), ("-2", 0, 0), ("soon", 0.25, 0.5)],
 )
 def test_retry_after_is_honoured_within_bounds(tmp_path, header, low, high):
     with scripted((503, {"Retry-After": header}, ""), (200, {}, GOOD)) as address:
@@ -51,16 +51,16 @@ def test_retry_after_may_be_a_date(tmp_path):
     assert 15 <= wait <= 20
 
 
-def test_too_many_requests_hold_all_jobs_up(tmp_path):
+def test_too_many_requests_pause_all_jobs(tmp_path):
     with scripted((429, {"Retry-After": "0.3"}, ""), (200, {}, GOOD)) as address:
         began = time.monotonic()
         attempts, waits, _ = call(address, tmp_path)
-    assert (attempts, waits) == (2, []), "the meter waits, which all jobs share"
+    assert (attempts, waits) == (2, []), "the shared meter waits, not the job"
     assert time.monotonic() - began >= 0.3
 
 
 @pytest.mark.parametrize("text", ['{"answer": ', "<html>", "[1]", ""])
-def test_an_answer_that_was_lost_is_asked_for_again_and_counted_as_in_doubt(tmp_path, text):
+def test_a_lost_response_is_retried_and_counted_as_in_doubt(tmp_path, text):
     with scripted((200, {}, text), (200, {}, GOOD)) as address:
         attempts, _, meter = call(address, tmp_path)
     assert attempts == 2
@@ -68,7 +68,7 @@ def test_an_answer_that_was_lost_is_asked_for_again_and_counted_as_in_doubt(tmp_
 
 
 @pytest.mark.parametrize("status", [301, 400, 401, 403, 404])
-def test_what_cannot_pass_stops_the_run_at_once(tmp_path, status):
+def test_permanent_errors_stop_the_run_at_once(tmp_path, status):
     with (
         scripted((status, {"Location": "http://127.0.0.1:9/"}, "no")) as address,
         pytest.raises(StopRun, match=f"HTTP status {status}"),
@@ -76,25 +76,25 @@ def test_what_cannot_pass_stops_the_run_at_once(tmp_path, status):
         call(address, tmp_path)
 
 
-def test_attempts_end(tmp_path):
+def test_attempts_are_bounded(tmp_path):
     with (
         scripted(*[(503, {}, "no")] * 3) as address,
-        pytest.raises(Failed, match="no answer after 3 attempts; the last one: HTTP status 503"),
+        pytest.raises(Failed, match="no response after 3 attempts; last error: HTTP status 503"),
     ):
         call(address, tmp_path, attempts=3)
 
 
-def test_waits_double_with_jitter_up_to_a_bound():
+def test_back_off_doubles_with_jitter_up_to_a_bound():
     for attempt in range(1, 12):
-        most = min(_FIRST_WAIT_S * 2 ** (attempt - 1), _LAST_WAIT_S)
-        waits = [_wait(attempt) for _ in range(50)]
+        most = min(_FIRST_BACKOFF_S * 2 ** (attempt - 1), _MAX_BACKOFF_S)
+        waits = [_backoff(attempt) for _ in range(50)]
         assert all(most / 2 <= wait <= most for wait in waits)
-        assert len(set(waits)) > 40, "jobs that were refused together do not come back together"
+        assert len(set(waits)) > 40, "jobs rejected at the same moment do not retry at the same moment"
 
 
 @pytest.mark.parametrize("code", [100, 110, 111])
 @pytest.mark.parametrize("names", [("error_code", "error_msg"), ("err_no", "err_msg")])
-def test_baidu_fetches_another_token_when_the_old_one_is_refused(tmp_path, monkeypatch, code, names):
+def test_baidu_fetches_a_new_token_when_the_old_one_is_rejected(tmp_path, monkeypatch, code, names):
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     result = {"score": 0.5, "thresholds": {"frr_1e-3": 0.3}}

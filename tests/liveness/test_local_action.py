@@ -24,7 +24,7 @@ def clip(frames):
 
 
 def faces(frames=50, pose=None, **shapes):
-    """Faces as the landmarker gives them: pose (T, 3), blendshapes by name (T,), all others 0."""
+    """Faces as returned by the landmarker: pose (T, 3), blendshapes by name (T,), all others 0."""
     blendshapes = np.zeros((frames, len(BLENDSHAPES)))
     for name, values in shapes.items():
         blendshapes[:, BLENDSHAPES.index(name)] = values
@@ -33,12 +33,12 @@ def faces(frames=50, pose=None, **shapes):
 
 
 def bump(frames=50, start=20, length=10):
-    """0, then 1 for a while, then 0."""
+    """A rectangular pulse: 0, then 1 for ``length`` frames, then 0."""
     return np.array([float(start <= t < start + length) for t in range(frames)])
 
 
-def seen(faces_seen):
-    moves = movements(faces_seen, 25.0)
+def detected(tracked):
+    moves = movements(tracked, 25.0)
     return [action for action in ACTIONS if score_action(moves, action).score >= 1]
 
 
@@ -62,41 +62,41 @@ def test_every_action_has_limits_for_movements_that_are_measured():
 def test_head_movements_have_their_side(axis, degrees, actions):
     pose = np.zeros((50, 3))
     pose[:, axis] = degrees * bump()
-    assert seen(faces(pose=pose)) == actions
-    # A head that rests elsewhere moves as far.
-    assert seen(faces(pose=pose + np.array([20, -10, 5]))) == actions
+    assert detected(faces(pose=pose)) == actions
+    # Movement is relative to the rest pose.
+    assert detected(faces(pose=pose + np.array([20, -10, 5]))) == actions
 
 
-def test_expressions_add_up_to_actions():
+def test_expressions_combine_to_actions():
     smile = {"mouthSmileLeft": bump(), "mouthSmileRight": bump()}
     brows = dict.fromkeys(("browInnerUp", "browOuterUpLeft", "browOuterUpRight"), bump())
-    assert seen(faces(jawOpen=0.8 * bump())) == ["mouth"]
-    assert seen(faces(jawOpen=0.8 * bump(), **brows)) == ["mouth", "surprise"]
-    assert seen(faces(**smile)) == ["smile"]
+    assert detected(faces(jawOpen=0.8 * bump())) == ["mouth"]
+    assert detected(faces(jawOpen=0.8 * bump(), **brows)) == ["mouth", "surprise"]
+    assert detected(faces(**smile)) == ["smile"]
     bow = np.zeros((50, 3))
     bow[:, 1] = 5 * bump()
-    assert seen(faces(pose=bow, **smile)) == ["smile", "embarrassment"]
-    # Who smiles all the time does not begin to smile.
-    assert seen(faces(mouthSmileLeft=np.ones(50), mouthSmileRight=np.ones(50))) == []
+    assert detected(faces(pose=bow, **smile)) == ["smile", "embarrassment"]
+    # A constant smile is the rest pose, not an action.
+    assert detected(faces(mouthSmileLeft=np.ones(50), mouthSmileRight=np.ones(50))) == []
 
 
-def test_short_closing_is_a_blink_and_a_long_look_down_is_none():
+def test_a_short_closure_is_a_blink_and_a_long_look_down_is_not():
     lids = {"eyeBlinkLeft": bump(length=5), "eyeBlinkRight": bump(length=5)}
-    assert seen(faces(**lids)) == ["blink"]
+    assert detected(faces(**lids)) == ["blink"]
     down = {"eyeBlinkLeft": 0.7 * bump(length=25), "eyeBlinkRight": 0.7 * bump(length=25)}
-    assert seen(faces(**down)) == []
+    assert detected(faces(**down)) == []
 
 
 def test_frames_without_a_face_do_not_count():
     closed = faces(eyeBlinkLeft=bump(length=5), eyeBlinkRight=bump(length=5))
-    assert seen([None, *closed, None]) == ["blink"]
+    assert detected([None, *closed, None]) == ["blink"]
 
 
 @pytest.fixture(scope="module")
 def performed(actor):
-    """Action → what the actor was told to do, and the verdicts of what was seen on every action."""
-    judge, acts = provider(), {action: perform(actor, action, seed=1, frames=24) for action in ACTIONS}
-    return {action: (act, judge.check_all(clip(act.clip()), ACTIONS)) for action, act in acts.items()}
+    """Performed action → the performance, and the verdicts of the detector on every action."""
+    detector, acts = provider(), {action: perform(actor, action, seed=1, frames=24) for action in ACTIONS}
+    return {action: (act, detector.check_all(clip(act.clip()), ACTIONS)) for action, act in acts.items()}
 
 
 @pytest.mark.parametrize("action", ACTIONS)
@@ -109,7 +109,7 @@ def test_an_actor_shows_the_action_it_performs(performed, action):
 
 
 @pytest.mark.parametrize(
-    ("action", "seen", "axis", "side"),
+    ("action", "movement", "axis", "side"),
     [
         ("yaw", "turn", 0, 0),
         ("nod", "down", 1, 1),
@@ -118,24 +118,24 @@ def test_an_actor_shows_the_action_it_performs(performed, action):
         ("right_slope", "tilt_right", 2, -1),
     ],
 )
-def test_measured_head_movement_follows_the_commanded(performed, action, seen, axis, side):
-    """Tilts are measured as they are; of turns and nods the landmarks show about three quarters."""
+def test_measured_head_movement_follows_the_commanded(performed, action, movement, axis, side):
+    """Tilts are measured in full; of turns and nods the landmarks recover about three quarters."""
     act, verdicts = performed[action]
     angle = act.poses[:, axis] - np.median(act.poses[:3, axis])
     commanded = (side * angle).max() if side else np.abs(angle).max()
-    share = verdicts[action].evidence["measured"][seen] / commanded
+    share = verdicts[action].evidence["measured"][movement] / commanded
     assert share == pytest.approx(1.0 if axis == 2 else 0.75, abs=0.1)
 
 
-def test_what_an_actor_shows_beside_its_action_is_part_of_it(performed):
-    """An open mouth belongs to surprise, a bow with a smile to embarrassment; lids follow the eyes in a nod."""
+def test_other_detected_actions_are_part_of_the_performed_one(performed):
+    """Surprise includes an open mouth, embarrassment a bow and a smile; lids follow the eyes in a nod."""
     allowed = {"surprise": {"mouth"}, "embarrassment": {"nod", "smile"}, "nod": {"blink"}}
     for action, (_, verdicts) in performed.items():
         others = {other for other in ACTIONS if other != action and verdicts[other].live}
         assert others <= allowed.get(action, set()), action
 
 
-def test_a_tilt_is_a_slope_with_its_side(tilting):
+def test_a_tilt_is_a_slope_to_its_own_side(tilting):
     verdicts = provider().check_all(clip(tilting), ["left_slope", "right_slope", "mouth"])
     left = verdicts["left_slope"]
     assert left.live
@@ -148,7 +148,7 @@ def test_a_tilt_is_a_slope_with_its_side(tilting):
     assert [verdict.live for verdict in mirrored.values()] == [False, True]
 
 
-def test_closing_lids_are_a_blink_and_nothing_else(actor):
+def test_closing_the_lids_is_a_blink_and_nothing_else(actor):
     closed = [0.0] * 10 + [0.5, 1.0, 1.0, 0.5] + [0.0] * 10
     lids = [{"eyeBlinkLeft": weight, "eyeBlinkRight": weight} for weight in closed]
     frames = np.stack([actor.render(actions=weights, noise=index) for index, weights in enumerate(lids)])
@@ -170,12 +170,12 @@ def test_a_still_photograph_shows_no_action(face):
     assert max(verdict.score for verdict in verdicts.values()) < 0.1
 
 
-def test_no_face_is_refused(nobody):
+def test_a_clip_without_a_face_is_not_live(nobody):
     verdict = provider().check(clip(np.stack([nobody, nobody + 9] * 6)), "smile")
     assert (verdict.live, verdict.score, verdict.evidence["reason"]) == (False, 0.0, "no_face")
 
 
-def test_a_face_that_is_often_gone_is_refused(tilting, nobody):
+def test_a_face_that_is_often_missing_is_not_live(tilting, nobody):
     verdict = provider().check(clip(np.concatenate([tilting, np.stack([nobody] * 12)])), "left_slope")
     assert (verdict.live, verdict.evidence["reason"]) == (False, "face_missing")
     assert (verdict.evidence["frames"], verdict.evidence["frames_with_face"]) == (36, 24)
@@ -193,14 +193,14 @@ def test_version_follows_the_limits_and_settings():
 
 @pytest.mark.real
 def test_real_drivers_show_their_action_more_than_any_other(real_data, as_cropped):
-    """The second driver of each action, against all ten: limits were set on all twenty, of which all pass."""
+    """The second driver of each action against all ten actions; the limits were set on all twenty, and all pass."""
     with (real_data / "real" / "drivers.tsv").open(encoding="utf-8") as file:
         rows = {row["action"]: row for row in csv.DictReader(file, delimiter="\t")}
-    judge, own, others = provider(), [], []
+    detector, own, others = provider(), [], []
     for action, row in rows.items():
         span = {"start_s": float(row["start_s"]), "end_s": float(row["end_s"])}
         frames = np.stack(list(read_frames(real_data / "real" / row["path"], fps=25.0, **span)))
-        verdicts = judge.check_all(clip(as_cropped(frames)), ACTIONS)
+        verdicts = detector.check_all(clip(as_cropped(frames)), ACTIONS)
         own.append(verdicts[action].live)
         others += [verdict.live for other, verdict in verdicts.items() if other != action]
     print(f"own action {sum(own)} of {len(own)}, others {sum(others)} of {len(others)}")

@@ -18,17 +18,17 @@ from deepfakemnist.media.decode import read_frames
 
 
 def numbered(height, width):
-    """A picture whose channels say where each pixel is."""
+    """An image whose channels encode each pixel's x and y."""
     y, x = np.mgrid[:height, :width]
     return np.stack([x, y, np.zeros_like(x)], axis=-1).astype(np.uint8)
 
 
 def edges(crop):
-    """left, top, right, bottom pixel of a crop of ``numbered``."""
+    """Left, top, right, bottom pixel of a crop of ``numbered``."""
     return (*(int(v) for v in crop[0, 0, :2]), *(int(v) for v in crop[-1, -1, :2]))
 
 
-def test_crop_grows_about_the_centre_of_the_face():
+def test_crop_expands_about_the_centre_of_the_face():
     assert edges(enlarged_crop(numbered(200, 200), (90, 80, 20, 20), 2.0)) == (80, 70, 120, 110)
 
 
@@ -36,12 +36,12 @@ def test_crop_beyond_an_edge_is_shifted_inside_at_full_size():
     assert edges(enlarged_crop(numbered(200, 200), (0, 150, 40, 40), 2.0)) == (0, 119, 80, 199)
 
 
-def test_crop_larger_than_the_picture_grows_less():
-    # 199 / 80 is all that the height allows, for both directions.
+def test_crop_larger_than_the_image_expands_less():
+    # The height limits the expansion to 199 / 80, in both directions.
     assert edges(enlarged_crop(numbered(200, 250), (100, 60, 80, 80), 4.0)) == (40, 0, 239, 199)
 
 
-def test_input_is_blue_green_red_from_0_to_255():
+def test_network_input_is_bgr_from_0_to_255():
     crop = np.zeros((40, 40, 3), np.uint8)
     crop[:] = (250, 100, 3)
     tensor = as_input(crop)
@@ -56,7 +56,7 @@ def test_frames_are_evenly_spaced(total, wanted, indices):
 
 
 @pytest.mark.numeric
-def test_score_is_the_mean_of_both_nets(silent_settings, face):
+def test_score_is_the_mean_of_both_networks(silent_settings, face):
     provider = LocalSilent(silent_settings)
     box = FaceDetector()(face)[0].box
     with torch.inference_mode():
@@ -66,7 +66,7 @@ def test_score_is_the_mean_of_both_nets(silent_settings, face):
     verdict = provider.check(Clip(np.stack([face] * 4), 25.0, ""), "blink")
     assert verdict.score == pytest.approx(expected, abs=1e-6)
     assert verdict.evidence["p_live"] == pytest.approx([expected] * 4, abs=1e-5)
-    assert provider.asks("blink") == SILENT
+    assert provider.asked_motion("blink") == SILENT
 
 
 def test_a_frame_without_a_face_counts_as_zero(silent_settings, face, nobody):
@@ -100,7 +100,7 @@ def test_missing_weights_say_where_to_get_them(silent_settings, tmp_path):
         LocalSilent(silent_settings.model_copy(update={"minifasnet_v2": gone}))
 
 
-def test_other_weights_than_configured_are_refused(silent_settings):
+def test_weights_with_another_sha256_are_refused(silent_settings):
     other = WeightFile(path=silent_settings.minifasnet_v2.path, sha256="0" * 64)
     with pytest.raises(
         ConfigError, match=rf"minifasnet_v2\.sha256.*{silent_settings.minifasnet_v2.sha256}.*{'0' * 64}"
@@ -108,12 +108,12 @@ def test_other_weights_than_configured_are_refused(silent_settings):
         LocalSilent(silent_settings.model_copy(update={"minifasnet_v2": other}))
 
 
-def test_weights_of_the_wrong_net_are_refused(silent_settings):
+def test_weights_of_the_wrong_network_are_refused(silent_settings):
     with pytest.raises(ConfigError, match="minifasnet_v1se.path.*does not hold this network's weights"):
         LocalSilent(silent_settings.model_copy(update={"minifasnet_v1se": silent_settings.minifasnet_v2}))
 
 
-def test_a_file_that_is_no_checkpoint_is_refused(silent_settings, tmp_path):
+def test_a_file_that_is_not_a_checkpoint_is_refused(silent_settings, tmp_path):
     path = tmp_path / "page.html"
     path.write_bytes(b"<html>not found</html>")
     file = WeightFile(path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
@@ -121,18 +121,18 @@ def test_a_file_that_is_no_checkpoint_is_refused(silent_settings, tmp_path):
         LocalSilent(silent_settings.model_copy(update={"minifasnet_v2": file}))
 
 
-def held_photo(frame):
-    """A print in front of the camera: smaller, flat in contrast, with a white border on a grey desk."""
+def print_attack(frame):
+    """A print in front of the camera: smaller, low in contrast, with a white border on a grey background."""
     small = cv2.resize((frame * 0.5 + 70).astype(np.uint8), None, fx=0.6, fy=0.6, interpolation=cv2.INTER_AREA)
     small = cv2.copyMakeBorder(small, 6, 6, 6, 6, cv2.BORDER_CONSTANT, value=(235, 235, 230))
-    desk = np.full_like(frame, 110)
-    top, left = (desk.shape[0] - small.shape[0]) // 2, (desk.shape[1] - small.shape[1]) // 2
-    desk[top : top + small.shape[0], left : left + small.shape[1]] = small
-    return desk
+    image = np.full_like(frame, 110)
+    top, left = (image.shape[0] - small.shape[0]) // 2, (image.shape[1] - small.shape[1]) // 2
+    image[top : top + small.shape[0], left : left + small.shape[1]] = small
+    return image
 
 
-def screen(frame):
-    """A replay: blur, a blue tint and the moiré of two pixel grids."""
+def replay_attack(frame):
+    """A replay on a screen: blur, a blue tint and the moiré of two pixel grids."""
     y, x = np.mgrid[: frame.shape[0], : frame.shape[1]]
     moire = 1 + 0.12 * np.sin(2 * np.pi * (0.31 * x + 0.05 * y)) + 0.12 * np.sin(2 * np.pi * (0.29 * y + 0.03 * x))
     blurred = cv2.GaussianBlur(frame, (0, 0), 1.2)
@@ -140,8 +140,8 @@ def screen(frame):
 
 
 @pytest.mark.real
-def test_real_nets_tell_people_from_prints_and_screens(real_data):
-    """Measured on these twelve clips when this was written: people 12 of 12 above 0.5, prints none, screens 2."""
+def test_published_weights_separate_people_from_prints_and_screens(real_data):
+    """Measured on these twelve clips: people 12 of 12 above 0.5, prints none, screens 2."""
 
     def weights(name):
         path = real_data / "models" / name
@@ -160,7 +160,7 @@ def test_real_nets_tell_people_from_prints_and_screens(real_data):
     scores = {"person": [], "print": [], "screen": []}
     for path in paths:
         clip = np.stack(list(islice(read_frames(path), 10))[::9])
-        for kind, change in (("person", lambda frame: frame), ("print", held_photo), ("screen", screen)):
+        for kind, change in (("person", lambda frame: frame), ("print", print_attack), ("screen", replay_attack)):
             scores[kind].append(
                 provider.check(Clip(np.stack([change(frame) for frame in clip]), 25.0, ""), "blink").score
             )

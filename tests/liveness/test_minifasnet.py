@@ -11,25 +11,25 @@ def test_has_the_published_number_of_parameters(widths, parameters):
     assert sum(tensor.numel() for tensor in MiniFASNet(widths).parameters()) == parameters
 
 
-def test_only_v1se_squeezes_and_only_in_the_last_block_of_a_stage():
+def test_only_v1se_has_squeeze_and_excitation_and_only_in_the_last_block_of_a_stage():
     blocks = {name.partition(".se_module")[0] for name in MiniFASNet(V1SE).state_dict() if ".se_module." in name}
     assert blocks == {"conv_3.model.3", "conv_4.model.5", "conv_5.model.1"}
     assert not any("se_module" in name for name in MiniFASNet(V2).state_dict())
 
 
-def test_weights_of_a_parallel_model_give_the_same_answers():
+def test_weights_saved_from_data_parallel_give_the_same_logits():
     torch.manual_seed(0)
     first = MiniFASNet(V1SE).eval()
     saved = {f"module.{name}": tensor for name, tensor in first.state_dict().items()}
     second = load_state(MiniFASNet(V1SE), saved)
-    pictures = torch.rand(2, 3, 80, 80) * 255
+    images = torch.rand(2, 3, 80, 80) * 255
     with torch.inference_mode():
-        assert torch.equal(first(pictures), second(pictures))
-        assert first(pictures).shape == (2, 3)
+        assert torch.equal(first(images), second(images))
+        assert first(images).shape == (2, 3)
     assert not second.training
 
 
-def test_weights_of_the_other_net_are_refused():
+def test_weights_of_the_other_network_are_refused():
     with pytest.raises(RuntimeError, match="size mismatch|Missing key"):
         load_state(MiniFASNet(V1SE), MiniFASNet(V2).state_dict())
 

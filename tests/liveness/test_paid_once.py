@@ -1,4 +1,4 @@
-"""Rate, money and memory that hold across processes, and across processes that are killed."""
+"""Rate limit, budget and answer ledger across processes, including processes that are killed."""
 
 import json
 import os
@@ -9,18 +9,18 @@ import time
 from pathlib import Path
 
 import pytest
-from simulated import ENVIRONMENT, MOTIONS, settings_for, small_clip, vendors
+from simulated_vendors import ENVIRONMENT, MOTIONS, settings_for, small_clip, vendors
 
 from deepfakemnist.liveness.ledger import Ledger, answer_key, read_answers
 from deepfakemnist.liveness.meter import Meter, StopRun
 from deepfakemnist.liveness.registry import build, meter_path
 from deepfakemnist.liveness.simulator.faults import FaultPlan
 
-ASKING = Path(__file__).parents[1] / "helpers" / "asking.py"
+JOB = Path(__file__).parents[1] / "helpers" / "liveness_job.py"
 
 
 class Clock:
-    """Time that passes only when somebody sleeps."""
+    """A clock that advances only by ``sleep``."""
 
     def __init__(self):
         self.now = 1_700_000_000.0
@@ -41,7 +41,7 @@ def meter(tmp_path, **settings):
 def start(address, folder, first, last, name, provider="tianyan", action="blink", qps=1000):
     words = [provider, address, folder / "answers", action, qps, first, last, folder / f"{name}.jsonl"]
     return subprocess.Popen(
-        [sys.executable, ASKING, *map(str, words)],
+        [sys.executable, JOB, *map(str, words)],
         env={**os.environ, **ENVIRONMENT},
     )
 
@@ -59,83 +59,85 @@ def busiest_second(times):
     return max(sum(t <= other < t + 1 for other in times) for t in times)
 
 
-def test_no_second_sees_more_than_the_rate(tmp_path):
+def test_no_second_exceeds_the_rate_limit(tmp_path):
     made, clock = meter(tmp_path, qps=4)
     times = []
     for _ in range(20):
-        made.take(0.0)
+        made.acquire(0.0)
         times.append(clock.now)
     assert busiest_second(times) == 4
     assert times[-1] - times[0] == pytest.approx(19 * 1.1 / 4)
 
 
-def test_a_pause_holds_for_everybody(tmp_path):
+def test_a_pause_applies_to_all_jobs(tmp_path):
     made, clock = meter(tmp_path)
     before = clock.now
     made.pause(7.0)
-    Meter(made.path, made.settings, clock, clock.sleep).take(0.0)
+    Meter(made.path, made.settings, clock, clock.sleep).acquire(0.0)
     assert clock.now - before == pytest.approx(7.0)
 
 
-def test_the_daily_quota_is_new_after_midnight(tmp_path):
+def test_the_daily_quota_resets_at_midnight_utc(tmp_path):
     made, clock = meter(tmp_path, daily_quota=2)
-    made.take(0.0)
-    made.take(0.0)
+    made.acquire(0.0)
+    made.acquire(0.0)
     with pytest.raises(StopRun, match="2 requests of 2023-11-14 .* after midnight UTC"):
-        made.take(0.0)
+        made.acquire(0.0)
     clock.now += 86_400
-    made.take(0.0)
+    made.acquire(0.0)
     assert (made.read().day, made.read().today) == ("2023-11-15", 1)
 
 
-def test_refunds_and_doubts_are_counted(tmp_path):
+def test_refunds_and_requests_in_doubt_are_counted(tmp_path):
     made, _ = meter(tmp_path, max_spend=1.0)
     for _ in range(3):
-        made.take(0.3)
+        made.acquire(0.3)
     made.refund(0.3)
-    made.doubt(0.3)
+    made.mark_in_doubt(0.3)
     assert (made.read().spent, made.read().in_doubt) == (pytest.approx(0.6), pytest.approx(0.3))
-    made.take(0.3)
+    made.acquire(0.3)
     with pytest.raises(StopRun, match="0.90 is spent, the next request costs 0.3 and max_spend is 1"):
-        made.take(0.3)
+        made.acquire(0.3)
 
 
 def test_an_answer_is_found_by_pixels_and_parameters_only(tmp_path):
-    ledger, asked = Ledger(tmp_path, "baidu"), []
+    ledger, requested = Ledger(tmp_path, "baidu"), []
 
-    def recall(pixels, parameters):
-        def ask():
-            asked.append((pixels, parameters))
-            return {"response": len(asked)}
+    def answer_to(pixels, parameters):
+        def request():
+            requested.append((pixels, parameters))
+            return {"response": len(requested)}
 
-        return ledger.recall_or_ask(pixels, parameters, ask, lambda: pytest.fail("nothing was lost"))["response"]
+        return ledger.get_or_request(pixels, parameters, request, lambda: pytest.fail("nothing was lost"))["response"]
 
-    assert [recall("a", {"m": 1, "n": 2}), recall("a", {"n": 2, "m": 1}), recall("b", {"m": 1, "n": 2})] == [1, 1, 2]
-    assert recall("a", {"m": 2, "n": 2}) == 3
+    assert answer_to("a", {"m": 1, "n": 2}) == 1
+    assert answer_to("a", {"n": 2, "m": 1}) == 1
+    assert answer_to("b", {"m": 1, "n": 2}) == 2
+    assert answer_to("a", {"m": 2, "n": 2}) == 3
     assert sorted(answer["pixels_sha256"] for answer in read_answers(tmp_path)) == ["a", "a", "b"]
 
 
-def test_a_question_that_was_cut_off_is_told_and_asked_again(tmp_path):
+def test_an_interrupted_request_is_reported_as_lost_and_sent_again(tmp_path):
     ledger, lost = Ledger(tmp_path, "baidu"), []
 
     def killed():
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        ledger.recall_or_ask("a", {}, killed, lambda: None)
-    answer = ledger.recall_or_ask("a", {}, lambda: {"response": 1}, lambda: lost.append(1))
+        ledger.get_or_request("a", {}, killed, lambda: None)
+    answer = ledger.get_or_request("a", {}, lambda: {"response": 1}, lambda: lost.append(1))
     assert (answer["in_doubt"], lost) == (1, [1])
     key = answer_key("a", "baidu", {})
     assert [path.name for path in (tmp_path / "baidu" / key[:2]).iterdir()] == [f"{key}.json"]
 
 
-def test_jobs_side_by_side_pay_once_and_keep_the_rate(tmp_path):
-    """Three jobs with overlapping clips; the simulator counts what it billed and when requests came."""
+def test_parallel_jobs_are_billed_once_per_clip_and_keep_the_rate_limit(tmp_path):
+    """Three jobs with overlapping clips; the simulator records billed requests and arrival times."""
     with vendors(record=tmp_path / "record.jsonl") as (simulator, address):
         jobs = [start(address, tmp_path, first, first + 9, str(first), qps=6) for first in (0, 4, 7)]
         assert [job.wait(timeout=60) for job in jobs] == [0, 0, 0]
-        assert len(simulator.books.billed) == 16
-        assert set(simulator.books.billed.values()) == {1}
+        assert len(simulator.account.billed) == 16
+        assert set(simulator.account.billed.values()) == {1}
     assert len(results(tmp_path, "0", "4", "7")) == 16
     times = [json.loads(line)["time"] for line in (tmp_path / "record.jsonl").read_text().splitlines()]
     assert len(times) == 16
@@ -144,8 +146,8 @@ def test_jobs_side_by_side_pay_once_and_keep_the_rate(tmp_path):
     assert meter["spent"] == pytest.approx(16 * 0.09)
 
 
-def test_killed_jobs_lose_at_most_the_call_in_flight(tmp_path, monkeypatch):
-    """kill -9 three times, with faults; every verdict is right in the end."""
+def test_killed_jobs_lose_at_most_the_request_in_flight(tmp_path, monkeypatch):
+    """Three times SIGKILL, with injected faults; in the end every verdict is correct."""
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     with vendors() as (_, address):
@@ -161,11 +163,11 @@ def test_killed_jobs_lose_at_most_the_call_in_flight(tmp_path, monkeypatch):
             job.send_signal(signal.SIGKILL)
             job.wait()
         assert start(address, tmp_path, 0, 12, "all").wait(timeout=60) == 0
-        billed = simulator.books.billed
+        billed = simulator.account.billed
     assert results(tmp_path, "all") == {number: (one.live, one.score) for number, one in enumerate(verdicts)}
     answers = list(read_answers(tmp_path / "answers"))
     assert len(answers) == len(billed) == 12
-    # Only the vendor knows whether a call that was in flight was billed; the ledger names each of them.
+    # Only the vendor knows whether a request in flight was billed; the ledger records each of them.
     in_doubt = sum(answer["in_doubt"] for answer in answers)
     assert in_doubt <= 3
     assert billed.total() <= 12 + in_doubt

@@ -30,7 +30,7 @@ def decide(*verdicts):
     return row
 
 
-def test_accepted_when_every_provider_says_live():
+def test_a_fake_is_accepted_if_every_provider_says_live():
     row = decide(verdict("a", True), verdict("a", True, "local-silent", threshold=0.5))
     assert (row["status"], row["reason"], row["path"], row["plan_order"]) == ("ok", "", "a.mp4", 3)
     assert json.loads(row["liveness"]) == {
@@ -39,28 +39,28 @@ def test_accepted_when_every_provider_says_live():
     }
 
 
-def test_one_refusal_rejects_and_is_named():
+def test_one_verdict_of_not_live_rejects_and_is_named():
     evidence = json.dumps({"reason": "no_face"})
     row = decide(verdict("a", False, evidence=evidence), verdict("a", True, "local-silent"))
     assert (row["status"], row["reason"]) == ("rejected", "liveness")
     assert row["detail"] == "local-action: score 0.25, threshold 1 (no_face)"
 
 
-def test_every_refusal_is_named_and_outweighs_silence():
+def test_every_verdict_of_not_live_is_named_and_outweighs_a_missing_one():
     failed = verdict("a", None, "baidu", status="failed", reason="quota", detail="used up")
     row = decide(verdict("a", False), verdict("a", False, "local-silent", score=None, threshold=None), failed)
     assert row["reason"] == "liveness"
     assert row["detail"] == "local-action: score 0.25, threshold 1; local-silent: not live"
 
 
-def test_a_failed_verdict_is_no_acceptance():
+def test_a_failed_verdict_does_not_accept():
     row = decide(verdict("a", True), verdict("a", None, "baidu", status="failed", reason="quota", detail="used up"))
     assert (row["status"], row["reason"]) == ("rejected", "liveness_unanswered")
     assert row["detail"] == "baidu: quota: used up"
     assert list(json.loads(row["liveness"])) == ["local-action"]
 
 
-def test_a_missing_verdict_is_no_acceptance():
+def test_a_missing_verdict_does_not_accept():
     (row,) = select([animation("a")], {"local-action": [verdict("b", True)]})
     assert (row["status"], row["reason"], row["detail"]) == (
         "rejected",
@@ -69,7 +69,7 @@ def test_a_missing_verdict_is_no_acceptance():
     )
 
 
-def test_animations_that_failed_are_left_out_and_order_is_kept():
+def test_failed_animations_are_dropped_and_order_is_kept():
     rows = select(
         [animation("b"), animation("x", status="failed"), animation("a")],
         {"local-action": [verdict("a", True), verdict("b", False)]},
@@ -82,7 +82,7 @@ def write(tmp_path, name, rows, schema):
     return tmp_path / name
 
 
-def test_tables_in_table_out(tmp_path):
+def test_select_shard_joins_verdict_tables_of_all_providers(tmp_path):
     animations = write(tmp_path, "animated.parquet", [animation("a"), animation("b")], ANIMATED)
     motion = write(tmp_path, "motion.parquet", [verdict("a", True), verdict("b", True)], VERDICTS)
     silent = [verdict("a", True, "local-silent"), verdict("b", False, "local-silent")]

@@ -1,4 +1,4 @@
-"""Snakemake asks simulated vendors: gates, evidence, a page, and no key in anything that is written."""
+"""Liveness rules run by Snakemake against simulated vendors: gates, evidence, report page, no leaked keys."""
 
 import os
 import re
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from simulated import ENVIRONMENT, small_clip, vendors
+from simulated_vendors import ENVIRONMENT, small_clip, vendors
 
 from deepfakemnist.liveness.simulator.contract import KEYS
 from deepfakemnist.media.encode import write_working_clip
@@ -24,7 +24,7 @@ GOALS = ["results/report/liveness.html"]
 
 @pytest.fixture
 def project(tmp_path):
-    """Four fakes of one shard, as the stage before leaves them; sheets that name some file."""
+    """Four fakes of one shard, as left by the animate stage, and sheets that name some file."""
     shutil.copytree(ROOT / "config", tmp_path / "config")
     rows = []
     for number in range(4):
@@ -68,12 +68,12 @@ def snakemake(project, keys=ENVIRONMENT):
     )  # fmt: skip
 
 
-def test_vendors_are_asked_in_order_of_price_and_no_key_is_written(project):
+def test_vendors_are_queried_in_order_of_price_and_no_key_is_written(project):
     with vendors() as (simulator, address):
         configure(project, address)
         done = snakemake(project)
         assert done.returncode == 0, done.stderr[-3000:]
-        billed = dict(simulator.books.billed)
+        billed = dict(simulator.account.billed)
     assert "liveness: 4 clips at baidu cost up to 0.86 and take" in done.stderr
     tianyan = {row["video_id"]: row for row in read_rows(project / "results/liveness/tianyan/shard-0000.parquet")}
     baidu = {row["video_id"]: row for row in read_rows(project / "results/liveness/baidu/shard-0000.parquet")}
@@ -95,7 +95,7 @@ def test_vendors_are_asked_in_order_of_price_and_no_key_is_written(project):
             assert not re.search(secret, text)
 
 
-def test_a_run_without_keys_ends_before_any_job(project):
+def test_a_run_without_keys_stops_before_any_job(project):
     configure(project, "http://127.0.0.1:9")
     done = snakemake(project, keys=dict.fromkeys(ENVIRONMENT, ""))
     assert done.returncode == 1

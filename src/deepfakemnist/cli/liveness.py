@@ -1,4 +1,4 @@
-"""``deepfakemnist liveness``: ledger, estimate, simulate."""
+"""Command ``deepfakemnist liveness``: spend ledger, cost estimate, vendor simulator."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from deepfakemnist.config.base import WeightFile
 from deepfakemnist.config.liveness import LivenessSettings, LocalSilentSettings
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.liveness.costs import describe, estimate, metered, pass_rates, spent
+from deepfakemnist.liveness.costs import describe, estimate, pass_rates, read_usage, summarize_ledgers
 from deepfakemnist.liveness.keys import SECRETS
 from deepfakemnist.liveness.simulator.contract import KEYS, Contract
 from deepfakemnist.liveness.simulator.faults import FAULTS, Fault, FaultPlan
@@ -30,57 +30,57 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
 
-    ledger = commands.add_parser("ledger", help="spend and pass rates of everything vendors answered")
+    ledger = commands.add_parser("ledger", help="spend and pass rates of all vendor answers")
     ledger.add_argument(
         "answers", type=Path, nargs="?", default=Path("results/liveness_answers"), help="folder (%(default)s)"
     )
     ledger.set_defaults(run=show_ledger)
 
-    plan = commands.add_parser("estimate", help="what a config's vendors would cost and take")
-    plan.add_argument("config", type=Path, help="YAML file with a part liveness")
-    plan.add_argument("--clips", type=int, nargs="+", default=[10_000, 40_000], help="clips to judge (%(default)s)")
+    plan = commands.add_parser("estimate", help="estimated cost and duration of a config's vendors")
+    plan.add_argument("config", type=Path, help="YAML file with a liveness section")
+    plan.add_argument("--clips", type=int, nargs="+", default=[10_000, 40_000], help="numbers of clips (%(default)s)")
     plan.set_defaults(run=show_estimate)
 
     serve = commands.add_parser(
         "simulate",
-        help="serve the vendors' contracts on this machine",
-        description="Serves Baidu, Tianyan and Linkface on the loopback address, answering from the local detectors. "
-        "With a command after --, runs it with the simulator's keys in its environment and ends with its status.",
+        help="simulate the vendors' APIs on this machine",
+        description="Simulates Baidu, Tianyan and Linkface on the loopback address, backed by the local detectors. "
+        "Given a command after --, runs it with the simulator's keys in its environment and exits with its status.",
     )
-    serve.add_argument("--port", type=int, default=_DEFAULT_PORT, help="0 takes a free one (%(default)s)")
+    serve.add_argument("--port", type=int, default=_DEFAULT_PORT, help="0 picks a free one (%(default)s)")
     serve.add_argument(
-        "--witness", choices=("local", "hash"), default="local", help="who answers: the local detectors, or a hash"
+        "--witness", choices=("local", "hash"), default="local", help="back end: the local detectors, or a hash"
     )
     serve.add_argument(
-        "--minifasnet", type=Path, nargs=2, metavar=("V2", "V1SE"), help="weights of local-silent, for silent liveness"
+        "--minifasnet", type=Path, nargs=2, metavar=("V2", "V1SE"), help="weights of local-silent, for passive liveness"
     )
-    serve.add_argument("--qps", type=float, help="requests per second that each service grants")
-    serve.add_argument("--quota", type=int, help="requests that each service grants in all")
-    serve.add_argument("--token-s", type=int, default=2_592_000, help="life of Baidu's access token, seconds")
-    serve.add_argument("--envelope", choices=("new", "old", "both"), default="both", help="form of Baidu's answers")
-    serve.add_argument("--faults", type=float, default=0.0, help="share of requests that go wrong, 0 to 1")
+    serve.add_argument("--qps", type=float, help="rate limit of each service, requests per second")
+    serve.add_argument("--quota", type=int, help="quota of each service, total requests")
+    serve.add_argument("--token-s", type=int, default=2_592_000, help="lifetime of Baidu's access token, seconds")
+    serve.add_argument("--envelope", choices=("new", "old", "both"), default="both", help="Baidu's response envelope")
+    serve.add_argument("--faults", type=float, default=0.0, help="share of requests with an injected fault, 0 to 1")
     serve.add_argument("--fault", choices=FAULTS, action="append", help="kind of fault; may be repeated (all kinds)")
-    serve.add_argument("--seed", type=int, default=0, help="of the faults")
-    serve.add_argument("--record", type=Path, help="file that gets one JSON line per request")
+    serve.add_argument("--seed", type=int, default=0, help="seed of the faults")
+    serve.add_argument("--record", type=Path, help="file to append one JSON line per request to")
     serve.add_argument("words", nargs=argparse.REMAINDER, metavar="-- command", help="command to run meanwhile")
     serve.set_defaults(run=simulate)
 
 
 def show_ledger(arguments: argparse.Namespace) -> int:
-    """Print what was spent, and how many clips of each action passed."""
+    """Print the spend per provider and the pass rate per action."""
     if not arguments.answers.is_dir():
-        raise ConfigError(f"{arguments.answers} is not a folder of answers (liveness.answers in the config)")
+        raise ConfigError(f"{arguments.answers} is not a folder of vendor answers (liveness.answers in the config)")
     rows = [
         (
             one.provider, one.answers, f"{100 * one.live / one.answers:.1f}", f"{one.cost:.3f}",
-            f"{metered(arguments.answers, one.provider).spent:.3f}",
-            f"{metered(arguments.answers, one.provider).in_doubt:.3f}",
+            f"{read_usage(arguments.answers, one.provider).spent:.3f}",
+            f"{read_usage(arguments.answers, one.provider).in_doubt:.3f}",
             one.in_doubt, f"{one.attempts / one.answers:.2f}", f"{one.latency_s / one.answers:.2f}",
         )
-        for one in spent(arguments.answers)
+        for one in summarize_ledgers(arguments.answers)
     ]  # fmt: skip
     _print_table(
-        ("provider", "answers", "live %", "cost", "metered", "of it in doubt", "crashed", "requests", "seconds"), rows
+        ("provider", "answers", "live %", "cost", "metered", "in doubt", "crashed", "requests", "seconds"), rows
     )
     print()
     rates = pass_rates(arguments.answers)
@@ -92,24 +92,24 @@ def show_ledger(arguments: argparse.Namespace) -> int:
 
 
 def show_estimate(arguments: argparse.Namespace) -> int:
-    """Print what the vendors of a config cost and take, before anything is sent."""
+    """Print estimated cost and duration of a config's vendors; sends nothing."""
     try:
         raw = yaml.safe_load(arguments.config.read_text(encoding="utf-8"))
         settings = LivenessSettings.model_validate(raw["liveness"])
     except OSError as error:
         raise ConfigError(f"cannot read {arguments.config} ({error.strerror})") from error
     except (yaml.YAMLError, KeyError, TypeError) as error:
-        raise ConfigError(f"{arguments.config} is no YAML with a part liveness") from error
+        raise ConfigError(f"{arguments.config} is not YAML with a liveness section") from error
     except ValidationError as error:
         raise ConfigError(f"{arguments.config}: {error}") from None
     lines = [describe(estimate(settings, clips)) for clips in arguments.clips]
-    print("\n".join(line for line in lines if line) or "no vendor is configured: nothing is sent and nothing is paid")
+    print("\n".join(line for line in lines if line) or "no vendor is configured: nothing is sent, nothing is billed")
     return 0
 
 
 def simulate(arguments: argparse.Namespace) -> int:
     """Serve the simulated vendors until interrupted, or while a command runs."""
-    # The networks of the local detectors load only here.
+    # Imported lazily, because they load the networks of the local detectors.
     from deepfakemnist.liveness.simulator.server import Simulator, running
     from deepfakemnist.liveness.simulator.witness import HashWitness, LocalWitness
 
@@ -132,12 +132,13 @@ def simulate(arguments: argparse.Namespace) -> int:
             for number in (signal.SIGINT, signal.SIGTERM):
                 signal.signal(number, lambda *_: stop.set())
             stop.wait()
-        print(f"billed answers: {simulator.books.billed.total()}, for {len(simulator.books.billed)} questions")
+        billed = simulator.account.billed
+        print(f"billed responses: {billed.total()}, for {len(billed)} distinct requests")
         return status
 
 
 def _run(words: Sequence[str]) -> int:
-    """Run a command with the simulator's keys; keys of the user's own are not handed to it."""
+    """Run a command with the simulator's keys in place of the user's own."""
     keys = {
         name: KEYS["id" if place == 0 else "secret"] for pair in SECRETS.values() for place, name in enumerate(pair)
     }

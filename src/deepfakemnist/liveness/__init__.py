@@ -1,0 +1,1 @@
+"""Liveness detection: local networks and vendor APIs that classify fakes as live or not, and the selection by them."""

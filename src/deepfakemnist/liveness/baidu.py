@@ -1,8 +1,8 @@
-"""Baidu's face liveness: on video, silent or with an action, and on pictures.
+"""Baidu face liveness providers: passive (silent) and action liveness on video, passive liveness on images.
 
-Interfaces: /oauth/2.0/token, /rest/2.0/face/v1/faceliveness/{sessioncode,verify}, /rest/2.0/face/v3/faceverify of
-aip.baidubce.com, as in the vendor's documentation and its own SDKs. Answers come in an older envelope (err_no, err_msg)
-or a newer one (error_code, error_msg); both are understood.
+Endpoints: /oauth/2.0/token, /rest/2.0/face/v1/faceliveness/{sessioncode,verify}, /rest/2.0/face/v3/faceverify of
+aip.baidubce.com, as in the vendor's documentation and its own SDKs. Responses use an older envelope (err_no, err_msg)
+or a newer one (error_code, error_msg); both are accepted.
 """
 
 from __future__ import annotations
@@ -17,33 +17,33 @@ import requests
 from deepfakemnist.config.liveness import BaiduPictureSettings, BaiduSettings
 from deepfakemnist.errors import Failed
 from deepfakemnist.liveness import baidu_codes as codes
-from deepfakemnist.liveness.client import Client, Reply, TryAgain
+from deepfakemnist.liveness.client import Client, Reply, TransientError
 from deepfakemnist.liveness.meter import StopRun
 from deepfakemnist.liveness.protocol import Clip, Verdict
-from deepfakemnist.liveness.upload import digest_of, encode_clip, encode_picture, evenly_spaced
+from deepfakemnist.liveness.upload import combined_sha256, encode_clip, encode_image, evenly_spaced
 from deepfakemnist.liveness.vendor import Answer
 from deepfakemnist.tables.schemas import Row
 
 _TOKEN = "/oauth/2.0/token"  # noqa: S105  a path
 _CODE = "/rest/2.0/face/v1/faceliveness/sessioncode"
 _VIDEO = "/rest/2.0/face/v1/faceliveness/verify"
-_PICTURES = "/rest/2.0/face/v3/faceverify"
-#: A token is renewed this long before it ends.
+_IMAGES = "/rest/2.0/face/v3/faceverify"
+#: Tokens are renewed this long before they expire.
 _TOKEN_MARGIN_S = 60
-#: A new token that is refused as well was given for keys that do not open the interface; a few may be bad luck.
+#: If new tokens are rejected as well, the keys lack access to the endpoint; a few rejections may be transient.
 _MAX_RENEWALS = 3
-#: A session code is spent by a request whose answer was lost; so often another one is drawn.
+#: A request whose response is lost still consumes its session code. At most so many sessions are opened per clip.
 _MAX_SESSIONS = 5
-#: How many codes of one digit are drawn until one of the four fits, when all are equally likely.
-_EXPECTED_DRAWS = 4
+#: Mean number of one-digit codes requested until the wanted one of four comes up, all being equally likely.
+_EXPECTED_CODES = 4
 
 
-class _SessionSpent(Failed):
-    """The random code was used up by an earlier attempt."""
+class _SessionConsumed(Failed):
+    """An earlier attempt consumed the session code."""
 
 
 class BaiduService:
-    """Access token and envelope: what both interfaces share."""
+    """Access token and response envelope, shared by the video and the image endpoint."""
 
     def __init__(self, client: Client, secrets: tuple[str, ...]) -> None:
         self.client = client
@@ -52,53 +52,53 @@ class BaiduService:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Keys and the current token."""
+        """Return the keys and the current access token."""
         return tuple(secret for secret in (self._api_key, self._secret_key, self._token) if secret)
 
-    def call(self, path: str, price: float, fits: Callable[[Any], bool], **content: Any) -> Reply:
-        """POST to ``path`` with a valid token until it is answered.
+    def call(self, path: str, price: float, is_valid: Callable[[Any], bool], **content: Any) -> Reply:
+        """POST to ``path`` with a valid token, retrying until a final response arrives.
 
         Args:
-            path: interface.
-            price: of an answer.
-            fits: whether the ``result`` of a good answer is what it should be.
-            content: body of the request.
+            path: endpoint.
+            price: price of a response.
+            is_valid: checks the ``result`` of a response with code 0.
+            content: request body.
 
-        Returns: an answer with code 0, or one that refuses the clip.
+        Returns: a response with code 0, or one that rejects the clip.
         """
         renewals = 0
 
         def send(session: requests.Session) -> requests.Response:
             return self.client.post(session, path, params={"access_token": self._valid_token()}, **content)
 
-        def understand(body: dict[str, Any]) -> None:
+        def check_body(body: dict[str, Any]) -> None:
             nonlocal renewals
             code, message = code_and_message(body)
-            if code == 0 and fits(body.get("result")):
+            if code == 0 and is_valid(body.get("result")):
                 return
             if code is None or code == 0:
-                raise TryAgain(f"the answer is not Baidu's: {sorted(body)}", in_doubt=True)
-            if code in codes.TOKEN and renewals < _MAX_RENEWALS:
+                raise TransientError(f"unexpected response format, keys {sorted(body)}", in_doubt=True)
+            if code in codes.TOKEN_INVALID and renewals < _MAX_RENEWALS:
                 renewals, self._token = renewals + 1, ""
-                raise TryAgain(f"the access token ended ({code})", wait_s=0 if renewals == 1 else None)
-            self._sort_out(code, message)
+                raise TransientError(f"access token expired ({code})", wait_s=0 if renewals == 1 else None)
+            self._raise_for_code(code, message)
 
-        self._valid_token()  # before the first turn is taken, so that fetching it delays no request
-        return self.client.call(send, understand, price)
+        self._valid_token()  # before the meter grants a slot, so that fetching it delays no request
+        return self.client.call(send, check_body, price)
 
     @staticmethod
-    def _sort_out(code: int, message: str) -> None:
+    def _raise_for_code(code: int, message: str) -> None:
         text = f"Baidu answered {code}: {message}"
-        if code in codes.REFUSED:
+        if code in codes.CLIP_REJECTED:
             return
-        if code in codes.SESSION:
-            raise _SessionSpent("session_spent", text)
-        if code in codes.CROWDED | codes.PASSING:
-            raise TryAgain(text, crowded=code in codes.CROWDED)
-        if code in codes.USED_UP:
-            raise StopRun(f"{text}. The contract's requests are used up; run the same command again another day")
-        if code in codes.FORBIDDEN | codes.TOKEN:
-            raise StopRun(f"{text}. The keys do not open this interface; look at the contract")
+        if code in codes.SESSION_EXPIRED:
+            raise _SessionConsumed("session_spent", text)
+        if code in codes.RATE_LIMITED | codes.TRANSIENT:
+            raise TransientError(text, rate_limited=code in codes.RATE_LIMITED)
+        if code in codes.QUOTA_EXHAUSTED:
+            raise StopRun(f"{text}. The contract's quota is exhausted; rerun the same command another day")
+        if code in codes.FORBIDDEN | codes.TOKEN_INVALID:
+            raise StopRun(f"{text}. The keys have no access to this endpoint; check the contract")
         raise Failed("vendor_error", text)
 
     def _valid_token(self) -> str:
@@ -116,7 +116,7 @@ class BaiduService:
 
 
 class BaiduVideo:
-    """Video liveness. Live: score above the chosen threshold and, where an action was asked for, the action seen."""
+    """Video liveness. Live: the score exceeds the chosen threshold and the requested action, if any, was detected."""
 
     name, version = "baidu", "faceliveness-v1"
 
@@ -125,15 +125,15 @@ class BaiduVideo:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Keys and token."""
+        """Return keys and access token."""
         return self._service.secrets
 
     def motion(self, action: str) -> str:
-        """Return the digit that is commanded; empty for silent liveness."""
+        """Return the digit of the requested motion; empty for passive liveness."""
         return self._motions[action]
 
     def parameters(self, action: str) -> Row:
-        """Address, motion and what the clip is encoded to."""
+        """Return URL, motion and upload encoding."""
         return {
             "url": self.settings.base_url + _VIDEO,
             "motion": self.motion(action),
@@ -141,52 +141,52 @@ class BaiduVideo:
         }
 
     def price(self, action: str) -> float:
-        """Price of the video, and of the usual number of codes where an action is asked for."""
-        codes_price = _EXPECTED_DRAWS * self.settings.code_price if self.motion(action) else 0.0
+        """Return the price of the video, plus that of the expected number of codes for an action."""
+        codes_price = _EXPECTED_CODES * self.settings.code_price if self.motion(action) else 0.0
         return self.settings.price + codes_price
 
-    def ask(self, clip: Clip, action: str) -> Answer:
-        """Upload the clip; with an action, draw a code that commands it first."""
+    def query(self, clip: Clip, action: str) -> Answer:
+        """Upload the clip; for an action, first request a session code that stands for it."""
         upload = encode_clip(clip, self.settings.upload)
         form = {"video_base64": base64.b64encode(upload.data).decode(), "face_field": "spoofing"}
-        motion, attempts, draws = self.motion(action), 0, 0
+        motion, attempts, codes_used = self.motion(action), 0, 0
         for _ in range(_MAX_SESSIONS):
             session = {}
             if motion:
-                session_id, drawn, requests_sent = self._draw(motion)
-                attempts, draws = attempts + requests_sent, draws + drawn
+                session_id, codes_requested, requests_sent = self._request_code(motion)
+                attempts, codes_used = attempts + requests_sent, codes_used + codes_requested
                 session = {"type_identify": "action", "session_id": session_id}
             try:
                 reply = self._service.call(_VIDEO, self.settings.price, _is_video_result, data={**form, **session})
-            except _SessionSpent:
+            except _SessionConsumed:
                 attempts += 1
                 continue
             request = {**self.parameters(action), "face_field": form["face_field"], "upload_sha256": upload.sha256}
             return Answer(
                 body=reply.body, request=request, upload_sha256=upload.sha256, upload_bytes=len(upload.data),
-                attempts=attempts + reply.attempts, cost=self.settings.price + draws * self.settings.code_price,
+                attempts=attempts + reply.attempts, cost=self.settings.price + codes_used * self.settings.code_price,
                 latency_s=reply.latency_s,
             )  # fmt: skip
-        raise Failed("session_spent", f"{_MAX_SESSIONS} random codes were spent without an answer")
+        raise Failed("session_spent", f"{_MAX_SESSIONS} session codes were consumed without a response")
 
     def decide(self, body: dict[str, Any], action: str) -> Verdict:
-        """Hold the score against the threshold that came with it."""
+        """Compare the score with the returned threshold and require the requested action."""
         return decide_by_threshold(body, "score", self.settings.threshold, needs_action=bool(self.motion(action)))
 
-    def _draw(self, digit: str) -> tuple[str, int, int]:
-        """Return a session whose code is ``digit`` alone, how many codes were drawn (Baidu chooses), and requests."""
+    def _request_code(self, digit: str) -> tuple[str, int, int]:
+        """Request random codes until one is ``digit`` alone; return its session, the codes and the requests used."""
         attempts = 0
         form = {"type": "1", "min_code_length": "1", "max_code_length": "1"}
-        for draw in range(1, self.settings.max_draws + 1):
+        for count in range(1, self.settings.max_draws + 1):
             reply = self._service.call(_CODE, self.settings.code_price, _is_code_result, data=form)
             attempts += reply.attempts
             if reply.body["result"]["code"] == digit:
-                return reply.body["result"]["session_id"], draw, attempts
-        raise Failed("no_fitting_code", f"none of {self.settings.max_draws} random codes was {digit} (max_draws)")
+                return reply.body["result"]["session_id"], count, attempts
+        raise Failed("no_fitting_code", f"none of {self.settings.max_draws} session codes was {digit} (max_draws)")
 
 
 class BaiduPicture:
-    """Picture liveness on several frames of the clip, in one request; its score is the best frame's."""
+    """Image liveness on several frames of the clip in one request; the score is that of the best frame."""
 
     name, version = "baidu-picture", "faceverify-v3"
 
@@ -195,36 +195,36 @@ class BaiduPicture:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Keys and token."""
+        """Return keys and access token."""
         return self._service.secrets
 
     def motion(self, action: str) -> str:
-        """Pictures do not move."""
+        """Return an empty string: image liveness is passive."""
         return ""
 
     def parameters(self, action: str) -> Row:
-        """Address, number of frames and what they are encoded to."""
+        """Return URL, number of frames and upload encoding."""
         return {
-            "url": self.settings.base_url + _PICTURES,
+            "url": self.settings.base_url + _IMAGES,
             "frames": self.settings.frames,
             "upload": self.settings.upload.model_dump(),
         }
 
     def price(self, action: str) -> float:
-        """Price of one request."""
+        """Return the price of one request."""
         return self.settings.price
 
-    def ask(self, clip: Clip, action: str) -> Answer:
+    def query(self, clip: Clip, action: str) -> Answer:
         """Send evenly spaced frames."""
         chosen = [clip.frames[index] for index in evenly_spaced(len(clip.frames), self.settings.frames)]
-        uploads = [encode_picture(frame, self.settings.upload) for frame in chosen]
-        pictures = [
+        uploads = [encode_image(frame, self.settings.upload) for frame in chosen]
+        images = [
             {"image": base64.b64encode(upload.data).decode(), "image_type": "BASE64", "face_field": "spoofing"}
             for upload in uploads
         ]
-        reply = self._service.call(_PICTURES, self.settings.price, _is_picture_result, json=pictures)
-        # One hash over all pictures, in their order.
-        digest = digest_of([upload.sha256 for upload in uploads])
+        reply = self._service.call(_IMAGES, self.settings.price, _is_image_result, json=images)
+        # One hash over all images, in order.
+        digest = combined_sha256([upload.sha256 for upload in uploads])
         return Answer(
             body=reply.body, request={**self.parameters(action), "upload_sha256": digest}, upload_sha256=digest,
             upload_bytes=sum(len(upload.data) for upload in uploads), attempts=reply.attempts,
@@ -232,27 +232,28 @@ class BaiduPicture:
         )  # fmt: skip
 
     def decide(self, body: dict[str, Any], action: str) -> Verdict:
-        """Hold the score against the threshold that came with it."""
+        """Compare the score with the returned threshold."""
         return decide_by_threshold(body, "face_liveness", self.settings.threshold)
 
 
 def decide_by_threshold(
     body: dict[str, Any], score_name: str, threshold_name: str, needs_action: bool = False
 ) -> Verdict:
-    """Return the verdict of an answer: the score must exceed the returned threshold of that name.
+    """Return the verdict of a response: live when the score exceeds the returned threshold ``threshold_name``.
 
     Args:
-        body: the answer.
-        score_name: field of the result with the score.
-        threshold_name: which returned threshold counts.
-        needs_action: the commanded action must have been seen too.
+        body: the response.
+        score_name: field of the result that holds the score.
+        threshold_name: returned threshold to apply, named by its false rejection rate (FRR; BPCER in ISO/IEC 30107-3),
+            e.g. ``frr_1e-3``.
+        needs_action: also require that the requested action was detected.
 
     Raises:
-        Failed: the answer holds no such threshold.
+        Failed: the response holds no such threshold.
     """
     code, message = code_and_message(body)
     if code:
-        reason = codes.REFUSED.get(code, "refused")
+        reason = codes.CLIP_REJECTED.get(code, "refused")
         return Verdict(False, evidence={"reason": reason, "error_code": code, "error_msg": message})
     result = body["result"]
     thresholds = result["thresholds"]
@@ -261,7 +262,7 @@ def decide_by_threshold(
     score, threshold = float(result[score_name]), float(thresholds[threshold_name])
     evidence = {
         "thresholds": thresholds,
-        # Recorded, not judged by: whether the paper's authors had it is not known.
+        # Recorded but not used for the verdict: it is unknown whether the paper's authors had it.
         **{name: result[name] for name in ("spoofing_score", "maxspoofing", "action_verify") if name in result},
     }
     live = score > threshold
@@ -273,7 +274,7 @@ def decide_by_threshold(
 
 
 def code_and_message(body: dict[str, Any]) -> tuple[int | None, str]:
-    """Return error code and message of either envelope; None where there is neither."""
+    """Return error code and message of either envelope; the code is None if there is neither."""
     for code, message in (("error_code", "error_msg"), ("err_no", "err_msg")):
         if isinstance(body.get(code), int):
             return body[code], str(body.get(message, ""))
@@ -282,17 +283,17 @@ def code_and_message(body: dict[str, Any]) -> tuple[int | None, str]:
 
 def _check_token(body: dict[str, Any]) -> None:
     if "error" in body:
-        # The description says which of the two keys is wrong, and holds neither.
-        raise StopRun(f"Baidu gives no access token: {body['error']}: {body.get('error_description', '')}")
+        # The description says which of the two keys is wrong and contains neither.
+        raise StopRun(f"Baidu issued no access token: {body['error']}: {body.get('error_description', '')}")
     if not isinstance(body.get("access_token"), str) or not isinstance(body.get("expires_in"), int):
-        raise TryAgain(f"no access token in the answer: {sorted(body)}")
+        raise TransientError(f"no access token in the response, keys {sorted(body)}")
 
 
 def _is_video_result(result: Any) -> bool:
     return _is_scored(result, "score")
 
 
-def _is_picture_result(result: Any) -> bool:
+def _is_image_result(result: Any) -> bool:
     return _is_scored(result, "face_liveness")
 
 

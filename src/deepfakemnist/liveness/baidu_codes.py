@@ -1,22 +1,22 @@
-"""What Baidu's error codes ask of a client. Sources of each: its error tables of FACE and its price page.
+"""Baidu error codes, grouped by how a client must react. Sources: the vendor's FACE error tables and price page.
 
-Codes of one number and several published texts (216508) are taken as a refusal; the text stays in the evidence.
+A code that is published with several texts (216508) counts as a rejection of the clip; the text stays in the evidence.
 """
 
-#: Asked too fast; all jobs must wait. 4 is the limit of the cluster, 18 that of the contract.
-CROWDED = {4, 18}
-#: Troubles of the service that pass: unavailable, video service, storage of session codes, busy.
-PASSING = {2, 216430, 216431, 216432, 216433, 216505, 216506, 216612}
-#: The access token is wrong, unknown or too old: a new one helps.
-TOKEN = {100, 110, 111}
-#: The contract's requests are used up: of the day, in all.
-USED_UP = {17, 19}
-#: The key may not use this interface.
+#: Rate limit exceeded, so all jobs back off. 4 is the limit of the cluster, 18 that of the contract.
+RATE_LIMITED = {4, 18}
+#: Transient errors of the service: unavailable, video service, storage of session codes, busy.
+TRANSIENT = {2, 216430, 216431, 216432, 216433, 216505, 216506, 216612}
+#: The access token is wrong, unknown or expired: fetch a new one.
+TOKEN_INVALID = {100, 110, 111}
+#: The contract's quota is exhausted: the daily one, the total.
+QUOTA_EXHAUSTED = {17, 19}
+#: The key has no permission for this endpoint.
 FORBIDDEN = {6}
-#: The random code was used or is older than five minutes.
-SESSION = {216502}
-#: Answers about the clip, billed like any other, each with the reason in our words.
-REFUSED = {
+#: The session code was used already or is older than five minutes.
+SESSION_EXPIRED = {216502}
+#: Rejections of the clip, billed like any other response: code → reason recorded in the evidence.
+CLIP_REJECTED = {
     216434: "not_live",
     223120: "not_live",
     223131: "synthetic",

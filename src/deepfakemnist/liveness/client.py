@@ -1,7 +1,8 @@
-"""Asking a vendor over HTTP: what may be tried again is, at the contract's rate, and nothing secret is ever told.
+"""HTTP client for metered liveness APIs: rate limiting, retries with back-off, billing, no secrets in messages.
 
-Which answers may be tried again is the vendor's to say (``baidu.py``, ``tianyan.py``); below HTTP, connections that
-break and time out, status 429 and 5xx, and answers that are no JSON are tried again.
+Our own code, because the budget depends on which attempts were billed, and a generic retry library does not know that.
+Each vendor's module (``baidu.py``, ``motion_services.py``) says which of its error codes are transient; broken
+connections, timeouts, status 429 and 5xx and bodies that are not JSON are retried for every vendor.
 """
 
 from __future__ import annotations
@@ -22,47 +23,47 @@ from deepfakemnist.liveness.meter import Meter, StopRun
 
 log = logging.getLogger(__name__)
 
-#: Waits double from the first to the last of these, seconds, each times a random factor between a half and one, so
-#: that jobs that were refused together do not come back together.
-_FIRST_WAIT_S, _LAST_WAIT_S = 0.5, 60.0
-#: Statuses after which the same request may succeed.
-_PASSING_STATUS = {429, 500, 502, 503, 504}
+#: Exponential back-off from the first to the maximum, seconds, with jitter: each wait is multiplied by a random factor
+#: between 0.5 and 1, so that jobs rejected at the same moment do not retry at the same moment.
+_FIRST_BACKOFF_S, _MAX_BACKOFF_S = 0.5, 60.0
+#: HTTP statuses that are worth a retry.
+_TRANSIENT_STATUS = {429, 500, 502, 503, 504}
 
 
-class TryAgain(Exception):
-    """The vendor did not answer this time; the same question may be put again.
+class TransientError(Exception):
+    """The attempt got no usable response; the same request may be retried.
 
     Args:
-        reason: what it said.
-        wait_s: seconds it asks to wait; None: as usual.
-        crowded: it was asked too fast, so all jobs must wait.
-        in_doubt: the answer was lost on the way, so only the vendor knows whether it was billed.
+        reason: what went wrong, for the log.
+        wait_s: seconds the vendor asks to wait; None: the usual back-off.
+        rate_limited: the rate limit was exceeded, so all jobs must wait.
+        in_doubt: the response was lost, so only the vendor knows whether it was billed.
     """
 
     def __init__(
-        self, reason: str, *, wait_s: float | None = None, crowded: bool = False, in_doubt: bool = False
+        self, reason: str, *, wait_s: float | None = None, rate_limited: bool = False, in_doubt: bool = False
     ) -> None:
         super().__init__(reason)
-        self.wait_s, self.crowded, self.in_doubt = wait_s, crowded, in_doubt
+        self.wait_s, self.rate_limited, self.in_doubt = wait_s, rate_limited, in_doubt
 
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer that was understood, and what it took."""
+    """A valid response with the number of attempts and its latency."""
 
     body: dict[str, Any]
     attempts: int
-    #: Seconds from the request that was answered to its answer; waiting for the turn does not count.
+    #: Seconds from the successful request to its response; waiting for the meter is excluded.
     latency_s: float
 
 
 class Client:
-    """Sends requests of one provider.
+    """Sends the requests of one provider.
 
     Args:
-        settings: timeouts and attempts.
-        meter: rate, quota and spend, shared with all other jobs.
-        sleep: how to wait before another attempt.
+        settings: timeouts and number of attempts.
+        meter: rate limit, quota and spend, shared by all jobs.
+        sleep: sleeps between attempts.
     """
 
     def __init__(self, settings: VendorSettings, meter: Meter, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -72,44 +73,43 @@ class Client:
         self._session.headers["User-Agent"] = "deepfakemnist"
 
     def call(
-        self, send: Callable[[requests.Session], requests.Response], understand: Callable[[dict], None], price: float
+        self, send: Callable[[requests.Session], requests.Response], check_body: Callable[[dict], None], price: float
     ) -> Reply:
-        """Send a request until it is answered.
+        """Send a request, retrying transient errors with back-off.
 
         Args:
-            send: sends it; called for every attempt, so that times and signatures are fresh.
-            understand: looks at the JSON object that came back; raises TryAgain, StopRun or Failed where it is no
-                answer.
-            price: of the answer.
+            send: sends one attempt; called anew for each, so that timestamps and signatures are fresh.
+            check_body: validates the returned JSON object; raises TransientError, StopRun or Failed.
+            price: price of a response.
 
         Raises:
-            Failed: no answer after ``attempts`` tries, or one that means an error.
-            StopRun: quota, money or keys.
+            Failed: no response after ``attempts`` attempts, or a response that means an error.
+            StopRun: quota or budget is exhausted, or the keys are rejected.
         """
         last = ""
         for attempt in range(1, self.settings.attempts + 1):
-            self.meter.take(price)
+            self.meter.acquire(price)
             started = time.perf_counter()
             try:
-                body = self._once(send)
-                understand(body)
+                body = self._attempt(send)
+                check_body(body)
                 return Reply(body, attempt, time.perf_counter() - started)
-            except TryAgain as again:
-                last = str(again)
-                (self.meter.doubt if again.in_doubt else self.meter.refund)(price)
-                wait = again.wait_s if again.wait_s is not None else _wait(attempt)
-                log.info("attempt %d: %s; again in %.1f s", attempt, last, wait)
-                if again.crowded:
+            except TransientError as error:
+                last = str(error)
+                (self.meter.mark_in_doubt if error.in_doubt else self.meter.refund)(price)
+                wait = error.wait_s if error.wait_s is not None else _backoff(attempt)
+                log.info("attempt %d: %s; retry in %.1f s", attempt, last, wait)
+                if error.rate_limited:
                     self.meter.pause(wait)
                 elif attempt < self.settings.attempts:
                     self._sleep(wait)
             except (Failed, StopRun):
                 self.meter.refund(price)
                 raise
-        raise Failed("no_answer", f"no answer after {self.settings.attempts} attempts; the last one: {last}")
+        raise Failed("no_answer", f"no response after {self.settings.attempts} attempts; last error: {last}")
 
     def post(self, session: requests.Session, path: str, **content: Any) -> requests.Response:
-        """Send one POST request below the provider's address. Redirects are not followed: keys go nowhere else."""
+        """POST to ``path`` below the provider's base URL. Redirects are not followed, so keys go nowhere else."""
         settings = self.settings
         return session.post(
             settings.base_url.rstrip("/") + path,
@@ -118,44 +118,44 @@ class Client:
             **content,
         )
 
-    def _once(self, send: Callable[[requests.Session], requests.Response]) -> dict[str, Any]:
-        # Messages of requests hold the whole address, keys included: only the kind of the error is told.
+    def _attempt(self, send: Callable[[requests.Session], requests.Response]) -> dict[str, Any]:
+        # Exception messages of requests contain the whole URL, keys included, so only the exception type is reported.
         try:
             response = send(self._session)
         except requests.ConnectTimeout:
-            raise TryAgain("no connection in time") from None
+            raise TransientError("connection timed out") from None
         except requests.Timeout:
-            raise TryAgain("no answer in time", in_doubt=True) from None
+            raise TransientError("response timed out", in_doubt=True) from None
         except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
-            raise TryAgain(f"the connection broke ({type(error).__name__})", in_doubt=True) from None
+            raise TransientError(f"connection failed ({type(error).__name__})", in_doubt=True) from None
         except requests.RequestException as error:
-            raise Failed("bad_request", f"the request cannot be sent ({type(error).__name__})") from None
-        if response.status_code in _PASSING_STATUS:
-            raise TryAgain(
+            raise Failed("bad_request", f"cannot send the request ({type(error).__name__})") from None
+        if response.status_code in _TRANSIENT_STATUS:
+            raise TransientError(
                 f"HTTP status {response.status_code}",
                 wait_s=_retry_after(response.headers.get("Retry-After")),
-                crowded=response.status_code == 429,
+                rate_limited=response.status_code == 429,
             )
         if response.status_code != 200:
             raise StopRun(
-                f"{self.settings.base_url} answered with HTTP status {response.status_code}; the address, the path or "
-                "the keys are not what it expects"
+                f"{self.settings.base_url} responded with HTTP status {response.status_code}; check base_url, the "
+                "paths and the keys"
             )
         try:
             body = response.json()
         except ValueError:
-            raise TryAgain("the answer is no JSON, perhaps cut off", in_doubt=True) from None
+            raise TransientError("the response is not valid JSON, perhaps truncated", in_doubt=True) from None
         if not isinstance(body, dict):
-            raise TryAgain(f"the answer is a JSON {type(body).__name__}, not an object", in_doubt=True)
+            raise TransientError(f"the response is a JSON {type(body).__name__}, not an object", in_doubt=True)
         return body
 
 
-def _wait(attempt: int) -> float:
-    return min(_FIRST_WAIT_S * 2 ** (attempt - 1), _LAST_WAIT_S) * random.uniform(0.5, 1.0)
+def _backoff(attempt: int) -> float:
+    return min(_FIRST_BACKOFF_S * 2 ** (attempt - 1), _MAX_BACKOFF_S) * random.uniform(0.5, 1.0)
 
 
 def _retry_after(value: str | None) -> float | None:
-    """Return the seconds that a Retry-After header asks for, a number or a date (RFC 9110, 10.2.3)."""
+    """Parse a Retry-After header, a number of seconds or a date (RFC 9110, 10.2.3), into seconds to wait."""
     if value is None:
         return None
     try:
@@ -165,4 +165,4 @@ def _retry_after(value: str | None) -> float | None:
             wait = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
         except ValueError:
             return None
-    return min(max(wait, 0.0), _LAST_WAIT_S)
+    return min(max(wait, 0.0), _MAX_BACKOFF_S)

@@ -1,4 +1,4 @@
-"""What liveness will cost, and what it has cost."""
+"""Cost estimates and spend of the liveness vendors: cost and duration before a run, ledger totals after it."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from pathlib import Path
 from deepfakemnist.config.liveness import BaiduSettings, LivenessSettings, VendorSettings
 from deepfakemnist.liveness.files import read_json
 from deepfakemnist.liveness.ledger import read_answers
-from deepfakemnist.liveness.meter import Reading
+from deepfakemnist.liveness.meter import Usage
 from deepfakemnist.liveness.motions import read_motions
 from deepfakemnist.liveness.registry import meter_path
 
-#: Random codes drawn until one of four digits fits: the mean when all are equally likely.
-EXPECTED_DRAWS = 4
+#: Mean number of one-digit codes requested until the wanted one of four comes up, all being equally likely.
+EXPECTED_CODES = 4
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What asking one vendor about some clips takes at most, if every clip reaches it."""
+    """Upper bound on cost and duration at one vendor, reached if every clip is sent to it."""
 
     provider: str
     clips: int
     #: In the contract's currency.
     cost: float
     hours: float
-    #: Days that the daily quota stretches it to; None without a quota.
+    #: Days needed under the daily quota; None without a quota.
     days: float | None
 
 
 @dataclass
-class Spent:
-    """What a ledger holds about one provider."""
+class LedgerSummary:
+    """Totals of one provider's ledger."""
 
     provider: str
     answers: int = 0
@@ -41,33 +41,33 @@ class Spent:
     cost: float = 0.0
     attempts: int = 0
     latency_s: float = 0.0
-    #: Answers for which an earlier job was killed between question and answer.
+    #: Requests whose job was killed before the answer was stored.
     in_doubt: int = 0
 
 
 def estimate(settings: LivenessSettings, clips: int) -> list[Estimate]:
-    """Return what each vendor of a config would take for ``clips`` clips, evenly of all actions.
+    """Estimate cost and duration at each configured vendor for ``clips`` clips, evenly distributed over the actions.
 
     Raises:
-        ConfigError: the sheet of motions is unusable.
+        ConfigError: the motion sheet is unusable.
     """
-    made = []
+    estimates = []
     for vendor in settings.providers:
         if isinstance(vendor, VendorSettings):
             price, requests = vendor.price, 1.0
             if isinstance(vendor, BaiduSettings):
                 motions = read_motions(settings.motions, vendor.provider)
-                draws = EXPECTED_DRAWS * sum(map(bool, motions.values())) / len(motions)
-                price += draws * vendor.code_price
-                requests += draws
+                codes = EXPECTED_CODES * sum(map(bool, motions.values())) / len(motions)
+                price += codes * vendor.code_price
+                requests += codes
             days = clips * requests / vendor.daily_quota if vendor.daily_quota else None
             hours = clips * requests / vendor.qps / 3600
-            made.append(Estimate(vendor.provider, clips, clips * price, hours, days))
-    return made
+            estimates.append(Estimate(vendor.provider, clips, clips * price, hours, days))
+    return estimates
 
 
 def describe(estimates: Sequence[Estimate]) -> str:
-    """Return an estimate as lines for a terminal; empty without vendors."""
+    """Format estimates as lines for a terminal; empty without vendors."""
     return "\n".join(
         f"liveness: {one.clips} clips at {one.provider} cost up to {one.cost:.2f} and take about {one.hours:.1f} h"
         + (f", {one.days:.1f} days of its daily quota" if one.days is not None else "")
@@ -76,25 +76,25 @@ def describe(estimates: Sequence[Estimate]) -> str:
 
 
 def announce(settings: LivenessSettings, clips: int, rounds: bool = False) -> str:
-    """Return what a run may cost, as lines to print before it starts; empty where nothing is sent.
+    """Return the cost notice to print before a run starts; empty if no vendor is configured.
 
     Args:
         settings: the providers.
-        clips: clips that are known to be judged.
-        rounds: they are those of the first round, and others may follow.
+        clips: number of clips known so far.
+        rounds: these are the clips of the first round, and more may follow.
     """
     lines = describe(estimate(settings, clips))
     if not lines:
         return ""
-    more = " These are the clips of the first round; later rounds cost more." if rounds else ""
-    return f"{lines}\nWhat was answered before costs nothing again.{more}\n"
+    more = " These are the clips of the first round; later rounds add to the cost." if rounds else ""
+    return f"{lines}\nAnswers already in the ledger are not billed again.{more}\n"
 
 
-def spent(answers: Path) -> list[Spent]:
-    """Return what the ledgers below a folder hold, by provider."""
-    by_provider: dict[str, Spent] = {}
+def summarize_ledgers(answers: Path) -> list[LedgerSummary]:
+    """Return the totals of the ledgers below a folder, one per provider."""
+    by_provider: dict[str, LedgerSummary] = {}
     for answer in read_answers(answers):
-        one = by_provider.setdefault(answer["provider"], Spent(answer["provider"]))
+        one = by_provider.setdefault(answer["provider"], LedgerSummary(answer["provider"]))
         one.answers += 1
         one.live += bool(answer["live"])
         one.cost += answer["cost"]
@@ -105,7 +105,7 @@ def spent(answers: Path) -> list[Spent]:
 
 
 def pass_rates(answers: Path) -> dict[tuple[str, str], tuple[int, int]]:
-    """Return (provider, action) → (taken for live, answered), by what was decided when the answers came."""
+    """Return (provider, action) → (classified as live, answered), by the verdicts made when the answers arrived."""
     counts: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
     for answer in read_answers(answers):
         count = counts[answer["provider"], answer["action"]]
@@ -114,6 +114,6 @@ def pass_rates(answers: Path) -> dict[tuple[str, str], tuple[int, int]]:
     return {key: (live, total) for key, (live, total) in sorted(counts.items())}
 
 
-def metered(answers: Path, provider: str) -> Reading:
-    """Return what the meter of a provider has counted, crashes and lost answers included."""
-    return Reading(**(read_json(meter_path(answers, provider)) or {}))
+def read_usage(answers: Path, provider: str) -> Usage:
+    """Return the metered usage of a provider, including crashed jobs and lost responses."""
+    return Usage(**(read_json(meter_path(answers, provider)) or {}))

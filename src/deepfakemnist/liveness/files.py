@@ -1,4 +1,4 @@
-"""Small JSON files that outlive a crash, on local disks and network file systems alike."""
+"""Crash-safe JSON files, on local disks and network file systems alike."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from deepfakemnist.tables.files import atomic_path
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value, whole or not at all; it is on the disk when this returns, because it may have cost money."""
+    """Write a value atomically and flush it to disk before returning, because it may have cost money."""
     with atomic_path(path) as part, part.open("w", encoding="utf-8") as file:
         json.dump(value, file, sort_keys=True)
         file.flush()
@@ -19,7 +19,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any | None:
-    """Return the value of a file; None when there is no such file."""
+    """Return the value stored in a file; None if the file does not exist."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

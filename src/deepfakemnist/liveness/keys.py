@@ -1,4 +1,4 @@
-"""Keys of the vendors: from the environment only, so that no config, parameter, table or log can hold one."""
+"""API keys of the vendors, read from the environment only, so that no config, parameter, table or log holds one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from deepfakemnist.config.liveness import LivenessSettings
 from deepfakemnist.errors import ConfigError
 
-#: Environment variables with the keys of each provider.
+#: Environment variables that hold the keys of each provider.
 SECRETS: dict[str, tuple[str, ...]] = {
     "baidu": ("DEEPFAKEMNIST_BAIDU_API_KEY", "DEEPFAKEMNIST_BAIDU_SECRET_KEY"),
     "baidu-picture": ("DEEPFAKEMNIST_BAIDU_API_KEY", "DEEPFAKEMNIST_BAIDU_SECRET_KEY"),
@@ -17,8 +17,8 @@ SECRETS: dict[str, tuple[str, ...]] = {
 }
 
 
-def secrets_of(provider: str, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
-    """Return a provider's keys. Raises ConfigError that names the variables that are not set."""
+def load_secrets(provider: str, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """Return a provider's keys. Raises ConfigError naming the variables that are not set."""
     missing = [name for name in SECRETS[provider] if not environment.get(name)]
     if missing:
         raise ConfigError(
@@ -29,7 +29,7 @@ def secrets_of(provider: str, environment: Mapping[str, str] = os.environ) -> tu
 
 
 def check_keys(settings: LivenessSettings, environment: Mapping[str, str] = os.environ) -> None:
-    """Raise ConfigError where a vendor of the config has no keys in the environment; a run need not start without."""
+    """Raise ConfigError if a configured vendor has no keys in the environment, before a run starts."""
     for provider in settings.providers:
         if provider.provider in SECRETS:
-            secrets_of(provider.provider, environment)
+            load_secrets(provider.provider, environment)

@@ -1,7 +1,7 @@
-"""Passive liveness without an API: the MiniFASNet ensemble of Silent-Face-Anti-Spoofing.
+"""Local passive liveness: the MiniFASNet ensemble of Silent-Face-Anti-Spoofing, without an API.
 
-It tells live faces from prints and screens. It does not, and is not meant to, recognise generated faces, which is
-why a deepfake can pass it.
+It detects presentation attacks by print and by screen replay. It is not meant to detect generated faces, so a deepfake
+can pass it.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from deepfakemnist.liveness.minifasnet import INPUT_SIZE, LIVE, V1SE, V2, MiniFA
 from deepfakemnist.liveness.protocol import SILENT, Clip, Verdict
 from deepfakemnist.liveness.upload import evenly_spaced
 
-#: How much the face box is enlarged for each net; the numbers stand in the names of the weight files.
+#: Expansion of the face box for each network, as in the names of the weight files.
 SCALE_V2, SCALE_V1SE = 2.7, 4.0
 
 Box = tuple[float, float, float, float]
 
 
 class LocalSilent:
-    """Mean P(live) of both nets over evenly spaced frames; a frame without a face counts as 0."""
+    """Mean P(live) of both networks over evenly spaced frames; a frame without a face counts as 0."""
 
     name = "local-silent"
 
     def __init__(self, settings: LocalSilentSettings) -> None:
-        """Load both nets. Raises ConfigError when a file is missing or is not the one its sha256 names."""
+        """Load both networks. Raises ConfigError if a file is missing or its sha256 differs."""
         self.settings = settings
         self.nets = [
             (SCALE_V2, load_net(settings.minifasnet_v2, V2, "minifasnet_v2")),
@@ -43,12 +43,12 @@ class LocalSilent:
         self.version = f"{settings.minifasnet_v2.sha256}+{settings.minifasnet_v1se.sha256}"
         self._detector = FaceDetector()
 
-    def asks(self, action: str) -> str:
-        """Nothing: the nets look at single frames, whatever the action."""
+    def asked_motion(self, action: str) -> str:
+        """Return SILENT: the networks score single frames, whatever the action."""
         return SILENT
 
     def check(self, clip: Clip, action: str) -> Verdict:
-        """Judge a clip by ``settings.frames`` of its frames; all of them when it has fewer."""
+        """Score a clip on ``settings.frames`` of its frames, or on all if it has fewer."""
         indices = evenly_spaced(len(clip.frames), self.settings.frames)
         scores = [self._score(clip.frames[index]) for index in indices]
         missing = [index for index, score in zip(indices, scores, strict=True) if score is None]
@@ -63,7 +63,7 @@ class LocalSilent:
         return Verdict(mean >= self.settings.threshold and mean > 0, mean, self.settings.threshold, evidence)
 
     def _score(self, frame: np.ndarray) -> float | None:
-        """Mean P(live) of both nets for the best face of a frame; None without a face."""
+        """Return the mean P(live) of both networks for the best face of a frame; None without a face."""
         faces = self._detector(frame)
         if not faces:
             return None
@@ -75,15 +75,15 @@ class LocalSilent:
 
 
 def enlarged_crop(image: np.ndarray, box: Box, scale: float) -> np.ndarray:
-    """Cut a face with its surroundings the way the nets were trained.
+    """Crop a face with its context, as in the training of the networks.
 
-    The box (x, y, width, height) grows by ``scale`` about its centre, by less where that would exceed the picture, and
-    is then shifted inside. Nothing is padded: an invented border looks like the edge of a print.
+    The box (x, y, width, height) is expanded by ``scale`` about its centre, by less if it would exceed the image, and
+    then shifted inside. Nothing is padded: a synthetic border looks like the edge of a print.
 
     Args:
         image: (H, W, 3).
-        box: face box in pixels of ``image``; may reach beyond it.
-        scale: wanted enlargement.
+        box: face box in pixels of ``image``; may extend beyond it.
+        scale: target expansion.
 
     Returns: a view of ``image``, at least one pixel on a side.
     """
@@ -96,26 +96,26 @@ def enlarged_crop(image: np.ndarray, box: Box, scale: float) -> np.ndarray:
 
 
 def _place(centre: float, length: float, limit: int) -> tuple[int, int]:
-    """First and last pixel of a span about ``centre``, shifted into 0..limit-1."""
+    """Return first and last pixel of a span about ``centre``, shifted into 0..limit-1."""
     start = min(max(centre - length / 2, 0.0), limit - 1 - length)
     return max(int(start), 0), min(int(start + length), limit - 1)
 
 
 def as_input(crop: np.ndarray) -> torch.Tensor:
-    """Turn an RGB crop into the nets' input: (1, 3, 80, 80) float32, BGR, 0–255."""
+    """Convert an RGB crop to the network input: (1, 3, 80, 80) float32, BGR, 0–255."""
     resized = cv2.resize(crop, (INPUT_SIZE, INPUT_SIZE), interpolation=cv2.INTER_LINEAR)
     return torch.from_numpy(np.ascontiguousarray(resized[:, :, ::-1])).permute(2, 0, 1)[None].float()
 
 
 def load_net(file: WeightFile, widths: Widths, key: str) -> MiniFASNet:
-    """Load one net from weights whose sha256 is the one configured.
+    """Load one network after verifying the sha256 of its weights.
 
     Raises:
         ConfigError: the file is missing, has another sha256, or holds another network.
     """
     help_text = (
-        "Take it from the repository minivision-ai/Silent-Face-Anti-Spoofing, folder resources/anti_spoof_models "
-        "(Apache-2.0), or leave the provider local-silent out of liveness.providers."
+        "Download it from the repository minivision-ai/Silent-Face-Anti-Spoofing, folder resources/anti_spoof_models "
+        "(Apache-2.0), or remove local-silent from liveness.providers."
     )
     try:
         data = file.path.read_bytes()
@@ -123,7 +123,7 @@ def load_net(file: WeightFile, widths: Widths, key: str) -> MiniFASNet:
         raise ConfigError(f"{key}.path: cannot read {file.path} ({error.strerror}). {help_text}") from error
     found = hashlib.sha256(data).hexdigest()
     if found != file.sha256:
-        raise ConfigError(f"{key}.sha256: {file.path} has sha256 {found}, wanted is {file.sha256}. {help_text}")
+        raise ConfigError(f"{key}.sha256: {file.path} has sha256 {found}, expected {file.sha256}. {help_text}")
     try:
         return load_state(MiniFASNet(widths), torch.load(io.BytesIO(data), map_location="cpu", weights_only=True))
     except (RuntimeError, AttributeError, TypeError, EOFError, pickle.UnpicklingError) as error:

@@ -1,7 +1,8 @@
-"""MiniFASNet: the two small networks of Silent-Face-Anti-Spoofing that tell a live face from a print or a replay.
+"""MiniFASNetV2 and MiniFASNetV1SE, the face anti-spoofing networks of Silent-Face-Anti-Spoofing.
 
-Layers and channel counts are those of the published weights (github.com/minivision-ai/Silent-Face-Anti-Spoofing,
-resources/anti_spoof_models, Apache-2.0); the code is our own. The nets were pruned, hence the odd widths.
+They detect presentation attacks by print and replay. Layers and channel counts are those of the published weights
+(github.com/minivision-ai/Silent-Face-Anti-Spoofing, resources/anti_spoof_models, Apache-2.0); the code is our own. The
+networks were pruned, hence the odd widths.
 Input (N, 3, 80, 80): a face crop, BGR, 0–255 as float32, not normalised. Output (N, 3) logits; index 1 is live.
 """
 
@@ -22,7 +23,7 @@ _PARALLEL_PREFIX = "module."
 
 @dataclass(frozen=True)
 class Widths:
-    """Widths of the bottlenecks, stage by stage; the widths between blocks are the same for both nets."""
+    """Bottleneck widths per stage; the widths between blocks are the same for both networks."""
 
     stage3: tuple[int, ...]
     stage4: tuple[int, ...]
@@ -31,9 +32,9 @@ class Widths:
     excite: bool
 
 
-#: 434,560 parameters; looks at the face box enlarged 2.7 times.
+#: 434,560 parameters; input is the face box expanded 2.7 times.
 V2 = Widths((13, 13, 13, 13), (231, 52, 26, 77, 26, 26), (26, 26), excite=False)
-#: 433,586 parameters; looks at the face box enlarged 4.0 times.
+#: 433,586 parameters; input is the face box expanded 4.0 times.
 V1SE = Widths((13, 26, 13, 52), (154, 52, 26, 52, 26, 26), (26, 26), excite=True)
 
 
@@ -57,8 +58,8 @@ class ConvBlock(nn.Module):
         return x if self.linear else self.prelu(x)
 
 
-class Excite(nn.Module):
-    """Squeeze-and-excitation: weigh the channels by what the whole picture shows."""
+class SqueezeExcite(nn.Module):
+    """Squeeze-and-excitation: channel weights from globally pooled features."""
 
     def __init__(self, channels: int, reduction: int = 4) -> None:
         super().__init__()
@@ -68,14 +69,14 @@ class Excite(nn.Module):
         self.bn2 = nn.BatchNorm2d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) → the same, channels weighed."""
+        """(N, C, H, W) → the same shape, channels reweighted."""
         weight = x.mean(dim=(2, 3), keepdim=True)
         weight = torch.relu(self.bn1(self.fc1(weight)))
         return x * torch.sigmoid(self.bn2(self.fc2(weight)))
 
 
 class Bottleneck(nn.Module):
-    """Widen by 1×1, convolve each channel by 3×3, narrow by 1×1; added to its input when ``residual``."""
+    """Inverted bottleneck: 1×1 expansion, 3×3 depthwise, 1×1 projection; with a skip connection if ``residual``."""
 
     def __init__(
         self, inputs: int, outputs: int, width: int, stride: int = 1, *, residual: bool = False, excite: bool = False
@@ -86,7 +87,7 @@ class Bottleneck(nn.Module):
         self.project = ConvBlock(width, outputs, 1, linear=True)
         self.residual = residual
         if excite:
-            self.se_module = Excite(outputs)
+            self.se_module = SqueezeExcite(outputs)
         self.excite = excite
 
     def forward(self, x: Tensor) -> Tensor:
@@ -98,7 +99,7 @@ class Bottleneck(nn.Module):
 
 
 class Stage(nn.Module):
-    """Residual bottlenecks of one resolution."""
+    """Residual bottlenecks at one resolution."""
 
     def __init__(self, channels: int, widths: Sequence[int], *, excite: bool) -> None:
         super().__init__()
@@ -144,10 +145,10 @@ class MiniFASNet(nn.Module):
 
 
 def load_state(net: MiniFASNet, state: Mapping[str, Tensor]) -> MiniFASNet:
-    """Fill ``net`` with published weights and put it in evaluation mode.
+    """Load published weights into ``net`` and switch it to evaluation mode.
 
     Raises:
-        RuntimeError: names or shapes do not fit, i.e. the weights are of another network.
+        RuntimeError: names or shapes do not match, i.e. the weights belong to another network.
     """
     net.load_state_dict({name.removeprefix(_PARALLEL_PREFIX): tensor for name, tensor in state.items()})
     return net.eval()

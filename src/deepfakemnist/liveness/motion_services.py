@@ -1,8 +1,8 @@
-"""Tianyan (Shumai) and Linkface: services that look for a sequence of motions in a video.
+"""Action liveness providers Tianyan (Shumai) and Linkface, which check a video for a sequence of motions.
 
-Linkface documents its interface in full. Tianyan's page for the video check is not public; its common envelope and
-signature are known from clients of its other interfaces, and its field names point to Linkface's. So every path and
-name of Tianyan is a setting, with the likeliest as default.
+Linkface documents its API in full. Tianyan's page on the video check is not public; its common envelope and signature
+are known from clients of its other endpoints, and its field names suggest that it wraps Linkface. Every path and field
+name of Tianyan is therefore a setting that defaults to the most likely value.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import requests
 
 from deepfakemnist.config.liveness import LinkfaceSettings, TianyanSettings
 from deepfakemnist.errors import ConfigError, Failed
-from deepfakemnist.liveness.client import Client, TryAgain
+from deepfakemnist.liveness.client import Client, TransientError
 from deepfakemnist.liveness.meter import StopRun
 from deepfakemnist.liveness.protocol import Clip, Verdict
-from deepfakemnist.liveness.upload import encode_clip, encode_picture
+from deepfakemnist.liveness.upload import encode_clip, encode_image
 from deepfakemnist.liveness.vendor import Answer
 from deepfakemnist.tables.schemas import Row
 
-#: Limits of the per-motion scores at each complexity, as Linkface publishes them.
+#: Thresholds of the per-motion scores at each complexity, as published by Linkface.
 MOTION_LIMITS: tuple[dict[str, float], ...] = (
     {"BLINK": 0.2, "MOUTH": 0.2, "YAW": 0.1, "NOD": 0.2},
     {"BLINK": 0.2, "MOUTH": 0.2, "YAW": 0.1, "NOD": 0.2},
@@ -31,12 +31,12 @@ MOTION_LIMITS: tuple[dict[str, float], ...] = (
     {"BLINK": 0.7, "MOUTH": 0.7, "YAW": 0.7, "NOD": 0.7},
 )
 _LINKFACE_PATH = "/liveness/check_liveness"
-#: Shumai's codes: answered; the balance is used up; too many requests, as HTTP has it.
-_OK, _NO_BALANCE, _CROWDED = 200, 603, 429
+#: Shumai's codes: success; balance exhausted; too many requests, as in HTTP.
+_OK, _NO_BALANCE, _RATE_LIMITED = 200, 603, 429
 
 
 class Tianyan:
-    """Form with appid, timestamp and md5 signature; answers in an envelope of code, msg and data."""
+    """Multipart form with appid, timestamp and md5 signature; the response envelope has code, msg and data."""
 
     name, version = "tianyan", "shumai-life-check"
 
@@ -47,11 +47,11 @@ class Tianyan:
         self._motions, self._client = motions, client
 
     def motion(self, action: str) -> str:
-        """Return the motions that are commanded; empty for the silent picture check."""
+        """Return the requested motions; empty for the passive image check."""
         return self._motions[action]
 
     def parameters(self, action: str) -> Row:
-        """Address, motions, complexity and what the clip is encoded to."""
+        """Return URL, motions, complexity and upload encoding."""
         settings, motion = self.settings, self.motion(action)
         return {
             "url": settings.base_url + (settings.path if motion else settings.silent_path),
@@ -61,26 +61,26 @@ class Tianyan:
         }
 
     def price(self, action: str) -> float:
-        """Price of one check."""
+        """Return the price of one check."""
         return self.settings.price
 
-    def ask(self, clip: Clip, action: str) -> Answer:
-        """Upload the clip and the motions to look for; its middle frame where there are none."""
+    def query(self, clip: Clip, action: str) -> Answer:
+        """Upload the clip with the motions to check; without motions, upload its middle frame."""
         settings, motion = self.settings, self.motion(action)
         if motion:
             upload, file = encode_clip(clip, settings.upload), ("video", "clip.mp4", "video/mp4")
             form = {"motions": motion, "complexity": str(settings.complexity)}
         else:
-            upload = encode_picture(clip.frames[len(clip.frames) // 2], settings.upload)
+            upload = encode_image(clip.frames[len(clip.frames) // 2], settings.upload)
             form, file = {}, ("image", "frame.jpg", "image/jpeg")
         path = settings.path if motion else settings.silent_path
 
         def send(session: requests.Session) -> requests.Response:
-            fields = {self._field(name): value for name, value in {**form, **self._signature()}.items()}
-            files = {self._field(file[0]): (file[1], upload.data, file[2])}
+            fields = {self._form_field(name): value for name, value in {**form, **self._signature()}.items()}
+            files = {self._form_field(file[0]): (file[1], upload.data, file[2])}
             return self._client.post(session, path, data=fields, files=files)
 
-        reply = self._client.call(send, self._understand, settings.price)
+        reply = self._client.call(send, self._check_body, settings.price)
         return Answer(
             body=reply.body, request={**self.parameters(action), "upload_sha256": upload.sha256},
             upload_sha256=upload.sha256, upload_bytes=len(upload.data), attempts=reply.attempts,
@@ -88,50 +88,52 @@ class Tianyan:
         )  # fmt: skip
 
     def decide(self, body: dict[str, Any], action: str) -> Verdict:
-        """Live when ``passed``; the score is the least of the motions'."""
-        data = body[self._name("data")]
+        """Live if ``passed``; the score is the lowest of the motions."""
+        data = body[self._answer_field("data")]
         return decide_by_motions(
-            bool(data[self._name("passed")]),
-            data.get(self._name("motions")) or [],
+            bool(data[self._answer_field("passed")]),
+            data.get(self._answer_field("motions")) or [],
             self.settings.complexity,
-            self._name("motion"),
-            self._name("score"),
+            self._answer_field("motion"),
+            self._answer_field("score"),
         )
 
     def _signature(self) -> dict[str, str]:
         app_id, secret = self.secrets
         timestamp = str(int(time.time() * 1000))
-        # md5 is the vendor's choice.
+        # The vendor requires md5.
         sign = hashlib.md5(f"{app_id}&{timestamp}&{secret}".encode(), usedforsecurity=False).hexdigest()
         return {"appid": app_id, "timestamp": timestamp, "sign": sign}
 
-    def _understand(self, body: dict[str, Any]) -> None:
-        code, message = body.get(self._name("code")), body.get(self._name("msg"), "")
+    def _check_body(self, body: dict[str, Any]) -> None:
+        code, message = body.get(self._answer_field("code")), body.get(self._answer_field("msg"), "")
         if not isinstance(code, int):
-            raise TryAgain(f"the answer has no {self._name('code')}: {sorted(body)}", in_doubt=True)
+            missing = self._answer_field("code")
+            raise TransientError(f"the response has no {missing}, keys {sorted(body)}", in_doubt=True)
         if code == _OK:
-            data = body.get(self._name("data"))
-            if not isinstance(data, dict) or self._name("passed") not in data:
-                raise TryAgain(f"the answer has no {self._name('data')} with {self._name('passed')}", in_doubt=True)
+            data = body.get(self._answer_field("data"))
+            if not isinstance(data, dict) or self._answer_field("passed") not in data:
+                missing = f"{self._answer_field('data')}.{self._answer_field('passed')}"
+                raise TransientError(f"the response has no {missing}", in_doubt=True)
             return
         text = f"Tianyan answered {code}: {message}"
         if code == _NO_BALANCE:
-            raise StopRun(f"{text}. The balance is used up; top it up and run the same command again")
+            raise StopRun(f"{text}. The balance is exhausted; top it up and rerun the same command")
         if code in (401, 403):
-            raise StopRun(f"{text}. The keys are refused")
-        if code == _CROWDED or 500 <= code < 600:
-            raise TryAgain(text, crowded=code == _CROWDED)
+            raise StopRun(f"{text}. The keys were rejected")
+        if code == _RATE_LIMITED or 500 <= code < 600:
+            raise TransientError(text, rate_limited=code == _RATE_LIMITED)
         raise Failed("vendor_error", text)
 
-    def _field(self, name: str) -> str:
+    def _form_field(self, name: str) -> str:
         return self.settings.fields.get(name, name)
 
-    def _name(self, name: str) -> str:
+    def _answer_field(self, name: str) -> str:
         return self.settings.answer.get(name, name)
 
 
 class Linkface:
-    """Multipart form with api_id and api_secret; answers with status and result."""
+    """Multipart form with api_id and api_secret; the response has status and result."""
 
     name, version = "linkface", "check_liveness"
 
@@ -142,16 +144,16 @@ class Linkface:
         self._motions, self._client = motions, client
 
     def motion(self, action: str) -> str:
-        """Return the motions that are commanded. Raises ConfigError where there are none: it knows no silent check."""
+        """Return the requested motions. Raises ConfigError if there are none, as Linkface has no passive check."""
         if not self._motions[action]:
             raise ConfigError(
-                f"liveness.motions: linkface must be asked for a motion, and the sheet names none for {action!r}; name "
-                "one, leave the action out of plan.actions, or linkface out of liveness.providers"
+                f"liveness.motions: linkface needs a motion, but the sheet has none for {action!r}; add one, or remove "
+                "the action from plan.actions or linkface from liveness.providers"
             )
         return self._motions[action]
 
     def parameters(self, action: str) -> Row:
-        """Address, motions, complexity and what the clip is encoded to."""
+        """Return URL, motions, complexity and upload encoding."""
         return {
             "url": self.settings.base_url + _LINKFACE_PATH,
             "motion": self.motion(action),
@@ -160,11 +162,11 @@ class Linkface:
         }
 
     def price(self, action: str) -> float:
-        """Price of one check."""
+        """Return the price of one check."""
         return self.settings.price
 
-    def ask(self, clip: Clip, action: str) -> Answer:
-        """Upload the clip and the motions to look for."""
+    def query(self, clip: Clip, action: str) -> Answer:
+        """Upload the clip with the motions to check."""
         upload = encode_clip(clip, self.settings.upload)
         api_id, api_secret = self.secrets
         form = {
@@ -176,7 +178,7 @@ class Linkface:
         def send(session: requests.Session) -> requests.Response:
             return self._client.post(session, _LINKFACE_PATH, data=form, files=files)
 
-        reply = self._client.call(send, self._understand, self.settings.price)
+        reply = self._client.call(send, self._check_body, self.settings.price)
         return Answer(
             body=reply.body, request={**self.parameters(action), "upload_sha256": upload.sha256},
             upload_sha256=upload.sha256, upload_bytes=len(upload.data), attempts=reply.attempts,
@@ -184,32 +186,32 @@ class Linkface:
         )  # fmt: skip
 
     def decide(self, body: dict[str, Any], action: str) -> Verdict:
-        """Live when ``passed``; the score is the least of the motions'."""
+        """Live if ``passed``; the score is the lowest of the motions."""
         result = body["result"]
         return decide_by_motions(bool(result["passed"]), result.get("motions") or [], self.settings.complexity)
 
     @staticmethod
-    def _understand(body: dict[str, Any]) -> None:
+    def _check_body(body: dict[str, Any]) -> None:
         status = body.get("status")
         if not isinstance(status, str):
-            raise TryAgain(f"the answer has no status: {sorted(body)}", in_doubt=True)
+            raise TransientError(f"the response has no status, keys {sorted(body)}", in_doubt=True)
         if status != "OK":
-            # Its list of statuses is not published beyond OK, so none is known to pass by itself.
+            # No status besides OK is published, so none is known to be transient.
             raise Failed("vendor_error", f"Linkface answered {status}: {body.get('reason', '')}")
         if not isinstance(body.get("result"), dict) or "passed" not in body["result"]:
-            raise TryAgain("the answer has no result with passed", in_doubt=True)
+            raise TransientError("the response has no result.passed", in_doubt=True)
 
 
 def decide_by_motions(
     passed: bool, motions: list[Mapping[str, Any]], complexity: int, name: str = "motion", score: str = "score"
 ) -> Verdict:
-    """Return the verdict of a motion check: what the service decided, with the least sure of the motions as score.
+    """Return the verdict of a motion check: the service's decision, with the lowest motion score as score.
 
     Args:
         passed: the service's decision.
-        motions: motion and score of each, where the service told.
-        complexity: picks the published limits.
-        name, score: fields of a motion.
+        motions: name and score of each motion, where the service returned them.
+        complexity: selects the published thresholds.
+        name, score: field names within a motion.
     """
     evidence: dict[str, Any] = {"motions": [dict(motion) for motion in motions]}
     if not passed:

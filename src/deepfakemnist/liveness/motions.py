@@ -1,4 +1,4 @@
-"""Which motion each vendor is asked for when a clip shows an action: data, in a sheet, because vendors differ."""
+"""Motion sheet: the motion requested from each vendor per action, kept as data because vendors differ."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.errors import ConfigError
 
-#: What a vendor may be asked for: Baidu's digits, and the words of the others, space-separated where they are several.
+#: Motions that a vendor accepts: digits for Baidu, space-separated words for the others.
 _ALLOWED: dict[str, tuple[str, str]] = {
     "baidu": (r"[0457]", "0 blink, 4 look up, 5 head down, 7 turn left and right"),
     "tianyan": (r"[A-Z]+( [A-Z]+)*", "words such as BLINK, MOUTH, NOD, YAW"),
@@ -18,14 +18,14 @@ _ALLOWED: dict[str, tuple[str, str]] = {
 
 
 def read_motions(path: Path, provider: str) -> dict[str, str]:
-    """Return action → motion that ``provider`` is asked for, empty for none; nothing for one that asks for none.
+    """Return action → motion requested from ``provider`` (empty: passive); an empty dict if it takes no motions.
 
     Args:
-        path: TSV with a column ``action``, every action once, and a column per vendor.
-        provider: name of the provider, a column of the sheet if it is a vendor that commands motions.
+        path: TSV with a column ``action`` that lists every action once, and a column per vendor.
+        provider: name of the provider; a column of the sheet if it takes motions.
 
     Raises:
-        ConfigError: names line, value and what is allowed.
+        ConfigError: the sheet is invalid; names line, value and what is allowed.
     """
     if provider not in _ALLOWED:
         return {}
@@ -36,18 +36,18 @@ def read_motions(path: Path, provider: str) -> dict[str, str]:
         raise ConfigError(f"liveness.motions: cannot read {path} ({error.strerror})") from error
     columns = list(rows[0]) if rows else []
     if "action" not in columns or provider not in columns:
-        raise ConfigError(f"{path}: columns action and {provider} are wanted, found {columns}")
+        raise ConfigError(f"{path}: needs columns action and {provider}, found {columns}")
     pattern, meaning = _ALLOWED[provider]
     motions: dict[str, str] = {}
     for line, row in enumerate(rows, start=2):
         action, motion = row["action"], (row[provider] or "").strip()
         if action not in ACTIONS or action in motions:
-            problem = "is there twice" if action in motions else f"is not one of {', '.join(ACTIONS)}"
+            problem = "is listed twice" if action in motions else f"is not one of {', '.join(ACTIONS)}"
             raise ConfigError(f"{path}, line {line}: action {action!r} {problem}")
         if motion and not re.fullmatch(pattern, motion):
-            raise ConfigError(f"{path}, line {line}: {provider} {motion!r} is not allowed; it takes {meaning}")
+            raise ConfigError(f"{path}, line {line}: {provider} {motion!r} is not allowed; allowed are {meaning}")
         motions[action] = motion
     missing = [action for action in ACTIONS if action not in motions]
     if missing:
-        raise ConfigError(f"{path}: no line for {', '.join(missing)}")
+        raise ConfigError(f"{path}: missing actions: {', '.join(missing)}")
     return motions

@@ -1,4 +1,8 @@
-"""What a liveness detector is: it looks at a clip and says whether a live person did what was asked."""
+"""Liveness provider protocol with its clips and verdicts.
+
+A provider classifies a clip as live or not; with action liveness, live also means that the person performed the
+requested motion.
+"""
 
 from __future__ import annotations
 
@@ -7,26 +11,26 @@ from typing import Any, Protocol
 
 import numpy as np
 
-#: What ``asks`` answers for a provider that looks at a clip without commanding a motion.
+#: ``asked_motion`` of passive liveness, which requests no motion.
 SILENT = "silent"
 
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """A clip to be judged."""
+    """A clip to check."""
 
     #: (T, H, W, 3) uint8 RGB.
     frames: np.ndarray
     fps: float
-    #: Hash of the decoded pixels, see ``media.pixels``; answers of vendors are kept by it.
+    #: Hash of the decoded pixels, see ``media.pixels``; part of the key of a vendor's answer.
     pixels_sha256: str
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """What an answer of a vendor took."""
+    """Record of a vendor call: hashes, attempts, cost and timing."""
 
-    #: Of everything that was asked, without keys; of the bytes uploaded.
+    #: Hash of the request without keys, and of the uploaded bytes.
     request_sha256: str
     upload_sha256: str
     attempts: int
@@ -39,15 +43,15 @@ class Exchange:
 
 @dataclass(frozen=True)
 class Verdict:
-    """Answer of a liveness detector about one clip."""
+    """Verdict of a liveness provider on one clip."""
 
-    #: The clip was taken for a live person (doing what was asked).
+    #: The clip was classified as a live person (performing the requested motion).
     live: bool
-    #: Higher is more live; None when the provider gave no number.
+    #: Higher is more live; None if the provider returned no score.
     score: float | None = None
-    #: The score was held against this; None when the provider gave none.
+    #: The score is compared with this; None if the provider returned none.
     threshold: float | None = None
-    #: Everything else the provider said; JSON values only.
+    #: Everything else the provider returned; JSON values only.
     evidence: dict[str, Any] = field(default_factory=dict)
     #: None for a local provider.
     exchange: Exchange | None = None
@@ -56,17 +60,17 @@ class Verdict:
 class LivenessProvider(Protocol):
     """A liveness detector, local or behind an API.
 
-    A provider whose answer can fail for reasons that are not the clip's (network) raises ``errors.Failed``: the row is
-    then ``failed`` and the clip is not judged. What no further clip would survive (keys, quota) is ``meter.StopRun``.
+    A failure that is not the clip's fault (network) raises ``errors.Failed``: the row becomes ``failed`` and the clip
+    gets no verdict. A failure that would hit every further clip (keys, quota) raises ``meter.StopRun``.
     """
 
     #: Name of the provider in the config and in the verdicts.
     name: str
-    #: What decides its answers: hash of weights or limits, or version of the API.
+    #: Whatever determines its verdicts: hash of weights or limits, or API version.
     version: str
 
-    def asks(self, action: str) -> str:
-        """Return the motion this provider is told to look for when a clip shows ``action``; SILENT when none."""
+    def asked_motion(self, action: str) -> str:
+        """Return the motion that this provider checks for ``action``; SILENT if none."""
 
     def check(self, clip: Clip, action: str) -> Verdict:
-        """Judge a clip that should show ``action``, one of ``settings.ACTIONS``."""
+        """Check a clip that should show ``action``, one of ``config.base.ACTIONS``."""

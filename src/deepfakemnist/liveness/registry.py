@@ -1,4 +1,4 @@
-"""From the settings of a provider to the provider."""
+"""Registry of liveness providers: builds a provider from its settings."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from deepfakemnist.liveness.protocol import LivenessProvider
 def build(
     settings: Settings, motions: Mapping[str, str] | None = None, answers: Path | None = None
 ) -> LivenessProvider:
-    """Return the liveness detector that ``settings`` describes, ready to be asked.
+    """Return the liveness provider described by ``settings``.
 
-    A new provider is a settings class in ``settings.LivenessProvider``, a module here, and a line below.
+    To add a provider: a settings class in ``config.liveness.LivenessProvider``, a module here, and a branch below.
 
     Args:
-        settings: one of ``settings.LivenessProvider``.
-        motions: action → motion, of ``motions.read_motions``; for vendors.
+        settings: one of ``config.liveness.LivenessProvider``.
+        motions: action → motion, from ``motions.read_motions``; for vendors.
         answers: folder of the vendors' ledgers and meters; for vendors.
 
     Raises:
-        ConfigError: its weights are missing or not the ones meant, its keys are not set, or no provider has such
+        ConfigError: the weights are missing or have another sha256, the keys are not set, or no provider has such
             settings.
     """
-    # Imported where they are used: a job that asks a vendor needs no networks, and the other way round.
+    # Imported lazily: a job that calls a vendor needs no networks, and vice versa.
     if isinstance(settings, LocalSilentSettings):
         from deepfakemnist.liveness.local_silent import LocalSilent
 
@@ -47,27 +47,27 @@ def build(
     if isinstance(settings, VendorSettings) and answers is not None:
         return _vendor(settings, dict(motions or {}), answers)
     raise ConfigError(
-        f"liveness.providers: {type(settings).__name__} is not a provider; known are local-silent, local-action, "
+        f"liveness.providers: {type(settings).__name__} is not a provider; allowed are local-silent, local-action, "
         "baidu, baidu-picture, tianyan and linkface, the last four with a folder for their answers"
     )
 
 
 def meter_path(answers: Path, provider: str) -> Path:
-    """Return the meter of a provider. Both interfaces of Baidu have their own, as they have in its contracts."""
+    """Return the meter file of a provider. Both Baidu endpoints have their own, as in Baidu's contracts."""
     return answers / "meters" / f"{provider}.json"
 
 
 def _vendor(settings: VendorSettings, motions: dict[str, str], answers: Path) -> LivenessProvider:
     from deepfakemnist.liveness.baidu import BaiduPicture, BaiduService, BaiduVideo
     from deepfakemnist.liveness.client import Client
-    from deepfakemnist.liveness.keys import secrets_of
+    from deepfakemnist.liveness.keys import load_secrets
     from deepfakemnist.liveness.ledger import Ledger
     from deepfakemnist.liveness.meter import Meter
     from deepfakemnist.liveness.motion_services import Linkface, Tianyan
     from deepfakemnist.liveness.vendor import Vendor, VendorProvider
 
     name: str = settings.provider  # type: ignore[attr-defined]  # every class of the union has it
-    secrets = secrets_of(name)
+    secrets = load_secrets(name)
     meter = Meter(meter_path(answers, name), settings)
     client = Client(settings, meter)
     vendor: Vendor

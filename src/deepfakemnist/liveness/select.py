@@ -1,4 +1,4 @@
-"""From verdicts to accepted animations: a fake is kept when every liveness detector takes it for live."""
+"""Selection of accepted animations: a fake is accepted if every liveness provider classifies it as live."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from deepfakemnist.tables.schemas import OK, REJECTED, SELECTED, Row
 
 
 def select(animations: Iterable[Row], verdicts: Mapping[str, Sequence[Row]]) -> list[Row]:
-    """Decide about every animation with status ok.
+    """Accept or reject every animation with status ok.
 
     Args:
-        animations: rows of ``tables.ANIMATED``; rows with another status are left out.
-        verdicts: per provider, the rows of its ``tables.VERDICTS``.
+        animations: rows of ``schemas.ANIMATED``; rows with another status are dropped.
+        verdicts: provider → rows of its ``schemas.VERDICTS``.
 
-    Returns: rows of ``tables.SELECTED`` in the order of the animations: ``ok``; ``rejected`` with reason ``liveness``
-        when a provider said no; with ``liveness_unanswered`` when none said no but not all answered. Both name who.
+    Returns: rows of ``schemas.SELECTED`` in the order of the animations: ``ok``; ``rejected`` with reason ``liveness``
+        if a provider said not live; ``rejected`` with ``liveness_unanswered`` if none did but a verdict is missing.
+        ``detail`` names the providers.
     """
     answers = {provider: {row["video_id"]: row for row in rows} for provider, rows in verdicts.items()}
     return [
@@ -29,21 +30,21 @@ def select(animations: Iterable[Row], verdicts: Mapping[str, Sequence[Row]]) -> 
 
 
 def select_shard(animations: Path, verdicts: Sequence[Path], table: Path) -> None:
-    """Write ``table`` (SELECTED) from a shard's animations and one verdict table of each provider.
+    """Write ``table`` (SELECTED) from a shard's animations and one verdict table per provider.
 
     Raises:
         ValueError: no verdict tables, a verdict table with several providers, or two tables of one provider.
     """
     if not verdicts:
-        raise ValueError("select needs at least one verdict table; a fake is accepted by what liveness detectors say")
+        raise ValueError("select needs at least one verdict table, because liveness verdicts decide what is accepted")
     by_provider: dict[str, list[Row]] = {}
     for path in verdicts:
         rows = read_rows(path)
-        # A shard without animations has an empty verdict table, which names no provider; its path does.
+        # The verdict table of a shard without animations is empty and names no provider; use its path as name.
         names = sorted({row["provider"] for row in rows if row["provider"]}) or [str(path)]
         if len(names) > 1:
             raise ValueError(
-                f"{path} holds verdicts of several providers ({', '.join(names)}); one table each is wanted"
+                f"{path} holds verdicts of several providers ({', '.join(names)}); expected one table per provider"
             )
         if names[0] in by_provider:
             raise ValueError(f"{path} is a second verdict table of provider {names[0]}")
@@ -53,21 +54,21 @@ def select_shard(animations: Path, verdicts: Sequence[Path], table: Path) -> Non
 
 def _decide(animation: Row, answers: Mapping[str, Row | None]) -> Row:
     row = {name: animation[name] for name in SELECTED.names if name in animation}
-    given = {provider: answer for provider, answer in answers.items() if answer and answer["status"] == OK}
+    answered = {provider: answer for provider, answer in answers.items() if answer and answer["status"] == OK}
     row["liveness"] = json.dumps(
-        {name: {key: answer[key] for key in ("live", "score", "threshold")} for name, answer in given.items()},
+        {name: {key: answer[key] for key in ("live", "score", "threshold")} for name, answer in answered.items()},
         sort_keys=True,
     )
-    refused = [_describe(name, answer) for name, answer in given.items() if not answer["live"]]
-    if refused:
-        return {**row, "status": REJECTED, "reason": "liveness", "detail": "; ".join(refused)}
-    silent = [
+    not_live = [_describe(name, answer) for name, answer in answered.items() if not answer["live"]]
+    if not_live:
+        return {**row, "status": REJECTED, "reason": "liveness", "detail": "; ".join(not_live)}
+    unanswered = [
         f"{name}: {answer['reason']}: {answer['detail']}" if answer else f"{name}: no verdict"
         for name, answer in answers.items()
-        if name not in given
+        if name not in answered
     ]
-    if silent:
-        return {**row, "status": REJECTED, "reason": "liveness_unanswered", "detail": "; ".join(silent)}
+    if unanswered:
+        return {**row, "status": REJECTED, "reason": "liveness_unanswered", "detail": "; ".join(unanswered)}
     return {**row, "status": OK, "reason": "", "detail": ""}
 
 

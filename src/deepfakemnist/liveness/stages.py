@@ -1,4 +1,4 @@
-"""Liveness as a stage: a shard of animations in, a verdict of one provider about each out."""
+"""Liveness stage: one provider's verdict on every animation of a shard."""
 
 from __future__ import annotations
 
@@ -34,47 +34,47 @@ def liveness_shard(
     gates: Sequence[Path] = (),
     max_failed_fraction: float = 1.0,
 ) -> Tally:
-    """Ask one provider about every ok animation of a shard and write its verdicts to ``table`` (VERDICTS).
+    """Check every ok animation of a shard with one provider and write the verdicts to ``table`` (VERDICTS).
 
-    Live or not, an answer is a row with status ok; a clip that was not shown, because a cheaper provider had not taken
-    it for live, is ``rejected``; only a clip without an answer is ``failed``.
+    A verdict, live or not, is a row with status ok; a clip that was not sent because a cheaper provider rejected it is
+    ``rejected``; a clip without a verdict because of an error is ``failed``.
 
     Args:
-        animations: table of ``tables.ANIMATED``.
+        animations: table of ``schemas.ANIMATED``.
         table: table to write.
-        settings: the provider's settings, one of ``settings.LivenessProvider``.
+        settings: the provider's settings, one of ``config.liveness.LivenessProvider``.
         fps: frames per second of the animations.
         code: digest of the code behind the stage.
-        motions: action → motion the provider is asked for; for vendors.
-        answers: folder of what vendors answered; for vendors.
-        gates: verdict tables of the providers that must have taken a clip for live.
+        motions: action → motion requested from the provider; for vendors.
+        answers: folder of the vendors' ledgers and meters; for vendors.
+        gates: verdict tables of the providers that must have classified a clip as live.
         max_failed_fraction: see ``shards.run_shard``.
 
     Raises:
-        ConfigError: the provider's weights or keys are missing or are not the ones meant; or no further clip can be
-            asked about now, because quota, money or keys ended. Everything answered is kept.
+        ConfigError: the provider's weights or keys are missing or wrong; or quota, budget or keys allow no further
+            request now. All answers so far are kept.
         TooManyFailures: see ``shards.run_shard``.
     """
     provider = build(settings, motions, answers)
     rows = [row for row in read_rows(animations) if row["status"] == OK]
-    refused = refused_by(gates)
-    # Every row names the provider, answered or not, so that select can say who did not answer.
-    asked = [
+    rejected = rejected_by(gates)
+    # Every row names the provider, with or without a verdict, so that select can report missing verdicts.
+    inputs = [
         {
             **{name: row[name] for name in ("video_id", "action", "path", "pixels_sha256")},
             "provider": provider.name,
             "provider_version": provider.version,
-            "asked_motion": provider.asks(row["action"]),
-            "refused_by": refused.get(row["video_id"], []),
+            "asked_motion": provider.asked_motion(row["action"]),
+            "rejected_by": rejected.get(row["video_id"], []),
         }
         for row in rows
     ]
     try:
         return run_shard(
-            asked,
+            inputs,
             table,
             VERDICTS,
-            lambda row: judge(provider, row, fps),
+            lambda row: check_animation(provider, row, fps),
             code=code,
             settings=settings,
             inputs=f"{provider.version} at {fps} fps",
@@ -84,27 +84,27 @@ def liveness_shard(
         raise ConfigError(f"{provider.name}: {stop}") from None
 
 
-def refused_by(gates: Sequence[Path]) -> dict[str, list[str]]:
-    """Return video_id → providers, of the verdict tables ``gates``, that did not take it for live."""
-    refused: dict[str, list[str]] = {}
+def rejected_by(gates: Sequence[Path]) -> dict[str, list[str]]:
+    """Return video_id → providers among the verdict tables ``gates`` that did not classify it as live."""
+    rejected: dict[str, list[str]] = {}
     for row in read_rows(gates, ["video_id", "provider", "live", "status"]):
         if row["status"] != OK or not row["live"]:
-            refused.setdefault(row["video_id"], []).append(row["provider"])
-    return refused
+            rejected.setdefault(row["video_id"], []).append(row["provider"])
+    return rejected
 
 
-def judge(provider: LivenessProvider, row: Row, fps: float) -> Row:
-    """Return the verdict columns of one animation (``path``, ``action``, ``pixels_sha256``, ``refused_by`` are read).
+def check_animation(provider: LivenessProvider, row: Row, fps: float) -> Row:
+    """Return the verdict columns of one animation, a row with ``path``, ``action``, ``pixels_sha256``, ``rejected_by``.
 
     Raises:
-        Failed: the clip cannot be read, or the provider could not answer.
-        Rejected: the clip is no usable video, or a gate did not take it for live.
+        Failed: the clip cannot be read, or the provider gave no verdict.
+        Rejected: the clip is not a usable video, or a gate did not classify it as live.
     """
-    if row["refused_by"]:
-        raise Rejected("not_asked", f"not taken for live by {', '.join(row['refused_by'])}, so not shown")
+    if row["rejected_by"]:
+        raise Rejected("not_asked", f"not live according to {', '.join(row['rejected_by'])}, so not sent")
     frames = read_clip(Path(row["path"]))
     if not len(frames):
-        raise Failed("no_frames", f"{row['path']} holds no frame")
+        raise Failed("no_frames", f"{row['path']} contains no frames")
     started = time.perf_counter()
     verdict = provider.check(Clip(frames, fps, row["pixels_sha256"]), row["action"])
     exchange = asdict(verdict.exchange) if verdict.exchange else {"latency_s": time.perf_counter() - started}

@@ -1,4 +1,4 @@
-"""Clips and frames as a vendor takes them: H.264 in MP4, JPEG, within its limits of size and length."""
+"""Upload encoding for liveness vendors: H.264 in MP4 and JPEG, within a vendor's limits of size and length."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import numpy as np
 from deepfakemnist.config.liveness import UploadSettings
 from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.liveness.protocol import Clip
-from deepfakemnist.media.encode import COMMON_OUTPUT, SAME_EVERYWHERE
+from deepfakemnist.media.encode import COMMON_OUTPUT, DETERMINISTIC_X264
 from deepfakemnist.media.ffmpeg import absolute, find_ffmpeg, frames_input, run_graph
 
-#: How much stronger every further try compresses, and the strongest that is tried.
+#: CRF increment per attempt until the upload fits, and the highest CRF.
 _CRF_STEP, _MAX_CRF = 5, 43
 _JPEG_QUALITY = 95
 
@@ -31,15 +31,15 @@ class Upload:
 
 
 def encode_clip(clip: Clip, limits: UploadSettings) -> Upload:
-    """Return a clip as a vendor takes it: its beginning, scaled, as H.264 (yuv420p) in MP4 without sound.
+    """Encode the beginning of a clip, scaled to the limits, as H.264 (yuv420p) in MP4 without sound.
 
     Raises:
         Rejected: the clip is shorter than ``min_seconds``.
-        Failed: it does not fit into ``max_bytes``, or cannot be encoded.
+        Failed: it exceeds ``max_bytes`` at the highest CRF, or cannot be encoded.
     """
     seconds = len(clip.frames) / clip.fps
     if seconds < limits.min_seconds:
-        raise Rejected("too_short", f"{seconds:.2f} s; the vendor takes {limits.min_seconds:g} s and longer")
+        raise Rejected("too_short", f"{seconds:.2f} s; the vendor requires at least {limits.min_seconds:g} s")
     frames = clip.frames[: int(limits.max_seconds * clip.fps)]
     height, width = _scaled(frames.shape[1:3], limits)
     program = find_ffmpeg()
@@ -54,7 +54,7 @@ def encode_clip(clip: Clip, limits: UploadSettings) -> Upload:
                     vcodec="libx264",
                     crf=min(crf, _MAX_CRF),
                     pix_fmt="yuv420p",
-                    **SAME_EVERYWHERE,
+                    **DETERMINISTIC_X264,
                     **COMMON_OUTPUT,
                 )
             )
@@ -66,8 +66,8 @@ def encode_clip(clip: Clip, limits: UploadSettings) -> Upload:
         )
 
 
-def encode_picture(frame: np.ndarray, limits: UploadSettings) -> Upload:
-    """Return an (H, W, 3) uint8 RGB frame as JPEG, scaled to the limits."""
+def encode_image(frame: np.ndarray, limits: UploadSettings) -> Upload:
+    """Encode an (H, W, 3) uint8 RGB frame as JPEG, scaled to the limits."""
     height, width = _scaled(frame.shape[:2], limits)
     if (height, width) != frame.shape[:2]:
         frame = cv2.resize(frame, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -76,18 +76,18 @@ def encode_picture(frame: np.ndarray, limits: UploadSettings) -> Upload:
 
 
 def evenly_spaced(total: int, wanted: int) -> list[int]:
-    """Return up to ``wanted`` indices below ``total``, the middles of equal parts."""
+    """Return up to ``wanted`` indices below ``total``, the centres of equal segments."""
     count = min(total, wanted)
     return [int((index + 0.5) * total / count) for index in range(count)]
 
 
-def digest_of(hashes: Sequence[str]) -> str:
-    """Return one sha256 over several, in their order."""
+def combined_sha256(hashes: Sequence[str]) -> str:
+    """Return one sha256 over several, in order."""
     return hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
 def _scaled(size: tuple[int, ...], limits: UploadSettings) -> tuple[int, int]:
-    """Return (height, width) within the limits, even numbers as H.264 with 4:2:0 wants them."""
+    """Return (height, width) within the limits, even as H.264 with 4:2:0 requires."""
     factor = max(limits.min_side / min(size), 1.0)
     factor = min(factor, limits.max_side / max(size))
     height, width = (max(round(side * factor / 2) * 2, 2) for side in size)

@@ -1,6 +1,6 @@
-"""A liveness service as a provider: asked over HTTP once per clip, remembered for good, decided from what it answered.
+"""Liveness vendor as a provider: one billed request per clip, cached in the ledger, verdict derived from the answer.
 
-The ledger keeps what the vendor answered, not what was made of it: another threshold decides anew and costs nothing.
+The ledger stores the vendor's response, not the verdict: a new threshold is applied to it at no cost.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from deepfakemnist.liveness.meter import Meter
 from deepfakemnist.liveness.protocol import SILENT, Clip, Exchange, Verdict
 from deepfakemnist.tables.schemas import Row
 
-#: Longer texts in an answer are pictures in base64; their hash is kept.
-_LONGEST_TEXT = 1000
+#: Longer strings in a response are base64 images; only their hash is stored.
+_MAX_TEXT_LENGTH = 1000
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What a vendor said about a clip, and what that took."""
+    """A vendor's response about a clip, with request, attempts, cost and latency."""
 
-    #: The JSON object as it came.
+    #: The JSON object as received.
     body: dict[str, Any]
-    #: Everything that was asked, without keys and with the hash of the upload in its place.
+    #: The request without keys, and with the hash of the upload in place of the upload.
     request: Row
     upload_sha256: str
     upload_bytes: int
@@ -37,30 +37,30 @@ class Answer:
 
 
 class Vendor(Protocol):
-    """What differs between services."""
+    """The parts that differ between services."""
 
     name: str
-    #: Which interface of the service is spoken.
+    #: Endpoint and API version of the service.
     version: str
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """Keys and whatever else must not be written anywhere."""
+        """Return keys, tokens and anything else that must not be written anywhere."""
 
     def motion(self, action: str) -> str:
-        """Return the motion that is commanded for ``action``; empty for none."""
+        """Return the motion requested for ``action``; empty for passive liveness."""
 
     def parameters(self, action: str) -> Row:
-        """Return what the answer depends on besides the pixels; JSON values."""
+        """Return everything besides the pixels that the answer depends on; JSON values."""
 
-    def ask(self, clip: Clip, action: str) -> Answer:
-        """Ask about a clip. Raises Failed, Rejected, StopRun."""
+    def query(self, clip: Clip, action: str) -> Answer:
+        """Send a clip to the service. Raises Failed, Rejected, StopRun."""
 
     def price(self, action: str) -> float:
-        """Return what asking usually costs."""
+        """Return the expected cost of a query."""
 
     def decide(self, body: dict[str, Any], action: str) -> Verdict:
-        """Return the verdict that follows from an answer. Raises Failed where nothing follows."""
+        """Derive the verdict from a response. Raises Failed if the response does not determine one."""
 
 
 class VendorProvider:
@@ -70,27 +70,27 @@ class VendorProvider:
         self.vendor, self.ledger, self.meter = vendor, ledger, meter
         self.name, self.version = vendor.name, vendor.version
 
-    def asks(self, action: str) -> str:
-        """Return the commanded motion, in the vendor's words."""
+    def asked_motion(self, action: str) -> str:
+        """Return the requested motion, in the vendor's terms."""
         return self.vendor.motion(action) or SILENT
 
     def check(self, clip: Clip, action: str) -> Verdict:
-        """Judge a clip: by the kept answer where there is one, else by asking."""
-        kept = self.ledger.recall_or_ask(
+        """Check a clip by the stored answer, or query the vendor."""
+        stored = self.ledger.get_or_request(
             clip.pixels_sha256,
             self.vendor.parameters(action),
-            ask=lambda: self._ask(clip, action),
-            lost=lambda: self.meter.doubt(self.vendor.price(action)),
+            request=lambda: self._query(clip, action),
+            on_lost=lambda: self.meter.mark_in_doubt(self.vendor.price(action)),
         )
-        verdict = self.vendor.decide(kept["response"], action)
-        exchange = Exchange(**{name: kept[name] for name in Exchange.__dataclass_fields__})
+        verdict = self.vendor.decide(stored["response"], action)
+        exchange = Exchange(**{name: stored[name] for name in Exchange.__dataclass_fields__})
         return replace(verdict, exchange=exchange)
 
-    def _ask(self, clip: Clip, action: str) -> Row:
-        answer = self.vendor.ask(clip, action)
-        body = without_pictures(answer.body)
+    def _query(self, clip: Clip, action: str) -> Row:
+        answer = self.vendor.query(clip, action)
+        body = strip_images(answer.body)
         request = json.dumps(answer.request, sort_keys=True)
-        kept = {
+        record = {
             "response": body,
             "request": answer.request,
             "request_sha256": hashlib.sha256(request.encode()).hexdigest(),
@@ -101,12 +101,12 @@ class VendorProvider:
             "latency_s": answer.latency_s,
             "answered_at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
             "action": action,
-            **self._reading(body, action),
+            **self._current_verdict(body, action),
         }
-        return without_secrets(kept, self.vendor.secrets)
+        return redact(record, self.vendor.secrets)
 
-    def _reading(self, body: dict[str, Any], action: str) -> Row:
-        """Return what follows from an answer today, for a reader of the ledger. A paid answer is kept in any case."""
+    def _current_verdict(self, body: dict[str, Any], action: str) -> Row:
+        """Return the verdict under the current settings, for readers of the ledger; a paid answer is always stored."""
         try:
             verdict = self.vendor.decide(body, action)
         except Failed:
@@ -114,23 +114,23 @@ class VendorProvider:
         return {"live": verdict.live, "score": verdict.score, "threshold": verdict.threshold}
 
 
-def without_pictures(value: Any) -> Any:
-    """Return a JSON value with its very long texts, pictures in base64, replaced by their sha256."""
+def strip_images(value: Any) -> Any:
+    """Return a JSON value with its very long strings, base64 images, replaced by their sha256."""
     if isinstance(value, dict):
-        return {name: without_pictures(one) for name, one in value.items()}
+        return {name: strip_images(one) for name, one in value.items()}
     if isinstance(value, list):
-        return [without_pictures(one) for one in value]
-    if isinstance(value, str) and len(value) > _LONGEST_TEXT:
+        return [strip_images(one) for one in value]
+    if isinstance(value, str) and len(value) > _MAX_TEXT_LENGTH:
         return f"sha256:{hashlib.sha256(value.encode()).hexdigest()}"
     return value
 
 
-def without_secrets(value: Any, secrets: tuple[str, ...]) -> Any:
-    """Return a JSON value with every secret in its texts blotted out, in case a vendor echoes what it was sent."""
+def redact(value: Any, secrets: tuple[str, ...]) -> Any:
+    """Return a JSON value with every secret in its strings masked, in case a vendor echoes the request."""
     if isinstance(value, dict):
-        return {name: without_secrets(one, secrets) for name, one in value.items()}
+        return {name: redact(one, secrets) for name, one in value.items()}
     if isinstance(value, list):
-        return [without_secrets(one, secrets) for one in value]
+        return [redact(one, secrets) for one in value]
     if isinstance(value, str):
         for secret in secrets:
             value = value.replace(secret, "***")

@@ -1,1 +1,1 @@
-"""Liveness services on this machine, speaking the vendors' contracts, for demos and tests without keys or money."""
+"""Local simulator of the liveness vendors' APIs, for demos and tests without keys or cost."""

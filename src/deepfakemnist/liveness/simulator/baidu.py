@@ -1,4 +1,4 @@
-"""Baidu's side of the contract: token, random code, video and picture liveness."""
+"""Simulated Baidu API: access token, session code, video and image liveness."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from typing import Any
 
 from werkzeug.wrappers import Request, Response
 
-from deepfakemnist.liveness.simulator.contract import KEYS, Books, answer
+from deepfakemnist.liveness.simulator.contract import KEYS, Account, json_response
 
 _DIGITS = "0457"
 _MAX_UPLOAD = 20_000_000
-_MAX_PICTURE = 2_000_000
+_MAX_IMAGE = 2_000_000
 _MAX_ACTION_S = 10.0
-#: The thresholds that Baidu returns; by their rates of false rejections.
+#: Thresholds that Baidu returns, keyed by their false rejection rate (FRR).
 _THRESHOLDS = {"frr_1e-4": 0.05, "frr_1e-3": 0.3, "frr_1e-2": 0.9}
 _PREFIX = "/rest/2.0/face"
 
 
-class _Refused(Exception):
-    """An error code of the vendor."""
+class _VendorError(Exception):
+    """An error response with one of the vendor's codes."""
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(message)
@@ -38,49 +38,49 @@ class SimulatedBaidu:
     paths = ("/oauth/2.0/token", f"{_PREFIX}/v1/faceliveness/sessioncode", f"{_PREFIX}/v1/faceliveness/verify",
              f"{_PREFIX}/v3/faceverify")  # fmt: skip
 
-    def __init__(self, books: Books) -> None:
-        self.books = books
+    def __init__(self, account: Account) -> None:
+        self.account = account
         self._tokens: dict[str, float] = {}
         self._sessions: dict[str, tuple[str, float]] = {}
         self._lock = threading.Lock()
 
     def __call__(self, request: Request, fault: str | None) -> Response:
-        """Answer one request; ``fault`` is one that the vendor words itself."""
+        """Answer one request; ``fault`` is one that the vendor reports in its own format."""
         if request.path == self.paths[0]:
             return self._token(request.values)
         service = request.path.rsplit("/", 1)[1]
         try:
             self._check_token(request.args.get("access_token"), revoke=fault == "token")
             if fault == "busy":
-                raise _Refused(2, "Service temporarily unavailable")
-            if fault == "crowded" or not self.books.admits(f"baidu {service}"):
-                raise _Refused(18, "Open api qps request limit reached")
-            if not self.books.has_quota(f"baidu {service}"):
-                raise _Refused(17, "Open api daily request limit reached")
-            result = {"sessioncode": self._code, "verify": self._video, "faceverify": self._pictures}[service](request)
-        except _Refused as refused:
-            return self._envelope(refused.code, str(refused), None)
+                raise _VendorError(2, "Service temporarily unavailable")
+            if fault == "crowded" or not self.account.admit_request(f"baidu {service}"):
+                raise _VendorError(18, "Open api qps request limit reached")
+            if not self.account.consume_quota(f"baidu {service}"):
+                raise _VendorError(17, "Open api daily request limit reached")
+            result = {"sessioncode": self._code, "verify": self._video, "faceverify": self._images}[service](request)
+        except _VendorError as error:
+            return self._envelope(error.code, str(error), None)
         return self._envelope(0, "SUCCESS", result)
 
     def _envelope(self, code: int, message: str, result: Any) -> Response:
-        style = self.books.contract.envelope
+        style = self.account.contract.envelope
         log_id = secrets.randbelow(10**10)
         body: dict[str, Any] = {"result": result, "timestamp": int(time.time()), "cached": 0}
         if style in ("new", "both"):
             body |= {"error_code": code, "error_msg": message, "log_id": log_id}
         if style in ("old", "both"):
             body |= {"err_no": code, "err_msg": message, "serverlogid": str(log_id)}
-        return answer(body)
+        return json_response(body)
 
     def _token(self, values: Mapping[str, str]) -> Response:
         if values.get("client_id") != KEYS["id"]:
-            return answer({"error": "invalid_client", "error_description": "unknown client id"}, 200)
+            return json_response({"error": "invalid_client", "error_description": "unknown client id"}, 200)
         if values.get("client_secret") != KEYS["secret"]:
-            return answer({"error": "invalid_client", "error_description": "Client authentication failed"}, 200)
-        token, life = f"24.{secrets.token_hex(16)}", self.books.contract.token_s
+            return json_response({"error": "invalid_client", "error_description": "Client authentication failed"}, 200)
+        token, life = f"24.{secrets.token_hex(16)}", self.account.contract.token_s
         with self._lock:
             self._tokens[token] = time.monotonic() + life
-        return answer(
+        return json_response(
             {
                 "access_token": token,
                 "expires_in": life,
@@ -93,77 +93,83 @@ class SimulatedBaidu:
 
     def _check_token(self, token: str | None, revoke: bool) -> None:
         if not token:
-            raise _Refused(100, "Invalid parameter")
+            raise _VendorError(100, "Invalid parameter")
         with self._lock:
             if revoke:
                 self._tokens.pop(token, None)
             until = self._tokens.get(token)
         if until is None:
-            raise _Refused(110, "Access token invalid or no longer valid")
+            raise _VendorError(110, "Access token invalid or no longer valid")
         if time.monotonic() > until:
-            raise _Refused(111, "Access token expired")
+            raise _VendorError(111, "Access token expired")
 
     def _code(self, request: Request) -> Any:
         values = request.get_json() if request.is_json else request.form
         if str(values.get("type", "0")) != "1":
-            raise _Refused(216100, "param[type]: this simulator has action codes only")
+            raise _VendorError(216100, "param[type]: this simulator supports action codes only")
         low, high = int(values.get("min_code_length", 1)), int(values.get("max_code_length", 3))
         if not 1 <= low <= high <= 3:
-            raise _Refused(216100, "param[code_length] invalid")
+            raise _VendorError(216100, "param[code_length] invalid")
         length = low + secrets.randbelow(high - low + 1)
         code = "".join(secrets.choice(_DIGITS) for _ in range(length))
         session = f"S{secrets.token_hex(12)}"
         with self._lock:
-            self._sessions[session] = (code, time.monotonic() + self.books.contract.code_s)
+            self._sessions[session] = (code, time.monotonic() + self.account.contract.code_s)
         return {"session_id": session, "code": code}
 
     def _video(self, request: Request) -> Any:
         if request.mimetype != "application/x-www-form-urlencoded":
-            raise _Refused(216100, "param[video_base64] is null")
+            raise _VendorError(216100, "param[video_base64] is null")
         form = request.form
         kind, code = form.get("type_identify"), ""
         if kind not in (None, "action"):
-            raise _Refused(216100, "param[type_identify]: this simulator knows action, or silent without it")
+            raise _VendorError(
+                216100, "param[type_identify]: this simulator supports action, or passive liveness without it"
+            )
         if kind == "action":
             with self._lock:
                 code, until = self._sessions.pop(form.get("session_id", ""), ("", 0.0))
             if not code or time.monotonic() > until:
-                raise _Refused(216502, "session lapse")
+                raise _VendorError(216502, "session lapse")
         data = _decode(form.get("video_base64", ""), 216508, "not found video info")
-        seen = self.books.witness.video(data, list(code))
+        seen = self.account.witness.video(data, list(code))
         if not seen.readable or len(data) > _MAX_UPLOAD:
-            raise _Refused(216508, "not found video info")
+            raise _VendorError(216508, "not found video info")
         if code and seen.seconds > _MAX_ACTION_S:
-            raise _Refused(216510, "video length exceeds 10 s")
-        self.books.bill("baidu verify", data, kind or "silent")
+            raise _VendorError(216510, "video length exceeds 10 s")
+        self.account.bill("baidu verify", data, kind or "silent")
         if not seen.face:
-            raise _Refused(216501, "not found face")
+            raise _VendorError(216501, "not found face")
         result: dict[str, Any] = {"score": seen.live, "thresholds": _THRESHOLDS}
-        picture: dict[str, Any] = {"pic": base64.b64encode(data[:3000]).decode(), "face_token": secrets.token_hex(16),
-                   "face_id": "", "liveness_score": seen.live}  # fmt: skip
+        face_image: dict[str, Any] = {
+            "pic": base64.b64encode(data[:3000]).decode(),
+            "face_token": secrets.token_hex(16),
+            "face_id": "",
+            "liveness_score": seen.live,
+        }
         if "spoofing" in form.get("face_field", ""):
-            picture["spoofing"] = result["spoofing_score"] = result["maxspoofing"] = 0.0001
-        result |= {"best_image": picture, "pic_list": [picture]}
+            face_image["spoofing"] = result["spoofing_score"] = result["maxspoofing"] = 0.0001
+        result |= {"best_image": face_image, "pic_list": [face_image]}
         if code:
             done = all(seen.motions[digit] >= 1 for digit in code)
             result |= {"action_verify": "pass" if done else "fail", "code": {"create": code, "identify": code}}
         return result
 
-    def _pictures(self, request: Request) -> Any:
+    def _images(self, request: Request) -> Any:
         try:
-            wanted = request.get_json()
-            images = [(image["image"], image["image_type"], image.get("face_field", "")) for image in wanted]
+            body = request.get_json()
+            images = [(image["image"], image["image_type"], image.get("face_field", "")) for image in body]
         except (TypeError, KeyError, json.JSONDecodeError):
-            raise _Refused(222001, "param[] is null: a JSON array of images is wanted") from None
+            raise _VendorError(222001, "param[] is null: expected a JSON array of images") from None
         faces: list[dict[str, Any]] = []
         total, best = b"", 0.0
-        for text, kind, wishes in images:
+        for text, kind, face_field in images:
             if kind != "BASE64":
-                raise _Refused(222001, "param[image_type]: this simulator takes BASE64")
-            if len(text) > _MAX_PICTURE:
-                raise _Refused(222304, "image size is too large")
+                raise _VendorError(222001, "param[image_type]: this simulator supports BASE64 only")
+            if len(text) > _MAX_IMAGE:
+                raise _VendorError(222304, "image size is too large")
             data = _decode(text, 222203, "image check fail")
-            seen = self.books.witness.picture(data)
+            seen = self.account.witness.image(data)
             total += data
             if seen.face:
                 best = max(best, seen.live)
@@ -172,10 +178,10 @@ class SimulatedBaidu:
                     "face_probability": 1,
                     "liveness": {"livemapscore": seen.live},
                 }
-                faces.append({**face, **({"spoofing": 0.0001} if "spoofing" in wishes else {})})
-        self.books.bill("baidu faceverify", total)
+                faces.append({**face, **({"spoofing": 0.0001} if "spoofing" in face_field else {})})
+        self.account.bill("baidu faceverify", total)
         if not faces:
-            raise _Refused(222202, "pic not has face")
+            raise _VendorError(222202, "pic not has face")
         return {"face_liveness": best, "thresholds": _THRESHOLDS, "face_list": faces}
 
 
@@ -183,4 +189,4 @@ def _decode(text: str, code: int, message: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise _Refused(code, message) from None
+        raise _VendorError(code, message) from None

@@ -1,4 +1,4 @@
-"""What the simulated vendors share: keys, limits, bills, and the answers that faults bring."""
+"""Contract and account shared by the simulated vendors: keys, rate limit, quota, billing, fault responses."""
 
 from __future__ import annotations
 
@@ -18,48 +18,48 @@ from deepfakemnist.liveness.simulator.faults import FaultPlan, Faults, RateLimit
 if TYPE_CHECKING:
     from deepfakemnist.liveness.simulator.witness import Witness
 
-#: What the simulated vendors take as keys; real ones are not wanted here.
+#: Keys accepted by the simulated vendors; never use real ones here.
 KEYS = {"id": "simulator-id", "secret": "simulator-secret"}
 
 
 @dataclass(frozen=True)
 class Contract:
-    """What a simulated vendor grants."""
+    """Limits and behaviour of a simulated vendor."""
 
-    #: Requests per second and service; None: any.
+    #: Requests per second and service; None: unlimited.
     qps: float | None = None
-    #: Requests per service in all; None: any.
+    #: Total requests per service; None: unlimited.
     quota: int | None = None
-    #: Life of an access token and of a random code, seconds.
+    #: Lifetime of an access token and of a session code, seconds.
     token_s: int = 2_592_000
     code_s: float = 300.0
     faults: FaultPlan = field(default_factory=FaultPlan)
-    #: Baidu's answers: new (error_code), old (err_no) or both, as found in the wild.
+    #: Envelope of Baidu's responses: new (error_code), old (err_no) or both, as observed in practice.
     envelope: str = "both"
     #: One JSON line per request is appended here.
     record: Path | None = None
 
 
-class Books:
-    """Counts requests, limits them, and writes down what was billed."""
+class Account:
+    """Enforces rate limit and quota and records billed requests."""
 
     def __init__(self, contract: Contract, witness: Witness) -> None:
         self.contract, self.witness = contract, witness
         self.faults = Faults(contract.faults)
-        #: (service, what was asked) → times it was billed.
+        #: (service, upload hash and check) → number of times billed.
         self.billed: Counter[tuple[str, str]] = Counter()
         self._rates: dict[str, RateLimit] = {}
         self._served: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    def admits(self, service: str) -> bool:
-        """Count a request against the rate of a service; False when it is too much."""
+    def admit_request(self, service: str) -> bool:
+        """Count a request against the rate limit of a service; False if it exceeds the limit."""
         with self._lock:
             rate = self._rates.setdefault(service, RateLimit(self.contract.qps))
         return rate.allows()
 
-    def has_quota(self, service: str) -> bool:
-        """Count a request against the quota of a service; False when that is used up."""
+    def consume_quota(self, service: str) -> bool:
+        """Count a request against the quota of a service; False if the quota is exhausted."""
         with self._lock:
             if self.contract.quota is not None and self._served[service] >= self.contract.quota:
                 return False
@@ -67,33 +67,33 @@ class Books:
             return True
 
     def bill(self, service: str, data: bytes, about: str = "") -> None:
-        """Bill an answer about some bytes."""
+        """Bill one response about an upload."""
         with self._lock:
             self.billed[service, f"{hashlib.sha256(data).hexdigest()} {about}".strip()] += 1
 
-    def note(self, arrived: float, request: Request, fault: str | None, status: int) -> None:
-        """Write a request down, with the time it came, seconds since 1970."""
+    def log_request(self, arrived: float, request: Request, fault: str | None, status: int) -> None:
+        """Log a request with its arrival time, seconds since 1970."""
         if self.contract.record:
             line = {"time": arrived, "path": request.path, "fault": fault, "status": status}
             with self._lock, self.contract.record.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(line) + "\n")
 
 
-def answer(value: Any, status: int = 200, **headers: str) -> Response:
+def json_response(value: Any, status: int = 200, **headers: str) -> Response:
     """Return a JSON response."""
     response = Response(json.dumps(value), status=status, mimetype="application/json")
     response.headers.update(headers)
     return response
 
 
-def broken(fault: str, plan: FaultPlan) -> Response | None:
-    """Return the response of a fault that is every vendor's; None when the connection is to be closed without one."""
+def fault_response(fault: str, plan: FaultPlan) -> Response | None:
+    """Return the response of a vendor-independent fault; None to close the connection without a response."""
     if fault == "error":
-        return answer({"message": "service unavailable"}, 503, **{"Retry-After": "0.2"})
+        return json_response({"message": "service unavailable"}, 503, **{"Retry-After": "0.2"})
     if fault == "truncated":
         return Response('{"error_code": 0, "error_msg": "SUC', mimetype="application/json")
     if fault == "envelope":
-        return answer({"hello": "world"})
+        return json_response({"hello": "world"})
     if fault == "hang":
         time.sleep(plan.hang_s)
     return None

@@ -1,4 +1,4 @@
-"""What goes wrong at a simulated vendor: at random, as often as asked, the same for the same seed."""
+"""Fault injection for the simulated vendors: random faults at a given rate, reproducible by seed."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from collections import deque
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-#: busy: a code that says to come back. crowded: refused for the rate though it was kept. token: the token is revoked.
-#: error: HTTP 503 with Retry-After. drop: the connection closes without an answer. hang: it does so after ``hang_s``.
-#: truncated: half of a JSON text. envelope: JSON of something else. slow: the right answer after ``slow_s``.
+#: busy: a transient error code. crowded: rate limit reported although it was kept. token: the token is revoked.
+#: error: HTTP 503 with Retry-After. drop: the connection closes without a response. hang: the same after ``hang_s``.
+#: truncated: half of a JSON text. envelope: unrelated JSON. slow: the correct response after ``slow_s``.
 Fault = Literal["busy", "crowded", "token", "error", "drop", "hang", "truncated", "envelope", "slow"]
 FAULTS: tuple[Fault, ...] = get_args(Fault)
 
 
 @dataclass(frozen=True)
 class FaultPlan:
-    """How often which faults happen.
+    """Rate and kinds of injected faults.
 
-    All but slow happen instead of the service: nothing is looked at, and nothing is billed.
+    Every fault but slow replaces the service: the upload is not checked and nothing is billed.
     """
 
     #: Share of requests with a fault, 0..1.
@@ -32,15 +32,15 @@ class FaultPlan:
 
 
 class Faults:
-    """Draws the fault of each request."""
+    """Samples the fault of each request."""
 
     def __init__(self, plan: FaultPlan) -> None:
         self.plan = plan
         self._random = random.Random(plan.seed)
         self._lock = threading.Lock()
 
-    def draw(self) -> Fault | None:
-        """Return the fault of the next request; None for most."""
+    def next_fault(self) -> Fault | None:
+        """Return the fault of the next request, or None."""
         with self._lock:
             if self._random.random() >= self.plan.share:
                 return None
@@ -48,7 +48,7 @@ class Faults:
 
 
 class RateLimit:
-    """At most so many requests in any second, as a vendor counts them."""
+    """Sliding-window rate limit: at most ``qps`` requests in any second."""
 
     def __init__(self, qps: float | None) -> None:
         self.qps = qps
@@ -56,7 +56,7 @@ class RateLimit:
         self._lock = threading.Lock()
 
     def allows(self) -> bool:
-        """Count a request; False when it is one too many."""
+        """Count a request; False if it exceeds the limit."""
         if self.qps is None:
             return True
         with self._lock:

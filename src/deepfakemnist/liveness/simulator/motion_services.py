@@ -1,4 +1,4 @@
-"""Tianyan's (Shumai's) and Linkface's side of the contract: motions in a video, a picture without."""
+"""Simulated Tianyan (Shumai) and Linkface APIs: action liveness on video, passive liveness on an image."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from typing import Any
 from werkzeug.wrappers import Request, Response
 
 from deepfakemnist.liveness.motion_services import MOTION_LIMITS
-from deepfakemnist.liveness.simulator.contract import KEYS, Books, answer
+from deepfakemnist.liveness.simulator.contract import KEYS, Account, json_response
 from deepfakemnist.liveness.simulator.witness import ACTION_OF
 
-#: A signature is refused this long after its time, and before.
+#: Largest difference between a signature's timestamp and the clock.
 _SIGNATURE_S = 300
 _MAX_UPLOAD = 10_000_000
 _LIVE = 0.5
 
 
 class SimulatedTianyan:
-    """Serves the video check and the picture check under the likeliest of their paths."""
+    """Serves the video check and the image check under their most likely paths."""
 
     paths = ("/v2/life/check", "/v4/life_photo/check")
 
-    def __init__(self, books: Books) -> None:
-        self.books = books
+    def __init__(self, account: Account) -> None:
+        self.account = account
 
     def __call__(self, request: Request, fault: str | None) -> Response:
-        """Answer one request; ``fault`` is one that the vendor words itself."""
+        """Answer one request; ``fault`` is one that the vendor reports in its own format."""
         form = request.form
         if not self._is_signed(form.get("appid", ""), form.get("timestamp", ""), form.get("sign", "")):
             return _envelope(401, "appid, timestamp or sign is wrong", None)
         if fault in ("busy", "token"):
             return _envelope(500, "the service is busy", None)
-        if fault == "crowded" or not self.books.admits("tianyan"):
-            return answer({"message": "too many requests"}, 429, **{"Retry-After": "0.2"})
-        if not self.books.has_quota("tianyan"):
+        if fault == "crowded" or not self.account.admit_request("tianyan"):
+            return json_response({"message": "too many requests"}, 429, **{"Retry-After": "0.2"})
+        if not self.account.consume_quota("tianyan"):
             return _envelope(603, "balance insufficient", None)
         if request.path == self.paths[1]:
-            return self._picture(request)
+            return self._image(request)
         motions, complexity = form.get("motions", "").split(), form.get("complexity", "1")
         if not motions or set(motions) - set(ACTION_OF) or complexity not in "0123":
             return _envelope(400, "motions or complexity is wrong", None)
-        result = look_for_motions(self.books, "tianyan", request, "video", motions, int(complexity))
+        result = check_motions(self.account, "tianyan", request, "video", motions, int(complexity))
         return _envelope(200, "ok", result) if result else _envelope(400, "video is missing or cannot be read", None)
 
     @staticmethod
@@ -54,13 +54,13 @@ class SimulatedTianyan:
         fresh = timestamp.isdigit() and abs(time.time() - int(timestamp) / 1000) < _SIGNATURE_S
         return app_id == KEYS["id"] and fresh and hmac.compare_digest(sign, right)
 
-    def _picture(self, request: Request) -> Response:
+    def _image(self, request: Request) -> Response:
         file = request.files.get("image")
         data = file.read() if file else b""
-        seen = self.books.witness.picture(data)
+        seen = self.account.witness.image(data)
         if not seen.readable:
             return _envelope(400, "image is missing or cannot be read", None)
-        self.books.bill("tianyan", data, "silent")
+        self.account.bill("tianyan", data, "silent")
         return _envelope(200, "ok", {"passed": seen.face and seen.live >= _LIVE, "score": seen.live})
 
 
@@ -69,51 +69,51 @@ class SimulatedLinkface:
 
     paths = ("/liveness/check_liveness",)
 
-    def __init__(self, books: Books) -> None:
-        self.books = books
+    def __init__(self, account: Account) -> None:
+        self.account = account
 
     def __call__(self, request: Request, fault: str | None) -> Response:
-        """Answer one request; ``fault`` is one that the vendor words itself."""
+        """Answer one request; ``fault`` is one that the vendor reports in its own format."""
         form = request.form
         if (form.get("api_id"), form.get("api_secret")) != (KEYS["id"], KEYS["secret"]):
-            return answer({"status": "UNAUTHORIZED", "reason": "api_id or api_secret is wrong"}, 401)
+            return json_response({"status": "UNAUTHORIZED", "reason": "api_id or api_secret is wrong"}, 401)
         if fault in ("busy", "token"):
-            return answer({"status": "INTERNAL_ERROR"}, 500)
-        if fault == "crowded" or not self.books.admits("linkface"):
-            return answer({"status": "RATE_LIMIT_EXCEEDED"}, 429, **{"Retry-After": "0.2"})
-        if not self.books.has_quota("linkface"):
-            return answer({"status": "OUT_OF_QUOTA"}, 403)
+            return json_response({"status": "INTERNAL_ERROR"}, 500)
+        if fault == "crowded" or not self.account.admit_request("linkface"):
+            return json_response({"status": "RATE_LIMIT_EXCEEDED"}, 429, **{"Retry-After": "0.2"})
+        if not self.account.consume_quota("linkface"):
+            return json_response({"status": "OUT_OF_QUOTA"}, 403)
         motions, complexity = form.get("motions", "").split(), form.get("complexity", "1")
         if not motions or set(motions) - set(MOTION_LIMITS[0]) or complexity not in "0123":
-            return answer({"status": "INVALID_ARGUMENT", "reason": "motions or complexity"})
-        result = look_for_motions(self.books, "linkface", request, "liveness_data_file", motions, int(complexity))
+            return json_response({"status": "INVALID_ARGUMENT", "reason": "motions or complexity"})
+        result = check_motions(self.account, "linkface", request, "liveness_data_file", motions, int(complexity))
         if result is None:
-            return answer({"status": "INVALID_ARGUMENT", "reason": "liveness_data_file"})
-        return answer({"request_id": secrets.token_hex(16), "status": "OK", "result": result})
+            return json_response({"status": "INVALID_ARGUMENT", "reason": "liveness_data_file"})
+        return json_response({"request_id": secrets.token_hex(16), "status": "OK", "result": result})
 
 
-def look_for_motions(
-    books: Books, service: str, request: Request, field: str, motions: list[str], complexity: int
+def check_motions(
+    account: Account, service: str, request: Request, field: str, motions: list[str], complexity: int
 ) -> dict[str, Any] | None:
     """Return passed, feature_image_id and per-motion scores of the video in a form field; None without a video."""
     file = request.files.get(field)
     data = file.read() if file else b""
     if not data or len(data) > _MAX_UPLOAD:
         return None
-    seen = books.witness.video(data, motions)
+    seen = account.witness.video(data, motions)
     if not seen.readable:
         return None
-    books.bill(service, data, " ".join(motions))
+    account.bill(service, data, " ".join(motions))
     limits = MOTION_LIMITS[complexity]
-    # A motion that just shows gets the vendor's limit for it, so that its limits decide as they would.
+    # A motion at the local detector's limit gets the vendor's threshold as its score, so that the vendor's decides.
     scores = {motion: min(seen.motions[motion] * MOTION_LIMITS[1].get(motion, 0.2), 1.0) for motion in motions}
-    told = [
+    results = [
         {"motion": motion, "score": score, "passed": seen.face and score >= limits.get(motion, 0.2)}
         for motion, score in scores.items()
     ]
-    passed = all(motion["passed"] for motion in told)
-    return {"passed": passed, "feature_image_id": secrets.token_hex(12) if passed else None, "motions": told}
+    passed = all(motion["passed"] for motion in results)
+    return {"passed": passed, "feature_image_id": secrets.token_hex(12) if passed else None, "motions": results}
 
 
 def _envelope(code: int, message: str, data: Any) -> Response:
-    return answer({"success": code == 200, "msg": message, "code": code, "data": data})
+    return json_response({"success": code == 200, "msg": message, "code": code, "data": data})

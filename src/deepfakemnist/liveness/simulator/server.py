@@ -1,4 +1,4 @@
-"""The simulated vendors as one HTTP server on the loopback address (werkzeug)."""
+"""HTTP server of the simulated vendors on the loopback address (werkzeug)."""
 
 from __future__ import annotations
 
@@ -15,58 +15,58 @@ from werkzeug.wrappers import Request
 
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.liveness.simulator.baidu import SimulatedBaidu
-from deepfakemnist.liveness.simulator.contract import Books, Contract, answer, broken
+from deepfakemnist.liveness.simulator.contract import Account, Contract, fault_response, json_response
 from deepfakemnist.liveness.simulator.motion_services import SimulatedLinkface, SimulatedTianyan
 from deepfakemnist.liveness.simulator.witness import Witness
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-#: Only programs of this machine can reach it.
+#: Reachable from this machine only.
 HOST = "127.0.0.1"
 _COMMON_FAULTS = {"error", "drop", "hang", "truncated", "envelope"}
 
 
 class Simulator:
-    """A WSGI application; ``books`` tells what it billed."""
+    """WSGI application of all simulated vendors; ``account`` records what was billed."""
 
     def __init__(self, contract: Contract, witness: Witness) -> None:
         self.contract = contract
-        self.books = Books(contract, witness)
-        vendors = (SimulatedBaidu(self.books), SimulatedTianyan(self.books), SimulatedLinkface(self.books))
+        self.account = Account(contract, witness)
+        vendors = (SimulatedBaidu(self.account), SimulatedTianyan(self.account), SimulatedLinkface(self.account))
         self._vendors = {path: vendor for vendor in vendors for path in vendor.paths}
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer one request, or let it go wrong."""
+        """Answer one request, or inject a fault."""
         arrived = time.time()
         request = Request(environ)
-        # Base64 of 20 MB, the largest that any vendor takes, is parsed; more is refused by the vendor's own limit.
+        # Room for 20 MB as base64, the largest upload of any vendor; the vendor's own limit rejects larger ones.
         request.max_form_memory_size = 64_000_000
         vendor = self._vendors.get(request.path)
         if vendor is None or request.method not in ("GET", "POST"):
-            return answer({"message": f"there is no {request.path}"}, 404)(environ, start_response)
+            return json_response({"message": f"there is no {request.path}"}, 404)(environ, start_response)
         request.get_data(cache=True, parse_form_data=True)
-        fault = self.books.faults.draw()
+        fault = self.account.faults.next_fault()
         if fault in _COMMON_FAULTS:
-            response = broken(fault, self.contract.faults)
-            self.books.note(arrived, request, fault, response.status_code if response else 0)
+            response = fault_response(fault, self.contract.faults)
+            self.account.log_request(arrived, request, fault, response.status_code if response else 0)
             if response is None:
-                _hang_up(environ)
+                _drop_connection(environ)
             return response(environ, start_response)
         if fault == "slow":
             time.sleep(self.contract.faults.slow_s)
         response = vendor(request, fault)
-        self.books.note(arrived, request, fault, response.status_code)
+        self.account.log_request(arrived, request, fault, response.status_code)
         return response(environ, start_response)
 
 
 @contextmanager
 def running(simulator: Simulator, port: int = 0) -> Iterator[str]:
-    """Serve in the background, one thread per request, and yield the address.
+    """Serve in the background, one thread per request, and yield the base URL.
 
     Args:
         simulator: the application.
-        port: port to listen on; 0 takes a free one.
+        port: port to listen on; 0 picks a free one.
 
     Raises:
         ConfigError: the port is taken.
@@ -75,7 +75,7 @@ def running(simulator: Simulator, port: int = 0) -> Iterator[str]:
     try:
         server = make_server(HOST, port, simulator, threaded=True, request_handler=_QuietHandler)
     except (OSError, SystemExit):
-        raise ConfigError(f"port {port} is taken by another program; name another one with --port") from None
+        raise ConfigError(f"port {port} is already in use; choose another one with --port") from None
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -87,13 +87,13 @@ def running(simulator: Simulator, port: int = 0) -> Iterator[str]:
 
 
 class _QuietHandler(WSGIRequestHandler):
-    """Writes no line per request: addresses hold access tokens."""
+    """Logs no requests, because their URLs contain access tokens."""
 
     def log(self, type: str, message: str, *args: Any) -> None:
-        """Nothing."""
+        """Log nothing."""
 
 
-def _hang_up(environ: WSGIEnvironment) -> NoReturn:
+def _drop_connection(environ: WSGIEnvironment) -> NoReturn:
     connection: socket.socket = environ["werkzeug.socket"]
     connection.shutdown(socket.SHUT_RDWR)
-    raise ConnectionResetError  # tells the server that there is nobody to answer
+    raise ConnectionResetError  # the server then sends no response

@@ -1,4 +1,4 @@
-"""Simulated vendors to ask, and small clips to ask about."""
+"""Simulated liveness vendors, and small clips to send to them."""
 
 import hashlib
 from contextlib import contextmanager
@@ -25,14 +25,14 @@ CLASSES = {
     "tianyan": TianyanSettings,
     "linkface": LinkfaceSettings,
 }
-#: What config/actions.tsv says, for the actions that tests use.
+#: Motions as in config/actions.tsv, for the actions used by tests.
 MOTIONS = {
     "baidu": {"blink": "0", "yaw": "7", "smile": ""},
     "baidu-picture": {},
     "tianyan": {"blink": "BLINK", "yaw": "YAW", "smile": ""},
     "linkface": {"blink": "BLINK", "yaw": "YAW", "smile": ""},
 }
-#: Names of the environment variables with keys, and the keys that the simulator takes.
+#: Environment variable → key accepted by the simulator.
 ENVIRONMENT = {
     name: KEYS["id" if place == 0 else "secret"] for pair in SECRETS.values() for place, name in enumerate(pair)
 }
@@ -40,8 +40,8 @@ ENVIRONMENT = {
 
 @contextmanager
 def vendors(witness=None, faults=None, **contract):
-    """Yield the simulator and its address; answers come from hashes unless a witness is given."""
-    # Imported here, because the jobs that ask need none of it, and must be quick to start.
+    """Yield the simulator and its base URL; it answers from hashes unless a witness is given."""
+    # Imported lazily, because liveness_job.py needs none of it and must start quickly.
     from deepfakemnist.liveness.simulator.server import Simulator, running
     from deepfakemnist.liveness.simulator.witness import HashWitness
 
@@ -52,12 +52,12 @@ def vendors(witness=None, faults=None, **contract):
 
 @contextmanager
 def serving(app):
-    """Serve a WSGI application of a test's own and yield its address."""
+    """Serve a WSGI application and yield its base URL."""
     from werkzeug.serving import WSGIRequestHandler, make_server
 
     class Quiet(WSGIRequestHandler):
         def log(self, *_):
-            """Nothing."""
+            """Log nothing."""
 
     server = make_server("127.0.0.1", 0, app, request_handler=Quiet)
     thread = Thread(target=server.serve_forever, daemon=True)
@@ -72,7 +72,7 @@ def serving(app):
 
 @contextmanager
 def scripted(*replies):
-    """Answer with ``replies``, (status, headers, text) each, one after the other; yield the address."""
+    """Respond with ``replies``, (status, headers, text) each, in order; yield the base URL."""
     from werkzeug.wrappers import Response
 
     left = list(replies)
@@ -83,17 +83,17 @@ def scripted(*replies):
 
     with serving(app) as address:
         yield address
-    assert not left, "not every reply was asked for"
+    assert not left, "fewer requests than replies"
 
 
 def settings_for(provider, address, **more):
-    """Settings that are quick enough for a test."""
+    """Settings with rates and timeouts fit for a test."""
     quick = {"qps": 1000, "read_timeout_s": 5, "upload": UploadSettings(min_side=32, min_seconds=0.2)}
     return CLASSES[provider](provider=provider, base_url=address, **{**quick, **more})
 
 
 def small_clip(number, frames=6, side=32):
-    """A clip of noise, the same for the same number."""
+    """A clip of noise, seeded by ``number``."""
     seed = int.from_bytes(hashlib.sha256(str(number).encode()).digest()[:4])
     noise = np.random.default_rng(seed).integers(0, 256, (frames, side, side, 3), dtype=np.uint8)
     return Clip(noise, 25.0, pixels_sha256(noise))

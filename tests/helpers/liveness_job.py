@@ -1,6 +1,6 @@
-"""A job of its own, to be run beside others and killed: asks one provider about small clips.
+"""Liveness job as a separate process, to run in parallel and to kill: checks small clips with one provider.
 
-    python asking.py PROVIDER ADDRESS ANSWERS ACTION QPS FIRST LAST RESULTS
+    python liveness_job.py PROVIDER ADDRESS ANSWERS ACTION QPS FIRST LAST RESULTS
 
 Writes one JSON line per clip to RESULTS.
 """
@@ -9,14 +9,14 @@ import json
 import sys
 from pathlib import Path
 
-from simulated import MOTIONS, settings_for, small_clip
+from simulated_vendors import MOTIONS, settings_for, small_clip
 
 from deepfakemnist.liveness import client
 from deepfakemnist.liveness.registry import build
 
 
 def main(provider, address, answers, action, qps, first, last, results):
-    client._FIRST_WAIT_S = 0.02  # a vendor that is simulated need not be given time
+    client._FIRST_BACKOFF_S = 0.02  # a simulated vendor needs no time to recover
     settings = settings_for(provider, address, qps=float(qps), attempts=10, read_timeout_s=1.5)
     built = build(settings, MOTIONS[provider], Path(answers))
     with Path(results).open("w", encoding="utf-8") as file:
