@@ -26,8 +26,8 @@ def verdict(number, provider, live, score, threshold, **more):
 
 
 @pytest.fixture
-def judged(tmp_path):
-    """Eight fakes of one action: the local provider takes six for live, the vendor sees those and takes three."""
+def verdict_tables(tmp_path):
+    """Eight fakes of one action: the local provider passes six, the vendor gets those and passes three."""
     local = [verdict(n, "local-silent", n < 6, 0.9 if n < 6 else 0.1, 0.5) for n in range(8)]
     vendor = [
         verdict(n, "baidu", n < 3, 0.8 if n < 3 else 0.2, 0.3, cost=0.2, attempts=2)
@@ -52,22 +52,22 @@ def cells(page):
     return [re.findall(r"<td>(.*?)</td>", row, re.S) for row in rows]
 
 
-def test_page_counts_answers_intervals_agreement_and_money(tmp_path, judged):
-    write_liveness_page(*judged, tmp_path / "page.html")
+def test_page_shows_pass_rates_intervals_agreement_and_cost(tmp_path, verdict_tables):
+    write_liveness_page(*verdict_tables, tmp_path / "page.html")
     rows = cells(tmp_path / "page.html")
     assert ["local-silent", "blink", "silent", "6", "8", "75.0", "40.9–92.9", "0", "0"] in rows
     assert ["baidu", "blink", "silent", "3", "6", "50.0", "18.8–81.2", "2", "0"] in rows
     assert ["accepted by all", "blink", "", "3", "8", "37.5", "13.7–69.4", "0", "0"] in rows
-    # Of the six that both saw, the local provider took all: agreement by chance alone.
+    # The local provider passed all six that both checked: agreement by chance alone, kappa 0.
     assert ["baidu", "local-silent", "6", "3", "0", "3", "0", "50.0", "0.00"] in rows
     assert ["baidu", "6", "1.200", "0.400", "2.00", "0.50"] in rows
     assert ["local-silent", "8", "free", "–", "–", "0.50"] in rows
     assert ["baidu", "not_asked", "2"] in rows
 
 
-def test_figure_shows_each_provider_and_is_the_same_twice(tmp_path, judged):
+def test_figure_shows_each_provider_and_is_reproducible(tmp_path, verdict_tables):
     for name in ("a.svg", "b.svg"):
-        write_score_figure(judged[0], tmp_path / name)
+        write_score_figure(verdict_tables[0], tmp_path / name)
     text = (tmp_path / "a.svg").read_text()
     assert text == (tmp_path / "b.svg").read_text()
     assert ">baidu<" in text
@@ -75,16 +75,16 @@ def test_figure_shows_each_provider_and_is_the_same_twice(tmp_path, judged):
     assert "stroke-dasharray" in text  # thresholds
 
 
-def test_examples_stand_side_by_side(tmp_path, judged):
-    write_examples(judged[1], tmp_path / "examples.png")
-    picture = np.asarray(Image.open(tmp_path / "examples.png"))
-    middle = picture[30 + 56]
-    # Grey levels of the first accepted (v0, 40) and the first rejected clip (v3, 100), four pictures each.
+def test_accepted_and_rejected_examples_are_side_by_side(tmp_path, verdict_tables):
+    write_examples(verdict_tables[1], tmp_path / "examples.png")
+    sheet = np.asarray(Image.open(tmp_path / "examples.png"))
+    middle = sheet[30 + 56]
+    # Grey levels of the first accepted (v0, 40) and the first rejected clip (v3, 100), four frames each.
     for level in (40, 100):
         assert (np.abs(middle.astype(int) - level).max(axis=1) <= 1).sum() == 4 * 112
 
 
-def test_a_run_that_judged_nothing_has_a_page(tmp_path):
+def test_a_run_without_fakes_has_a_page(tmp_path):
     for name, schema in (("v", VERDICTS), ("s", SELECTED)):
         write_table([], tmp_path / f"{name}.parquet", schema)
     write_liveness_page([tmp_path / "v.parquet"], [tmp_path / "s.parquet"], tmp_path / "page.html")
@@ -94,7 +94,7 @@ def test_a_run_that_judged_nothing_has_a_page(tmp_path):
     assert "no scores" in (tmp_path / "scores.svg").read_text()
 
 
-def test_wilson_and_kappa_by_hand():
+def test_wilson_interval_and_kappa_match_hand_calculation():
     # Wilson's interval for 8 of 10: centre (0.8 + z²/20) / (1 + z²/10), z = 1.96.
     assert wilson(8, 10) == pytest.approx((0.4902, 0.9433), abs=1e-4)
     assert wilson(0, 0) is None

@@ -1,4 +1,4 @@
-"""Ask liveness detectors about every animation, and select those that all of them took for a live person."""
+"""Liveness detection on every animation, and selection of those that all providers classify as live."""
 
 from deepfakemnist.liveness.costs import announce
 from deepfakemnist.liveness.keys import check_keys
@@ -20,7 +20,7 @@ onstart:
 
 
 rule liveness:
-    """One provider's verdict on every animation of a shard."""
+    """One provider's liveness verdict on every animation of a shard."""
     input:
         animations="<results>/animate/{shard}.parquet",
         gates=lambda wildcards: expand(
@@ -49,7 +49,7 @@ rule liveness:
 
 
 rule select:
-    """Accept an animation when every provider took it for a live person."""
+    """Accept the animations that every provider classifies as live."""
     input:
         animations="<results>/animate/{shard}.parquet",
         verdicts=expand(
@@ -73,7 +73,7 @@ rule select:
 
 
 rule liveness_page:
-    """Pass rates with intervals, agreement of providers, scores with thresholds, cost, and examples side by side."""
+    """Pass rates with confidence intervals, agreement of providers, scores with thresholds, cost, and examples."""
     input:
         verdicts=fake_tables(
             "<results>/liveness/{provider}/{shard}.parquet", provider=PROVIDERS

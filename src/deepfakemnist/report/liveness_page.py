@@ -1,4 +1,4 @@
-"""What liveness detectors made of the fakes: pass rates, agreement, scores, cost, and examples to look at."""
+"""Liveness report page: pass rates of fakes, agreement of providers, score histograms, cost and examples."""
 
 from __future__ import annotations
 
@@ -24,31 +24,32 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 _INTRO = (
-    "Every provider must take a fake for a live person. Intervals are Wilson's, 95 %, over clips; clips of one person "
-    "or one driver are not independent, so the truth is wider. A clip that a cheaper provider refused was not shown to "
-    "a dearer one: rates of gated providers are over what they saw."
+    "A fake is accepted if every provider classifies it as live. All clips are fakes, so live % is the APCER of "
+    "ISO/IEC 30107-3 on these attacks. Intervals are 95 % Wilson intervals over clips; clips of one person or one "
+    "driver are not independent, so the true intervals are wider. A clip that a cheaper provider rejected is not sent "
+    "to a more expensive one: rates of gated providers cover only the clips sent to them."
 )
 _BINS = 24
 #: Both live, only one, only the other, neither.
 _PAIRS = ((True, True), (True, False), (False, True), (False, False))
-_LIVE, _REFUSED = "#2a7f62", "#b0413e"
+_LIVE, _NOT_LIVE = "#2a7f62", "#b0413e"
 _THUMB, _GAP, _LABEL, _HEAD, _MOMENTS = 112, 6, 130, 30, 4
 _TEXT_HEIGHT = 54
 _INK, _PAPER, _MARK = (20, 20, 20), (255, 255, 255), (176, 0, 32)
 
 
 def write_liveness_page(verdicts: Sequence[Path], selected: Sequence[Path], path: Path) -> None:
-    """Write an HTML page with pass rates per action and provider, agreement of providers, reasons, and cost.
+    """Write an HTML page with pass rates per action and provider, agreement of providers, rejection reasons and cost.
 
     Args:
         verdicts: VERDICTS tables of all providers and shards.
         selected: SELECTED tables of all shards.
         path: page to write.
     """
-    rows, chosen = read_rows(verdicts), read_rows(selected)
+    rows, selection = read_rows(verdicts), read_rows(selected)
     providers = sorted({row["provider"] for row in rows})
     tables = [
-        _pass_rates(rows, chosen, providers),
+        _pass_rates(rows, selection, providers),
         _agreement(rows, providers),
         _reasons(rows),
         _costs(rows, providers),
@@ -57,13 +58,13 @@ def write_liveness_page(verdicts: Sequence[Path], selected: Sequence[Path], path
 
 
 def write_score_figure(verdicts: Sequence[Path], path: Path) -> None:
-    """Draw a histogram of scores per provider as SVG, live and refused apart, with the thresholds they met."""
+    """Plot a stacked histogram of scores per provider, live and not live, with its thresholds, as SVG."""
     by_provider: dict[str, list[Row]] = defaultdict(list)
     for row in read_rows(verdicts):
         if row["status"] == OK and row["score"] is not None:
             by_provider[row["provider"]].append(row)
     names = sorted(by_provider) or ["no scores"]
-    # A stable hash salt keeps the SVG the same to the byte.
+    # A fixed hash salt makes the SVG byte-identical between runs.
     with plt.rc_context({"svg.hashsalt": "deepfakemnist", "svg.fonttype": "none"}):
         figure, axes = plt.subplots(
             1, len(names), figsize=(0.6 + 3.2 * len(names), 2.8), squeeze=False, layout="constrained"
@@ -74,7 +75,7 @@ def write_score_figure(verdicts: Sequence[Path], path: Path) -> None:
             limits = sorted({row["threshold"] for row in shown if row["threshold"] is not None})
             if shown:
                 edges = np.linspace(0, max(1.0, *(row["score"] for row in shown)), _BINS + 1)
-                axis.hist(scores, bins=edges, stacked=True, color=[_LIVE, _REFUSED], label=["live", "refused"])
+                axis.hist(scores, bins=edges, stacked=True, color=[_LIVE, _NOT_LIVE], label=["live", "not live"])
                 axis.legend(fontsize=8, frameon=False)
             for limit in limits:
                 axis.axvline(limit, color="black", linestyle="--", linewidth=1)
@@ -85,9 +86,9 @@ def write_score_figure(verdicts: Sequence[Path], path: Path) -> None:
 
 
 def write_examples(selected: Sequence[Path], path: Path) -> None:
-    """Write a PNG with, for every action, the first accepted fake beside the first rejected one, and why.
+    """Write a PNG with the first accepted and the first rejected fake of every action side by side, and the reason.
 
-    It says on its face that all of them are synthetic.
+    Both columns are labelled as synthetic.
     """
     rows = read_rows(selected)
     firsts = {
@@ -103,7 +104,7 @@ def write_examples(selected: Sequence[Path], path: Path) -> None:
     sheet = Image.new("RGB", (_LABEL + 2 * half, _HEAD + max(len(actions), 1) * band), _PAPER)
     draw = ImageDraw.Draw(sheet)
     for left, text in ((_LABEL, "accepted"), (_LABEL + half, "rejected")):
-        draw.text((left, 7), f"{text} · SYNTHETIC, made by a model", _MARK, ImageFont.load_default(size=14))
+        draw.text((left, 7), f"{text} · SYNTHETIC, generated by a model", _MARK, ImageFont.load_default(size=14))
     for number, action in enumerate(actions):
         top = _HEAD + number * band
         draw.line((0, top - 3, sheet.width, top - 3), fill=(220, 220, 220))
@@ -112,19 +113,19 @@ def write_examples(selected: Sequence[Path], path: Path) -> None:
             row = firsts[action, status]
             if row:
                 _paste_clip(sheet, row, left, top)
-                told = row["video_id"] if status else f"{row['video_id']}: {row['detail']}"
-                text = "\n".join(textwrap.wrap(told, 82)[:3])
+                caption = row["video_id"] if status else f"{row['video_id']}: {row['detail']}"
+                text = "\n".join(textwrap.wrap(caption, 82)[:3])
                 draw.text((left, top + _THUMB + 2), text, _INK, ImageFont.load_default(size=11))
             else:
                 draw.text((left, top + 8), "none", _INK, ImageFont.load_default(size=14))
     if not actions:
-        draw.text((_LABEL, _HEAD + 8), "no fake was judged", _INK, ImageFont.load_default(size=14))
+        draw.text((_LABEL, _HEAD + 8), "no fakes were checked", _INK, ImageFont.load_default(size=14))
     with atomic_path(path) as part:
         sheet.save(part, format="PNG")
 
 
 def wilson(hits: int, total: int) -> tuple[float, float] | None:
-    """Return the 95 % interval of a share after Wilson (1927); None without trials."""
+    """Return the 95 % confidence interval of a proportion (Wilson, 1927); None without trials."""
     if not total:
         return None
     interval = binomtest(hits, total).proportion_ci(0.95, method="wilson")
@@ -132,14 +133,14 @@ def wilson(hits: int, total: int) -> tuple[float, float] | None:
 
 
 def agreement(one: Sequence[bool], other: Sequence[bool]) -> tuple[float, float | None]:
-    """Return the share of equal answers and Cohen's kappa of two providers, None where kappa is undefined."""
+    """Return the share of equal verdicts and Cohen's kappa of two providers; None if kappa is undefined."""
     a, b = np.asarray(one, dtype=bool), np.asarray(other, dtype=bool)
     equal = float((a == b).mean())
     by_chance = float(a.mean() * b.mean() + (1 - a.mean()) * (1 - b.mean()))
     return equal, (equal - by_chance) / (1 - by_chance) if by_chance < 1 else None
 
 
-def _pass_rates(rows: Sequence[Row], chosen: Sequence[Row], providers: Sequence[str]) -> Table:
+def _pass_rates(rows: Sequence[Row], selection: Sequence[Row], providers: Sequence[str]) -> Table:
     lines = []
     for provider in providers:
         for action in (*ACTIONS, "all"):
@@ -152,11 +153,11 @@ def _pass_rates(rows: Sequence[Row], chosen: Sequence[Row], providers: Sequence[
                 live = sum(row["live"] for row in answered)
                 lines.append([provider, action, asked, *_share(live, len(answered)), not_asked, unanswered])
     for action in (*ACTIONS, "all"):
-        judged = [row for row in chosen if action in (row["action"], "all")]
-        if judged:
-            accepted = sum(row["status"] == OK for row in judged)
-            lines.append(["accepted by all", action, "", *_share(accepted, len(judged)), 0, 0])
-    columns = ("provider", "action", "asked for", "live", "answers", "live %", "95 %", "not asked", "unanswered")
+        checked = [row for row in selection if action in (row["action"], "all")]
+        if checked:
+            accepted = sum(row["status"] == OK for row in checked)
+            lines.append(["accepted by all", action, "", *_share(accepted, len(checked)), 0, 0])
+    columns = ("provider", "action", "motion", "live", "verdicts", "live %", "95 % CI", "not sent", "no verdict")
     return Table("Pass rates", columns, lines)
 
 
@@ -182,8 +183,8 @@ def _agreement(rows: Sequence[Row], providers: Sequence[str]) -> Table:
             lines.append(
                 [one, other, len(both), *counts, f"{100 * equal:.1f}", "–" if kappa is None else f"{kappa:.2f}"]
             )
-    columns = ("one", "other", "clips", "both live", "only one", "only other", "neither", "equal %", "Cohen's kappa")
-    return Table("Do providers agree?", columns, lines)
+    columns = ("A", "B", "clips", "both live", "only A", "only B", "neither", "agreement %", "Cohen's kappa")
+    return Table("Agreement between providers", columns, lines)
 
 
 def _reasons(rows: Sequence[Row]) -> Table:
@@ -193,7 +194,7 @@ def _reasons(rows: Sequence[Row]) -> Table:
         if reason:
             counts[row["provider"], reason] += 1
     lines = [[*key, count] for key, count in sorted(counts.items(), key=lambda item: -item[1])]
-    return Table("Why not live", ("provider", "reason", "clips"), lines)
+    return Table("Reasons for rejection or missing verdict", ("provider", "reason", "clips"), lines)
 
 
 def _costs(rows: Sequence[Row], providers: Sequence[str]) -> Table:
@@ -214,8 +215,8 @@ def _costs(rows: Sequence[Row], providers: Sequence[str]) -> Table:
                 f"{seconds:.2f}",
             ]
         )
-    columns = ("provider", "answers", "cost", "per live answer", "requests per answer", "median seconds")
-    return Table("Cost, in the contracts' currency", columns, lines)
+    columns = ("provider", "verdicts", "cost", "cost per live clip", "requests per clip", "median latency, s")
+    return Table("Cost (contract currency) and latency", columns, lines)
 
 
 def _paste_clip(sheet: Image.Image, row: Row, left: int, top: int) -> None:
