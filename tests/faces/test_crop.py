@@ -1,4 +1,4 @@
-"""A face moved by known amounts is cut where it must be; a clip without a usable one says what it lacks."""
+"""Crop stage: box placement for known motion, rejection reasons, cuts and crop policies."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ PORTRAIT = astronaut()[0:260, 80:340]
 
 
 def picture(left: int | None, top: int = 60, scale: float = 1.0) -> np.ndarray:
-    """A large grey picture with the portrait at (left, top), or without when left is None."""
+    """A large grey picture with the portrait at (left, top), or without it when left is None."""
     scene = np.full((HEIGHT, WIDTH, 3), 100, np.uint8)
     if left is not None:
         portrait = cv2.resize(PORTRAIT, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -64,8 +64,8 @@ def crop(folder: Path, table: Path, **settings: Any) -> dict[str, Row]:
 
 
 @pytest.mark.numeric
-def test_moving_face(tmp_path: Path) -> None:
-    """It goes 40 px right and 20 px down; one box holds all of it, and inside it the face moves just that much."""
+def test_one_box_holds_a_moving_face(tmp_path: Path) -> None:
+    """The face moves 40 px right and 20 px down; the box is fixed, so it moves by the same amount inside the crop."""
     steps = [(2 * k, k) for k in range(21)]
     frames = [picture(140 + right, 60 + down) for right, down in steps]
     row = crop(tmp_path, ingest(tmp_path, {"v": frames}), margin=0.3)["v"]
@@ -91,13 +91,13 @@ def test_moving_face(tmp_path: Path) -> None:
     assert row["sharpness"] > 3 * cv2.Laplacian(cv2.cvtColor(blurred, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var()
 
 
-def test_unusable_clips(tmp_path: Path) -> None:
+def test_unusable_clips_are_rejected(tmp_path: Path) -> None:
     clips = {
         "nobody": [picture(None)] * 20,
         "short": [picture(100)] * 3,
         "leaves": [picture(100)] * 11 + [picture(None)] * 9,
         "far": [picture(100, scale=0.4)] * 16,
-        "runs": [picture(8 * k, 0)[:260] for k in range(36)],  # through a picture too low for a box of that width
+        "runs": [picture(8 * k, 0)[:260] for k in range(36)],  # the picture is too low for a box of that width
     }
     rows = crop(tmp_path, ingest(tmp_path, clips))
     assert {name: (row["status"], row["reason"]) for name, row in rows.items()} == {
@@ -107,17 +107,15 @@ def test_unusable_clips(tmp_path: Path) -> None:
         "far": ("rejected", "face_too_small"),
         "runs": ("rejected", "off_frame"),
     }
-    assert rows["short"]["detail"] == "3 frames at 25 fps; at least 16 are needed"
-    assert (
-        rows["leaves"]["detail"] == "11 frames at 25 fps, the longest of 2 parts between cuts; at least 16 are needed"
-    )
-    assert "at least 48 are needed" in rows["far"]["detail"]
+    assert rows["short"]["detail"] == "3 frames at 25 fps; at least 16 are required"
+    assert rows["leaves"]["detail"] == "11 frames at 25 fps in the longest of 2 shots; at least 16 are required"
+    assert "at least 48 are required" in rows["far"]["detail"]
     assert not (tmp_path / "crops").exists()
 
 
 @pytest.mark.numeric
-def test_longest_part_between_cuts(tmp_path: Path) -> None:
-    """Two shots of a face with an empty one between: the longer is kept, the row says where and what not."""
+def test_longest_shot_is_kept(tmp_path: Path) -> None:
+    """Two shots of a face with an empty one between: the longer is kept, and the row records what was dropped."""
     bright = [np.clip(frame.astype(int) + 60, 0, 255).astype(np.uint8) for frame in [picture(200)] * 24]
     frames = [picture(60)] * 18 + [picture(None)] * 6 + bright
     table = ingest(tmp_path, {"v": frames}, start_s=0.0)
@@ -130,10 +128,10 @@ def test_longest_part_between_cuts(tmp_path: Path) -> None:
     assert len(clip) == 24 and np.abs(clip[0].astype(int) - clip[-1]).max() == 0
     whole = crop(tmp_path, table, split_shots=False)["v"]
     assert (whole["status"], whole["reason"]) == ("rejected", "face_lost")
-    assert whole["detail"] == "the face is in 50% of 10 looked-at frames; at least 80% are needed"
+    assert whole["detail"] == "face found in 50% of 10 sampled frames; at least 80% are required"
 
 
-def test_gates_name_figure_and_limit(tmp_path: Path) -> None:
+def test_quality_gates_give_value_and_limit(tmp_path: Path) -> None:
     table = ingest(tmp_path, {"v": [picture(140)] * 16})
     row = crop(tmp_path, table)["v"]
     assert row["interpolated"] == 0 and row["yaw_range"] < 1 and row["padded"] == 0
@@ -149,8 +147,8 @@ def test_gates_name_figure_and_limit(tmp_path: Path) -> None:
         assert not list((tmp_path / "crops").iterdir())
 
 
-def test_cropped_clips_are_taken_as_they_are(tmp_path: Path) -> None:
-    """Also when they are of another size; a picture that is not square was not cropped."""
+def test_cropped_clips_are_kept_uncropped(tmp_path: Path) -> None:
+    """Other sizes are resized; a picture that is not square was not cropped and is rejected."""
     square = cv2.resize(PORTRAIT, (256, 256), interpolation=cv2.INTER_AREA)
     clips = {"same": [square] * 16, "other": [PORTRAIT] * 16, "wide": [picture(100)] * 16}
     rows = crop(tmp_path, ingest(tmp_path, clips, cropped=True))
@@ -160,25 +158,23 @@ def test_cropped_clips_are_taken_as_they_are(tmp_path: Path) -> None:
     assert (rows["wide"]["reason"], rows["wide"]["detail"][:7]) == ("not_square", "560x420")
 
 
-def test_vox_metadata_policy_wants_boxes(tmp_path: Path) -> None:
+def test_vox_metadata_policy_needs_boxes(tmp_path: Path) -> None:
     row = crop(tmp_path, ingest(tmp_path, {"v": [picture(140)] * 16}), policy="vox-metadata")["v"]
     assert (row["status"], row["reason"]) == ("rejected", "no_box")
-    # drivers come from a sheet and never have any
+    # drivers come from a sheet and never have boxes
     driver = crop(tmp_path, ingest(tmp_path, {"v": [picture(140)] * 16}, role="driver"), policy="vox-metadata")["v"]
     assert (driver["status"], driver["policy"]) == ("ok", "square-track")
 
 
-def test_what_does_not_fit_into_memory_is_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_video_beyond_the_buffer_is_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = ingest(tmp_path, {"v": [picture(140 + k) for k in range(20)]})
     once = crop(tmp_path, table)["v"]
-    monkeypatch.setattr(footage, "_KEPT_BYTES", 10 * WIDTH * HEIGHT)
+    monkeypatch.setattr(footage, "_BUFFER_BYTES", 10 * WIDTH * HEIGHT)
     assert crop(tmp_path, table)["v"] == once
 
 
-def test_who_leaves_what_was_kept_of_the_pictures_is_read_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Only the surroundings of the face are kept; the crop is the same as with all of every picture."""
+def test_a_face_that_leaves_the_kept_region_is_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the region around the face is buffered; the crop is the same as from whole pictures."""
     reads: list[str] = []
     read = footage.read_pictures
     monkeypatch.setattr(footage, "read_pictures", lambda path, **words: reads.append(path) or read(path, **words))
@@ -204,8 +200,8 @@ def test_who_leaves_what_was_kept_of_the_pictures_is_read_again(
     assert len(reads) == 5
 
 
-def test_only_the_wanted_segment(tmp_path: Path) -> None:
-    """Outside the segment there is no face; it would be lost if all were looked at."""
+def test_only_the_segment_is_cropped(tmp_path: Path) -> None:
+    """Outside the segment there is no face; detection over the whole video would lose it."""
     frames = [picture(None)] * 10 + [picture(120)] * 20 + [picture(None)] * 10
     row = crop(tmp_path, ingest(tmp_path, {"v": frames}, start_s=0.4, end_s=1.2))["v"]
     assert (row["status"], row["frames"], row["face_fraction"]) == ("ok", 20, 1.0)
@@ -213,13 +209,13 @@ def test_only_the_wanted_segment(tmp_path: Path) -> None:
     assert row["frames"] == 17
 
 
-def test_rate_is_changed_in_real_time(tmp_path: Path) -> None:
+def test_resampling_keeps_real_time(tmp_path: Path) -> None:
     row = crop(tmp_path, ingest(tmp_path, {"v": [picture(100)] * 24}), fps=12.5, min_frames=12)["v"]
     assert (row["frames"], row["fps"]) == (12, 12.5)
     assert probe(row["path"])["fps"] == 12.5
 
 
-def test_changed_and_broken_files_fail(tmp_path: Path) -> None:
+def test_changed_and_missing_files_fail(tmp_path: Path) -> None:
     table = ingest(tmp_path, {"changed": [picture(100)] * 16, "gone": [picture(100)] * 16})
     write_working_clip(tmp_path / "videos" / "changed.mp4", [picture(90)] * 16, 25)
     (tmp_path / "videos" / "gone.mp4").unlink()
@@ -239,40 +235,40 @@ class TestSquareTrack:
         return first
 
     def test_union_squared_and_grown(self) -> None:
-        """The square is 115, 70, 120 by the rule; its edges are moved to even pixels."""
+        """The square is 115, 70, 120 by the rule, then its edges become even."""
         assert self.box((150, 100, 40, 60), (170, 110, 30, 20)) == CropBox(116, 70, 118, 118)
 
-    def test_moved_inside_rather_than_padded(self) -> None:
+    def test_shifted_inside_rather_than_padded(self) -> None:
         assert self.box((0, 100, 60, 60)) == CropBox(0, 70, 120, 120)
         assert self.box((340, 240, 60, 60)) == CropBox(280, 180, 120, 120)
 
-    def test_larger_than_the_picture_shrinks_to_it(self) -> None:
+    def test_limited_to_the_picture(self) -> None:
         assert self.box((100, 50, 200, 220)) == CropBox(50, 0, 300, 300)
 
-    def test_padded_where_the_face_itself_is_too_large(self) -> None:
+    def test_padded_when_the_face_itself_is_too_large(self) -> None:
         assert self.box((100, -10, 200, 320)) == CropBox(40, -10, 320, 320)
 
-    def test_no_way(self) -> None:
-        with pytest.raises(Rejected, match=r"off_frame: 33% of the crop .* 400x100 picture; allowed are 25%"):
+    def test_too_much_padding_is_rejected(self) -> None:
+        with pytest.raises(Rejected, match=r"off_frame: 33% of the crop .* 400x100 picture; at most 25% may"):
             self.box((100, -10, 100, 150), width=400, height=100)
 
-    def test_edge_reject_takes_the_rule_as_it_is(self) -> None:
-        """FOMM's VoxCeleb crops: nothing that leaves the picture, nothing moved."""
+    def test_edge_reject_neither_shifts_nor_pads(self) -> None:
+        """FOMM's VoxCeleb crops: squares that leave the picture are rejected."""
         strict = CropSettings(margin=0.1, edge="reject")
-        with pytest.raises(Rejected, match="off_frame: 8% .* allowed are 0%"):
+        with pytest.raises(Rejected, match="off_frame: 8% .* at most 0% may"):
             square_track(np.array([(10.0, 10, 100, 80)]), 400, 300, strict)
         assert square_track(np.array([(20.0, 60, 100, 80)]), 400, 300, strict) == [CropBox(10, 40, 120, 120)]
 
 
-def test_the_given_box_is_taken_as_it_is_and_stretched() -> None:
+def test_vox_metadata_takes_the_annotated_box() -> None:
     boxes = np.array([(30.4, 20.2, 80.0, 100.0), (40.0, 20.0, 80.0, 100.0)])
     assert vox_metadata(boxes, 400, 300, CropSettings()) == [CropBox(30, 20, 90, 100)] * 2
     assert vox_metadata(np.array([(350.0, -10, 80, 100)]), 400, 300, CropSettings()) == [CropBox(350, 0, 50, 90)]
-    with pytest.raises(Rejected, match="off_frame: the given box 500-20-580-120 is outside 400x300"):
+    with pytest.raises(Rejected, match="off_frame: the annotated box 500-20-580-120 is outside 400x300"):
         vox_metadata(np.array([(500.0, 20, 80, 100)]), 400, 300, CropSettings())
 
 
-def test_a_square_that_follows_the_face() -> None:
+def test_ff_1_3_follows_the_face() -> None:
     boxes = np.array([(100.0, 100, 60, 80), (140.0, 100, 60, 80), (0.0, 0, 60, 80)])
     assert ff_1_3(boxes, 400, 300, CropSettings()) == [
         CropBox(78, 88, 104, 104),
@@ -281,35 +277,35 @@ def test_a_square_that_follows_the_face() -> None:
     ]
 
 
-class TestCut:
+class TestCropBox:
     picture = Picture(av.VideoFrame.from_ndarray(np.ascontiguousarray(PORTRAIT), "rgb24"))
 
     def test_inside(self) -> None:
-        assert np.array_equal(CropBox(30, 20, 64, 64).cut(self.picture, 64), PORTRAIT[20:84, 30:94])
+        assert np.array_equal(CropBox(30, 20, 64, 64).crop(self.picture, 64), PORTRAIT[20:84, 30:94])
 
-    def test_outside_the_edge_goes_on(self) -> None:
+    def test_padding_replicates_the_edge(self) -> None:
         side = PORTRAIT.shape[0]
         padded = np.pad(PORTRAIT, ((10, 30), (20, 20), (0, 0)), mode="edge")
-        assert np.array_equal(CropBox(-20, -10, side + 40, side + 40).cut(self.picture, side + 40), padded)
+        assert np.array_equal(CropBox(-20, -10, side + 40, side + 40).crop(self.picture, side + 40), padded)
 
     def test_shrinking_averages(self) -> None:
         expected = PORTRAIT[:256, :256].reshape(64, 4, 64, 4, 3).mean(axis=(1, 3))
-        assert np.abs(CropBox(0, 0, 256, 256).cut(self.picture, 64) - expected).max() <= 0.5
+        assert np.abs(CropBox(0, 0, 256, 256).crop(self.picture, 64) - expected).max() <= 0.5
 
     def test_enlarging_is_smooth(self) -> None:
         ramp = np.repeat(np.arange(0, 128, 4, dtype=np.uint8)[None, :, None], 32, axis=0).repeat(3, axis=2)
         picture = Picture(av.VideoFrame.from_ndarray(np.ascontiguousarray(ramp), "rgb24"))
-        large = CropBox(0, 0, 32, 32).cut(picture, 128)[64, 8:-8, 0].astype(int)
+        large = CropBox(0, 0, 32, 32).crop(picture, 128)[64, 8:-8, 0].astype(int)
         assert large.shape == (112,) and set(np.diff(large)) <= {0, 1, 2}
 
     def test_stretched(self) -> None:
         expected = PORTRAIT[:256, :128].reshape(64, 4, 64, 2, 3).mean(axis=(1, 3))
-        assert np.abs(CropBox(0, 0, 128, 256).cut(self.picture, 64) - expected).max() <= 0.5
+        assert np.abs(CropBox(0, 0, 128, 256).crop(self.picture, 64) - expected).max() <= 0.5
 
 
 @pytest.mark.real
 def test_real_clips(tmp_path: Path, real_data: Path) -> None:
-    """Uneven times, 720p at 30 fps and a small webcam picture give faces in the middle of 256x256 at 25 fps."""
+    """A variable-rate video, 720p at 30 fps and a small webcam video give centred faces in 256x256 at 25 fps."""
     names = ("vr-1", "lp-s18", "clm-cap12")
     rows = [file_row(name, real_data / f"real/videos/{name}.mp4", start_s=2.5, end_s=3.7) for name in names]
     write_table(rows, tmp_path / "ingested.parquet", INGESTED)
@@ -323,8 +319,8 @@ def test_real_clips(tmp_path: Path, real_data: Path) -> None:
 
 
 @pytest.mark.real
-def test_real_clips_joined_are_taken_apart(tmp_path: Path, real_data: Path) -> None:
-    """Two people in one file, one after the other: one is kept, and the cut is known to the frame."""
+def test_concatenated_real_clips_are_split(tmp_path: Path, real_data: Path) -> None:
+    """Two people in one file, one after the other: one is kept, and the cut is frame-accurate."""
     frames = [
         cv2.resize(frame, (512, 512), interpolation=cv2.INTER_AREA)
         for name, end in (("vr-4", 1.2), ("lp-d3", 2.0))
@@ -332,6 +328,6 @@ def test_real_clips_joined_are_taken_apart(tmp_path: Path, real_data: Path) -> N
     ]
     path = write_working_clip(tmp_path / "two.mp4", frames, 25).path
     write_table([file_row("two", path)], tmp_path / "ingested.parquet", INGESTED)
-    cut = crop(tmp_path, tmp_path / "ingested.parquet")["two"]
-    assert (cut["frames"], cut["dropped_frames"], cut["kept_from_s"]) == (50, 30, 1.2)
-    assert json.loads(cut["cuts"]) == [{"time_s": 1.2, "what": "shot"}]
+    row = crop(tmp_path, tmp_path / "ingested.parquet")["two"]
+    assert (row["frames"], row["dropped_frames"], row["kept_from_s"]) == (50, 30, 1.2)
+    assert json.loads(row["cuts"]) == [{"time_s": 1.2, "what": "shot"}]

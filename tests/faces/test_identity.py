@@ -1,4 +1,4 @@
-"""Embeddings bring pictures of one person together and keep people apart."""
+"""Identity embeddings: the same person is close, different people are far apart."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def embedder() -> FaceEmbedder:
     return FaceEmbedder()
 
 
-def test_one_person_and_two(embedder: FaceEmbedder) -> None:
+def test_same_person_is_closer_than_another(embedder: FaceEmbedder) -> None:
     picture = astronaut()
     turn = cv2.getRotationMatrix2D((223, 131), 20, 1.5)
     versions = [
@@ -49,7 +49,7 @@ def test_one_person_and_two(embedder: FaceEmbedder) -> None:
     assert max(other) < 0.5
 
 
-def test_scale_of_similarity() -> None:
+def test_similarity_scale() -> None:
     zero, unit = np.zeros(128, np.float32), np.eye(128, dtype=np.float32)[0]
     assert similarity(unit, unit) == 1
     assert similarity(zero, 0.6 * unit) == pytest.approx(0.5)
@@ -57,7 +57,7 @@ def test_scale_of_similarity() -> None:
     assert similarity(zero, 2.4 * unit) == pytest.approx(-1)
 
 
-def test_embedding_is_of_the_face_asked_for(embedder: FaceEmbedder) -> None:
+def test_the_given_face_is_embedded(embedder: FaceEmbedder) -> None:
     hopper = _hopper()
     both = np.zeros((606, 1024, 3), np.uint8)
     both[:512, :512], both[: hopper.shape[0], 512:] = astronaut(), hopper
@@ -68,7 +68,7 @@ def test_embedding_is_of_the_face_asked_for(embedder: FaceEmbedder) -> None:
     assert similarity(embedder.embed(both, left), of_hopper) < 0.5
 
 
-def test_shape_and_nobody(embedder: FaceEmbedder) -> None:
+def test_shape_and_no_face(embedder: FaceEmbedder) -> None:
     found = embedder(astronaut())
     assert found is not None and (found.shape, found.dtype) == ((128,), np.float32)
     assert embedder(np.full((100, 100, 3), 80, np.uint8)) is None
@@ -82,14 +82,14 @@ def test_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.real
-def test_people_of_real_clips(real_data: Path, embedder: FaceEmbedder) -> None:
-    """Two frames, three seconds apart, of six people, two of them in other clothes and light in a second clip."""
+def test_people_in_real_clips(real_data: Path, embedder: FaceEmbedder) -> None:
+    """Two frames, two seconds apart, of six clips: five people, one of them also in other clothes and light."""
     people = {"lp-d0": "a", "lp-d10": "b", "lp-s20": "c", "vr-5": "d", "clm-cap12": "e", "clm-cap13": "e"}
     seen = []
     for clip, person in people.items():
         frames = islice(read_frames(real_data / "real" / "videos" / f"{clip}.mp4", fps=1.0), 0, 3, 2)
         seen += [(person, embedder(frame)) for frame in frames]
     pairs = [(p == q, similarity(a, b)) for (p, a), (q, b) in combinations(seen, 2)]
-    same, other = ([value for alike, value in pairs if alike is wanted] for wanted in (True, False))
+    same, other = ([value for matches, value in pairs if matches is wanted] for wanted in (True, False))
     assert len(same) == 10 and len(other) == 56
     assert min(same) > 0.55 > 0.5 > max(other)

@@ -1,4 +1,4 @@
-"""Landmarks, expression and pose agree with MediaPipe's own, follow known motions, and stay with the face."""
+"""Landmarks, blendshapes and pose: agreement with MediaPipe, known motions, tracking."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from deepfakemnist.media.decode import read_frames
 
 pytestmark = pytest.mark.numeric
 
-#: What mediapipe 1.2.2 itself gives with the same task file (VIDEO mode, the picture shown twice): mesh point → pixels,
-#: blendshapes, and yaw, pitch, roll of its transformation matrix in our signs.
+#: Reference output of mediapipe 1.2.2 with the same task file (VIDEO mode, the picture fed twice): mesh point → pixels,
+#: blendshapes, and yaw, pitch, roll of its transformation matrix in our sign convention.
 _COLLINS = (
     {1: (223.5, 131.2), 33: (195.3, 100.6), 263: (255.4, 103.8), 61: (202.3, 139.2), 291: (244.6, 140.6),
      152: (221.2, 177.9), 10: (226.1, 70.8), 468: (203.5, 101.1), 473: (246.2, 103.5)},
@@ -42,7 +42,7 @@ def _hopper() -> np.ndarray:
 
 
 def _turned(degrees: float) -> np.ndarray:
-    """Collins tilted about her nose, clockwise as seen: to her own left."""
+    """Collins rotated about her nose, clockwise in the picture: towards her own left shoulder."""
     matrix = cv2.getRotationMatrix2D((223, 131), -degrees, 1.0)
     return cv2.warpAffine(astronaut(), matrix, (512, 512), borderMode=cv2.BORDER_REFLECT)
 
@@ -60,7 +60,7 @@ def collins(landmarker: FaceLandmarker) -> FaceLandmarks:
 
 
 @pytest.mark.parametrize(("picture", "reference"), [(astronaut(), _COLLINS), (_hopper(), _HOPPER)])
-def test_as_mediapipe(
+def test_matches_mediapipe(
     picture: np.ndarray,
     reference: tuple[dict[int, tuple[float, float]], dict[str, float], tuple],
     landmarker: FaceLandmarker,
@@ -72,7 +72,7 @@ def test_as_mediapipe(
     assert np.abs(found.points[list(points)] - list(points.values())).max() < 1.2
     for name, value in blendshapes.items():
         assert found.blendshape(name) == pytest.approx(value, abs=0.08), name
-    # MediaPipe assumes a camera, see HeadModel; the constant part of the difference is in pitch.
+    # MediaPipe assumes a camera, see HeadModel; that gives a constant offset in pitch.
     assert np.abs(found.pose - pose).max() < 5
     assert found.presence > 0.99
 
@@ -85,7 +85,7 @@ def test_shapes_and_names(collins: FaceLandmarks) -> None:
 
 
 @pytest.mark.parametrize("degrees", [-35, -12, 12, 35])
-def test_tilt_turns_roll_and_nothing_else(degrees: float, landmarker: FaceLandmarker, collins: FaceLandmarks) -> None:
+def test_tilt_changes_only_roll(degrees: float, landmarker: FaceLandmarker, collins: FaceLandmarks) -> None:
     tilted = landmarker(_turned(degrees))
     assert tilted is not None
     change = tilted.pose - collins.pose
@@ -100,11 +100,11 @@ def test_mirror_swaps_sides(landmarker: FaceLandmarker, collins: FaceLandmarks) 
     assert mirrored.points[33] == pytest.approx((511, 0) + np.array([-1, 1]) * collins.points[263], abs=2)
     yaw, pitch, roll = collins.pose
     assert mirrored.pose == pytest.approx((-yaw, pitch, -roll), abs=2.5)
-    assert abs(roll) > 2.5  # or the sign above would not matter
+    assert abs(roll) > 2.5  # otherwise the sign above is not tested
 
 
 def _nose_moved(right: float, down: float) -> np.ndarray:
-    """Collins with the middle of her face moved in the picture, pixels, as a turn or a nod moves it."""
+    """Collins with the centre of her face shifted in the picture, in pixels, as in a head turn or a nod."""
     x, y = (np.asarray(grid, np.float32) for grid in np.meshgrid(np.arange(512), np.arange(512)))
     bump = np.exp(-((x - 224) ** 2 + (y - 124) ** 2) / (2 * 20**2)).astype(np.float32)
     return cv2.remap(astronaut(), x - right * bump, y - down * bump, cv2.INTER_LINEAR)
@@ -128,12 +128,12 @@ def test_small_large_and_cut_off(landmarker: FaceLandmarker, collins: FaceLandma
     assert np.linalg.norm(close.points + np.array([180, 60]) - collins.points, axis=1).mean() < 4
 
 
-def test_nobody(landmarker: FaceLandmarker) -> None:
+def test_no_face(landmarker: FaceLandmarker) -> None:
     assert landmarker(np.full((200, 300, 3), 90, np.uint8)) is None
     assert landmarker.track([]) == []
 
 
-def test_track_follows_loses_and_finds_again(landmarker: FaceLandmarker, collins: FaceLandmarks) -> None:
+def test_tracking_follows_loses_and_recovers_the_face(landmarker: FaceLandmarker, collins: FaceLandmarks) -> None:
     sky = np.full((512, 512, 3), 90, np.uint8)
     tilts = [0, 4, 8, 12]
     found = landmarker.track([*map(_turned, tilts), sky, sky, np.ascontiguousarray(np.roll(astronaut(), 180, axis=1))])
@@ -144,8 +144,8 @@ def test_track_follows_loses_and_finds_again(landmarker: FaceLandmarker, collins
     assert found[-1].points[1] == pytest.approx(collins.points[1] + (180, 0), abs=1.5)
 
 
-def test_stays_with_one_person(landmarker: FaceLandmarker) -> None:
-    """Somebody who comes into the picture does not take over, although the detector likes that face better."""
+def test_tracking_stays_with_one_person(landmarker: FaceLandmarker) -> None:
+    """A second person does not take over the track, although the detector scores that face higher."""
     alone = np.full((606, 1024, 3), 90, np.uint8)
     alone[:600, :512] = _hopper()[:600]
     both = alone.copy()
@@ -156,11 +156,11 @@ def test_stays_with_one_person(landmarker: FaceLandmarker) -> None:
         assert face.points[1] == pytest.approx(_HOPPER[0][1], abs=3)
 
 
-def test_min_presence_is_a_limit() -> None:
+def test_min_presence_is_a_threshold() -> None:
     assert FaceLandmarker(min_presence=1.1)(astronaut()) is None
 
 
-def test_another_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(landmarks, "TASK_SHA256", "0" * 64)
     landmarks._parts.cache_clear()
     with pytest.raises(ConfigError, match=r"face_landmarker\.task has sha256 64184e22.* install deepfakemnist again"):
@@ -168,8 +168,8 @@ def test_another_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.real
-def test_blinks_are_seen(real_data: Path, landmarker: FaceLandmarker) -> None:
-    """lp-d14 shuts the eyes five times between 1.4 and 3.8 s, twice for one frame of 25 per second; none is missed."""
+def test_every_blink_is_detected(real_data: Path, landmarker: FaceLandmarker) -> None:
+    """The subject of lp-d14 blinks five times between 1.4 and 3.8 s, twice for a single frame at 25 fps."""
     frames = read_frames(real_data / "real" / "videos" / "lp-d14.mp4", fps=25.0, start_s=1.4, end_s=3.8)
     closed = [face is not None and face.blendshape("eyeBlinkLeft") > 0.4 for face in landmarker.track(frames)]
     assert closed.count(True) == pytest.approx(11, abs=2)

@@ -1,4 +1,4 @@
-"""Figures of a crop are those of its picture."""
+"""Crop quality metrics: head pose, pose ranges, interpolated fraction, sharpness, brightness."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import pytest
 from skimage.data import astronaut
 
 from deepfakemnist.faces.detect import Face
-from deepfakemnist.faces.quality import brightness, head_pose, interpolated_share, pose_ranges, sharpness
+from deepfakemnist.faces.quality import brightness, head_pose, interpolated_fraction, pose_ranges, sharpness
 
 pytestmark = pytest.mark.numeric
 
-#: A head of other proportions than the one that poses are measured by, millimetres; x right, y down, z away.
+#: A head with other proportions than the pose model, millimetres; x right, y down, z away.
 HEAD = np.array([(-33.0, -36, 30), (33, -36, 30), (0, 0, 0), (-27, 34, 24), (27, 34, 24)])
 
 
 def turned(yaw: float = 0, pitch: float = 0, roll: float = 0, width: int = 640, height: int = 360) -> Face:
-    """The head 600 mm away, turned by degrees: to the picture's right, down, clockwise."""
+    """The head 600 mm away, rotated in degrees: to the picture's right, down, clockwise."""
     (a, b, c) = np.radians((yaw, pitch, roll))
     about_y = np.array([[np.cos(a), 0, -np.sin(a)], [0, 1, 0], [np.sin(a), 0, np.cos(a)]])
     about_x = np.array([[1, 0, 0], [0, np.cos(b), -np.sin(b)], [0, np.sin(b), np.cos(b)]])
@@ -34,24 +34,24 @@ def test_pose_follows_the_head(angle: float) -> None:
         change = np.array(head_pose(turned(**{name: angle}), 640, 360)) - neutral
         expected = np.zeros(3)
         expected[number] = angle
-        # the nose direction of a tilted head turns with it
+        # roll also rotates the nose direction, so yaw and pitch change too
         assert change[number] == pytest.approx(angle, abs=5), name
         if name != "roll":
             assert np.abs(change - expected).max() < 8, name
 
 
-def test_ranges() -> None:
+def test_pose_ranges() -> None:
     faces = [turned(yaw=angle) for angle in np.linspace(-20, 20, 41)]
     ranges = pose_ranges(faces, 640, 360)
     assert ranges["yaw_range"] == pytest.approx(36, rel=0.2)  # 5th to 95th percentile
     assert ranges["pitch_range"] < 6 and ranges["roll_range"] < 6
 
 
-def test_frames_beside_a_miss_are_guesses() -> None:
-    """Looks at 0, 5, 10, 15; that at 10 found nothing: 6 to 14 are guesses, and nothing else."""
-    assert interpolated_share(range(16), [0, 5, 10, 15], [0, 5, 15]) == 9 / 16
-    assert interpolated_share(range(16), [0, 5, 10, 15], [0, 5, 10, 15]) == 0
-    assert interpolated_share(range(3, 8), [5], [5]) == 0
+def test_frames_next_to_a_miss_are_guesses() -> None:
+    """Sampled at 0, 5, 10, 15 with a miss at 10: only 6 to 14 are guesses."""
+    assert interpolated_fraction(range(16), [0, 5, 10, 15], [0, 5, 15]) == 9 / 16
+    assert interpolated_fraction(range(16), [0, 5, 10, 15], [0, 5, 10, 15]) == 0
+    assert interpolated_fraction(range(3, 8), [5], [5]) == 0
 
 
 def test_sharpness_and_brightness() -> None:

@@ -1,4 +1,4 @@
-"""Boxes of one face are joined, others are not."""
+"""Face tracking: linking by overlap, main track, interpolation."""
 
 from __future__ import annotations
 
@@ -28,24 +28,30 @@ def test_iou(second: tuple[float, float, float, float], overlap: float) -> None:
     assert iou(second, (0, 0, 10, 10)) == pytest.approx(overlap)
 
 
-def test_two_people_and_a_gap() -> None:
+def test_tracks_survive_missed_detections() -> None:
     left = [face(10 * step, 50) for step in range(4)]
     right = [face(400, 50, side=140) for _ in range(3)]
-    looks = [(0, [left[0], right[0]]), (5, [right[1], left[1]]), (10, []), (15, [left[2]]), (20, [left[3], right[2]])]
-    tracks = track_faces(looks, min_iou=0.25)
+    detections = [
+        (0, [left[0], right[0]]),
+        (5, [right[1], left[1]]),
+        (10, []),
+        (15, [left[2]]),
+        (20, [left[3], right[2]]),
+    ]
+    tracks = track_faces(detections, min_iou=0.25)
     assert [track.frames for track in tracks] == [[0, 5, 15, 20], [0, 5, 20]]
     assert tracks[0].faces == left and tracks[1].faces == right
     assert main_track(tracks) is tracks[0]
 
 
-def test_the_larger_face_of_equally_long_tracks() -> None:
-    looks = [(number, [face(0, 0, 60), face(300, 0, 90)]) for number in (0, 5)]
-    chosen = main_track(track_faces(looks, 0.25))
+def test_main_track_prefers_the_larger_face() -> None:
+    detections = [(number, [face(0, 0, 60), face(300, 0, 90)]) for number in (0, 5)]
+    chosen = main_track(track_faces(detections, 0.25))
     assert chosen is not None and chosen.side == 90
     assert main_track([]) is None
 
 
-def test_a_jump_begins_another_track() -> None:
+def test_a_jump_starts_another_track() -> None:
     tracks = track_faces([(0, [face(0, 0)]), (5, [face(70, 0)]), (10, [face(75, 0)])], min_iou=0.25)
     assert [track.frames for track in tracks] == [[0], [5, 10]]
     assert len(track_faces([(0, [face(0, 0)]), (5, [face(500, 0)])], min_iou=0.0)) == 2
@@ -57,7 +63,7 @@ def test_best_overlap_wins() -> None:
     assert [[found.box[0] for found in track.faces] for track in tracks] == [[0, 10], [40, 42]]
 
 
-def test_boxes_between() -> None:
+def test_boxes_are_interpolated() -> None:
     (track,) = track_faces([(0, [face(0, 20)]), (4, [face(8, 10, side=104)])], 0.25)
     boxes = track.boxes(range(7))
     assert boxes[:, 0].tolist() == [0, 2, 4, 6, 8, 8, 8]

@@ -1,1 +1,1 @@
-"""Finding faces in frames, following one through a clip, and cutting the square clip it stays in."""
+"""Face detection, tracking, cropping, landmarks and identity embeddings."""

@@ -1,7 +1,8 @@
-"""From a video of somebody talking to a square clip in which the face stays put.
+"""Crop stage: face detection, tracking and square cropping of talking-head video.
 
-One box serves the whole clip (but for the policy ff-1.3): a box that followed the face would turn head motion into
-camera motion. Where the video is cut, the longest part with one person in it is kept; the row says what was not.
+The crop box is fixed for the whole clip (except with the policy ff-1.3): a box that followed the face would turn head
+motion into camera motion. Of a video with cuts, the longest shot of one person is kept; the row records what was
+dropped.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ import numpy as np
 from deepfakemnist.config.stages import CropSettings
 from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.faces.detect import FaceDetector
-from deepfakemnist.faces.footage import Footage, given_boxes, read_footage
+from deepfakemnist.faces.footage import Footage, annotated_boxes, read_footage
 from deepfakemnist.faces.policies import POLICIES, CropBox
-from deepfakemnist.faces.quality import brightness, check_quality, interpolated_share, pose_ranges, sharpness
+from deepfakemnist.faces.quality import brightness, check_quality, interpolated_fraction, pose_ranges, sharpness
 from deepfakemnist.faces.shots import Cut
 from deepfakemnist.faces.track import Track
 from deepfakemnist.media.encode import write_working_clip
@@ -43,22 +44,22 @@ def crop_shard(
     ffmpeg: str | None = None,
     max_failed_fraction: float = 1.0,
 ) -> Tally:
-    """Cut the face clip of every usable row of ``ingested`` and write ``table`` (``tables.CROPPED``).
+    """Crop every usable video of ``ingested`` to a face clip and write ``table`` (``tables.CROPPED``).
 
     Args:
         ingested: table of videos (``tables.INGESTED``).
         table: table to write.
         folder: where the clips go, as ``<video_id>.mp4``, lossless.
-        settings: size, rate, and what counts as a usable face.
+        settings: size, frame rate and the thresholds for a usable face.
         code: digest of this code.
-        ffmpeg: program that later stages will use; None searches.
+        ffmpeg: program that later stages use; None searches for one.
         max_failed_fraction: see :func:`deepfakemnist.tables.shards.run_shard`.
 
-    Reasons beside those of reading a video: rejected with too_short, no_face, face_lost, face_too_small, off_frame,
-    no_box, not_square, box_guessed, uncertain_face, turns_too_far, blurred, too_dark or too_bright; failed with
-    source_changed.
+    Reasons besides those of :mod:`deepfakemnist.media.container`: rejected with too_short, no_face, face_lost,
+    face_too_small, off_frame, no_box, not_square, box_guessed, uncertain_face, turns_too_far, blurred, too_dark or
+    too_bright; failed with source_changed.
     """
-    find_ffmpeg(ffmpeg)  # the stages after this one encode with it: complain before the first video
+    find_ffmpeg(ffmpeg)  # later stages encode with it: fail before the first video
     detector = FaceDetector(settings.min_score, settings.detect_max_side)
     work = partial(crop_video, folder=folder, settings=settings, detector=detector)
     rows = [row for row in read_rows(ingested) if row["status"] == OK]
@@ -66,7 +67,7 @@ def crop_shard(
 
 
 def crop_video(row: Row, folder: Path, settings: CropSettings, detector: FaceDetector) -> Row:
-    """Cut one video; return the columns of ``tables.CROPPED`` that this gives.
+    """Crop one video; return its columns of ``tables.CROPPED``.
 
     Raises: Rejected, Failed; see :func:`crop_shard`.
     """
@@ -74,28 +75,28 @@ def crop_video(row: Row, folder: Path, settings: CropSettings, detector: FaceDet
     policy = policy_of(row, settings)
     footage = read_footage(row, settings, detector)
     cuts = footage.cuts() if settings.split_shots else []
-    part, track = choose_part(footage, cuts)
-    boxes = given_boxes(row, [frame / settings.fps for frame in part])
+    shot, track = choose_shot(footage, cuts)
+    boxes = annotated_boxes(row, [frame / settings.fps for frame in shot])
     if boxes is None:
-        boxes = track.boxes(part)
-    path_of_box = POLICIES[policy](boxes, footage.width, footage.height, settings)
-    log.debug("%s: %s of a %dx%d picture", row["video_id"], path_of_box[0], footage.width, footage.height)
+        boxes = track.boxes(shot)
+    crop_boxes = POLICIES[policy](boxes, footage.width, footage.height, settings)
+    log.debug("%s: %s of a %dx%d picture", row["video_id"], crop_boxes[0], footage.width, footage.height)
 
-    looks = [look.frame for look in footage.looks if look.frame in part]
+    sampled = [detection.frame for detection in footage.detections if detection.frame in shot]
     start = row["start_s"] or 0.0
     found: Row = {
         "fps": settings.fps,
         "size": settings.size,
-        **_box_columns(path_of_box, footage),
+        **_box_columns(crop_boxes, footage),
         "policy": policy,
-        "kept_from_s": start + part.start / settings.fps,
-        "kept_to_s": start + part.stop / settings.fps,
-        "dropped_frames": footage.frames - len(part),
-        "cuts": json.dumps([{"time_s": round(start + cut.frame / settings.fps, 3), "what": cut.what} for cut in cuts]),
+        "kept_from_s": start + shot.start / settings.fps,
+        "kept_to_s": start + shot.stop / settings.fps,
+        "dropped_frames": footage.frames - len(shot),
+        "cuts": json.dumps([{"time_s": round(start + cut.frame / settings.fps, 3), "what": cut.kind} for cut in cuts]),
         "face_px": track.side,
-        "face_fraction": len(track.frames) / len(looks),
+        "face_fraction": len(track.frames) / len(sampled),
         "face_score": float(np.mean([face.score for face in track.faces])),
-        "interpolated": interpolated_share(part, looks, track.frames),
+        "interpolated": interpolated_fraction(shot, sampled, track.frames),
         **pose_ranges(track.faces, footage.width, footage.height),
         "source_sha256": row["sha256"],
     }
@@ -103,7 +104,7 @@ def crop_video(row: Row, folder: Path, settings: CropSettings, detector: FaceDet
     bright: list[float] = []
 
     def crops() -> Iterator[np.ndarray]:
-        for number, crop in enumerate(cut_out(footage, part, path_of_box, settings.size)):
+        for number, crop in enumerate(crop_frames(footage, shot, crop_boxes, settings.size)):
             if number % settings.detect_every == 0:
                 sharp.append(sharpness(crop))
                 bright.append(brightness(crop))
@@ -121,9 +122,9 @@ def crop_video(row: Row, folder: Path, settings: CropSettings, detector: FaceDet
 
 
 def policy_of(row: Row, settings: CropSettings) -> str:
-    """Return the policy of a row: the config's, but as-cropped for crops, and square-track for a driver without boxes.
+    """Return a row's policy: the config's, except as-cropped for crops and square-track for drivers without boxes.
 
-    Raises: Rejected with reason no_box for a source without the box that the policy wants.
+    Raises: Rejected with reason no_box for a source without the box that the policy needs.
     """
     if row.get("cropped"):
         return "as-cropped"
@@ -132,54 +133,54 @@ def policy_of(row: Row, settings: CropSettings) -> str:
     if row["role"] == "driver":
         return "square-track"
     raise Rejected(
-        "no_box", "crop.policy vox-metadata takes boxes that come with the videos, from vox_metadata or voxceleb1"
+        "no_box", "crop.policy vox-metadata needs the annotated boxes of sources.vox_metadata or sources.voxceleb1"
     )
 
 
-def choose_part(footage: Footage, cuts: Sequence[Cut]) -> tuple[range, Track]:
-    """Return the longest part between cuts that shows one face well enough, and the track of that face.
+def choose_shot(footage: Footage, cuts: Sequence[Cut]) -> tuple[range, Track]:
+    """Return the longest shot with one usable face, and the track of that face.
 
-    Raises: Rejected with reason too_short, or with what is wrong with the longest part.
+    Raises: Rejected with reason too_short, or with the reason that rules out the longest shot.
     """
     settings = footage.settings
     edges = [0, *(cut.frame for cut in cuts), footage.frames]
-    parts = sorted((range(*pair) for pair in pairwise(edges)), key=lambda part: (-len(part), part.start))
-    if len(parts[0]) < settings.min_frames:
-        among = f", the longest of {len(parts)} parts between cuts" if cuts else ""
+    shots = sorted((range(*pair) for pair in pairwise(edges)), key=lambda shot: (-len(shot), shot.start))
+    if len(shots[0]) < settings.min_frames:
+        among = f" in the longest of {len(shots)} shots" if cuts else ""
         raise Rejected(
             "too_short",
-            f"{len(parts[0])} frames at {settings.fps:g} fps{among}; at least {settings.min_frames} are needed",
+            f"{len(shots[0])} frames at {settings.fps:g} fps{among}; at least {settings.min_frames} are required",
         )
     first: Rejected | None = None
-    for part in parts:
-        if len(part) < settings.min_frames:
+    for shot in shots:
+        if len(shot) < settings.min_frames:
             break
         try:
-            return part, footage.track_in(part)
-        except Rejected as verdict:
-            first = first or verdict
+            return shot, footage.track_in(shot)
+        except Rejected as rejection:
+            first = first or rejection
     assert first is not None
     raise first
 
 
-def cut_out(footage: Footage, part: range, boxes: Sequence[CropBox], size: int) -> Iterator[np.ndarray]:
-    """Yield the crops of a part, one per frame."""
+def crop_frames(footage: Footage, shot: range, boxes: Sequence[CropBox], size: int) -> Iterator[np.ndarray]:
+    """Yield the crops of a shot, one per frame."""
     begin = 0
-    for picture, times in footage.pictures(part, boxes):
-        wanted = range(max(begin, part.start), min(begin + times, part.stop))
+    for picture, repeats in footage.pictures(shot, boxes):
+        wanted = range(max(begin, shot.start), min(begin + repeats, shot.stop))
         crop: np.ndarray | None = None
         for frame in wanted:
-            box = boxes[frame - part.start]
-            if crop is None or box != boxes[frame - part.start - 1]:
-                crop = box.cut(picture, size)
+            box = boxes[frame - shot.start]
+            if crop is None or box != boxes[frame - shot.start - 1]:
+                crop = box.crop(picture, size)
             yield crop
-        begin += times
-        if begin >= part.stop:
+        begin += repeats
+        if begin >= shot.stop:
             return
 
 
 def _box_columns(boxes: Sequence[CropBox], footage: Footage) -> Row:
-    """Return the columns that tell the box; the median one where it follows the face."""
+    """Return the columns that describe the crop box; its median where it follows the face."""
     left, top, width, height = np.median([(box.left, box.top, box.width, box.height) for box in boxes], axis=0)
     padded = float(np.mean([box.outside(footage.width, footage.height) for box in boxes]))
     names = ("box_left", "box_top", "box_width", "box_height", "box_side", "padded")
@@ -189,8 +190,8 @@ def _box_columns(boxes: Sequence[CropBox], footage: Footage) -> Row:
 def _check_unchanged(row: Row) -> None:
     path = Path(row["path"])
     if not path.is_file():
-        return  # reading it says so
+        return  # reported when it is read
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != row["sha256"]:
-        raise Failed("source_changed", f"{path}: sha256 is {found}, was {row['sha256']} when ingested; ingest it again")
+        raise Failed("source_changed", f"{path}: sha256 is {found}, was {row['sha256']} at ingest; ingest it again")

@@ -1,7 +1,7 @@
-"""The facial points that keypoints can be pulled to, and the eyes and mouth that deserve a closer look.
+"""Facial landmarks for keypoint supervision, and eye and mouth regions for loss weighting.
 
-Keypoints that nobody supervises follow the head first, because it moves the most pixels; a small model trained for an
-hour never gets to eyelids and lips. Points of a landmark detector tell it where these are.
+Unsupervised keypoints follow the head first, because it moves the most pixels; a small model trained for an hour never
+gets to eyelids and lips. The points of a landmark detector show it where these are.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-#: Name and MediaPipe index of each point, left and right as the person has them. Keypoint i is pulled to point i, so
-#: the order is that of importance: what opens and closes, what turns the head, then the rest.
+#: Name and MediaPipe index of each point; left and right are the subject's own. Keypoint i is pulled to point i, so the
+#: order is by importance: what opens and closes, what turns with the head, then the rest.
 FACIAL_POINTS: tuple[tuple[str, int], ...] = (
     ("right upper lid", 159),
     ("right lower lid", 145),
@@ -39,13 +39,13 @@ FACIAL_POINTS: tuple[tuple[str, int], ...] = (
 _INDICES = [index for _, index in FACIAL_POINTS]
 _NAMES = [name for name, _ in FACIAL_POINTS]
 
-#: Where each point ends up when the picture is mirrored: the right eye becomes a left one.
+#: Index of each point after horizontal flipping: the right eye becomes a left one.
 MIRRORED = [
     _NAMES.index(name.replace("right", "left") if name.startswith("right") else name.replace("left", "right"))
     for name in _NAMES
 ]
 
-#: Points that move against each other when an eye or the mouth opens; what matters is their distance.
+#: Pairs of points whose distance is the opening of an eye or the mouth.
 APERTURES = ((0, 1), (2, 3), (4, 5), (6, 7))
 
 #: Points around each region of a face.
@@ -53,14 +53,13 @@ Regions = tuple[list[int], ...]
 EYE_REGIONS: Regions = ([0, 1, 17, 18], [2, 3, 19, 20])
 #: The eyes and the mouth.
 FACE_REGIONS: Regions = (*EYE_REGIONS, [4, 5, 6, 7])
-#: A region reaches this far beyond its points, as a share of their distance from the middle, so that lips and lashes
-#: are in it.
+#: Radius of a region relative to the distance of its points from the centre, so that it includes lips and lashes.
 _REACH = 1.3
 
 
 def find_facial_points(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return (T, P, 2) pixels of ``FACIAL_POINTS`` in frames (T, H, W, 3) uint8 RGB; NaN where no face is found."""
-    # Imported here, because pictures can be trained on where no landmark detector is installed.
+    # Deferred, because training works without a landmark detector installed.
     from deepfakemnist.faces.landmarks import FaceLandmarker
 
     landmarker = FaceLandmarker()
@@ -72,13 +71,13 @@ def find_facial_points(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def detail_map(points: Tensor, height: int, width: int, regions: Regions = FACE_REGIONS) -> Tensor:
-    """Return (B, 1, height, width) weights of about 1 on the regions and 0 elsewhere.
+    """Return (B, 1, height, width) weights of about 1 inside the regions and 0 elsewhere.
 
     Args:
-        points: (B, P, 2) ``FACIAL_POINTS`` in -1..1; pictures with NaN get zeros.
+        points: (B, P, 2) ``FACIAL_POINTS`` in -1..1; items with NaN get zeros.
         height: of the maps.
         width: of the maps.
-        regions: which points surround each.
+        regions: indices of the points around each region.
     """
     x = torch.linspace(-1, 1, width, device=points.device)
     y = torch.linspace(-1, 1, height, device=points.device)

@@ -1,8 +1,8 @@
-"""One reading of a video: its pictures as far as memory allows, the faces in some of them, and where it is cut.
+"""Single-pass video analysis for cropping: buffered frames, face detections and frame differences.
 
-The crop's box is known only after the last look, so pictures wait in memory as they are stored, and of large ones only
-the surroundings of the faces seen so far. What does not fit (30 seconds of whole 720p pictures do), or leaves those
-surroundings, is decoded a second time.
+The crop box is known only after the last detection, so frames wait in memory in their stored format, and of large ones
+only the region around the faces detected so far. A video that does not fit (30 seconds of whole 720p frames do), or
+whose crop leaves that region, is decoded a second time.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ from deepfakemnist.config.stages import CropSettings
 from deepfakemnist.errors import Rejected
 from deepfakemnist.faces.detect import Face, FaceDetector
 from deepfakemnist.faces.policies import CropBox
-from deepfakemnist.faces.shots import Cut, face_patch, find_cuts, step, thumbnail
+from deepfakemnist.faces.shots import Cut, face_patch, find_cuts, frame_difference, thumbnail
 from deepfakemnist.faces.track import Track, main_track, track_faces
 from deepfakemnist.media.decode import read_pictures
 from deepfakemnist.media.picture import Picture
 from deepfakemnist.tables.schemas import Row
 
-_KEPT_BYTES = 1 << 30
+#: Memory for buffered frames of one video.
+_BUFFER_BYTES = 1 << 30
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
-    """What was seen in one frame."""
+class FrameFaces:
+    """The faces detected in one frame."""
 
     frame: int
     faces: list[Face]
@@ -44,81 +45,83 @@ class Footage:
     frames: int = 0
     width: int = 0
     height: int = 0
-    looks: list[Look] = field(default_factory=list)
-    steps: list[float] = field(default_factory=list)
+    detections: list[FrameFaces] = field(default_factory=list)
+    differences: list[float] = field(default_factory=list)
     _kept: list[tuple[Picture, int]] | None = None
 
-    def pictures(self, part: range, boxes: Sequence[CropBox]) -> Iterator[tuple[Picture, int]]:
-        """Yield each picture with the number of frames it stands for; their sum is ``frames``.
+    def pictures(self, shot: range, boxes: Sequence[CropBox]) -> Iterator[tuple[Picture, int]]:
+        """Yield each picture with the number of frames it represents; their sum is ``frames``.
 
         Args:
-            part: frames of which something is wanted.
-            boxes: what is wanted of each of them.
+            shot: frames to be cropped.
+            boxes: crop box of each of them.
         """
-        if self._kept is not None and _all_held(self._kept, part, boxes):
+        if self._kept is not None and _all_held(self._kept, shot, boxes):
             yield from self._kept
         else:
             yield from _read(self.row, self.settings)
 
     def cuts(self) -> list[Cut]:
-        """Return where another shot or person begins."""
-        looks = [(look.frame, look.faces) for look in self.looks]
-        tracks = track_faces(looks, self.settings.min_iou)
-        # Where two people are seen, the one who is there longer is the one to compare.
+        """Return the frames at which another shot or person begins."""
+        detections = [(detection.frame, detection.faces) for detection in self.detections]
+        tracks = track_faces(detections, self.settings.min_iou)
+        # With two people in a frame, compare the one with the longer track.
         longest: dict[int, tuple[int, Face]] = {}
         for track in tracks:
             for frame, face in zip(track.frames, track.faces, strict=True):
                 if len(track.frames) > longest.get(frame, (0, face))[0]:
                     longest[frame] = (len(track.frames), face)
         patches = [
-            look.patches[next(i for i, face in enumerate(look.faces) if face is longest[look.frame][1])]
-            for look in self.looks
-            if look.faces
+            detection.patches[next(i for i, face in enumerate(detection.faces) if face is longest[detection.frame][1])]
+            for detection in self.detections
+            if detection.faces
         ]
-        return find_cuts(self.steps, [look.frame for look in self.looks if look.faces], patches)
+        face_frames = [detection.frame for detection in self.detections if detection.faces]
+        return find_cuts(self.differences, face_frames, patches)
 
-    def track_in(self, part: range) -> Track:
-        """Return the track of the main face in a part. Raises: Rejected with no_face, face_lost, face_too_small."""
-        looks = [(look.frame, look.faces) for look in self.looks if look.frame in part]
-        return usable_track(looks, self.settings)
+    def track_in(self, shot: range) -> Track:
+        """Return the track of the main face in a shot. Raises: Rejected with no_face, face_lost, face_too_small."""
+        detections = [(found.frame, found.faces) for found in self.detections if found.frame in shot]
+        return usable_track(detections, self.settings)
 
 
 def read_footage(row: Row, settings: CropSettings, detector: FaceDetector) -> Footage:
-    """Read the segment of an INGESTED row. Where boxes came with it, only faces within them count.
+    """Read the segment of an INGESTED row. With annotated boxes, only faces inside them count.
 
-    Raises: Failed or Rejected with a reason of reading a video, or not_square.
+    Raises: Failed or Rejected with a reason of :mod:`deepfakemnist.media.container`, or not_square.
     """
     footage, kept, stored = Footage(row, settings), list[tuple[Picture, int]](), 0
     last: np.ndarray | None = None
-    surroundings = _Surroundings(row, settings)
-    for picture, times in _read(row, settings):
+    region = _KeptRegion(row, settings)
+    for picture, repeats in _read(row, settings):
         footage.width, footage.height = picture.width, picture.height
         now = thumbnail(picture.grey())
-        footage.steps += [0.0 if last is None else step(last, now), *[0.0] * (times - 1)]
+        footage.differences += [0.0 if last is None else frame_difference(last, now), *[0.0] * (repeats - 1)]
         last = now
         first = -(-footage.frames // settings.detect_every) * settings.detect_every
-        if first < footage.frames + times:  # one of the frames that are looked at
-            faces, small = detector.look(picture)
-            faces = _within(faces, row, first / settings.fps)
-            surroundings.add([face.box for face in faces])
-            shrink = np.array([small.shape[1] / picture.width, small.shape[0] / picture.height])
-            patches = [face_patch(small, face.landmarks * shrink) for face in faces]
-            footage.looks += [
-                Look(frame, faces, patches) for frame in range(first, footage.frames + times, settings.detect_every)
+        if first < footage.frames + repeats:  # a sampled frame
+            faces, small = detector.detect_in(picture)
+            faces = _inside_annotation(faces, row, first / settings.fps)
+            region.add([face.box for face in faces])
+            scale = np.array([small.shape[1] / picture.width, small.shape[0] / picture.height])
+            patches = [face_patch(small, face.landmarks * scale) for face in faces]
+            footage.detections += [
+                FrameFaces(frame, faces, patches)
+                for frame in range(first, footage.frames + repeats, settings.detect_every)
             ]
-        footage.frames += times
-        picture = surroundings.of(picture)
+        footage.frames += repeats
+        picture = region.of(picture)
         stored += picture.nbytes
-        if stored <= _KEPT_BYTES:
-            kept.append((picture, times))
+        if stored <= _BUFFER_BYTES:
+            kept.append((picture, repeats))
         else:
             kept.clear()
-    footage._kept = kept if stored <= _KEPT_BYTES else None
+    footage._kept = kept if stored <= _BUFFER_BYTES else None
     return footage
 
 
-def given_boxes(row: Row, times: Sequence[float]) -> np.ndarray | None:
-    """Return the boxes that came with a row, linear between them, or None where none came.
+def annotated_boxes(row: Row, times: Sequence[float]) -> np.ndarray | None:
+    """Return a row's annotated boxes, linearly interpolated, or None when it has none.
 
     Args:
         row: of INGESTED.
@@ -133,34 +136,36 @@ def given_boxes(row: Row, times: Sequence[float]) -> np.ndarray | None:
     return np.stack([np.interp(clock, known[:, 0], known[:, side]) for side in range(1, 5)], axis=1)
 
 
-def usable_track(looks: list[tuple[int, list[Face]]], settings: CropSettings) -> Track:
+def usable_track(detections: list[tuple[int, list[Face]]], settings: CropSettings) -> Track:
     """Return the track of the clip's main face.
 
     Args:
-        looks: frame number and faces of every looked-at frame.
-        settings: min_iou, min_face_fraction and min_face_px count.
+        detections: frame number and faces of every sampled frame.
+        settings: min_iou, min_face_fraction and min_face_px are used.
 
     Raises: Rejected with reason no_face, face_lost or face_too_small.
     """
-    track = main_track(track_faces(looks, settings.min_iou))
+    track = main_track(track_faces(detections, settings.min_iou))
     if track is None:
-        raise Rejected("no_face", f"no face of score {settings.min_score:g} or more in {len(looks)} looked-at frames")
-    share = len(track.frames) / len(looks)
-    if share < settings.min_face_fraction:
+        raise Rejected(
+            "no_face", f"no face of score {settings.min_score:g} or more in {len(detections)} sampled frames"
+        )
+    fraction = len(track.frames) / len(detections)
+    if fraction < settings.min_face_fraction:
         raise Rejected(
             "face_lost",
-            f"the face is in {share:.0%} of {len(looks)} looked-at frames; at least {settings.min_face_fraction:.0%} "
-            "are needed",
+            f"face found in {fraction:.0%} of {len(detections)} sampled frames; at least "
+            f"{settings.min_face_fraction:.0%} are required",
         )
     if track.side < settings.min_face_px:
         raise Rejected(
-            "face_too_small", f"median side {track.side:.0f} px; at least {settings.min_face_px:g} are needed"
+            "face_too_small", f"median side {track.side:.0f} px; at least {settings.min_face_px:g} are required"
         )
     return track
 
 
-class _Surroundings:
-    """The part of a video's pictures that its crop will probably need, by the boxes known so far."""
+class _KeptRegion:
+    """The region that the crop will probably need, estimated from the boxes known so far."""
 
     def __init__(self, row: Row, settings: CropSettings) -> None:
         self._settings = settings
@@ -173,12 +178,14 @@ class _Surroundings:
         for left, top, width, height in boxes:
             known = self._union or (left, top, left, top)
             self._union = (
-                *(min(known[0], left), min(known[1], top)),
-                *(max(known[2], left + width), max(known[3], top + height)),
+                min(known[0], left),
+                min(known[1], top),
+                max(known[2], left + width),
+                max(known[3], top + height),
             )
 
     def of(self, picture: Picture) -> Picture:
-        """Return a picture without what is far from every box: more than the side of a crop away from its middle."""
+        """Return a picture that keeps only pixels within one crop side of the boxes' centre."""
         if self._whole or self._union is None:
             return picture
         left, top, right, bottom = self._union
@@ -186,29 +193,29 @@ class _Surroundings:
         return picture.near(round((left + right) / 2) - side, round((top + bottom) / 2) - side, 2 * side, 2 * side)
 
 
-def _all_held(kept: Sequence[tuple[Picture, int]], part: range, boxes: Sequence[CropBox]) -> bool:
+def _all_held(kept: Sequence[tuple[Picture, int]], shot: range, boxes: Sequence[CropBox]) -> bool:
     begin = 0
-    for picture, times in kept:
-        for frame in range(max(begin, part.start), min(begin + times, part.stop)):
-            box = boxes[frame - part.start]
+    for picture, repeats in kept:
+        for frame in range(max(begin, shot.start), min(begin + repeats, shot.stop)):
+            box = boxes[frame - shot.start]
             if not picture.holds(box.left, box.top, box.width, box.height):
                 return False
-        begin += times
+        begin += repeats
     return True
 
 
 def _read(row: Row, settings: CropSettings) -> Iterator[tuple[Picture, int]]:
     left = settings.max_frames
-    for picture, times in read_pictures(row["path"], fps=settings.fps, start_s=row["start_s"], end_s=row["end_s"]):
-        yield picture, min(times, left)
-        left -= times
+    for picture, repeats in read_pictures(row["path"], fps=settings.fps, start_s=row["start_s"], end_s=row["end_s"]):
+        yield picture, min(repeats, left)
+        left -= repeats
         if left <= 0:
             return
 
 
-def _within(faces: list[Face], row: Row, time: float) -> list[Face]:
-    """Return the faces whose middle lies in the box given for a time, seconds into the segment; all without boxes."""
-    boxes = given_boxes(row, [time])
+def _inside_annotation(faces: list[Face], row: Row, time: float) -> list[Face]:
+    """Return the faces centred inside the annotated box at ``time``, seconds into the segment; all without boxes."""
+    boxes = annotated_boxes(row, [time])
     if boxes is None:
         return faces
     left, top, width, height = boxes[0]

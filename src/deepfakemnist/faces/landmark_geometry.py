@@ -1,4 +1,4 @@
-"""Where the landmark network looks, and how the head stands: squares about a face, and pose from 3-D landmarks."""
+"""Face regions for the landmark network, and head pose from 3-D landmarks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from deepfakemnist.faces.detect import Face
 
-#: MediaPipe's graph gives the network the face's box grown by this factor.
+#: MediaPipe's graph enlarges the face box by this factor for the network's input.
 _EXPAND = 1.5
 #: Outer eye corners, the subject's right and left, in the 478-point mesh.
 _RIGHT_EYE, _LEFT_EYE = 33, 263
@@ -20,7 +20,7 @@ _RIGHT_EYE, _LEFT_EYE = 33, 263
 
 @dataclass(frozen=True)
 class Region:
-    """A square about a face, turned with it: centre (x, y) and side in pixels, angle in radians, clockwise as seen."""
+    """A rotated square around a face: centre (x, y) and side in pixels, angle in radians, clockwise in the picture."""
 
     centre: tuple[float, float]
     side: float
@@ -28,14 +28,14 @@ class Region:
 
     @classmethod
     def of_face(cls, face: Face) -> Region:
-        """Return the region about a detected face: its box, upright by its eyes."""
+        """Return the region around a detected face: its enlarged box, rotated by the eye line."""
         left, top, width, height = face.box
         right_eye, left_eye = face.landmarks[:2]
         return cls((left + width / 2, top + height / 2), _EXPAND * max(width, height), _angle(right_eye, left_eye))
 
     @classmethod
     def of_points(cls, points: np.ndarray) -> Region:
-        """Return the region about (478, 2) landmarks in pixels: their box, upright by the outer eye corners."""
+        """Return the region around (478, 2) landmarks in pixels: their enlarged box, rotated by the eye line."""
         low, high = points.min(axis=0), points.max(axis=0)
         x, y = (low + high) / 2
         return cls(
@@ -57,12 +57,12 @@ def _angle(right_eye: np.ndarray, left_eye: np.ndarray) -> float:
 
 
 class HeadModel:
-    """The average face that head pose is measured against, out of MediaPipe's geometry metadata.
+    """The canonical face model of MediaPipe's geometry metadata, the reference for head pose.
 
-    Pose is the rotation of the weighted orthogonal Procrustes fit (Kabsch 1976) of the average face onto the landmarks,
-    with the landmarks' own depth: a weak-perspective camera. MediaPipe itself assumes a camera of 63° vertical view
-    around the whole picture, which is wrong for a clip that was cropped to the face, and a perspective-n-point
-    solution without the depth has two minima for a nearly frontal face.
+    Pose is the rotation of the weighted orthogonal Procrustes fit (Kabsch 1976) of the canonical face to the landmarks,
+    depth included: a weak-perspective camera. MediaPipe assumes a camera with 63° vertical field of view over the
+    whole picture, which is wrong for a clip cropped to the face, and a perspective-n-point solution without depth has
+    two minima for a nearly frontal face.
 
     Args:
         metadata: ``geometry_pipeline_metadata_landmarks.binarypb``, a GeometryPipelineMetadata message of MediaPipe:
@@ -81,16 +81,16 @@ class HeadModel:
         self._model = model - self._weights @ model
 
     def pose(self, points: np.ndarray) -> np.ndarray:
-        """Return (3,) float32 yaw, pitch, roll in degrees of (478, 3) landmarks: x right, y down, z away, one unit.
+        """Return (3,) float32 yaw, pitch, roll in degrees from (478, 3) landmarks: x right, y down, z away, one unit.
 
-        Positive is: yaw, the subject turns to their own left; pitch, they look down; roll, they tilt the head to their
-        own left shoulder. The head nods first, about the line from ear to ear, then turns about the vertical, then
-        tilts about the line of sight, so that turning a picture changes roll alone.
+        Positive: yaw, the subject turns to their own left; pitch, they look down; roll, they tilt the head to their
+        own left shoulder. Pitch is applied first, about the ear-to-ear axis, then yaw about the vertical, then roll
+        about the line of sight, so that rotating a picture changes only roll.
         """
         seen = points[self._landmarks] * [1, -1, -1]
         seen = seen - self._weights @ seen
         u, _, vt = np.linalg.svd((seen * self._weights[:, None]).T @ self._model)
-        u[:, 2] *= np.linalg.det(u @ vt)  # a rotation, never a mirror image
+        u[:, 2] *= np.linalg.det(u @ vt)  # a proper rotation, never a reflection
         rotation = u @ vt
         yaw = math.asin(max(-1.0, min(1.0, -rotation[2, 0])))
         pitch = math.atan2(rotation[2, 1], rotation[2, 2])
@@ -99,7 +99,7 @@ class HeadModel:
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
-    """Yield number and value of every field of a protobuf message: varints as int, everything else as bytes."""
+    """Yield number and value of every field in a protobuf message: varints as int, everything else as bytes."""
     at = 0
     while at < len(message):
         key, at = _varint(message, at)
@@ -115,7 +115,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
                 yield key >> 3, message[at : at + 4]
                 at += 4
             case kind:
-                raise ValueError(f"protobuf wire type {kind} at byte {at}; 0, 2 and 5 are expected")
+                raise ValueError(f"protobuf wire type {kind} at byte {at}; expected 0, 2 or 5")
 
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:

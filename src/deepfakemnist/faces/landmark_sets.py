@@ -1,4 +1,4 @@
-"""Which of MediaPipe's 478 face points make up what. Left and right are the subject's own."""
+"""Landmark indices of facial parts in MediaPipe's 478-point mesh; left and right are the subject's own."""
 
 OVAL = (
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150,
@@ -12,5 +12,5 @@ NOSE = (168, 6, 197, 195, 5, 4, 1, 19, 94, 2, 98, 97, 326, 327)
 OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 INNER_LIPS = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
 
-#: The lines that the classic 68 landmarks draw: contour, brows, eyes, nose, lips.
+#: The lines of the classic 68-point scheme: contour, brows, eyes, nose, lips.
 FACE_LINES = (*OVAL, *RIGHT_BROW, *LEFT_BROW, *RIGHT_EYE, *LEFT_EYE, *NOSE, *OUTER_LIPS, *INNER_LIPS)

@@ -1,7 +1,7 @@
-"""Facial landmarks, expression and head pose by MediaPipe's FaceLandmarker v2 (Google, Apache-2.0).
+"""Facial landmarks, blendshapes and head pose with MediaPipe's FaceLandmarker v2 (Google, Apache-2.0).
 
-The networks run in LiteRT, because the mediapipe package needs libEGL and libGL, which clusters lack. The face is found
-by YuNet as everywhere in this library; MediaPipe's BlazeFace, which is in the file too, is not used.
+The networks run in LiteRT, because the mediapipe package needs libEGL and libGL, which clusters lack. YuNet detects the
+face, as everywhere in this library; MediaPipe's BlazeFace, also in the file, is not used.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from deepfakemnist.faces.landmark_geometry import HeadModel, Region
 
 #: face_landmarker.task, float16, version 1 of Google's model store.
 TASK_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
-#: Outputs of the blendshape network in its order: ARKit's names. Left and right are the subject's own.
+#: Outputs of the blendshape network, in order, with ARKit's names. Left and right are the subject's own.
 BLENDSHAPES: tuple[str, ...] = (
     "_neutral", "browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight", "cheekPuff",
     "cheekSquintLeft", "cheekSquintRight", "eyeBlinkLeft", "eyeBlinkRight", "eyeLookDownLeft", "eyeLookDownRight",
@@ -38,7 +38,7 @@ BLENDSHAPES: tuple[str, ...] = (
 )  # fmt: skip
 #: Side of the landmark network's input, pixels.
 _SIZE = 256
-#: The landmarks that the blendshape network sees (MediaPipe, face_blendshapes_graph.cc).
+#: Landmarks in the blendshape network's input (MediaPipe, face_blendshapes_graph.cc).
 _BLENDSHAPE_INPUT = [
     0, 1, 4, 5, 6, 7, 8, 10, 13, 14, 17, 21, 33, 37, 39, 40, 46, 52, 53, 54, 55, 58, 61, 63, 65, 66, 67, 70, 78, 80, 81,
     82, 84, 87, 88, 91, 93, 95, 103, 105, 107, 109, 127, 132, 133, 136, 144, 145, 146, 148, 149, 150, 152, 153, 154,
@@ -51,18 +51,17 @@ _BLENDSHAPE_INPUT = [
 
 @dataclass(frozen=True, eq=False)
 class FaceLandmarks:
-    """What the network sees in one face. Left and right are the subject's own."""
+    """Landmarks, blendshapes and pose of one face. Left and right are the subject's own."""
 
-    #: (478, 2) float32 x, y in pixels of the picture, 0 in the middle of the first pixel; may lie outside. Mesh of
-    #: MediaPipe: 33 and 263 are the right and left outer eye corner, 1 the nose tip, 152 the chin, 468-477 the
-    #: irises.
+    #: (478, 2) float32 x, y in picture pixels, 0 at the centre of the first pixel; may lie outside. MediaPipe mesh: 33
+    #: and 263 are the right and left outer eye corner, 1 the nose tip, 152 the chin, 468-477 the irises.
     points: np.ndarray
     #: (52,) float32, 0..1, in the order of ``BLENDSHAPES``.
     blendshapes: np.ndarray
     #: (3,) float32 yaw, pitch, roll in degrees. Positive: the subject turns to their own left, looks down, tilts the
     #: head to their own left shoulder.
     pose: np.ndarray
-    #: How sure the network is that this is a face, 0..1.
+    #: Confidence of the network that this is a face, 0..1.
     presence: float
 
     def blendshape(self, name: str) -> float:
@@ -71,11 +70,11 @@ class FaceLandmarks:
 
 
 class FaceLandmarker:
-    """Landmarks of the best face in a picture, or of the same face through a clip; one thread.
+    """Landmarks of the best face in a picture, or of one face tracked through a clip; single-threaded.
 
     Args:
-        min_presence: presence from which the network's answer counts as a face, 0..1.
-        detector: finds the face in the first place; YuNet with its usual settings when None.
+        min_presence: lowest presence that counts as a face, 0..1.
+        detector: initial face detector; YuNet with default settings when None.
     """
 
     def __init__(self, min_presence: float = 0.5, detector: FaceDetector | None = None) -> None:
@@ -89,28 +88,28 @@ class FaceLandmarker:
     def __call__(self, rgb: np.ndarray) -> FaceLandmarks | None:
         """Return the landmarks of the best face of an (H, W, 3) uint8 RGB picture; None when there is none.
 
-        The network looks twice: at the detector's box, then at the box of the landmarks found there, which is what it
-        was trained on. The second look is not for nothing: it moves one blendshape in a hundred by more than 0.19.
+        The network runs twice: on the detector's box, then on the box of the landmarks found there, which is what it
+        was trained on. The second pass matters: it changes one blendshape in a hundred by more than 0.19.
         """
         faces = self._detector(rgb)
         first = self._mesh(rgb, Region.of_face(faces[0])) if faces else None
-        return None if first is None else self._look(rgb, Region.of_points(first[0][:, :2]))
+        return None if first is None else self._landmarks_in(rgb, Region.of_points(first[0][:, :2]))
 
     def track(self, frames: Iterable[np.ndarray]) -> list[FaceLandmarks | None]:
         """Return the landmarks of one face in every frame of a clip, (H, W, 3) uint8 RGB each; None where it is lost.
 
-        The landmarks of a frame say where to look in the next one, which is cheaper than detecting and stays with one
-        person; where that finds no face, the detector is asked again.
+        The landmarks of a frame give the region in the next one, which is cheaper than detection and stays with one
+        person; when no face is found there, the detector runs again.
         """
         found: list[FaceLandmarks | None] = []
         for rgb in frames:
             last = found[-1] if found else None
-            here = self._look(rgb, Region.of_points(last.points)) if last else None
-            found.append(here or self(rgb))
+            tracked = self._landmarks_in(rgb, Region.of_points(last.points)) if last else None
+            found.append(tracked or self(rgb))
         return found
 
-    def _look(self, rgb: np.ndarray, region: Region) -> FaceLandmarks | None:
-        """Landmarks, expression and pose of the face in a region."""
+    def _landmarks_in(self, rgb: np.ndarray, region: Region) -> FaceLandmarks | None:
+        """Return landmarks, blendshapes and pose of the face in a region; None without a face."""
         mesh = self._mesh(rgb, region)
         if mesh is None:
             return None
@@ -120,7 +119,7 @@ class FaceLandmarker:
         return FaceLandmarks(plane.copy(), blendshapes.copy(), self._head.pose(points), presence)
 
     def _mesh(self, rgb: np.ndarray, region: Region) -> tuple[np.ndarray, float] | None:
-        """(478, 3) float32 landmarks in picture pixels, depth in the same unit, and presence; None below the limit."""
+        """Return (478, 3) float32 landmarks, x, y and depth in picture pixels, and presence; None below the limit."""
         to_picture = region.to_picture(_SIZE)
         backwards = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
         crop = cv2.warpAffine(rgb, to_picture, (_SIZE, _SIZE), flags=backwards, borderMode=cv2.BORDER_REPLICATE)
@@ -137,7 +136,7 @@ class _Network:
     """A TFLite model with one input; call it with an array of the input's shape."""
 
     def __init__(self, model: bytes) -> None:
-        from ai_edge_litert.interpreter import Interpreter  # only here: most of animating and training does without it
+        from ai_edge_litert.interpreter import Interpreter  # deferred: most of animation and training runs without it
 
         self._net = Interpreter(model_content=model, num_threads=1)
         self._net.allocate_tensors()
@@ -153,7 +152,7 @@ class _Network:
 
 @cache
 def _parts() -> dict[str, bytes]:
-    """Return the files inside the task file, after checking that it is the one meant."""
+    """Return the files inside the task file after verifying its checksum."""
     data = files("deepfakemnist.faces").joinpath("data/face_landmarker.task").read_bytes()
     digest = hashlib.sha256(data).hexdigest()
     if digest != TASK_SHA256:

@@ -1,12 +1,12 @@
-"""Crop policies: which rectangle of each picture becomes the square clip, given the boxes of the face.
+"""Crop policies: the crop box of every frame, given the face boxes.
 
 =============== ===================================================================================================
-square-track    one square around all boxes, grown by a margin: head motion stays head motion. FOMM's crop-video is
-                this rule with margin 0.1, VoxCeleb's crops with edge ``reject`` as well
-vox-metadata    the box that came with the video, stretched to a square, as FOMM's load_videos.py does
+square-track    one square around all boxes, enlarged by a margin: head motion stays head motion. FOMM's crop-video is
+                this rule with margin 0.1, and FOMM's VoxCeleb crops add edge ``reject``
+vox-metadata    the annotated box, stretched to a square, as in FOMM's load_videos.py
 ff-1.3          a square that follows the face, 1.3 times its longer side and never outside the picture, as the
-                FaceForensics++ code cuts frames for detectors; not for animation, it hides head motion
-as-cropped      the whole picture, which must be square: for clips that others have cropped
+                FaceForensics++ code crops frames for detectors; not for animation, since it hides head motion
+as-cropped      the whole picture, which must be square: for clips that are already cropped
 =============== ===================================================================================================
 """
 
@@ -29,7 +29,7 @@ _FF_SCALE = 1.3
 
 @dataclass(frozen=True)
 class CropBox:
-    """A rectangle in upright source pixels; it may reach outside the picture."""
+    """A rectangle in pixels of the upright source picture; it may extend outside the picture."""
 
     left: int
     top: int
@@ -37,19 +37,19 @@ class CropBox:
     height: int
 
     def outside(self, width: int, height: int) -> float:
-        """Return the share of the rectangle, 0..1, that lies outside a picture of the given size."""
+        """Return the fraction of the rectangle, 0..1, that lies outside a picture of the given size."""
         across = max(0, min(self.left + self.width, width) - max(self.left, 0))
         down = max(0, min(self.top + self.height, height) - max(self.top, 0))
         return 1 - across * down / (self.width * self.height)
 
     def shifted_inside(self, width: int, height: int) -> CropBox:
-        """Return it moved just far enough to lie in the picture, or centred on it where it is too large."""
+        """Return the rectangle shifted just far enough to lie inside the picture, or centred when it is too large."""
         left = min(max(self.left, 0), width - self.width) if self.width <= width else (width - self.width) // 2
         top = min(max(self.top, 0), height - self.height) if self.height <= height else (height - self.height) // 2
         return CropBox(left, top, self.width, self.height)
 
-    def evened(self) -> CropBox:
-        """Return it with even edges, at most one pixel smaller: colours are stored for pairs of pixels."""
+    def with_even_edges(self) -> CropBox:
+        """Return the rectangle with even edges, at most one pixel less per edge, to match 4:2:0 chroma."""
         left, top = self.left + self.left % 2, self.top + self.top % 2
         right, bottom = (self.left + self.width) // 2 * 2, (self.top + self.height) // 2 * 2
         side = min(right - left, bottom - top)
@@ -57,8 +57,8 @@ class CropBox:
         width, height = (side, side) if square else (right - left, bottom - top)
         return CropBox(left, top, width, height) if width > 0 and height > 0 else self
 
-    def cut(self, picture: Picture, size: int) -> np.ndarray:
-        """Return the rectangle of a picture as (size,size,3) uint8 RGB; outside the picture its edge goes on."""
+    def crop(self, picture: Picture, size: int) -> np.ndarray:
+        """Return the rectangle of a picture, resized to (size,size,3) uint8 RGB; padding replicates the edge."""
         right, bottom = self.left + self.width, self.top + self.height
         padding = (
             max(-self.top, 0),
@@ -76,19 +76,19 @@ class CropBox:
 
 
 def square_track(boxes: np.ndarray, width: int, height: int, settings: CropSettings) -> list[CropBox]:
-    """Return the one square that holds every face box of a clip with room around, once per frame.
+    """Return one square around all face boxes of a clip, repeated for every frame.
 
-    The square is the union of the boxes, made square by its longer side and grown by ``margin`` of it on every side.
-    With edge ``pad`` it is no larger than the picture's shorter side as long as the union fits, and moved inside the
-    picture: a face off the centre looks better than a picture that ends before the crop does. What is still outside is
-    padded. With edge ``reject`` it is what it is, or nothing.
+    The square is as long as the longer side of the boxes' union, plus ``margin`` of that on every side. With edge
+    ``pad`` it is limited to the picture's shorter side as long as the union fits, and shifted inside the picture: an
+    off-centre face looks better than padding. What still lies outside is padded. With edge ``reject`` the square is
+    neither limited nor shifted, and must not leave the picture.
 
     Args:
         boxes: (N,4) left, top, width, height in pixels of the picture.
         width, height: size of the picture.
-        settings: margin, edge and max_padding count.
+        settings: margin, edge and max_padding are used.
 
-    Raises: Rejected with reason off_frame when more of the square would be padding than is allowed.
+    Raises: Rejected with reason off_frame when more of the square lies outside the picture than is allowed.
     """
     left, top, right, bottom = _union(boxes)
     union = max(1, math.ceil(max(right - left, bottom - top)))
@@ -103,13 +103,13 @@ def square_track(boxes: np.ndarray, width: int, height: int, settings: CropSetti
         raise Rejected(
             "off_frame",
             f"{box.outside(width, height):.0%} of the crop would lie outside the {width}x{height} picture; "
-            f"allowed are {allowed:.0%}",
+            f"at most {allowed:.0%} may",
         )
-    return [box.evened()] * len(boxes)
+    return [box.with_even_edges()] * len(boxes)
 
 
 def vox_metadata(boxes: np.ndarray, width: int, height: int, settings: CropSettings) -> list[CropBox]:
-    """Return the union of the given boxes, cut at the picture's edge and not squared.
+    """Return the union of the annotated boxes, clipped to the picture and not squared.
 
     Arguments as for :func:`square_track`. Raises: Rejected with reason off_frame when it is outside the picture.
     """
@@ -118,13 +118,13 @@ def vox_metadata(boxes: np.ndarray, width: int, height: int, settings: CropSetti
     last = (min(width, round(right)), min(height, round(bottom)))
     if last[0] - first[0] < 2 or last[1] - first[1] < 2:
         raise Rejected(
-            "off_frame", f"the given box {left:.0f}-{top:.0f}-{right:.0f}-{bottom:.0f} is outside {width}x{height}"
+            "off_frame", f"the annotated box {left:.0f}-{top:.0f}-{right:.0f}-{bottom:.0f} is outside {width}x{height}"
         )
-    return [CropBox(*first, last[0] - first[0], last[1] - first[1]).evened()] * len(boxes)
+    return [CropBox(*first, last[0] - first[0], last[1] - first[1]).with_even_edges()] * len(boxes)
 
 
 def ff_1_3(boxes: np.ndarray, width: int, height: int, settings: CropSettings) -> list[CropBox]:
-    """Return a square per frame, 1.3 times the longer side of its box, cut at the picture's edge to a smaller square.
+    """Return a square per frame, 1.3 times the longer side of its box, smaller where the picture's edge limits it.
 
     Arguments as for :func:`square_track`. Raises: Rejected with reason off_frame when a face is outside the picture.
     """
@@ -135,14 +135,14 @@ def ff_1_3(boxes: np.ndarray, width: int, height: int, settings: CropSettings) -
         side = min(side, width - x, height - y)
         if side < 2:
             raise Rejected("off_frame", f"the face at {left:.0f}, {top:.0f} is outside the {width}x{height} picture")
-        squares.append(CropBox(x, y, side, side).evened())
+        squares.append(CropBox(x, y, side, side).with_even_edges())
     return squares
 
 
 def as_cropped(boxes: np.ndarray, width: int, height: int, settings: CropSettings) -> list[CropBox]:
     """Return the whole picture. Raises: Rejected with reason not_square."""
     if width != height:
-        raise Rejected("not_square", f"{width}x{height}; a clip that was cropped already must be square")
+        raise Rejected("not_square", f"{width}x{height}; an already cropped clip must be square")
     return [CropBox(0, 0, width, height)] * len(boxes)
 
 

@@ -1,4 +1,4 @@
-"""How good a crop is, in figures that stand in its row, and the limits below which it is left out."""
+"""Crop quality metrics (head pose range, sharpness, brightness) and the thresholds that reject a crop."""
 
 from __future__ import annotations
 
@@ -13,28 +13,29 @@ from deepfakemnist.faces.detect import Face
 from deepfakemnist.tables.schemas import Row
 
 #: Right eye, left eye, nose tip, right and left mouth corner of an average head, millimetres from the nose tip: x to
-#: the picture's right, y down, z away from the camera. 63 mm between pupils is the mean of adults, the rest is usual.
+#: the picture's right, y down, z away from the camera. 63 mm is the mean interpupillary distance of adults; the other
+#: values are typical.
 _HEAD = np.array([(-31.5, -32, 28), (31.5, -32, 28), (0, 0, 0), (-25, 30, 22), (25, 30, 22)], np.float64)
 
 
 def head_pose(face: Face, width: int, height: int) -> tuple[float, float, float]:
-    """Return yaw, pitch and roll of a face in degrees, by five landmarks and an average head.
+    """Return yaw, pitch and roll of a face in degrees, from five landmarks and an average head.
 
-    Good for how far a head moves, not for where it looks: what differs from the average head is a constant error.
+    Suitable for the range of motion, not for absolute pose: a deviation from the average head is a constant error.
     Positive yaw: to the picture's right; positive pitch: down; positive roll: clockwise in the picture.
 
     Args:
         face: landmarks in pixels of a picture.
-        width, height: size of that picture; a focal length of its longer side is assumed.
+        width, height: size of that picture; the focal length is assumed to equal its longer side.
     """
     focal = float(max(width, height))
     camera = np.array([[focal, 0, width / 2], [0, focal, height / 2], [0, 0, 1]])
     points = face.landmarks.astype(np.float64)
-    found, turn, _ = cv2.solvePnP(_HEAD, points, camera, None, flags=cv2.SOLVEPNP_SQPNP)
+    found, rotation, _ = cv2.solvePnP(_HEAD, points, camera, None, flags=cv2.SOLVEPNP_SQPNP)
     if not found:
         return 0.0, 0.0, 0.0
-    matrix, _ = cv2.Rodrigues(turn)
-    # the direction of the nose, and that of the eye line
+    matrix, _ = cv2.Rodrigues(rotation)
+    # directions of the nose and of the eye line
     nose, eyes = matrix @ (0, 0, -1), matrix @ (1, 0, 0)
     yaw = np.degrees(np.arctan2(nose[0], -nose[2]))
     pitch = np.degrees(np.arcsin(np.clip(nose[1], -1, 1)))
@@ -48,18 +49,18 @@ def pose_ranges(faces: Sequence[Face], width: int, height: int) -> Row:
     return {f"{name}_range": float(value) for name, value in zip(("yaw", "pitch", "roll"), high - low, strict=True)}
 
 
-def interpolated_share(frames: range, looks: Sequence[int], found: Sequence[int]) -> float:
-    """Return the share of ``frames``, 0..1, next to a look that did not find the face, so that their box is a guess.
+def interpolated_fraction(frames: range, sampled: Sequence[int], found: Sequence[int]) -> float:
+    """Return the fraction of ``frames``, 0..1, next to a sampled frame without the face, whose box is thus a guess.
 
-    Frames between two looks that both found it do not count: a head moves little in that time.
+    Frames between two sampled frames that both show the face do not count: a head moves little in that time.
     """
-    order = sorted(looks)
+    order = sorted(sampled)
     seen = set(found)
     guesses = 0
     for frame in frames:
         place = int(np.searchsorted(order, frame, side="right"))
-        beside = order[max(place - 1, 0) : place] if frame in order else order[max(place - 1, 0) : place + 1]
-        guesses += not seen.issuperset(beside)
+        neighbours = order[max(place - 1, 0) : place] if frame in order else order[max(place - 1, 0) : place + 1]
+        guesses += not seen.issuperset(neighbours)
     return guesses / len(frames)
 
 
@@ -74,10 +75,10 @@ def brightness(crop: np.ndarray) -> float:
 
 
 def check_quality(row: Row, settings: CropSettings) -> None:
-    """Hold the figures of a row of CROPPED against the limits.
+    """Check the metrics of a CROPPED row against the thresholds.
 
-    Raises: Rejected with reason box_guessed, uncertain_face, turns_too_far, blurred, too_dark or too_bright, with
-        figure and limit.
+    Raises: Rejected with reason box_guessed, uncertain_face, turns_too_far, blurred, too_dark or too_bright; the detail
+        gives value and limit.
     """
     gates = (
         ("interpolated", "box_guessed", row["interpolated"] > settings.max_interpolated, settings.max_interpolated),
@@ -87,6 +88,6 @@ def check_quality(row: Row, settings: CropSettings) -> None:
         ("brightness", "too_dark", row["brightness"] < settings.min_brightness, settings.min_brightness),
         ("brightness", "too_bright", row["brightness"] > settings.max_brightness, settings.max_brightness),
     )
-    for name, reason, broken, limit in gates:
-        if broken:
+    for name, reason, violated, limit in gates:
+        if violated:
             raise Rejected(reason, f"{name} is {row[name]:.3g}; the limit is {limit:g}")

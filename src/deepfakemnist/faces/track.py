@@ -1,4 +1,4 @@
-"""One face through a clip: boxes of looked-at frames joined by overlap, and the boxes between them."""
+"""Face tracking by box overlap (IoU), with interpolation between sampled frames."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Box = tuple[float, float, float, float]
 
 @dataclass
 class Track:
-    """The same face in several frames; ``frames`` ascends and goes with ``faces``."""
+    """One face in several frames; ``frames`` is ascending and parallel to ``faces``."""
 
     frames: list[int] = field(default_factory=list)
     faces: list[Face] = field(default_factory=list)
@@ -25,7 +25,7 @@ class Track:
         return float(np.median([face.side for face in self.faces]))
 
     def boxes(self, frames: range) -> np.ndarray:
-        """Return (len(frames),4) float64 left, top, width, height, linear between looked-at frames, constant beyond."""
+        """Return (len(frames),4) float64 left, top, width, height, linear between sampled frames, constant beyond."""
         known = np.array([face.box for face in self.faces])
         return np.stack([np.interp(frames, self.frames, known[:, side]) for side in range(4)], axis=1)
 
@@ -39,19 +39,19 @@ def iou(first: Box, second: Box) -> float:
     return width * height / (first[2] * first[3] + second[2] * second[3] - width * height)
 
 
-def track_faces(looks: Iterable[tuple[int, list[Face]]], min_iou: float) -> list[Track]:
-    """Join the faces of looked-at frames into tracks.
+def track_faces(detections: Iterable[tuple[int, list[Face]]], min_iou: float) -> list[Track]:
+    """Link the faces of sampled frames into tracks.
 
-    Each track takes the face that overlaps its last box most, best pairs first; a face that overlaps none by
-    ``min_iou`` begins a track. A track outlives frames in which its face was not found, so a blink of the detector
-    does not end it. (FOMM's crop-video compares with a track's first box instead, which loses people who lean over.)
+    Greedy matching: each track takes the face that overlaps its last box most, best pairs first; a face that overlaps
+    no track by ``min_iou`` starts a new one. A track survives missed detections. (FOMM's crop-video compares with a
+    track's first box instead, which loses people who lean over.)
 
     Args:
-        looks: frame number, ascending, and the faces found there.
-        min_iou: overlap below which two boxes are not the same face, 0..1.
+        detections: frame number, ascending, and the faces detected in it.
+        min_iou: overlap below which two boxes are different faces, 0..1.
     """
     tracks: list[Track] = []
-    for number, faces in looks:
+    for number, faces in detections:
         pairs = sorted(
             (
                 (iou(track.faces[-1].box, face.box), t, f)
@@ -73,5 +73,5 @@ def track_faces(looks: Iterable[tuple[int, list[Face]]], min_iou: float) -> list
 
 
 def main_track(tracks: list[Track]) -> Track | None:
-    """Return the track with most frames, the larger face of equals; None when there is none."""
+    """Return the track with the most frames, then the largest face; None when there is none."""
     return max(tracks, key=lambda track: (len(track.frames), track.side), default=None)
