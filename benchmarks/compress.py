@@ -1,14 +1,14 @@
-"""What the encode chain costs, as ratios measured in one run.
+"""Compression stage benchmark: CPU cost of the encode chain relative to x264 alone.
 
     python benchmarks/compress.py            prints the table and writes benchmarks/compress.json
 
-Reference: x264 alone, one ffmpeg process with an output per quality, fed samples that were converted before, free to
-use any instruction of the processor. Measured: x264 held to those that give the same pixels everywhere, as in all that
-follows; with the conversion; a process per quality, as a rule per quality would do; the whole stage (reading and
-checking the working clip, verifying every output by a full decode, hashes, PSNR, SSIM), for a real and for a fake,
-which is marked and signed; and by themselves the two things that no order of work can spare the stage: to decode the
-working clip once, and every output once. Clips are made here: synthetic actors who talk.
-CPU seconds of this process and its children; the median of the repeats.
+Reference: x264 alone, one ffmpeg process with an output per quality, fed pre-converted samples, free to use any
+instruction set. Measured: x264 restricted to the instructions that give the same pixels on every CPU, as in all
+following rows; plus colour conversion; one process per quality, as with one rule per quality; the complete stage
+(reading and checking the working clip, verifying every output by a full decode, hashes, PSNR, SSIM), for a real and for
+a fake, which is marked and signed; and, on their own, the two unavoidable parts of the stage: decoding the working clip
+once, and every output once. The clips are generated: synthetic talking heads.
+CPU seconds of this process and its children; median of the repeats.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from deepfakemnist.config.dataset import CompressSettings
 from deepfakemnist.media.colour import to_samples
 from deepfakemnist.media.compress import compress_clip, encode_graph
 from deepfakemnist.media.container import every_frame, open_video
-from deepfakemnist.media.encode import SAME_EVERYWHERE, write_working_clip
+from deepfakemnist.media.encode import DETERMINISTIC_X264, write_working_clip
 from deepfakemnist.media.ffmpeg import find_ffmpeg, run_graph
 from deepfakemnist.tables.schemas import Row
 
@@ -54,13 +54,13 @@ def main() -> None:
 
         samples = [list(to_samples(frames, "yuv420p")) for _, frames in clips]
 
-        def x264_as_it_likes() -> None:
-            with patch.dict(SAME_EVERYWHERE, clear=True):
+        def x264_any_instructions() -> None:
+            with patch.dict(DETERMINISTIC_X264, clear=True):
                 x264()
 
         def x264() -> None:
-            for (row, _), ready in zip(clips, samples, strict=True):
-                run_graph(encode_graph(parts_of(row), settings.qualities, SIDE, SIDE, FPS), program, ready)
+            for (row, _), converted in zip(clips, samples, strict=True):
+                run_graph(encode_graph(parts_of(row), settings.qualities, SIDE, SIDE, FPS), program, converted)
 
         def parts_of(row: Row) -> dict[str, Path]:
             return {quality: folder / f"{row['video_id']}.{quality}.mp4" for quality in settings.qualities}
@@ -89,19 +89,19 @@ def main() -> None:
                 for path in parts_of(row).values():
                     drain(path)
 
-        names = {
-            "x264 alone": x264_as_it_likes,
-            "x264 alone, the same pixels everywhere": x264,
-            "with conversion": together,
-            "with conversion, a process per quality": separately,
-            "the stage, a real": partial(stage, 0),
-            "the stage, a fake": partial(stage, 1),
-            "decode the working clip, nothing else": read_working_clips,
-            "decode the three outputs, nothing else": read_outputs,
+        workloads = {
+            "x264 alone": x264_any_instructions,
+            "x264 alone, deterministic across CPUs": x264,
+            "with colour conversion": together,
+            "with colour conversion, one process per quality": separately,
+            "complete stage, real clip": partial(stage, 0),
+            "complete stage, fake clip": partial(stage, 1),
+            "decoding the working clip only": read_working_clips,
+            "decoding the three outputs only": read_outputs,
         }
-        times: dict[str, list[float]] = {name: [] for name in names}
-        for _ in range(REPEATS):  # interleaved, so that a noisy moment hits all alike
-            for name, work in names.items():
+        times: dict[str, list[float]] = {name: [] for name in workloads}
+        for _ in range(REPEATS):  # interleaved, so that background load affects all rows equally
+            for name, work in workloads.items():
                 times[name].append(cpu_seconds(work))
         frames_total = sum(len(frames) for _, frames in clips)
 
@@ -117,7 +117,7 @@ def main() -> None:
         "ratio": {name: round(value / reference, 3) for name, value in medians.items()},
     }
     for name, ratio in result["ratio"].items():
-        print(f"{name:40s} {ratio:.2f}")
+        print(f"{name:48s} {ratio:.2f}")
     Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
 
 

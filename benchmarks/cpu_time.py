@@ -1,4 +1,4 @@
-"""CPU time of what the benchmarks measure, ffmpeg's processes included."""
+"""CPU time measurement for the benchmarks, child processes such as ffmpeg included."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 def cpu_seconds(work: Callable[[], None]) -> float:
-    """Return user and system time that ``work`` took in this process and its children."""
+    """Return the user and system seconds that ``work`` takes in this process and its children."""
     before = _used()
     work()
     return _used() - before

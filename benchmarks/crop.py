@@ -1,16 +1,16 @@
-"""What cropping costs beside decoding alone, and beside the way the field's code does it.
+"""Crop stage benchmark: CPU cost relative to decoding alone and to FaceForensics++' per-frame HOG detection.
 
     python benchmarks/crop.py            prints the table and writes benchmarks/crop.json
 
-A 720p video of a talking head is made here (a portrait that a package ships, moved, 250 frames, H.264 with film grain).
-Rows, each in CPU seconds of this process and its children:
+The input is a generated 720p talking head (a portrait shipped by scikit-image, moved, 250 frames, H.264 with film
+grain). Rows, each in CPU seconds of this process and its children:
 
-* decoding alone, every picture as stored, and as OpenCV's VideoCapture gives it (BGR);
-* the crop stage without its encoder: decode once, look, cut, measure. The goal is 1.5 times decoding alone;
-* the lossless encode of the crops alone, and with reading the clip back, as every clip is before it counts;
-* the crop stage with everything;
-* a HOG detector (dlib) on every frame and a square of 1.3 times its box: what detect_from_video.py of FaceForensics++
-  does before it classifies, likewise without an encoder. dlib is needed for it: pip install dlib-bin==20.0.1.post1
+* decoding alone, every frame as stored, and as OpenCV's VideoCapture returns it (BGR);
+* the crop stage without its encoder: decode once, detect, crop, measure. The goal is 1.5 times decoding alone;
+* the lossless encode of the crops alone, and with the read-back that verifies every clip;
+* the complete crop stage;
+* dlib's HOG detector on every frame and a square of 1.3 times its box, as FaceForensics++' detect_from_video.py does
+  before classification, also without an encoder. Needs dlib: pip install dlib-bin==20.0.1.post1
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from cpu_time import cpu_seconds
 from skimage.data import astronaut
 
 from deepfakemnist.config.stages import CropSettings
-from deepfakemnist.faces.crop import choose_part, crop_video, cut_out
+from deepfakemnist.faces.crop import choose_shot, crop_frames, crop_video
 from deepfakemnist.faces.detect import FaceDetector
 from deepfakemnist.faces.footage import read_footage
 from deepfakemnist.faces.policies import POLICIES
@@ -42,7 +42,7 @@ from deepfakemnist.media.probe import probe
 from deepfakemnist.tables.schemas import Row
 
 WIDTH, HEIGHT, FRAMES, FPS, REPEATS = 1280, 720, 250, 25.0, 9
-HOG_FRAMES = 50  # a fifth of a second each
+HOG_FRAMES = 50  # HOG takes a fifth of a second per frame
 FF_SCALE = 1.3
 #: As media/encode.py writes working clips.
 LOSSLESS = {"vcodec": "libx264rgb", "qp": 0, "preset": "ultrafast", "pix_fmt": "rgb24"}
@@ -59,19 +59,19 @@ def main() -> None:
         row |= probe(path)
 
         def decode() -> None:
-            assert sum(times for _, times in read_pictures(path, fps=FPS)) == FRAMES
+            assert sum(repeats for _, repeats in read_pictures(path, fps=FPS)) == FRAMES
 
         def decode_to_bgr() -> None:
             assert sum(1 for _ in opencv_frames(path)) == FRAMES
 
         def crop_only() -> None:
             footage = read_footage(row, settings, detector)
-            part, track = choose_part(footage, footage.cuts())
-            boxes = POLICIES[settings.policy](track.boxes(part), footage.width, footage.height, settings)
+            shot, track = choose_shot(footage, footage.cuts())
+            boxes = POLICIES[settings.policy](track.boxes(shot), footage.width, footage.height, settings)
             pose_ranges(track.faces, footage.width, footage.height)
-            crops = enumerate(cut_out(footage, part, boxes, settings.size))
-            looked_at = (crop for number, crop in crops if number % settings.detect_every == 0)
-            assert sum(sharpness(crop) > 0 < brightness(crop) for crop in looked_at) == FRAMES // settings.detect_every
+            crops = enumerate(crop_frames(footage, shot, boxes, settings.size))
+            sampled = (crop for number, crop in crops if number % settings.detect_every == 0)
+            assert sum(sharpness(crop) > 0 < brightness(crop) for crop in sampled) == FRAMES // settings.detect_every
 
         def encode() -> None:
             graph = frames_input(settings.size, settings.size, FPS).output(
@@ -88,21 +88,21 @@ def main() -> None:
         crops = read_clip(crop_video(row, folder / "crops", settings, detector)["path"])
 
         def hog_per_frame() -> None:
-            some = islice(opencv_frames(path), HOG_FRAMES)
-            assert sum(hog_crop(frame, hog) is not None for frame in some) == HOG_FRAMES
+            first_frames = islice(opencv_frames(path), HOG_FRAMES)
+            assert sum(hog_crop(frame, hog) is not None for frame in first_frames) == HOG_FRAMES
 
-        works: dict[str, Callable[[], None]] = {
+        workloads: dict[str, Callable[[], None]] = {
             "decoding alone": decode,
             "decoding by OpenCV, to BGR": decode_to_bgr,
             "crop stage without its encoder": crop_only,
             "lossless encode of the crops": encode,
-            "lossless encode and reading it back": encode_and_check,
-            "crop stage, encode and check included": stage,
+            "lossless encode and read-back": encode_and_check,
+            "complete crop stage": stage,
             "dlib HOG on every frame, no encoder": hog_per_frame,
         }
-        times: dict[str, list[float]] = {name: [] for name in works}
-        for number in range(REPEATS):  # interleaved, so that a noisy moment hits all alike
-            for what, work in works.items():
+        times: dict[str, list[float]] = {name: [] for name in workloads}
+        for number in range(REPEATS):  # interleaved, so that background load affects all rows equally
+            for what, work in workloads.items():
                 if what.startswith("dlib") and number > 0:
                     continue  # slow, and nothing to average against a ratio of dozens
                 frames = HOG_FRAMES if what.startswith("dlib") else FRAMES
@@ -115,8 +115,7 @@ def main() -> None:
         "cpu_ms_per_frame_of_decoding_alone": round(1000 * medians["decoding alone"], 2),
         "ratio": {what: round(value / medians["decoding alone"], 2) for what, value in medians.items()},
         "crop_stage_less_encode_and_check": round(
-            (medians["crop stage, encode and check included"] - medians["lossless encode and reading it back"])
-            / medians["decoding alone"],
+            (medians["complete crop stage"] - medians["lossless encode and read-back"]) / medians["decoding alone"],
             2,
         ),
         "python": sys.version.split()[0],
@@ -127,7 +126,7 @@ def main() -> None:
 
 
 def film(path: Path) -> Path:
-    """Write the test video: the portrait sways over a background with grain."""
+    """Write the test video: a swaying portrait over a grainy background."""
     portrait = cv2.resize(astronaut()[0:300, 60:360], (600, 600), interpolation=cv2.INTER_CUBIC)
     grain = np.random.default_rng(1).normal(0, 3, (8, HEIGHT, WIDTH, 1))
 
@@ -149,7 +148,7 @@ def film(path: Path) -> Path:
 
 
 def opencv_frames(path: Path) -> Iterator[np.ndarray]:
-    """Yield the frames of a video as OpenCV's users read them, by one thread."""
+    """Yield the frames of a video read with OpenCV, single-threaded."""
     capture = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1])
     while True:
         good, frame = capture.read()
@@ -159,7 +158,7 @@ def opencv_frames(path: Path) -> Iterator[np.ndarray]:
 
 
 def hog_crop(frame: np.ndarray, hog: dlib.fhog_object_detector) -> np.ndarray | None:
-    """Cut a square around the first face that dlib finds in a BGR frame, or None without one."""
+    """Crop a square around the first face that dlib finds in a BGR frame; None without a face."""
     faces = hog(cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY), 1)
     if not faces:
         return None

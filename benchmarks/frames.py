@@ -1,11 +1,10 @@
-"""What still frames cost: as the project keeps them, beside a PNG file per frame as the field does it.
+"""Frame storage benchmark: lossless WebP in Parquet compared with one PNG file per frame.
 
     python benchmarks/frames.py            prints the table and writes benchmarks/frames.json
 
-Kept frames per CPU second and core, from decoding the c23 clip to the bytes on disk; bytes per frame; and images per
-CPU second when they are read back one at a time in random order; and the WebP encoder alone, which bounds the rest.
-Clips are made here: synthetic actors who
-talk. Medians of the repeats.
+Frames stored per CPU second and core, from decoding the c23 clip to bytes on disk; bytes per frame; images per CPU
+second when read one at a time in random order; and the WebP encoder alone, which bounds the rest. The clips are
+generated: synthetic talking heads. Medians of the repeats.
 """
 
 from __future__ import annotations
@@ -61,7 +60,7 @@ def main() -> None:
         numbers = count(1)
 
         def webp(policy: str) -> int:
-            table = folder / f"frames{next(numbers)}.parquet"  # a finished table is not made again
+            table = folder / f"frames{next(numbers)}.parquet"  # a finished table is not regenerated
             options = {"settings": FrameSettings(per_clip=16, policy=policy), "code": "x"}
             frames_shard(folder / "clips.parquet", table, folder / "parts", **options)
             return pq.read_metadata(table).num_rows
@@ -81,14 +80,14 @@ def main() -> None:
                 encode_image(frame)
             return total
 
-        ways: dict[str, Callable[[], int]] = {
-            "the WebP encoder alone": encoder,
-            "WebP in Parquet, 16 of each clip": lambda: webp("even"),
+        methods: dict[str, Callable[[], int]] = {
+            "WebP encoder alone": encoder,
+            "WebP in Parquet, 16 per clip": lambda: webp("even"),
             "WebP in Parquet, every frame": lambda: webp("all"),
             "PNG files, every frame": png,
         }
-        for name, work in ways.items():
-            result[name] = {"kept_per_cpu_s": round(statistics.median(rate(work) for _ in range(REPEATS)), 1)}
+        for name, work in methods.items():
+            result[name] = {"stored_per_cpu_s": round(statistics.median(rate(work) for _ in range(REPEATS)), 1)}
         every = folder / f"frames{2 * REPEATS}.parquet"
         images = pq.read_table(every, columns=["image"]).column("image").to_pylist()
         files = sorted((folder / "png").rglob("*.png"))
@@ -116,12 +115,17 @@ def main() -> None:
             result[name]["read_per_cpu_s"] = round(statistics.median(rate(work) for _ in range(REPEATS)), 1)
     for name, figures in result.items():
         print(f"{name:40s}", ", ".join(f"{key} {value:g}" for key, value in figures.items()))
-    facts = {"what": "frames kept and read per CPU second on one core", "side": SIDE, "frames": total, "ways": result}
+    facts = {
+        "what": "frames stored and read per CPU second on one core",
+        "side": SIDE,
+        "frames": total,
+        "methods": result,
+    }
     Path(__file__).with_suffix(".json").write_text(json.dumps(facts, indent=2) + "\n")
 
 
 def rate(work: Callable[[], int]) -> float:
-    """Return what ``work`` counts per CPU second of this process."""
+    """Return the count that ``work`` returns per CPU second of this process."""
     before = time.process_time()
     done = work()
     return done / (time.process_time() - before)

@@ -1,9 +1,9 @@
-"""What becomes of every kind of video that collections hold: status, reason and frames, as ingest gives them.
+"""Codec, container and defect coverage of the ingest stage: status, reason and frame count per kind of video.
 
     python benchmarks/kinds_of_video.py     prints the table and writes benchmarks/kinds_of_video.json
 
-Each file is made here by ffmpeg and, where it is to be broken, broken afterwards; then it goes through the ingest stage
-itself. tests/media/test_read.py and test_kinds_of_video.py hold the same behaviour down in detail.
+ffmpeg generates each file; some are damaged afterwards; then all go through the real ingest stage.
+tests/media/test_read.py and test_kinds_of_video.py test the same behaviour in detail.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ X264 = "-c:v libx264 -preset ultrafast -g 25 -pix_fmt yuv420p"
 X265 = "-c:v libx265 -preset ultrafast -x265-params log-level=none:pools=1"
 GLASS = "-vf format=rgba,colorchannelmixer=aa=0.5"
 
-#: Kind, file name, ffmpeg's words, and what is done to the file afterwards.
-Break = Callable[[bytearray], bytes]
+#: Damage done to the bytes of a finished file.
+Damage = Callable[[bytearray], bytes]
 
 
-def cut(share: float) -> Break:
-    """Return what keeps the first ``share`` of a file."""
-    return lambda data: bytes(data[: int(len(data) * share)])
+def truncate(fraction: float) -> Damage:
+    """Return a function that keeps the first ``fraction`` of a file."""
+    return lambda data: bytes(data[: int(len(data) * fraction)])
 
 
 def noise(data: bytearray) -> bytes:
@@ -45,12 +45,13 @@ def noise(data: bytearray) -> bytes:
 
 
 def patch(box: bytes, at: int, value: int, data: bytearray) -> bytes:
-    """Write a number into an MP4's index."""
+    """Overwrite a number in an MP4's index."""
     struct.pack_into(">I", data, data.find(box) + at, value)
     return bytes(data)
 
 
-KINDS: list[tuple[str, str, str, Break | None]] = [
+#: Kind, file name, ffmpeg arguments and damage.
+KINDS: list[tuple[str, str, str, Damage | None]] = [
     ("H.264 in MP4", "a.mp4", f"{SOURCE} {SOUND} {X264}", None),
     ("H.264 in MOV", "a.mov", f"{SOURCE} {X264}", None),
     ("H.264 in MKV", "a.mkv", f"{SOURCE} {X264}", None),
@@ -72,54 +73,55 @@ KINDS: list[tuple[str, str, str, Break | None]] = [
     ("HDR10", "a.mkv", f"{SOURCE} -c:v ffv1 -pix_fmt yuv420p10le -color_trc smpte2084", None),
     ("HLG in 8 bits", "a.mp4", f"{SOURCE} -vf setparams=color_trc=arib-std-b67 {X264}", None),
     ("interlaced", "a.mpg", f"{SOURCE} -c:v mpeg2video -flags +ildct+ilme -pix_fmt yuv420p", None),
-    ("see-through", "a.mov", f"{SOURCE} {GLASS} -c:v qtrle -pix_fmt argb", None),
-    ("sound only", "a.mp4", f"{SOUND} -c:a aac", None),
+    ("transparent", "a.mov", f"{SOURCE} {GLASS} -c:v qtrle -pix_fmt argb", None),
+    ("audio only", "a.mp4", f"{SOUND} -c:a aac", None),
     (
-        *("sound and a cover picture", "a.m4a"),
+        "audio with cover art",
+        "a.m4a",
         f"{SOUND} -f lavfi -i color=red:s=64x64 -map 0 -map 1 -c:v mjpeg -frames:v 1 -disposition:v:0 attached_pic",
         None,
     ),
     ("no stream", "a.mp4", f"{SOURCE} -frames:v 0 {X264}", None),
-    ("truncated MP4", "a.mp4", f"{SOURCE} {X264}", cut(0.9)),
-    ("truncated MP4, index first", "a.mp4", f"{SOURCE} {X264} -movflags +faststart", cut(0.9)),
-    ("truncated MP4, fragmented", "a.mp4", f"{SOURCE} {X264} -movflags +frag_keyframe+empty_moov", cut(0.9)),
-    ("truncated MKV, 1 % lost", "a.mkv", f"{SOURCE} {X264}", cut(0.99)),
-    ("truncated AVI", "a.avi", f"{SOURCE} {X264}", cut(0.9)),
+    ("truncated MP4", "a.mp4", f"{SOURCE} {X264}", truncate(0.9)),
+    ("truncated MP4, index first", "a.mp4", f"{SOURCE} {X264} -movflags +faststart", truncate(0.9)),
+    ("truncated MP4, fragmented", "a.mp4", f"{SOURCE} {X264} -movflags +frag_keyframe+empty_moov", truncate(0.9)),
+    ("truncated MKV, 1 % missing", "a.mkv", f"{SOURCE} {X264}", truncate(0.99)),
+    ("truncated AVI", "a.avi", f"{SOURCE} {X264}", truncate(0.9)),
     ("corrupt in the middle, MP4", "a.mp4", f"{SOURCE} {X264}", noise),
     ("corrupt in the middle, MKV", "a.mkv", f"{SOURCE} {X264}", noise),
     ("fewer frames than its header says", "a.mp4", f"{SOURCE} {X264}", partial(patch, b"stts", 12, 60)),
-    ("a frame without bytes", "a.mp4", f"{SOURCE} {X264}", partial(patch, b"stsz", 16 + 4 * 30, 0)),
-    ("zero bytes", "a.mp4", f"{SOURCE} {X264}", cut(0)),
-    ("a web page called .mp4", "a.mp4", f"{SOURCE} {X264}", lambda _: b"<html>Video unavailable</html>\n" * 9),
-    ("a picture", "a.png", f"{SOURCE} -frames:v 1", None),
+    ("an index entry without bytes", "a.mp4", f"{SOURCE} {X264}", partial(patch, b"stsz", 16 + 4 * 30, 0)),
+    ("zero bytes", "a.mp4", f"{SOURCE} {X264}", truncate(0)),
+    ("a web page named .mp4", "a.mp4", f"{SOURCE} {X264}", lambda _: b"<html>Video unavailable</html>\n" * 9),
+    ("a still image", "a.png", f"{SOURCE} -frames:v 1", None),
 ]
 
 
 def main() -> None:
-    """Make every file, ingest it, print and write the table."""
+    """Generate and ingest every file, then print and write the table."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         rows = [make(folder, number, *kind) for number, kind in enumerate(KINDS)]
-        gone: Row = {**rows[0], "video_id": "gone", "path": str(folder / "gone.mp4")}
-        ingest_shard([*rows, gone], folder / "i.parquet", "kinds")
+        missing: Row = {**rows[0], "video_id": "missing", "path": str(folder / "missing.mp4")}
+        ingest_shard([*rows, missing], folder / "i.parquet", "kinds")
         found = read_rows(folder / "i.parquet")
     table = [
         {"kind": kind, "status": row["status"], "reason": row["reason"], "frames": row["frames"]}
-        for kind, row in zip([*(kind for kind, *_ in KINDS), "no such file"], found, strict=True)
+        for kind, row in zip([*(kind for kind, *_ in KINDS), "missing file"], found, strict=True)
     ]
     for line in table:
         print("| {kind} | {status} | {reason} | {frames} |".format(**{k: v or "" for k, v in line.items()}))
     Path(__file__).with_suffix(".json").write_text(json.dumps(table, indent=2) + "\n")
 
 
-def make(folder: Path, number: int, _kind: str, name: str, words: str, broken: Break | None) -> Row:
-    """Write one file and return its sheet row."""
+def make(folder: Path, number: int, _kind: str, name: str, words: str, damage: Damage | None) -> Row:
+    """Generate one file and return its sheet row."""
     path = folder / f"{number:02d}" / name
     path.parent.mkdir()
     arguments = words.replace("{a.mp4}", str(folder / "00" / "a.mp4")).split()
     subprocess.run([find_ffmpeg().path, "-loglevel", "error", *arguments, str(path)], check=True, timeout=120)
-    if broken:
-        path.write_bytes(broken(bytearray(path.read_bytes())))
+    if damage:
+        path.write_bytes(damage(bytearray(path.read_bytes())))
     facts = {"person_id": "p", "role": "source", "action": "", "start_s": None, "end_s": None, "licence": None}
     return {**facts, "video_id": f"{number:02d}", "path": str(path), "adapter": "sheet"}
 

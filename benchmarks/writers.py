@@ -1,17 +1,17 @@
-"""What it costs to write the clips that a GPU renders, and what is left for the thread that renders them.
+"""Working clip writer benchmark: CPU cost per frame and slowdown of the rendering thread.
 
     python benchmarks/writers.py             prints the table and writes benchmarks/writers.json
 
-Reference: frames piped to a process of the ffmpeg program, the file read back frame by frame with its times, both
-hashed: how working clips were written before. Measured: encoder and read-back inside the process, in writer threads;
-and in writer processes, as the rule ``animate`` does on a GPU. All prove that the file on disk decodes to the pixels
-given. Footage: soft portraits that turn and shift; ``--frames FILE.npy`` takes other, (N,T,H,W,3) uint8 RGB.
+Reference: frames piped to an ffmpeg process, the file read back frame by frame with its times, both hashed, as working
+clips were written before. Measured: encoder and read-back in process, in writer threads; and in writer processes, as
+the rule ``animate`` does on a GPU. All verify that the file on disk decodes to the frames given. Footage: soft
+portraits that rotate and shift; ``--frames FILE.npy`` reads other footage, (N,T,H,W,3) uint8 RGB.
 
-* CPU time per frame, of all processes together, with one writer and with several; frames per second and core.
-* What a thread of Python gets done beside the writers, in steps of a tenth of a millisecond that give the lock back
-  between them, as a share of what it gets done beside as many processes that only compute.
+* CPU time per frame over all processes, with one writer and with several; frames per second and core.
+* Throughput of a Python thread while the writers run, in steps of a tenth of a millisecond that release the GIL between
+  them, relative to its throughput next to as many processes that only compute.
 
-The median of the repeats, which take turns. The start of writer processes is not counted.
+Median of interleaved repeats. The start of writer processes is not counted.
 """
 
 from __future__ import annotations
@@ -46,20 +46,20 @@ from deepfakemnist.media.writer_processes import WriterProcesses
 from deepfakemnist.tables.files import atomic_path
 
 CLIPS, FRAMES, SIDE, FPS, REPEATS, WRITERS = 2, 125, 256, 25.0, 9, (1, 2)
-#: Of a Gaussian: portraits then take about as many bytes per frame as clips of the compact animator, 32 kB.
+#: Gaussian sigma, pixels: portraits then take about as many bytes per frame as clips of the compact animator, 32 kB.
 SOFT_PX = 1.6
-STEP = 3_000  # rounds of an empty loop: a tenth of a millisecond
+STEP = 3_000  # iterations of an empty loop: a tenth of a millisecond
 
 Write = Callable[[Path, list[np.ndarray], float], object]
 
 
 def by_ffmpeg(path: Path, frames: list[np.ndarray], fps: float) -> None:
-    """The reference: the ffmpeg program encodes, the file is read as any video is."""
-    seen = PixelHash()
+    """Reference writer: encode with the ffmpeg program, read the file back like any video."""
+    written = PixelHash()
 
     def hashed() -> Iterator[np.ndarray]:
         for frame in frames:
-            seen.update(frame)
+            written.update(frame)
             yield frame
 
     height, width = frames[0].shape[:2]
@@ -68,21 +68,21 @@ def by_ffmpeg(path: Path, frames: list[np.ndarray], fps: float) -> None:
             absolute(part), vcodec="libx264rgb", qp=0, preset="ultrafast", pix_fmt="rgb24", **COMMON_OUTPUT
         )
         run_graph(graph, find_ffmpeg(), hashed())
-        if pixels_sha256(read_frames(part)) != seen.hexdigest():
+        if pixels_sha256(read_frames(part)) != written.hexdigest():
             raise Failed("encode_differs")
 
 
 @contextmanager
 def processes(count: int) -> Iterator[Write]:
     with WriterProcesses(count) as writers:
-        for _ in range(count):  # the first clip waits for imports
+        for _ in range(count):  # the first clip waits for the imports
             writers.write(Path(tempfile.gettempdir()) / "warm_up.mp4", [np.zeros((16, 16, 3), np.uint8)], FPS)
         yield writers.write
 
 
-#: Each gives, for a number of writers, what writes one clip.
-WAYS: dict[str, Callable[[int], AbstractContextManager[Write]]] = {
-    "ffmpeg, a process per clip": lambda count: nullcontext(by_ffmpeg),
+#: Per method: opens the function that writes one clip, given the number of writers.
+METHODS: dict[str, Callable[[int], AbstractContextManager[Write]]] = {
+    "ffmpeg process per clip": lambda count: nullcontext(by_ffmpeg),
     "threads": lambda count: nullcontext(write_working_clip),
     "processes": processes,
 }
@@ -90,17 +90,19 @@ WAYS: dict[str, Callable[[int], AbstractContextManager[Write]]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--frames", type=Path, help="footage to write instead of portraits")
-    parser.add_argument("--writers", type=int, nargs="+", default=WRITERS, help="how many write at once")
+    parser.add_argument("--frames", type=Path, help="footage to write instead of the generated portraits")
+    parser.add_argument("--writers", type=int, nargs="+", default=WRITERS, help="number of concurrent writers")
     parser.add_argument("--repeats", type=int, default=REPEATS)
     arguments = parser.parse_args()
     footage = np.load(arguments.frames) if arguments.frames else portraits()
     measured = {count: measure(footage, count, arguments.repeats) for count in arguments.writers}
-    for count, ways in measured.items():
-        for way, row in ways.items():
+    for count, methods in measured.items():
+        for method, row in methods.items():
             print(
-                f"{count} at once, {way:28s} {row['cpu_ms_per_frame']:.2f} ms CPU per frame, ratio {row['ratio']:.2f}, "
-                f"{row['frames_per_s_and_core']:.0f} frames/s and core; a thread beside {row['thread_beside']:.2f}"
+                f"{count} at once, {method:28s} {row['cpu_ms_per_frame']:.2f} ms CPU per frame, "
+                f"ratio {row['ratio']:.2f}, "
+                f"{row['frames_per_s_and_core']:.0f} frames/s and core; "
+                f"thread throughput {row['thread_throughput']:.2f}"
             )
     result: dict[str, Any] = {
         "what": "writing, reading back and hashing lossless clips, relative to an ffmpeg process per clip",
@@ -115,34 +117,34 @@ def main() -> None:
 
 
 def measure(footage: np.ndarray, writers: int, repeats: int) -> dict[str, dict[str, float]]:
-    """Write every clip ``writers`` times at once, in each way; return what that cost per frame."""
+    """Write every clip ``writers`` times concurrently with each method; return the costs per frame."""
     frames = writers * footage.shape[1]
-    seconds: dict[str, list[float]] = {way: [] for way in WAYS}
-    beside: dict[str, list[float]] = {way: [] for way in WAYS}
+    seconds: dict[str, list[float]] = {method: [] for method in METHODS}
+    throughput: dict[str, list[float]] = {method: [] for method in METHODS}
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(writers) as pool, ExitStack() as stack:
         paths = [Path(folder) / f"{number}.mp4" for number in range(writers)]
-        opened = {way: stack.enter_context(ready(writers)) for way, ready in WAYS.items()}
+        opened = {method: stack.enter_context(ready(writers)) for method, ready in METHODS.items()}
 
-        def write(way: str, clip: list[np.ndarray]) -> None:
-            list(pool.map(lambda path: opened[way](path, clip, FPS), paths))
+        def write(method: str, clip: list[np.ndarray]) -> None:
+            list(pool.map(lambda path: opened[method](path, clip, FPS), paths))
 
         for _ in range(repeats):
-            unhindered = steps_beside_computing(writers)
+            baseline = steps_during_computation(writers)
             for clip in map(list, footage):
-                for way in WAYS:  # clip by clip, so that a noisy moment hits all alike
+                for method in METHODS:  # interleaved, so that background load affects all methods equally
                     before = cpu_of_running_children()
-                    ended = cpu_seconds(partial(write, way, clip))
-                    seconds[way].append(ended + cpu_of_running_children() - before)
-                    beside[way].append(steps_beside(partial(write, way, clip)) / unhindered)
-    reference = seconds[next(iter(WAYS))]
+                    ended = cpu_seconds(partial(write, method, clip))
+                    seconds[method].append(ended + cpu_of_running_children() - before)
+                    throughput[method].append(steps_during(partial(write, method, clip)) / baseline)
+    reference = seconds[next(iter(METHODS))]
     return {
-        way: {
+        method: {
             "cpu_ms_per_frame": round(1000 * statistics.median(own) / frames, 3),
             "ratio": round(statistics.median(one / ref for one, ref in zip(own, reference, strict=True)), 3),
             "frames_per_s_and_core": round(frames / statistics.median(own), 1),
-            "thread_beside": round(statistics.median(beside[way]), 3),
+            "thread_throughput": round(statistics.median(throughput[method]), 3),
         }
-        for way, own in seconds.items()
+        for method, own in seconds.items()
     }
 
 
@@ -153,12 +155,12 @@ def kb_per_frame(footage: np.ndarray) -> float:
 
 
 def cpu_of_running_children() -> float:
-    """Return CPU seconds of processes that :func:`.cpu_time.cpu_seconds` counts only once they have ended."""
+    """Return CPU seconds of running children, which :func:`.cpu_time.cpu_seconds` counts only after they end."""
     return sum(sum(child.cpu_times()[:2]) for child in psutil.Process().children())
 
 
-def steps_beside(work: Callable[[], object]) -> float:
-    """Return steps per second of a thread of Python while ``work`` runs."""
+def steps_during(work: Callable[[], object]) -> float:
+    """Return steps per second of a Python thread while ``work`` runs."""
     steps, stop = 0, threading.Event()
 
     def render() -> None:
@@ -167,7 +169,7 @@ def steps_beside(work: Callable[[], object]) -> float:
             for _ in range(STEP):
                 pass
             steps += 1
-            time.sleep(0)  # gives the lock back, as whoever waits for a GPU does
+            time.sleep(0)  # releases the GIL, as waiting for a GPU does
 
     thread = threading.Thread(target=render)
     thread.start()
@@ -180,11 +182,11 @@ def steps_beside(work: Callable[[], object]) -> float:
     return steps / (time.perf_counter() - start)
 
 
-def steps_beside_computing(count: int) -> float:
-    """Return steps per second of a thread of Python beside processes that compute and share nothing with it."""
+def steps_during_computation(count: int) -> float:
+    """Return steps per second of a Python thread next to independent processes that only compute."""
     busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:
-        return steps_beside(lambda: time.sleep(1))
+        return steps_during(lambda: time.sleep(1))
     finally:
         for process in busy:
             process.kill()
@@ -192,7 +194,7 @@ def steps_beside_computing(count: int) -> float:
 
 
 def portraits() -> np.ndarray:
-    """Portraits that turn and shift smoothly, (N,T,H,W,3) uint8."""
+    """Return portraits that rotate and shift smoothly, (N,T,H,W,3) uint8."""
     picture = cv2.resize(data.astronaut()[:280, 84:364], (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     clips = np.empty((CLIPS, FRAMES, SIDE, SIDE, 3), np.uint8)
     for clip in range(CLIPS):
