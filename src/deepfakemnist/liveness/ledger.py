@@ -1,4 +1,4 @@
-"""Answer ledger of the liveness vendors: an idempotent response cache on disk, so no request is billed twice.
+"""Answer ledger of the liveness vendors: an idempotent response cache on disk, so no answer is paid for twice.
 
 One JSON file per answer, written to a temporary name, flushed and renamed. A database would leave fewer files to copy,
 but SQLite's write-ahead log needs shared memory and its locks are unreliable on network file systems, which the jobs of
