@@ -1,4 +1,4 @@
-"""A small VoxCeleb: full videos of a known face at known places, and annotations of two kinds that speak of them."""
+"""Synthetic VoxCeleb: full videos with a face at known positions, vox-metadata.csv and VoxCeleb1 annotations."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from skimage.data import astronaut
 
 from deepfakemnist.media.encode import write_working_clip
 
-#: Height of the full video; VoxCeleb1 counts boxes in a picture of 360, vox-metadata in one it names.
+#: Size of the full videos; VoxCeleb1 boxes refer to a height of 360, vox-metadata states its reference size.
 WIDTH, HEIGHT, FRAMES = 640, 480, 60
-#: The face in the portrait, left, top, width, height.
+#: Face box in the portrait: left, top, width, height.
 _FACE = (95.0, 50.0, 100.0, 130.0)
 
 
 @dataclass(frozen=True)
-class World:
-    """Folder and, by video, the true box of every frame, (FRAMES,4) left, top, width, height in its own pixels."""
+class SmallVox:
+    """The folder and, per video, the true box of every frame, (FRAMES,4) left, top, width, height in its pixels."""
 
     folder: Path
     boxes: dict[str, np.ndarray]
 
 
-def film(path: Path, fps: float, drift: float) -> np.ndarray:
+def write_drifting_portrait(path: Path, fps: float, drift: float) -> np.ndarray:
     """Write a video in which the portrait drifts, and return the face's true boxes."""
     portrait = astronaut()[0:260, 80:340]
     boxes, frames = [], []
@@ -41,7 +41,7 @@ def film(path: Path, fps: float, drift: float) -> np.ndarray:
 
 
 def annotation(boxes: np.ndarray, first: int) -> str:
-    """An utterance's file as VoxCeleb1 has them: six lines of header, names that end in spaces."""
+    """Return an utterance file in VoxCeleb1's format: six header lines, column names that end in spaces."""
     head = [
         "Identity  : \tid1",
         "Reference : \tabc",
@@ -57,11 +57,11 @@ def annotation(boxes: np.ndarray, first: int) -> str:
     return "\n".join([*head, *lines]) + "\n"
 
 
-def make_vox(folder: Path) -> World:
-    """Videos v25_-a and v30 of two people, one of them in a folder of its own; video gone has annotations only."""
+def make_vox(folder: Path) -> SmallVox:
+    """Write videos v25_-a and v30 of two people, one in a person folder; video gone has annotations only."""
     boxes = {
-        "v25_-a": film(folder / "videos" / "v25_-a.mp4", 25, 1.5),
-        "v30": film(folder / "videos" / "id2" / "v30.mp4", 30, 0.5),
+        "v25_-a": write_drifting_portrait(folder / "videos" / "v25_-a.mp4", 25, 1.5),
+        "v30": write_drifting_portrait(folder / "videos" / "id2" / "v30.mp4", 30, 0.5),
     }
     lines = ["video_id,start,end,bbox,fps,width,height,partition,person_id"]
     scale = 720 / HEIGHT
@@ -81,4 +81,4 @@ def make_vox(folder: Path) -> World:
         path = folder / "txt" / person / name / "00001.txt"
         path.parent.mkdir(parents=True)
         path.write_text(annotation(boxes.get(name, boxes["v30"])[first : first + 40], first))
-    return World(folder, boxes)
+    return SmallVox(folder, boxes)

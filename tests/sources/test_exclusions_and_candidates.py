@@ -1,4 +1,4 @@
-"""Who is excluded is nowhere; who is looked at follows from the seed and is even over people."""
+"""Exclusion list and candidate sampling: exclusions are complete, sampling is seeded and balanced over people."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from deepfakemnist.config.stages import SelectionSettings, SourceSettings
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.sources.candidates import choose_candidates, stratified
+from deepfakemnist.sources.candidates import choose_candidates, stratified_order
 from deepfakemnist.sources.exclusions import read_exclusions
 from deepfakemnist.sources.read import read_sources
 from deepfakemnist.sources.sheets import Sheet
@@ -35,8 +35,8 @@ def test_videos_and_people_are_left_out_with_a_reason(tmp_path: Path, sheet: Pat
     assert found.refused[1]["detail"].endswith("x.tsv: person_id bob: takedown 2021-5")
 
 
-def test_a_release_can_prove_that_the_list_was_honoured(tmp_path: Path) -> None:
-    """Whatever column a video or person stands in."""
+def test_violations_prove_compliance_with_the_list(tmp_path: Path) -> None:
+    """Whichever column a video or person appears in."""
     listed = read_exclusions(write(tmp_path / "x.tsv", "video_id\tperson_id\treason\nd1\t\tlate\n\tbob\t\n"))
     fake = {"video_id": "a@d2", "source_id": "a", "driver_id": "d2", "person_id": "anna", "driver_person_id": "eve"}
     assert listed.violations([fake]) == []
@@ -44,8 +44,8 @@ def test_a_release_can_prove_that_the_list_was_honoured(tmp_path: Path) -> None:
     assert listed.violations([{**fake, "driver_person_id": "bob"}]) == ["driver_person_id bob: no reason given"]
 
 
-def test_a_published_video_takes_out_all_its_segments(tmp_path: Path) -> None:
-    """Takedowns name the video, ids name a segment of it; a fake is made of both its halves."""
+def test_excluding_a_video_removes_all_its_segments(tmp_path: Path) -> None:
+    """Takedowns name the video, ids name a segment of it; a fake's id contains source and driver."""
     listed = read_exclusions(write(tmp_path / "x.tsv", "video_id\treason\n-7w0_IB\tgone\nid9#zz#1#2\t\n"))
     segments = [{"video_id": f"id1#{video}#000010#000090"} for video in ("-7w0_IB", "7w0_IB")]
     assert listed.violations(segments) == ["video_id id1#-7w0_IB#000010#000090: gone"]
@@ -66,7 +66,7 @@ def test_unusable_lists(tmp_path: Path, text: str, message: str) -> None:
         read_exclusions(write(tmp_path / "x.tsv", text))
 
 
-def test_nobody_left(tmp_path: Path, sheet: Path) -> None:
+def test_excluding_every_source_is_an_error(tmp_path: Path, sheet: Path) -> None:
     path = write(tmp_path / "x.tsv", "person_id\nanna\nbob\neve\n")
     with pytest.raises(ConfigError, match="excludes every source"):
         read_sources(SourceSettings(sheet=sheet, exclude=path))
@@ -81,7 +81,7 @@ def rows(people: int, each: int) -> list[dict]:
     ]
 
 
-def test_candidates_are_even_over_people_and_length() -> None:
+def test_candidates_are_balanced_over_people_and_length() -> None:
     everything = rows(10, 8)
     kept = choose_candidates(Sheet(everything), SelectionSettings(candidates=40), seed=1)
     assert set(Counter(row["person_id"] for row in kept.rows).values()) == {4}
@@ -90,14 +90,16 @@ def test_candidates_are_even_over_people_and_length() -> None:
     assert {row["reason"] for row in kept.refused} == {"not_chosen"} and len(kept.refused) == 40
 
 
-def test_choice_follows_from_the_seed_and_not_from_the_order() -> None:
+def test_sampling_depends_on_the_seed_not_on_the_order() -> None:
     everything = rows(6, 5)
 
     def first(seed: int, backwards: bool = False) -> list[str]:
-        return [row["video_id"] for row in stratified(everything[:: -1 if backwards else 1], [], seed)][:10]
+        return [row["video_id"] for row in stratified_order(everything[:: -1 if backwards else 1], [], seed)][:10]
 
     assert first(1) == first(1, backwards=True) != first(2)
-    assert sorted(row["video_id"] for row in stratified(everything, [], 3)) == sorted(r["video_id"] for r in everything)
+    assert sorted(row["video_id"] for row in stratified_order(everything, [], 3)) == sorted(
+        r["video_id"] for r in everything
+    )
 
 
 def test_more_videos_than_candidates_is_refused() -> None:

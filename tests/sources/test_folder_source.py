@@ -1,4 +1,4 @@
-"""A folder names its videos and people; one of crops names them as FOMM does."""
+"""Folder adapter: ids and people from file names, also for FOMM's face crops."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def touch(folder: Path, *names: str) -> None:
         (folder / name).touch()
 
 
-def test_folder_names_videos_and_people(tmp_path: Path) -> None:
+def test_ids_and_people_come_from_paths(tmp_path: Path) -> None:
     touch(tmp_path, "id1/a.mp4", "id1/café 1.MKV", "id2/a.mp4", "notes.txt", ".hidden/x.mp4")
     rows = read_sources(SourceSettings(folder=tmp_path)).rows
     assert len({row["video_id"] for row in rows}) == 3
@@ -26,14 +26,14 @@ def test_folder_names_videos_and_people(tmp_path: Path) -> None:
     assert {(row["adapter"], row["cropped"]) for row in rows} == {("folder", False)}
 
 
-def test_crops_as_fomm_names_them(tmp_path: Path) -> None:
+def test_crops_named_by_fomm(tmp_path: Path) -> None:
     touch(tmp_path, "train/id10001#7w0#000010#000090.mp4", "test/id10002#x_Y#000000#000064.mp4")
     rows = read_sources(SourceSettings(folder=tmp_path, cropped=True)).rows
     assert {row["person_id"] for row in rows} == {"id10001", "id10002"}
     assert all(row["cropped"] for row in rows)
 
 
-def test_person_by_rule(tmp_path: Path) -> None:
+def test_person_by_expression(tmp_path: Path) -> None:
     touch(tmp_path, "2021/anna_take3.mp4", "2021/bob_take1.mp4", "2021/.mp4.mp4", "2021/Nobody.mp4")
     sheet = read_sources(SourceSettings(folder=tmp_path, person_from=r"/(?P<person>[a-z]+)_"))
     assert [row["person_id"] for row in sheet.rows] == ["anna", "bob"]
@@ -44,7 +44,7 @@ def test_person_by_rule(tmp_path: Path) -> None:
 def test_unusable_folders(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no group named person"):
         read_sources(SourceSettings(folder=tmp_path, person_from="x"))
-    with pytest.raises(ConfigError, match="is no regular expression"):
+    with pytest.raises(ConfigError, match="is not a regular expression"):
         read_sources(SourceSettings(folder=tmp_path, person_from="("))
     with pytest.raises(ConfigError, match="no video below"):
         read_sources(SourceSettings(folder=tmp_path))

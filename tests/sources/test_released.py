@@ -1,4 +1,4 @@
-"""The published tree as the workflow takes it: what is a clip, what is refused and why, what a config may say."""
+"""Released DeepFakeMnist+ adapter: clips, refused files with reasons, and allowed settings."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ SHIPPED = Path(__file__).parents[2] / "config/config.yaml"
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Two reals and three fakes, files without content: nothing opens them."""
+    """Two reals and three fakes; the files are empty, because nothing opens them."""
     for name in ("real_dataset/selected_train/id1#a", "real_dataset/selected_val/id2#b"):
         touch(tmp_path / f"DFMNIST+/{name}.mp4")
     for name in ("nod/1", "nod/12", "embarrass/3"):
@@ -61,7 +61,7 @@ def test_the_shipped_config_needs_nothing_but_the_tree(tree: Path) -> None:
         ("plan", {"reals": "of_fakes"}, "set quota: null and reals: all"),
     ],
 )
-def test_settings_of_what_is_not_made_are_errors(tree: Path, part: str, values: dict, message: str) -> None:
+def test_settings_of_skipped_stages_are_errors(tree: Path, part: str, values: dict, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_config(raw(tree, **{part: values}))
 
@@ -70,22 +70,22 @@ def test_other_trees_are_errors(tree: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="none of the known layouts"):
         read_released(SourceSettings(released=tmp_path / "nowhere"))
     (tmp_path / "ff/original_sequences").mkdir(parents=True)
-    with pytest.raises(ConfigError, match=r"is no tree of real_dataset.*by deepfakemnist import"):
+    with pytest.raises(ConfigError, match=r"is not a tree of real_dataset.*with deepfakemnist import"):
         read_released(SourceSettings(released=tmp_path / "ff"))
     for path in tree.glob("fake_dataset/*/*"):
         path.unlink()
-    with pytest.raises(ConfigError, match=r"holds no fake \.mp4"):
+    with pytest.raises(ConfigError, match=r"contains no fake \.mp4"):
         read_released(SourceSettings(released=tree))
 
 
-def test_a_name_that_cannot_be_an_id_stops_or_is_a_row(tree: Path) -> None:
+def test_an_invalid_name_is_an_error_or_a_refused_row(tree: Path) -> None:
     touch(tree / "fake_dataset/nod/1 (copy).mp4")
     with pytest.raises(ConfigError, match=r"1 \(copy\).*is not allowed"):
         read_released(SourceSettings(released=tree))
     assert refused(tree, on_bad_row="row") == {"fake_dataset/nod/1 (copy).mp4": ("fake", "bad_name")}
 
 
-def test_what_lies_twice_or_elsewhere_is_refused_and_named(tree: Path) -> None:
+def test_duplicates_and_misplaced_files_are_refused(tree: Path) -> None:
     for name in ("real_dataset/selected_test/id1#a.mp4", "real_dataset/id9#z.mp4", "fake_dataset/nod/7.avi", "x.mp4"):
         touch(tree / name)
     assert refused(tree) == {
@@ -96,7 +96,7 @@ def test_what_lies_twice_or_elsewhere_is_refused_and_named(tree: Path) -> None:
     }
 
 
-def test_the_list_of_exclusions_leaves_the_split_of_others_alone(tree: Path, tmp_path: Path) -> None:
+def test_exclusions_do_not_change_the_split_of_others(tree: Path, tmp_path: Path) -> None:
     for number in range(13, 20):
         touch(tree / f"fake_dataset/nod/{number}.mp4")
     (tmp_path / "exclude.tsv").write_text("video_id\tperson_id\nnod-1\t\n\tid2\n")

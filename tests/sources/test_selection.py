@@ -1,4 +1,4 @@
-"""The choice among crops: even, seeded, no pixels twice, reasons in the table."""
+"""Source selection: balanced, seeded, deduplicated, with reasons in the table."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def choose(crops: list[Path], table: Path, videos: int | None, seed: int = 7) ->
     return {row["video_id"]: row for row in read_rows(table)}
 
 
-def test_as_many_as_asked_for_and_even_over_people(crops: list[Path], tmp_path: Path) -> None:
+def test_selection_is_balanced_over_people(crops: list[Path], tmp_path: Path) -> None:
     choice = choose(crops, tmp_path / "choice.parquet", 8)
     kept = [row for row in choice.values() if row["status"] == "ok"]
     assert Counter(row["person_id"] for row in kept) == {"p0": 2, "p1": 2, "p2": 2, "p3": 2}
@@ -53,26 +53,26 @@ def test_as_many_as_asked_for_and_even_over_people(crops: list[Path], tmp_path: 
     }
 
 
-def test_same_pixels_are_kept_once(crops: list[Path], tmp_path: Path) -> None:
+def test_duplicates_are_kept_once(crops: list[Path], tmp_path: Path) -> None:
     choice = choose(crops, tmp_path / "choice.parquet", None)
     (twin,) = [row for row in choice.values() if row["reason"] == "duplicate"]
     assert twin["video_id"] in ("p1#2", "p2#2")
     other = "p2#2" if twin["video_id"] == "p1#2" else "p1#2"
-    assert twin["detail"] == f"its crop has the same pixels as that of {other}"
+    assert twin["detail"] == f"same cropped pixels as {other}"
     assert choice[other]["status"] == "ok" and sum(row["status"] == "ok" for row in choice.values()) == 18
 
 
-def test_crops_say_why_they_are_out(crops: list[Path], tmp_path: Path) -> None:
+def test_unselected_crops_carry_the_reason(crops: list[Path], tmp_path: Path) -> None:
     choice = choose(crops, tmp_path / "choice.parquet", 8)
     apply_selection(crops[1], tmp_path / "choice.parquet", tmp_path / "kept.parquet")
     before = {row["video_id"]: row for row in read_rows(crops[1])}
     for row in read_rows(tmp_path / "kept.parquet"):
-        verdict = choice.get(row["video_id"])
-        if verdict is None or verdict["status"] == "ok":
+        outcome = choice.get(row["video_id"])
+        if outcome is None or outcome["status"] == "ok":
             assert row == before[row["video_id"]]
         else:
-            assert (row["status"], row["reason"], row["detail"]) == ("rejected", verdict["reason"], verdict["detail"])
-            assert row["path"] is None and row["pixels_sha256"] is None and row["person_id"] == verdict["person_id"]
+            assert (row["status"], row["reason"], row["detail"]) == ("rejected", outcome["reason"], outcome["detail"])
+            assert row["path"] is None and row["pixels_sha256"] is None and row["person_id"] == outcome["person_id"]
 
 
 def test_drivers_are_all_kept(crops: list[Path], tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+"""Sample sheets: parsing, validation and error messages with line numbers."""
+
 import pytest
 
 from deepfakemnist.config.sheets import DriverRow, SourceRow
@@ -56,7 +58,7 @@ def test_duplicate_ids_name_both_lines(tmp_path):
         ("video_id\tpath\na\tb\tc\n", "line 2: has more than the 2 columns"),
     ],
 )
-def test_wrong_sheets_say_what_is_wrong(tmp_path, text, message):
+def test_errors_name_line_and_rule(tmp_path, text, message):
     with pytest.raises(ConfigError, match=message):
         read_sheet(sheet(tmp_path, text), SourceRow, keep_going=False)
 
@@ -67,13 +69,13 @@ def test_unknown_action_lists_the_known_ones(tmp_path):
         read_sheet(path, DriverRow, keep_going=False)
 
 
-def test_quotes_crlf_bom_and_blank_lines_are_taken_as_they_are(tmp_path):
+def test_quotes_crlf_bom_and_blank_lines(tmp_path):
     path = sheet(tmp_path, '\ufeffvideo_id\tpath\r\na\tsay "cheese.mp4\r\n\r\nb\tb\u2028.mp4\r\n')
     rows = read_sheet(path, SourceRow, keep_going=False).rows
     assert [row["path"] for row in rows] == [str(tmp_path / 'say "cheese.mp4'), str(tmp_path / "b\u2028.mp4")]
 
 
-def test_every_refused_line_has_a_name_of_its_own(tmp_path):
+def test_refused_lines_have_unique_names(tmp_path):
     path = sheet(tmp_path, "video_id\tpath\ngood\ta.mp4\na/b\tb.mp4\na/b\tc.mp4\ngood2\t\ngood2\td.mp4\n")
     kept = read_sheet(path, SourceRow, keep_going=True)
     assert [row["video_id"] for row in kept.rows] == ["good", "good2"]

@@ -1,4 +1,4 @@
-"""A made VoxCeleb, entered by its annotations, gives the boxes it was made with; what is missing is a row."""
+"""VoxCeleb adapters: a synthetic collection yields its true boxes; missing videos become rows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_vox import FRAMES, World
+from small_vox import FRAMES, SmallVox
 
 from deepfakemnist.config.stages import CropSettings, SourceSettings
 from deepfakemnist.errors import ConfigError, Failed
@@ -42,9 +42,9 @@ def box_of(row: Row) -> Box:
     return (row["box_left"], row["box_top"], row["box_width"], row["box_height"])
 
 
-def test_vox_metadata(vox: World, tmp_path: Path) -> None:
-    places = {"csv": vox.folder / "vox-metadata.csv", "videos": vox.folder / "videos"}
-    ingested, cropped = run(tmp_path, {"vox_metadata": places}, policy="vox-metadata")
+def test_vox_metadata(vox: SmallVox, tmp_path: Path) -> None:
+    paths = {"csv": vox.folder / "vox-metadata.csv", "videos": vox.folder / "videos"}
+    ingested, cropped = run(tmp_path, {"vox_metadata": paths}, policy="vox-metadata")
     assert set(ingested) == {"id1#v25_-a#000010#000040", "id2#v30#000005#000045", "id2#gone#000000#000030"}
     gone = ingested["id2#gone#000000#000030"]
     assert (gone["status"], gone["reason"]) == ("rejected", "missing_file")
@@ -58,15 +58,15 @@ def test_vox_metadata(vox: World, tmp_path: Path) -> None:
         assert (row["status"], row["policy"], row["frames"]) == ("ok", "vox-metadata", end - start)
         assert (facts["adapter"], facts["person_id"], facts["frames"]) == ("vox-metadata", video_id[:3], len(kept))
         assert iou(box_of(row), union(vox.boxes[name][kept])) >= 0.95
-        # the very frames of the rule: the stored ones in the segment are those the annotation means
+        # exactly the frames that the annotation rule selects
         stored = list(read_frames(facts["path"], start_s=facts["start_s"], end_s=facts["end_s"]))
         whole = read_clip(facts["path"])
         assert len(stored) == len(kept) and all(np.array_equal(a, whole[i]) for a, i in zip(stored, kept, strict=True))
 
 
-def test_a_given_box_can_be_squared_too(vox: World, tmp_path: Path) -> None:
-    places = {"csv": vox.folder / "vox-metadata.csv", "videos": vox.folder / "videos"}
-    _, cropped = run(tmp_path, {"vox_metadata": places}, policy="square-track", margin=0.0)
+def test_an_annotated_box_can_be_squared(vox: SmallVox, tmp_path: Path) -> None:
+    paths = {"csv": vox.folder / "vox-metadata.csv", "videos": vox.folder / "videos"}
+    _, cropped = run(tmp_path, {"vox_metadata": paths}, policy="square-track", margin=0.0)
     row = cropped["id1#v25_-a#000010#000040"]
     left, top, width, height = union(vox.boxes["v25_-a"][10:40])
     side = max(width, height)
@@ -74,9 +74,9 @@ def test_a_given_box_can_be_squared_too(vox: World, tmp_path: Path) -> None:
     assert iou(box_of(row), square) >= 0.95
 
 
-def test_voxceleb1(vox: World, tmp_path: Path) -> None:
-    places = {"txt": vox.folder / "txt", "videos": vox.folder / "videos"}
-    ingested, cropped = run(tmp_path, {"voxceleb1": places}, policy="vox-metadata")
+def test_voxceleb1(vox: SmallVox, tmp_path: Path) -> None:
+    paths = {"txt": vox.folder / "txt", "videos": vox.folder / "videos"}
+    ingested, cropped = run(tmp_path, {"voxceleb1": paths}, policy="vox-metadata")
     assert {name: row["reason"] for name, row in ingested.items()} == {
         "id1#v25_-a#00001": "", "id2#gone#00001": "missing_file"
     }  # fmt: skip
@@ -89,7 +89,7 @@ def test_voxceleb1(vox: World, tmp_path: Path) -> None:
     assert row["face_fraction"] == 1.0
 
 
-def test_a_bad_line_of_the_csv_is_a_row(vox: World) -> None:
+def test_a_bad_csv_line_becomes_a_refused_row(vox: SmallVox) -> None:
     sheet = read_vox_metadata(vox.folder / "vox-metadata.csv", vox.folder / "videos")
     details = {row["video_id"]: row["detail"] for row in sheet.refused}
     assert set(details) == {"bad (line 5)", "v30 (line 6)"}
@@ -97,7 +97,7 @@ def test_a_bad_line_of_the_csv_is_a_row(vox: World) -> None:
     assert "id2#v30#000005#000045 is already on line 3" in details["v30 (line 6)"]
 
 
-def test_unusable_collections_say_what_is_wrong(vox: World, tmp_path: Path) -> None:
+def test_unusable_collections_say_what_is_wrong(vox: SmallVox, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("video_id,start\nx,1\n")
     with pytest.raises(ConfigError, match=r"a\.csv line 1: columns \['end', 'bbox', .* are missing"):
         read_vox_metadata(tmp_path / "a.csv", vox.folder)
@@ -110,7 +110,7 @@ def test_unusable_collections_say_what_is_wrong(vox: World, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("1\n2\n3\n4\n5\n6\nFRAME \tX \tY \tW \n", r"no table with the columns .* on line 7"),
+        ("1\n2\n3\n4\n5\n6\nFRAME \tX \tY \tW \n", r"no table with columns .* on line 7"),
         ("1\n2\n3\n4\n5\n6\nFRAME \tX \tY \tW \tH \n", "no box below the header"),
         ("1\n2\n3\n4\n5\n6\nFRAME \tX \tY \tW \tH \n1\t2\t3\tx\t5\n", "line 8: .*'x'"),
         ("1\n2\n3\n4\n5\n6\nFRAME \tX \tY \tW \tH \n2\t2\t3\t4\t5\n1\t2\t3\t4\t5\n", "line 9: .*ascending frames"),
@@ -123,7 +123,7 @@ def test_bad_annotations_fail_with_their_line(tmp_path: Path, text: str, message
         read_annotation(tmp_path / "00001.txt")
 
 
-def test_one_source_is_named() -> None:
+def test_exactly_one_source_is_required() -> None:
     with pytest.raises(ValueError, match="vox_metadata, voxceleb1 and released, not none of them"):
         SourceSettings()
     with pytest.raises(ValueError, match="cropped requires sheet or folder"):

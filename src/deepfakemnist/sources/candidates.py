@@ -1,7 +1,7 @@
-"""Which videos of a large collection are looked at at all: a seeded choice, even over people, length and face size.
+"""Stratified candidate sampling from a large video collection, balanced over people, length and face size.
 
-It is made from what is known before any video is read, so what is not chosen costs nothing. What can only be seen in
-the crops (gates, duplicates) is decided afterwards, by :mod:`.selection`.
+Sampling uses only what is known before any video is read, so unsampled videos cost nothing. What only the crops can
+show (quality gates, duplicates) is decided later, in :mod:`.selection`.
 """
 
 from __future__ import annotations
@@ -16,51 +16,51 @@ from deepfakemnist.tables.schemas import Row
 
 
 def choose_candidates(sheet: Sheet, settings: SelectionSettings, seed: int) -> Sheet:
-    """Return a sheet with ``settings.candidates`` of its rows; the others become refused rows, reason not_chosen."""
+    """Return a sheet with ``settings.candidates`` of its rows; the rest become refused rows with reason not_chosen."""
     assert settings.candidates is not None
     if len(sheet.rows) <= settings.candidates:
         return sheet
-    ranked = stratified(sheet.rows, [_length, _face], seed)
+    ranked = stratified_order(sheet.rows, [_length, _face], seed)
     chosen = {row["video_id"] for row in ranked[: settings.candidates]}
     kept = Sheet(refused=list(sheet.refused))
     for row in sheet.rows:
         if row["video_id"] in chosen:
             kept.rows.append(row)
         else:
-            detail = f"not among the {settings.candidates} candidates that sources.select asks for"
+            detail = f"not among the {settings.candidates} candidates of sources.select"
             kept.refused.append(refusal(row["video_id"], detail, reason="not_chosen", row=row))
     return kept
 
 
-def stratified(rows: Sequence[Row], measures: Sequence[Callable[[Row], float]], seed: int) -> list[Row]:
-    """Return all rows in such an order that every beginning of it is even over people and over each measure.
+def stratified_order(rows: Sequence[Row], measures: Sequence[Callable[[Row], float]], seed: int) -> list[Row]:
+    """Return all rows in an order whose every prefix is balanced over people and over each measure.
 
-    People take turns. Of a person's videos the next is one from the stratum that has given least so far, where a
-    stratum is the quartile of each measure over all rows. Ties follow from a hash of seed and id, so the order of the
-    rows does not matter.
+    Round robin over people. A person's next video comes from the stratum used least so far, where a stratum is the
+    combination of quartiles of the measures over all rows. Ties are broken by a hash of seed and id, so the input order
+    does not matter.
 
     Args:
         rows: with video_id and person_id.
-        measures: what to be even over, e.g. length; a missing value is 0.
+        measures: values to balance, e.g. length; a missing value counts as 0.
         seed: the run's seed.
     """
     quartile = [_quartiles([measure(row) for row in rows]) for measure in measures]
-    left: dict[str, dict[tuple[int, ...], list[Row]]] = defaultdict(lambda: defaultdict(list))
+    remaining: dict[str, dict[tuple[int, ...], list[Row]]] = defaultdict(lambda: defaultdict(list))
     for row in sorted(rows, key=lambda row: seed_from(seed, "choose", row["video_id"])):
         stratum = tuple(bounds(measure(row)) for bounds, measure in zip(quartile, measures, strict=True))
-        left[row["person_id"]][stratum].append(row)
-    people = sorted(left, key=lambda person: seed_from(seed, "choose", person))
-    given: dict[tuple[int, ...], int] = defaultdict(int)
+        remaining[row["person_id"]][stratum].append(row)
+    people = sorted(remaining, key=lambda person: seed_from(seed, "choose", person))
+    used: dict[tuple[int, ...], int] = defaultdict(int)
     order: list[Row] = []
     while people:
         for person in people:
-            strata = left[person]
-            stratum = min(strata, key=lambda name: (given[name], seed_from(seed, person, name)))
+            strata = remaining[person]
+            stratum = min(strata, key=lambda name: (used[name], seed_from(seed, person, name)))
             order.append(strata[stratum].pop())
-            given[stratum] += 1
+            used[stratum] += 1
             if not strata[stratum]:
                 del strata[stratum]
-        people = [person for person in people if left[person]]
+        people = [person for person in people if remaining[person]]
     return order
 
 
@@ -75,6 +75,6 @@ def _length(row: Row) -> float:
 
 
 def _face(row: Row) -> float:
-    """Return the side of the first given box, in pixels of its reference picture; 0 where none is given."""
+    """Return the side of the first annotated box, in pixels of its reference picture; 0 without one."""
     boxes = row.get("boxes")
     return float((boxes[0][3] * boxes[0][4]) ** 0.5) if boxes else 0.0

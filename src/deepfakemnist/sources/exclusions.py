@@ -1,8 +1,8 @@
-"""Who and what must not be in the dataset: a list of videos and people, honoured before anything is read of them.
+"""Exclusion list of videos and people (takedowns, missing consent), applied before any of their videos is read.
 
-The list is a tab-separated table with the columns ``video_id``, ``person_id`` and ``reason``. A person's name takes out
-every source and driver of theirs, hence every fake that would show or move them. A video's name takes out the row of
-that id and, where ids are made as VoxCeleb's are (person#video#…), every segment of the video.
+The list is a tab-separated table with the columns ``video_id``, ``person_id`` and ``reason``. A person_id removes all
+of their sources and drivers, hence every fake that would show or use them. A video_id removes the row with that id and,
+where ids are built like VoxCeleb's (person#video#…), every segment of the video.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ _COLUMNS = ("video_id", "person_id", "reason")
 
 @dataclass(frozen=True)
 class Exclusions:
-    """Reason by excluded video and by excluded person."""
+    """Reasons by excluded video and by excluded person."""
 
     videos: dict[str, str] = field(default_factory=dict)
     people: dict[str, str] = field(default_factory=dict)
 
     def reason_for(self, row: Row) -> str | None:
-        """Return why a row of any table may not be there, or None.
+        """Return why a row of any table is excluded, or None.
 
-        Looks at every column that names a video or a person: video_id, source_id, driver_id, real_id, fake_id,
+        Checks every column that names a video or a person: video_id, source_id, driver_id, real_id, fake_id,
         person_id and driver_person_id.
         """
         for column in ("video_id", "source_id", "driver_id", "real_id", "fake_id"):
@@ -43,19 +43,19 @@ class Exclusions:
         return None
 
     def violations(self, rows: Iterable[Row]) -> list[str]:
-        """Return a line for every row that the list forbids; an empty list is the proof that it was honoured."""
+        """Return a line per row that the list excludes; an empty list proves compliance."""
         return [why for row in rows if (why := self.reason_for(row)) is not None]
 
 
 def read_exclusions(path: Path, key: str = "sources.exclude") -> Exclusions:
-    """Read the list.
+    """Read an exclusion list.
 
     Args:
         path: the table, UTF-8.
-        key: the config key that names it, for messages.
+        key: the config key of the path, for messages.
 
-    Raises: ConfigError naming file and line, also for a line that names nobody or no possible id: a list that is
-        misread leaves somebody in.
+    Raises: ConfigError with file and line, also for a line without an id or with an invalid one: a misread list would
+        leave somebody in.
     """
     if not path.is_file():
         raise ConfigError(f"{key}: {str(path)!r} is not a file")
@@ -67,7 +67,7 @@ def read_exclusions(path: Path, key: str = "sources.exclude") -> Exclusions:
             if not {"video_id", "person_id"} & set(columns) or set(columns) - set(_COLUMNS):
                 raise ConfigError(
                     f"{path} line 1: the columns are {', '.join(_COLUMNS)}, not {', '.join(columns)}; video_id or "
-                    "person_id must be among them, separated by tabs"
+                    "person_id is required, and tabs separate the columns"
                 )
             for row in reader:
                 where = f"{path} line {reader.line_num}"
@@ -83,7 +83,7 @@ def read_exclusions(path: Path, key: str = "sources.exclude") -> Exclusions:
 
 
 def without_excluded(sheet: Sheet, path: Path, kind: str = "source") -> Sheet:
-    """Return a sheet without what the list at ``path`` excludes; that becomes refused rows with reason excluded."""
+    """Return a sheet whose rows excluded by the list at ``path`` are refused rows with reason excluded."""
     exclusions = read_exclusions(path)
     kept = Sheet(refused=list(sheet.refused))
     for row in sheet.rows:
@@ -98,7 +98,7 @@ def without_excluded(sheet: Sheet, path: Path, kind: str = "source") -> Sheet:
 
 
 def _videos_in(name: str) -> Iterable[str]:
-    """Yield what a row's id names: itself, source and driver of a fake, and the video behind person#video#…"""
+    """Yield the ids that a row's id refers to: itself, source and driver of a fake, the video in person#video#…"""
     if name:
         yield name
         for part in name.split(PAIR_SEPARATOR):
@@ -109,7 +109,7 @@ def _videos_in(name: str) -> Iterable[str]:
 def _checked(name: str, where: str) -> str:
     try:
         for part in name.split(PAIR_SEPARATOR):
-            check_id(part.lstrip("-") or part)  # a published video's name may begin with a dash, an id here may not
+            check_id(part.lstrip("-") or part)  # published video names may begin with a dash, ids here may not
     except ValueError as error:
         raise ConfigError(f"{where}: {error}") from None
     return name

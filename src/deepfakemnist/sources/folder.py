@@ -1,4 +1,4 @@
-"""A folder of videos, each named by its file; also one of face crops, as FOMM's tools write them."""
+"""Folder adapter: one source per video file, ids from file names; also folders of face crops as FOMM writes them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import ID_MAX_LENGTH, check_id
 from deepfakemnist.sources.sheets import VIDEO_SUFFIXES, Sheet, refusal
 
-#: The first folder, or the file's name up to a '#'.
+#: The first folder, or the file name up to a '#'.
 PERSON_OF_PATH = r"^(?P<person>[^#/]+)"
-#: Crops are called person#video#start#end.mp4 and lie in folders train and test, which are no people.
+#: Crops are named person#video#start#end.mp4 in folders train and test, which are not people.
 PERSON_OF_CROP = r"(?P<person>[^#/]+)[^/]*$"
 
 
@@ -21,13 +21,13 @@ def read_folder(folder: Path, pattern: str, person_from: str | None, cropped: bo
     """Return a row for every video below a folder, sorted by path.
 
     Args:
-        folder: where to look.
+        folder: root folder.
         pattern: glob below it.
         person_from: regular expression on the path below the folder; its group ``person`` is the person_id. None takes
-            the first part of the path, or of a crop's file name.
+            the first part of the path, or of the file name for crops.
         cropped: the videos are face crops.
 
-    Raises: ConfigError for an unusable folder or expression, or when nothing is found.
+    Raises: ConfigError for an invalid folder or expression, or when no video is found.
     """
     if not folder.is_dir():
         raise ConfigError(f"sources.folder: {str(folder)!r} is not a folder")
@@ -53,7 +53,7 @@ def read_folder(folder: Path, pattern: str, person_from: str | None, cropped: bo
 
 
 def video_files(folder: Path, pattern: str = "**/*") -> list[Path]:
-    """Return the videos below a folder by their suffix, sorted; nothing hidden."""
+    """Return the videos below a folder, by suffix, sorted, without hidden files."""
     return [
         path
         for path in sorted(folder.glob(pattern))
@@ -64,7 +64,7 @@ def video_files(folder: Path, pattern: str = "**/*") -> list[Path]:
 
 
 def id_from(name: str) -> str:
-    """Make an id of a file name. Where characters had to go, a short hash keeps different names different."""
+    """Return a valid id for a file name; a short hash keeps it unique when characters had to be replaced."""
     clean = re.sub(r"\.{2,}", "_", re.sub(r"[^A-Za-z0-9._#-]", "_", name)).lstrip(".-") or "_"
     if clean == name and len(clean) <= ID_MAX_LENGTH:
         return check_id(clean)
@@ -75,7 +75,7 @@ def _expression(text: str) -> re.Pattern[str]:
     try:
         expression = re.compile(text)
     except re.error as error:
-        raise ConfigError(f"sources.person_from: {text!r} is no regular expression: {error}") from error
+        raise ConfigError(f"sources.person_from: {text!r} is not a regular expression: {error}") from error
     if "person" not in expression.groupindex:
         raise ConfigError(f"sources.person_from: {text!r} has no group named person, written (?P<person>…)")
     return expression

@@ -1,4 +1,4 @@
-"""A folder of full videos that annotations speak of by name: who has which file, and who has not."""
+"""Video file lookup by name, for annotations that refer to full videos."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from deepfakemnist.sources.folder import video_files
 
 
 class VideoLibrary:
-    """Videos below a folder, found by the name of their file without its suffix, at any depth.
+    """Videos at any depth below a folder, by file name without suffix.
 
     Args:
-        folder: where the videos are.
-        key: the config key that names the folder, for messages.
+        folder: root folder of the videos.
+        key: the config key of the folder, for messages.
     """
 
     def __init__(self, folder: Path, key: str) -> None:
@@ -25,7 +25,7 @@ class VideoLibrary:
             self._by_name.setdefault(path.stem, []).append(path)
 
     def path_of(self, name: str, person: str = "") -> Path:
-        """Return the file of a video, the person's own where several have the name; where it should be when absent."""
+        """Return a video's file, preferring one in the person's folder; its expected path when it is missing."""
         found = self._by_name.get(name, [])
         own = [path for path in found if person in path.relative_to(self.folder).parts]
         return next(iter(own or found), self.folder / f"{name}.mp4")

@@ -1,4 +1,4 @@
-"""The one door to the sources of a run: the adapter that the config names, less what is excluded or not chosen."""
+"""Source loading: the configured adapter, then exclusion list and candidate sampling."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from deepfakemnist.sources.voxceleb1 import read_voxceleb1
 
 
 def read_sources(settings: SourceSettings, seed: int = 0) -> Sheet:
-    """Return the source rows of a run, each from the adapter that ``settings`` names.
+    """Return the source rows of a run from the configured adapter.
 
-    Excluded and unchosen videos are refused rows. Raises ConfigError naming file, line, value and rule.
+    Excluded and unsampled videos become refused rows. Raises ConfigError with file, line, value and rule.
     """
     sheet = _read(settings)
     if settings.exclude:
@@ -32,7 +32,7 @@ def _read(settings: SourceSettings) -> Sheet:
         return read_voxceleb1(settings.voxceleb1.txt, settings.voxceleb1.videos)
     if settings.folder is not None:
         return read_folder(settings.folder, settings.pattern, settings.person_from, settings.cropped)
-    assert settings.sheet is not None  # SourceSettings asks for exactly one
+    assert settings.sheet is not None  # SourceSettings requires exactly one
     sheet = read_sheet(settings.sheet, SourceRow, keep_going=settings.on_bad_row == "row")
     for row in sheet.rows:
         row["cropped"] = settings.cropped

@@ -1,4 +1,4 @@
-"""The tree that DeepFakeMnist+ was published as: finished clips, real and fake, which need no crop and no animation."""
+"""Released DeepFakeMnist+ tree adapter: finished real and fake clips, which need neither crop nor animation."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from deepfakemnist.sources.folder import video_files
 from deepfakemnist.sources.released_trees import layout_of, read_dfmnist
 from deepfakemnist.sources.sheets import Sheet, refusal
 
-#: What a clip of a class is called in the ledger.
+#: Kind of a clip in the ledger, by class.
 KINDS = {"real": "source", "fake": "fake"}
 
 
 def read_released(settings: SourceSettings) -> dict[str, Sheet]:
     """Return the clips of the tree by class, real and fake, with action and the authors' split; no file is opened.
 
-    Every video below the tree is a row or a refused row: excluded; bad_name, where ``on_bad_row`` lets the run go on;
-    duplicate_id, a name that an earlier split has; outside_the_layout, a video that lies where the layout has none.
+    Every video below the tree is a row or a refused row: excluded; bad_name, when ``on_bad_row`` lets the run go on;
+    duplicate_id, a name that an earlier split uses; outside_the_layout, a video where the layout has none.
 
-    Raises: ConfigError for a tree of another layout, one without clips, or an impossible name.
+    Raises: ConfigError for another layout, a tree without clips, or a name that cannot be an id.
     """
     folder = settings.released
     assert folder is not None
     if layout_of(folder) != "dfmnist":
         raise ConfigError(
-            f"sources.released: {folder} is no tree of real_dataset/selected_<split> and fake_dataset/<action>; "
-            "other layouts come under a manifest by deepfakemnist import"
+            f"sources.released: {folder} is not a tree of real_dataset/selected_<split> and fake_dataset/<action>; "
+            "import other layouts with deepfakemnist import"
         )
     sheets = {kind: Sheet() for kind in KINDS}
 
@@ -41,17 +41,17 @@ def read_released(settings: SourceSettings) -> dict[str, Sheet]:
     for row in read_dfmnist(folder, refuse if settings.on_bad_row == "row" else None):
         name, path = row["video_id"], row["path"]
         if name in first:
-            refuse(Path(path), f"{path}: {name} is what {first[name]} is called too", "duplicate_id")
+            refuse(Path(path), f"{path}: {name} is already the id of {first[name]}", "duplicate_id")
         else:
             first[name] = path
             sheets["fake" if row["label"] else "real"].rows.append(row)
     known = {*first.values(), *(str(folder / row["video_id"]) for sheet in sheets.values() for row in sheet.refused)}
     for path in video_files(folder):
         if str(path) not in known:
-            refuse(path, f"{path}: not where the layout has clips, see config/README.md", "outside_the_layout")
+            refuse(path, f"{path}: outside the layout, see config/README.md", "outside_the_layout")
     for kind, sheet in sheets.items():
         if not sheet.rows:
-            raise ConfigError(f"sources.released: {folder} holds no {kind} .mp4 where the layout keeps them")
+            raise ConfigError(f"sources.released: {folder} contains no {kind} .mp4 where the layout expects them")
         if settings.exclude:
             sheets[kind] = without_excluded(sheet, settings.exclude, KINDS[kind])
     return sheets

@@ -1,12 +1,12 @@
-"""Folder trees of released datasets: which file is what, by where it lies and what it is called.
+"""Folder layouts of released deepfake datasets: label, split and identity from paths and file names.
 
 =========== ========================================================================================================
-released    a release of this project: its manifest says everything
-dfmnist     the authors' DeepFakeMnist+: ``real_dataset/selected_<split>/*.mp4``, ``fake_dataset/<action>/*.mp4``; which
-            real a fake was made from is lost, unless it is called source@driver
-ff++        FaceForensics++ and what follows it: ``original_sequences/<set>/<quality>/videos/000.mp4``,
-            ``manipulated_sequences/<method>/<quality>/videos/000_003.mp4`` (the face of 000 moved by, or swapped with,
-            003), ``splits/{train,val,test}.json`` where it is there
+released    a release of this project, described by its manifest
+dfmnist     the authors' DeepFakeMnist+: ``real_dataset/selected_<split>/*.mp4``, ``fake_dataset/<action>/*.mp4``; the
+            source of a fake is unknown unless it is named source@driver
+ff++        FaceForensics++ and datasets in its layout: ``original_sequences/<set>/<quality>/videos/000.mp4``,
+            ``manipulated_sequences/<method>/<quality>/videos/000_003.mp4`` (the face of 000 driven by, or swapped with,
+            003), optionally ``splits/{train,val,test}.json``
 =========== ========================================================================================================
 """
 
@@ -25,10 +25,10 @@ from deepfakemnist.ids import check_id, seed_from
 from deepfakemnist.planning.assignment import split_people
 from deepfakemnist.tables.schemas import Row
 
-#: FaceForensics++ has 720, 140 and 140 of 1000 videos.
+#: FaceForensics++ splits 1000 videos 720/140/140.
 FFPP_SHARES = PlanSettings(val_fraction=0.14, test_fraction=0.14)
 _QUALITY = {"c0": "raw", "raw": "raw"}
-#: The authors' folders, spelling included; other code walks them by these names.
+#: The authors' folder names, spelling included, since other code relies on them.
 ACTION_FOLDER = {"embarrassment": "embarrass", "surprise": "surpise"}
 _ACTION = {folder: action for action, folder in ACTION_FOLDER.items()}
 _FFPP_NAME = re.compile(r"(?P<target>\d+)(?:_(?P<source>\d+))?")
@@ -38,7 +38,7 @@ _TRAIN, _TRAIN_AND_VAL = 0.70, 0.85  # the authors' 700/150/150
 def layout_of(folder: Path) -> str:
     """Return released, dfmnist or ff++.
 
-    Raises: ConfigError saying what was looked for.
+    Raises: ConfigError that lists what was looked for.
     """
     if (folder / "manifest/videos.parquet").is_file():
         return "released"
@@ -56,13 +56,14 @@ def read_dfmnist(folder: Path, refuse: Callable[[Path, str], None] | None = None
     """Return a row for every file of the authors' tree, with split and action; ``quality`` is raw.
 
     Splits of fakes follow the authors' rule: of each action the first 700 in numeric order are train, the next 150 val,
-    the last 150 test, or these shares of how many there are.
+    the last 150 test, or the same fractions of fewer or more fakes.
 
     Args:
         folder: the tree.
-        refuse: told of a file whose name cannot be an id, and why; such a file gets no row. None: an error.
+        refuse: called with the path and reason for a file whose name cannot be an id; such a file gets no row. None
+            raises an error instead.
 
-    Raises: ConfigError for a name that cannot be an id, unless there is ``refuse``.
+    Raises: ConfigError for a name that cannot be an id, unless ``refuse`` is given.
     """
     rows = []
     for split in SPLITS:
@@ -71,46 +72,46 @@ def read_dfmnist(folder: Path, refuse: Callable[[Path, str], None] | None = None
                 name, person = path.stem, path.stem.partition("#")[0]
                 rows.append({**_real(name, path), "quality": "raw", "split": split, "person_id": person})
     split_of = {row["video_id"]: row["split"] for row in rows}
-    for place in sorted(path for path in (folder / "fake_dataset").glob("*") if path.is_dir()):
-        paths = sorted(place.glob("*.mp4"), key=lambda path: (len(path.stem), path.stem))
-        action = _ACTION.get(place.name, place.name)
+    for action_folder in sorted(path for path in (folder / "fake_dataset").glob("*") if path.is_dir()):
+        paths = sorted(action_folder.glob("*.mp4"), key=lambda path: (len(path.stem), path.stem))
+        action = _ACTION.get(action_folder.name, action_folder.name)
         for rank, path in enumerate(paths):
             source, _, driver = path.stem.partition("@")
-            if driver:  # a release of this project without its manifest: names tell
+            if driver:  # a release of this project without its manifest: the name gives both
                 name, person = path.stem, source.partition("#")[0]
             else:
-                # Source and driver are unknown; each fake stands alone, for a person of its own.
+                # Source and driver are unknown: each fake counts as a person of its own.
                 name = source = person = f"{action}-{path.stem}"
             if not all(_usable(path, part, refuse) for part in (source, driver or source)):
                 continue
-            share = rank / len(paths)
-            split = "train" if share < _TRAIN else "val" if share < _TRAIN_AND_VAL else "test"
+            quantile = rank / len(paths)
+            split = "train" if quantile < _TRAIN else "val" if quantile < _TRAIN_AND_VAL else "test"
             row = _fake(name, path, action, source, driver)
             rows.append({**row, "quality": "raw", "split": split_of.get(source, split), "person_id": person})
     return rows
 
 
 def read_ffpp(folder: Path, seed: int) -> list[Row]:
-    """Return a row for every file of a tree like FaceForensics++'s, with quality, split, source and driver.
+    """Return a row for every file of a tree in FaceForensics++'s layout, with quality, split, source and driver.
 
-    Where the tree has no ``splits`` (JSON lists of pairs), videos that share a fake are kept together and dealt by the
-    seed with that dataset's shares.
+    Without ``splits`` (JSON lists of pairs), a seeded split with that dataset's fractions keeps together the videos
+    that share a fake.
     """
     rows = []
     for path, method, quality in _ffpp_files(folder):
         name = _FFPP_NAME.fullmatch(path.stem)
         if not name:
-            raise ConfigError(f"{path}: names are like 000.mp4 and 000_003.mp4 in a tree like FaceForensics++'s")
+            raise ConfigError(f"{path}: expected names like 000.mp4 and 000_003.mp4 in FaceForensics++'s layout")
         target, source = name.group("target", "source")
         if method is None:
             row = _real(target, path)
         else:
             row = _fake(_checked(f"{method}-{path.stem}", path), path, method, target, source or "")
         rows.append({**row, "quality": quality, "person_id": target})
-    split = _ffpp_splits(folder) or _deal(rows, seed)
+    split = _ffpp_splits(folder) or _seeded_split(rows, seed)
     unknown = sorted({row["person_id"] for row in rows} - split.keys())
     if unknown:
-        raise ConfigError(f"{folder / 'splits'}: names no split for {', '.join(unknown[:5])}")
+        raise ConfigError(f"{folder / 'splits'}: no split given for {', '.join(unknown[:5])}")
     return [{**row, "split": split[row["person_id"]]} for row in rows]
 
 
@@ -130,12 +131,12 @@ def _ffpp_splits(folder: Path) -> dict[str, str]:
                 pairs = json.loads(path.read_text(encoding="utf-8"))
                 split |= {str(video): name for pair in pairs for video in pair}
             except (ValueError, TypeError) as error:
-                raise ConfigError(f"{path}: is no JSON list of pairs of names ({error})") from error
+                raise ConfigError(f"{path}: is not a JSON list of pairs of names ({error})") from error
     return split
 
 
-def _deal(rows: Sequence[Row], seed: int) -> dict[str, str]:
-    """Split groups of videos that are tied together by fakes."""
+def _seeded_split(rows: Sequence[Row], seed: int) -> dict[str, str]:
+    """Split the connected components of videos that share fakes."""
     leader: dict[str, str] = {}
 
     def find(name: str) -> str:
@@ -155,15 +156,26 @@ def _deal(rows: Sequence[Row], seed: int) -> dict[str, str]:
 
 def _real(name: str, path: Path) -> Row:
     return {
-        **{"video_id": name, "label": 0, "source_id": name, "path": str(path), "synthetic": False},
+        "video_id": name,
+        "label": 0,
+        "source_id": name,
+        "path": str(path),
+        "synthetic": False,
         **dict.fromkeys(("action", "driver_id", "driver_person_id", "animator"), ""),
     }
 
 
 def _fake(name: str, path: Path, action: str, source: str, driver: str) -> Row:
     return {
-        **{"video_id": name, "label": 1, "source_id": source, "path": str(path), "synthetic": True},
-        **{"action": action, "driver_id": driver, "driver_person_id": driver, "animator": ""},
+        "video_id": name,
+        "label": 1,
+        "source_id": source,
+        "path": str(path),
+        "synthetic": True,
+        "action": action,
+        "driver_id": driver,
+        "driver_person_id": driver,
+        "animator": "",
     }
 
 

@@ -1,4 +1,4 @@
-"""Sample sheets: tab-separated tables of sources and drivers, read with the line number of whatever is wrong."""
+"""Sample sheets: tab-separated tables of sources and drivers, validated with line numbers in every error."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from deepfakemnist.config.sheets import DriverRow, SourceRow
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.tables.schemas import Row
 
-#: What a folder is searched for; anything else there is not meant as a video.
-VIDEO_SUFFIXES = {*(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".flv", ".wmv", ".ts", ".gif")}
+#: File suffixes that count as videos when a folder is searched.
+VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".flv", ".wmv", ".ts", ".gif"}
 _MAX_LISTED = 20
 
 
 @dataclass
 class Sheet:
-    """What was read: rows to work on, and rows refused with a reason (only where the settings allow that)."""
+    """The rows to process, and the rows refused with a reason (where the settings allow refusal)."""
 
     rows: list[Row] = field(default_factory=list)
     refused: list[Row] = field(default_factory=list)
 
 
 def read_drivers(path: Path) -> Sheet:
-    """Read the driver sheet; every row must be right, because each stands for a thousand fakes."""
+    """Read the driver sheet; every row must be valid, because each one drives a thousand fakes."""
     return read_sheet(path, DriverRow, keep_going=False)
 
 
@@ -37,17 +37,18 @@ def read_sheet(path: Path, model: type[SourceRow] | type[DriverRow], keep_going:
 
     Args:
         path: the sheet, UTF-8.
-        model: what a line must be.
-        keep_going: a line that is wrong in itself becomes a refused row instead of an error.
+        model: schema of a line.
+        keep_going: an invalid line becomes a refused row instead of an error.
 
-    Raises: ConfigError for an unreadable sheet, wrong columns, repeated ids and, unless ``keep_going``, any bad line.
+    Raises: ConfigError for an unreadable sheet, wrong columns, duplicate ids or, unless ``keep_going``, an invalid
+        line.
     """
     key = "video_id" if model is SourceRow else "driver_id"
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"cannot read the sheet {path}: {error}") from error
-    # Quotes are letters: a file name may hold one.
+    # Quotes are ordinary characters: a file name may contain one.
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
     _check_columns(path, reader.fieldnames or [], model)
 
@@ -63,14 +64,14 @@ def read_sheet(path: Path, model: type[SourceRow] | type[DriverRow], keep_going:
         except ValueError as error:
             message = f"{path} line {line}: {_explain(error, key)}"
             if keep_going:
-                # With its line the name cannot be taken for another row's.
+                # The line number keeps the name unique.
                 sheet.refused.append(refusal(f"{name} (line {line})".strip(), message))
             else:
                 problems.append(message)
             continue
         if row["video_id"] in lines:
             problems.append(
-                f"{path} line {line}: {key} {name!r} is already on line {lines[row['video_id']]}; ids are unique"
+                f"{path} line {line}: {key} {name!r} is already on line {lines[row['video_id']]}; ids must be unique"
             )
         lines[row["video_id"]] = line
         row["path"] = str(path.parent / row["path"])
@@ -84,7 +85,7 @@ def read_sheet(path: Path, model: type[SourceRow] | type[DriverRow], keep_going:
 
 
 def missing_files(rows: list[Row]) -> list[str]:
-    """Return the paths among the rows that are no files."""
+    """Return the paths of rows whose file does not exist."""
     return [row["path"] for row in rows if not Path(row["path"]).is_file()]
 
 
@@ -123,7 +124,7 @@ def _explain(error: ValueError, key: str) -> str:
 def refusal(
     name: str, message: str, reason: str = "bad_sheet_row", kind: str = "source", row: Row | None = None
 ) -> Row:
-    """Return the ledger row of something that never became a video; ``row`` tells person and action where known."""
+    """Return the ledger row of an entry refused before ingest; ``row`` gives person and action where known."""
     known = row or {}
     return {
         "kind": kind, "video_id": name, "person_id": known.get("person_id", ""), "action": known.get("action", ""),

@@ -1,10 +1,10 @@
-"""``vox-metadata.csv`` of FOMM's video-preprocessing, with a folder of the full videos.
+"""Adapter for ``vox-metadata.csv`` of FOMM's video-preprocessing, with a folder of the full videos.
 
-One line is a segment of a video with one face box: ``start`` and ``end`` are frames at ``fps`` (25), the box
-``left-top-right-bottom`` in pixels of a ``width`` × ``height`` picture. A frame i of the full video belongs to the
-segment when start · rate ≤ i · fps < end · rate, where rate is the video's own: those on screen from start / fps on
-and before end / fps. The box may be stretched to the clip's square (crop policy ``vox-metadata``) or widened to a
-square (``square-track``). A video that is not in the folder gives rows whose ingest says ``missing_file``.
+A line is a segment of a video with one face box: ``start`` and ``end`` are frames at ``fps`` (25), the box is
+``left-top-right-bottom`` in pixels of a ``width`` × ``height`` picture. Frame i of the full video belongs to the
+segment when start · rate ≤ i · fps < end · rate, where rate is the video's own frame rate: the frames on screen from
+start / fps until before end / fps. The box can be stretched to a square (crop policy ``vox-metadata``) or widened to
+one (``square-track``). A segment whose video is not in the folder is rejected at ingest with ``missing_file``.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ def read_vox_metadata(table: Path, videos: Path) -> Sheet:
     """Return a row for every line of the table, named person#video#start#end as FOMM names its crops.
 
     Args:
-        table: the CSV; column ``partition`` and any other one is ignored, since splits are made by person.
+        table: the CSV; ``partition`` and other columns are ignored, since splits are by person.
         videos: folder with ``<video_id>.<suffix>`` at any depth.
 
-    Raises: ConfigError for an unreadable table, wrong columns or nothing usable. A bad line is a refused row.
+    Raises: ConfigError for an unreadable table, wrong columns or no usable line. An invalid line is a refused row.
     """
     library = VideoLibrary(videos, "sources.vox_metadata.videos")
     sheet, lines = Sheet(), dict[str, int]()
@@ -69,13 +69,13 @@ def _row(raw: dict[str, str], library: VideoLibrary) -> Row:
     start, end = int(raw["start"]), int(raw["end"])
     rate, width, height = (float(raw[name]) for name in ("fps", "width", "height"))
     if not (0 <= start < end and rate > 0 and width > 0 and height > 0):
-        raise ValueError(f"start {start}, end {end}, fps {rate:g}, {width:g}x{height:g}: 0 <= start < end is wanted")
+        raise ValueError(f"start {start}, end {end}, fps {rate:g}, {width:g}x{height:g}: 0 <= start < end is required")
     sides = [float(side) for side in raw["bbox"].split("-")]
     if len(sides) != 4 or not (sides[0] < sides[2] and sides[1] < sides[3]):
         raise ValueError(f"bbox {raw['bbox']!r} is not left-top-right-bottom with left < right and top < bottom")
     left, top, right, bottom = sides
     name, person = raw["video_id"], check_id(raw["person_id"])
-    video_id = check_id(f"{person}#{name}#{start:06d}#{end:06d}")  # before the name becomes a path
+    video_id = check_id(f"{person}#{name}#{start:06d}#{end:06d}")  # validated before the name becomes a path
     return {
         "video_id": video_id,
         "person_id": person,

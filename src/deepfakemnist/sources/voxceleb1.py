@@ -1,8 +1,8 @@
-"""VoxCeleb1's annotations, ``txt/<person>/<video>/<utterance>.txt``, with a folder of the full videos.
+"""Adapter for VoxCeleb1 annotations, ``txt/<person>/<video>/<utterance>.txt``, with a folder of the full videos.
 
-A file has six lines of header, then a tab-separated table of one face box per frame. Its column names end in spaces
-(``"FRAME "``), frames are counted at 25 per second, boxes are pixels of a picture 360 high. Only names are read when
-the workflow is planned, because there are 153,000 files; :func:`read_annotation` runs in the ingest stage.
+A file has six header lines, then a tab-separated table with one face box per frame. Column names end in spaces
+(``"FRAME "``), frames count at 25 fps, boxes are in pixels of a picture of height 360. Planning reads only file names,
+because there are 153,000 files; :func:`read_annotation` runs in the ingest stage.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ _COLUMNS = ("FRAME", "X", "Y", "W", "H")
 
 @dataclass(frozen=True)
 class Annotation:
-    """What one utterance's file says."""
+    """The annotation of one utterance."""
 
     start_s: float  # first frame / 25
     end_s: float  # (last frame + 1) / 25
-    boxes: list[list[float]]  # time in seconds, left, top, width, height in a picture 360 high
+    boxes: list[list[float]]  # time in seconds; left, top, width, height in a picture of height 360
 
 
 def read_voxceleb1(txt: Path, videos: Path) -> Sheet:
-    """Return a row for every utterance, named person#video#utterance; where its video is missing, ingest says so.
+    """Return a row for every utterance, named person#video#utterance; ingest reports missing videos.
 
     Args:
         txt: folder with <person>/<video>/<utterance>.txt.
         videos: folder with the full videos, named <video>.<suffix>, at any depth.
 
-    Raises: ConfigError when a folder is missing or holds no annotation. A name that makes no id is a refused row.
+    Raises: ConfigError when a folder is missing or holds no annotation. A name that cannot be an id is a refused row.
     """
     if not txt.is_dir():
         raise ConfigError(f"sources.voxceleb1.txt: {str(txt)!r} is not a folder")
@@ -73,7 +73,7 @@ def read_voxceleb1(txt: Path, videos: Path) -> Sheet:
 
 
 def read_annotation(path: Path | str) -> Annotation:
-    """Read one utterance. Raises: Failed with reason bad_annotation, naming file and line."""
+    """Read one utterance. Raises: Failed with reason bad_annotation, file and line."""
     path = Path(path)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()[_HEADER_LINES:]
@@ -82,7 +82,7 @@ def read_annotation(path: Path | str) -> Annotation:
         places = [columns.index(name) for name in _COLUMNS]
     except (OSError, UnicodeDecodeError, IndexError, ValueError) as error:
         raise Failed(
-            "bad_annotation", f"{path}: no table with the columns {list(_COLUMNS)} on line {_HEADER_LINES + 1}: {error}"
+            "bad_annotation", f"{path}: no table with columns {list(_COLUMNS)} on line {_HEADER_LINES + 1}: {error}"
         ) from error
     table: list[list[float]] = []
     for number, row in enumerate(rows[1:], start=_HEADER_LINES + 2):
@@ -93,7 +93,7 @@ def read_annotation(path: Path | str) -> Annotation:
         except (IndexError, ValueError) as error:
             raise Failed("bad_annotation", f"{path} line {number}: {row}: {error}") from error
         if values[3] <= 0 or values[4] <= 0 or (table and values[0] <= table[-1][0]):
-            raise Failed("bad_annotation", f"{path} line {number}: {row}: ascending frames and W, H > 0 are wanted")
+            raise Failed("bad_annotation", f"{path} line {number}: {row}: ascending frames and W, H > 0 are required")
         table.append(values)
     if not table:
         raise Failed("bad_annotation", f"{path}: no box below the header")
