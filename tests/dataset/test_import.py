@@ -77,7 +77,7 @@ def test_published_splits_are_kept(tmp_path: Path) -> None:
     split = {row["person_id"]: row["split"] for row in manifest(import_dataset(tree, tmp_path / "out", STILLS))}
     assert split == {"000": "train", "003": "train", "001": "val", "002": "val", "004": "test", "005": "test"}
     (tree / "splits/test.json").write_text("[[")
-    with pytest.raises(ConfigError, match=r"test.json: is no JSON list of pairs"):
+    with pytest.raises(ConfigError, match=r"test.json: is not a JSON list of pairs"):
         import_dataset(tree, tmp_path / "again", STILLS)
 
 
@@ -160,5 +160,5 @@ def test_unknown_and_empty_trees_are_errors(tmp_path: Path) -> None:
         import_dataset(tmp_path, tmp_path / "out", STILLS)
     (tmp_path / "ff/original_sequences/youtube/c23/videos").mkdir(parents=True)
     (tmp_path / "ff/original_sequences/youtube/c23/videos/odd name.mp4").touch()
-    with pytest.raises(ConfigError, match=r"names are like 000\.mp4 and 000_003\.mp4"):
+    with pytest.raises(ConfigError, match=r"expected names like 000\.mp4 and 000_003\.mp4"):
         import_dataset(tmp_path / "ff", tmp_path / "out", STILLS)
