@@ -1,13 +1,13 @@
-"""What reading frames costs a training: frames per second of a model fed from shards, relative to random tensors.
+"""Data loader throughput: training on frames from Parquet shards relative to training on random tensors.
 
     python benchmarks/loader.py [--device auto] [--workers N]    prints the table and writes benchmarks/loader.json
 
-Reference: the same training step on one batch of random pixels that lies on the device already. Measured: the same
-steps on frames drawn at random from Parquet shards of lossless WebP, decoded, augmented (mirrored), and brought to the
-device. Frames are made here: synthetic actors at 256 pixels, half of them as filmed and half as one H.264 encode at crf
-23 leaves them; the mean size of a frame stands in the result. Steps of both kinds are interleaved; the median of the
-rounds, for the wall clock and for the CPU time of the training process, which a busy machine disturbs less. Without a
-GPU one process decodes beside the one thread that trains, if there is a second core.
+Reference: the same training step on one batch of random pixels that already is on the device. Measured: the same steps
+on frames sampled at random from Parquet shards of lossless WebP, decoded, augmented (flipped) and copied to the device.
+The frames are synthetic actors at 256 pixels, half of them as rendered and half after one H.264 encode at crf 23; the
+result states the mean frame size. Steps of both kinds are interleaved; reported are medians over the rounds, of wall
+time and of the CPU time of the training process, which a busy machine disturbs less. Without a GPU, one worker decodes
+next to the single training thread, if there is a second core.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from deepfakemnist.detectors.registry import build
 from deepfakemnist.devices.torch_device import choose_device
 from deepfakemnist.media.frames import ROW_GROUP, encode_image
 from deepfakemnist.tables.schemas import FRAME_INDEX, FRAMES
-from deepfakemnist.training.data import FrameDataset, FrameSampler, load
+from deepfakemnist.training.data import FrameDataset, FrameSampler, make_loader
 from deepfakemnist.training.optimise import make_optimizer
 from deepfakemnist.training.robustness import perturb
 
-#: The five networks of the paper, and batches that a GPU is busy with; on a CPU the smaller numbers.
+#: The five networks of the paper at batch sizes that saturate a GPU; smaller numbers for CPUs.
 DETECTORS_GPU = ("resnet50", "resnet101", "resnet152", "xception", "meso4")
 DETECTORS_CPU = ("resnet50", "meso4")
 BATCH_GPU, BATCH_CPU = 64, {"resnet50": 4, "meso4": 16}
@@ -84,13 +84,13 @@ def main() -> None:
 
 
 def default_workers(gpu: bool) -> int:
-    """Return the processes that decode: beside a GPU all cores but one, beside a training thread a second core."""
+    """Return the number of decoding workers: all cores but one with a GPU, otherwise a second core if there is one."""
     cores = os.cpu_count() or 1
     return max(cores - 1, 1) if gpu else min(cores - 1, 1)
 
 
 def measure(name: str, frames: pa.Table, device: torch.device, workers: int) -> dict[str, float]:
-    """Return frames per second on random pixels and from shards, and their ratio (the median of the rounds')."""
+    """Return frames per second on random pixels and from shards, and their ratio (median over the rounds)."""
     gpu = device.type == "cuda"
     batch, steps = (BATCH_GPU, STEPS_GPU) if gpu else (BATCH_CPU[name], STEPS_CPU[name])
     recipe = DetectorTraining(name=name, batch_size=batch)
@@ -101,21 +101,21 @@ def measure(name: str, frames: pa.Table, device: torch.device, workers: int) -> 
     random = repeat((pixels, torch.arange(batch, device=device) % 2))
     dataset = FrameDataset(frames, detector.image_size, augmentation="flip")
     sampler = FrameSampler(dataset.labels, [""] * len(dataset), seed=0)
-    batches = load(dataset, batch, workers, sampler)
+    batches = make_loader(dataset, batch, workers, sampler)
     stored = chain.from_iterable(repeat(batches))
-    for source in (random, stored):  # libraries choose their kernels, workers start
+    for source in (random, stored):  # warm-up: kernels are selected, workers start
         run_steps(detector, optimizer, iter(source), 2, device)
     rates: dict[str, list[float]] = {"random": [], "stored": []}
     cpu: dict[str, list[float]] = {"random": [], "stored": []}
     for _ in range(ROUNDS):
         for kind, source in (("random", random), ("stored", stored)):
-            # What workers decoded while they waited does not count.
+            # Drop what the workers prefetched while they were idle.
             run_steps(detector, optimizer, iter(source), workers * 2 if kind == "stored" else 0, device)
             wall, own = run_steps(detector, optimizer, iter(source), steps, device)
             rates[kind].append(batch * steps / wall)
             cpu[kind].append(own)
-    ratios = [got / best for got, best in zip(rates["stored"], rates["random"], strict=True)]
-    shares = [best / got for got, best in zip(cpu["stored"], cpu["random"], strict=True)]
+    ratios = [measured / reference for measured, reference in zip(rates["stored"], rates["random"], strict=True)]
+    shares = [reference / measured for measured, reference in zip(cpu["stored"], cpu["random"], strict=True)]
     return {
         "batch_size": batch,
         "random_frames_per_second": round(statistics.median(rates["random"]), 1),
@@ -133,7 +133,7 @@ def run_steps(
     steps: int,
     device: torch.device,
 ) -> tuple[float, float]:
-    """Take training steps as training.loop does; return the seconds they took, and those of this process's CPU time."""
+    """Run training steps as training.loop does; return their wall time and this process's CPU time, seconds."""
     loss_of = nn.BCEWithLogitsLoss()
     synchronise(device)
     started, used = time.perf_counter(), time.process_time()
@@ -151,7 +151,7 @@ def run_steps(
 
 
 def decoding_ms(frames: pa.Table) -> float:
-    """Return the CPU time of reading, decoding and mirroring a frame, drawn at random, without a network."""
+    """Return the CPU time of reading, decoding and flipping a random frame, without a network, milliseconds."""
     dataset = FrameDataset(frames, SIDE, augmentation="flip")
     order = np.random.default_rng(1).permutation(len(dataset))
     started = time.process_time()
@@ -166,11 +166,11 @@ def synchronise(device: torch.device) -> None:
 
 
 def make_frames(folder: Path) -> pa.Table:
-    """Write shards of frames and return their index, with the columns that training.data.read_index adds."""
+    """Write shards of frames and return their index."""
     bank, index = load_bank(), []
     for shard, shot in enumerate(sources(CAST)):
         filmed = list(film(shot, CAST, bank))
-        cells = [encode_image(picture) for one in filmed for picture in (one, perturb(one, "h264", 23, 0))]
+        cells = [encode_image(image) for frame in filmed for image in (frame, perturb(frame, "h264", 23, 0))]
         rows = []
         for number in range(SHARD_FRAMES):
             row = {"video_id": shot.name, "label": number % 2, "quality": "c23", "frame_index": number, "time_s": 0.0}

@@ -1,4 +1,4 @@
-"""Judging one's own videos from the command line: scores, pictures, and what is said about bad ones."""
+"""Command ``deepfakemnist predict``: scores, overlays and heat maps of videos, and reasons of unusable ones."""
 
 import argparse
 import csv
@@ -33,10 +33,10 @@ CAST = CastSettings(
 def write_clip(path, frames):
     path.parent.mkdir(parents=True, exist_ok=True)
     height, width = frames[0].shape[:2]
-    command = [
-        *(find_ffmpeg().path, "-v", "error", "-y", "-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}"),
-        *("-r", "25", "-i", "-", "-c:v", "libx264", "-crf", "18", "-pix_fmt", "yuv420p", str(path)),
-    ]
+    options = (
+        f"-v error -y -f rawvideo -pix_fmt rgb24 -s {width}x{height} -r 25 -i - -c:v libx264 -crf 18 -pix_fmt yuv420p"
+    )
+    command = [find_ffmpeg().path, *options.split(), str(path)]
     subprocess.run(command, input=b"".join(np.ascontiguousarray(frame).tobytes() for frame in frames), check=True)
 
 
@@ -68,10 +68,10 @@ def command(*words):
     return arguments.run(arguments)
 
 
-def test_a_folder_is_judged_and_every_video_has_a_row(videos, checkpoint, tmp_path, capsys):
+def test_every_video_of_a_folder_is_scored_and_has_a_row(videos, checkpoint, tmp_path, capsys):
     options = ("--frames", 5, "--overlay", "--heat-map")
     status = command(videos, "--checkpoint", checkpoint, "--output", tmp_path / "out", *options)
-    assert status == 1  # page.mp4 is no video
+    assert status == 1  # page.mp4 is not a video
     result = json.loads((tmp_path / "out/scores.json").read_text())
     assert (result["detector"], result["trained_on"], result["seed"]) == ("meso4", "c23", 5)
     by_name = {video["name"]: video for video in result["videos"]}
@@ -86,26 +86,26 @@ def test_a_folder_is_judged_and_every_video_has_a_row(videos, checkpoint, tmp_pa
 
     with (tmp_path / "out/scores.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["name"] for row in rows] == [*["page"], *["person__talk"] * 5, "wall"]
+    assert [row["name"] for row in rows] == ["page", *["person__talk"] * 5, "wall"]
     assert float(rows[1]["score"]) == pytest.approx(scores[0])
 
-    drawn = list(read_frames(tmp_path / "out/person__talk.overlay.mp4"))
+    overlaid = list(read_frames(tmp_path / "out/person__talk.overlay.mp4"))
     plain = list(read_frames(videos / "person/talk.mp4"))
-    assert len(drawn) == len(plain) == FRAMES
+    assert len(overlaid) == len(plain) == FRAMES
     left, top, side = (round(talk["box"][name]) for name in ("left", "top", "side"))
     wanted = np.array([255 * scores[0], 255 * (1 - scores[0]), 0])
     edge = np.s_[3, top + side // 2, left - 1 : left + 2]
-    off, off_before = (np.abs(np.stack(frames)[edge] - wanted).max(-1).min() for frames in (drawn, plain))
-    assert off < 90 < off_before  # a thin line, its colour halved in resolution
+    off, off_before = (np.abs(np.stack(frames)[edge] - wanted).max(-1).min() for frames in (overlaid, plain))
+    assert off < 90 < off_before  # a thin line, its chroma at half resolution
     centre = (slice(top + side // 2, top + side // 2 + 8), slice(left + side // 2, left + side // 2 + 8))
-    assert np.abs(drawn[3][centre].astype(int) - plain[3][centre]).mean() < 12
+    assert np.abs(overlaid[3][centre].astype(int) - plain[3][centre]).mean() < 12
     sheet = np.asarray(Image.open(tmp_path / "out/person__talk.heat_map.png"))
     assert sheet.shape == (2 * 64, 4 * 64, 3)
     assert not (tmp_path / "out/wall.overlay.mp4").exists()
 
 
-def test_scores_are_those_of_the_clip_that_the_crop_stage_cuts(videos, checkpoint, tmp_path):
-    """Judged as a video, and cut by the crop stage and judged as a clip: the same numbers."""
+def test_scores_equal_those_of_the_crop_stages_clip(videos, checkpoint, tmp_path):
+    """Scored as a video, or cropped by the crop stage and scored as a clip: the same scores."""
     import hashlib
 
     from deepfakemnist.config.stages import CropSettings
@@ -125,17 +125,17 @@ def test_scores_are_those_of_the_clip_that_the_crop_stage_cuts(videos, checkpoin
     assert [frame["score"] for frame in found[0]] == pytest.approx([frame["score"] for frame in found[1]], abs=1e-6)
 
 
-def test_what_cannot_be_judged_is_said(checkpoint, tmp_path):
-    with pytest.raises(ConfigError, match="there is no such file or folder"):
+def test_unusable_arguments_are_refused(checkpoint, tmp_path):
+    with pytest.raises(ConfigError, match="gone.mp4: no such file or folder"):
         command(tmp_path / "gone.mp4", "--checkpoint", checkpoint, "--output", tmp_path)
-    with pytest.raises(ConfigError, match=r"no videos in .*; known: \.avi"):
+    with pytest.raises(ConfigError, match=r"no videos in .*; suffixes: \.avi"):
         command(tmp_path, "--checkpoint", checkpoint, "--output", tmp_path)
-    with pytest.raises(ConfigError, match="--frames 0: at least 1"):
+    with pytest.raises(ConfigError, match="--frames 0: must be at least 1"):
         command(tmp_path, "--checkpoint", checkpoint, "--output", tmp_path, "--frames", 0)
 
 
 class Corner(torch.nn.Module):
-    """Two convolutions that see the brightness of a picture, and a head that looks at its upper left quarter only."""
+    """Two convolutions that pass on brightness, and a head that averages the upper left quarter only."""
 
     def __init__(self):
         super().__init__()
@@ -159,15 +159,15 @@ def test_a_heat_map_shows_what_raises_the_logit(checkpoint):
     assert heat[8, 8] == 1.0 and heat[40:, 40:].max() == 0.0
 
 
-def test_detectors_without_a_heat_map_say_so():
+def test_detectors_without_heat_maps_are_refused():
     for name, size in (("framediff_resnet18", 32), ("timm:test_vit.r160_in1k", 160)):
         detector = build(name, image_size=size).eval()
-        with pytest.raises(ConfigError, match=r"looks at clips|no convolutions over the picture"):
+        with pytest.raises(ConfigError, match=r"scores clips|no convolutional feature maps"):
             heat_maps(detector, torch.zeros(1, *detector.sample_shape, dtype=torch.uint8))
 
 
 @pytest.mark.parametrize("name", ["resnet50", "xception", "mesoinception4", "convnext_tiny"])
-def test_heat_maps_of_the_usual_detectors(name):
+def test_heat_maps_of_common_detectors(name):
     torch.manual_seed(0)
     detector = build(name, image_size=64).eval()
     maps = heat_maps(detector, torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8))

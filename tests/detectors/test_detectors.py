@@ -1,4 +1,4 @@
-"""Detectors through the registry: sizes, ranges, layer order, and messages."""
+"""Detectors from the registry: parameter counts, input ranges, layer order, weights and error messages."""
 
 import hashlib
 import importlib.util
@@ -23,7 +23,7 @@ def parameters(module):
 
 @pytest.mark.parametrize(
     ("name", "count"),
-    # torchvision's models have 25,557,032, 44,549,160 and 60,192,808; 1000 logits of 2049 parameters become one.
+    # torchvision's ResNets have 25,557,032, 44,549,160 and 60,192,808; 1000 logits of 2049 parameters become one.
     [
         ("meso4", 27_977),
         ("mesoinception4", 28_615),  # both as the MesoNet paper counts them
@@ -38,25 +38,35 @@ def parameters(module):
     ],
 )
 def test_number_of_parameters(name, count):
-    with torch.device("meta"):  # counts need no memory
+    with torch.device("meta"):  # allocates no memory
         assert parameters(build(name)) == count
 
 
 @pytest.mark.parametrize(
     ("name", "size"),
     [
-        *(("meso4", 256), ("meso4", 50), ("mesoinception4", 64), ("mesoinception4", 50), ("meso4_sharedbn", 64)),
-        *(("resnet50", 64), ("xception", 64), ("efficientnet_b4", 64), ("convnext_tiny", 64), ("dct_resnet18", 64)),
-        *(("framediff_resnet18", 64), ("r2plus1d_18", 32), ("timm:test_resnet.r160_in1k", 64)),
+        ("meso4", 256),
+        ("meso4", 50),
+        ("mesoinception4", 64),
+        ("mesoinception4", 50),
+        ("meso4_sharedbn", 64),
+        ("resnet50", 64),
+        ("xception", 64),
+        ("efficientnet_b4", 64),
+        ("convnext_tiny", 64),
+        ("dct_resnet18", 64),
+        ("framediff_resnet18", 64),
+        ("r2plus1d_18", 32),
+        ("timm:test_resnet.r160_in1k", 64),
     ],
 )
-def test_one_logit_per_picture(name, size):
+def test_one_logit_per_sample(name, size):
     torch.manual_seed(0)
     detector = build(name, image_size=size, dropout=0.0).double()
     pixels = torch.randint(0, 256, (3, *detector.sample_shape), dtype=torch.uint8)
     for norm in detector.modules():
         if isinstance(norm, nn.BatchNorm2d | nn.BatchNorm3d):
-            norm.momentum = None  # one look is enough: fresh norms of deep networks leave nothing of the picture
+            norm.momentum = None  # one batch suffices; with initial statistics deep networks lose the input's signal
     with torch.no_grad():
         detector(pixels)
     detector.eval()
@@ -67,14 +77,14 @@ def test_one_logit_per_picture(name, size):
     assert torch.allclose(detector(pixels[1:2]), logits[1:2], rtol=1e-6)
 
 
-def test_the_settings_know_the_registry():
+def test_the_config_allows_exactly_the_registry_names():
     assert sorted(DETECTOR_NAMES) == sorted(DETECTORS)
     assert DetectorTraining(name="timm:test_vit.r160_in1k").slug == "timm_test_vit_r160_in1k"
     with pytest.raises(ValueError, match=r"unknown detector; allowed are resnet50, .* and timm:NAME"):
         DetectorTraining(name="resnet51")
 
 
-def test_every_detector_says_where_it_comes_from():
+def test_every_detector_has_a_source_and_a_licence():
     for name in DETECTORS:
         config = detector_config(name)
         assert config.source and config.licence and config.input_size >= 32 and 0 < config.learning_rate < 0.01
@@ -88,7 +98,7 @@ def test_registry_names_agree_with_the_configs():
 
 
 @pytest.mark.numeric
-def test_meso4_sees_pixels_in_zero_to_one_without_mean():
+def test_meso4_gets_pixels_in_0_to_1_not_standardised():
     torch.manual_seed(0)
     detector = build("meso4", image_size=32).eval()
     pixels = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
@@ -96,7 +106,7 @@ def test_meso4_sees_pixels_in_zero_to_one_without_mean():
 
 
 @pytest.mark.numeric
-def test_resnet_sees_pixels_normalised_as_imagenet():
+def test_resnet_gets_pixels_normalised_with_imagenet_statistics():
     torch.manual_seed(0)
     detector = build("resnet50", image_size=32).eval()
     pixels = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
@@ -117,9 +127,8 @@ def test_meso4_follows_the_keras_code():
         assert (block[2].eps, block[2].momentum) == (1e-3, 0.01)
         assert torch.count_nonzero(block[0].bias) == 0
     assert len({id(block[2]) for block in blocks}) == 4  # no norm is shared
-    assert [type(layer) for layer in network.head] == [
-        *(nn.Flatten, nn.Dropout, nn.Linear, nn.LeakyReLU, nn.Dropout, nn.Linear)
-    ]
+    head = [type(layer) for layer in network.head]
+    assert head == [nn.Flatten, nn.Dropout, nn.Linear, nn.LeakyReLU, nn.Dropout, nn.Linear]
     dense = network.head[2]
     assert dense.weight.shape == (16, 16 * 8 * 8)
     assert network.head[3].negative_slope == 0.1
@@ -128,7 +137,7 @@ def test_meso4_follows_the_keras_code():
     assert dense.weight.std().item() == pytest.approx(limit / math.sqrt(3), rel=0.03)
 
 
-def test_same_pooling_keeps_the_rest_of_a_row():
+def test_same_pooling_keeps_the_partial_window():
     maps = torch.arange(1.0, 8.0).neg().view(1, 1, 1, 7)
     # Keras pads 7 to 8 with one column on the right and nothing on the left; padding never wins a maximum.
     assert SamePool(2)(maps).flatten().tolist() == [-1.0, -3.0, -5.0, -7.0]
@@ -148,16 +157,16 @@ def test_wrong_pixels_are_refused(pixels):
         build("meso4", image_size=32)(pixels)
 
 
-def test_messages_say_what_is_allowed():
+def test_error_messages_list_the_allowed_values():
     with pytest.raises(
-        ConfigError, match="no detector 'xceptoin'; there are clip_norms, .*resnet50, xception, and timm"
+        ConfigError, match="unknown detector 'xceptoin'; allowed: clip_norms, .*resnet50, xception, and timm"
     ):
         build("xceptoin")
     with pytest.raises(ConfigError, match=r"timm 1\S* has no model 'resnet5'; similar: resnet50"):
         build("timm:resnet5")
     with pytest.raises(ConfigError, match=r"timm has no weights 'resnet50\.mine'"):
         build("timm:resnet50.mine")
-    with pytest.raises(ConfigError, match="image_size 256 is not possible for clip_probe; allowed: 224"):
+    with pytest.raises(ConfigError, match="image_size 256 is not supported by clip_probe; allowed: 224"):
         build("clip_probe", image_size=256)
     with pytest.raises(ConfigError, match="meso4 cannot start from weights 'imagenet'; allowed: none"):
         build("meso4", "imagenet")
@@ -165,14 +174,14 @@ def test_messages_say_what_is_allowed():
         build("meso4", image_size=16)
 
 
-def test_imagenet_weights_without_a_network(tmp_path, monkeypatch):
+def test_imagenet_weights_offline(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nothing listens on the discard port
     with pytest.raises(ConfigError, match=r"(?s)could not be downloaded.*resnet50-0676ba61\.pth.*weights: none"):
         build("resnet50", "imagenet")
 
 
-def test_imagenet_weights_that_are_not_the_ones_meant(tmp_path, monkeypatch):
+def test_cached_imagenet_weights_with_another_sha256_are_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     file = tmp_path / "hub/checkpoints/resnet50-0676ba61.pth"
     file.parent.mkdir(parents=True)
@@ -181,14 +190,14 @@ def test_imagenet_weights_that_are_not_the_ones_meant(tmp_path, monkeypatch):
         build("resnet50", "imagenet")
 
 
-def test_offline_says_where_timms_weights_lie(tmp_path, monkeypatch):
+def test_offline_errors_name_the_location_of_timms_weights(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     with pytest.raises(ConfigError, match=r"(?s)could not be downloaded.*xception-43020ad28\.pth.*weights: none"):
         build("xception", "imagenet")
     if importlib.util.find_spec("huggingface_hub"):  # it would ask a dead proxy for most of a minute
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ConfigError, match=r"lie on the Hugging Face hub \(timm/test_resnet\.r160_in1k\).*safetensors"):
+    with pytest.raises(ConfigError, match=r"are on the Hugging Face hub \(timm/test_resnet\.r160_in1k\).*safetensors"):
         build("timm:test_resnet.r160_in1k", "imagenet")
 
 
@@ -201,11 +210,11 @@ def file_of(path, state):
 
 
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
-def test_weights_by_path_fill_everything_but_the_head(tmp_path, suffix):
+def test_weights_by_path_load_everything_but_the_head(tmp_path, suffix):
     from torchvision import models
 
     torch.manual_seed(1)
-    state = models.resnet50(weights=None).state_dict()  # 1000 classes, as everybody's weights have
+    state = models.resnet50(weights=None).state_dict()  # 1000 classes, as in published weights
     file = file_of(tmp_path / f"weights.{suffix}", state)
     loaded = build("resnet50", file, image_size=32).network.state_dict()
     assert loaded["fc.weight"].shape == (1, 2048)
@@ -213,7 +222,7 @@ def test_weights_by_path_fill_everything_but_the_head(tmp_path, suffix):
         assert name.startswith("fc.") or torch.equal(loaded[name], value), name
 
 
-def test_weights_by_path_reach_a_timm_network(tmp_path):
+def test_weights_by_path_load_into_a_timm_network(tmp_path):
     import timm
 
     torch.manual_seed(1)
@@ -223,7 +232,7 @@ def test_weights_by_path_reach_a_timm_network(tmp_path):
     assert network.head[1].weight.shape == (1, 64)
 
 
-def test_weights_that_do_not_fit_or_are_not_the_ones_meant(tmp_path):
+def test_weights_of_another_network_or_sha256_are_refused(tmp_path):
     from torchvision import models
 
     state = models.resnet18(weights=None).state_dict()
@@ -236,12 +245,12 @@ def test_weights_that_do_not_fit_or_are_not_the_ones_meant(tmp_path):
     empty = WeightFile(path=tmp_path / "list.pth", sha256=hashlib.sha256(b"").hexdigest())
     with pytest.raises(ConfigError, match=r"list\.pth cannot be read"):
         build("resnet50", empty)
-    with pytest.raises(ConfigError, match="there is no such file"):
+    with pytest.raises(ConfigError, match="gone.pth: no such file"):
         build("resnet50", WeightFile(path=tmp_path / "gone.pth", sha256="0" * 64))
 
 
-def test_xceptions_dropout_drops():
-    """timm's own drop_rate does nothing in legacy_xception: its forward_head throws the result away."""
+def test_the_dropout_of_xception_takes_effect():
+    """timm's own drop_rate has no effect in legacy_xception: its forward_head discards the result."""
     pixels = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
     torch.manual_seed(0)
     for dropout, differs in ((0.5, True), (0.0, False)):
@@ -271,17 +280,17 @@ def test_inception_branches_have_their_dilations():
 
 
 @pytest.mark.parametrize(("name", "count"), [("clip_probe", 769), ("clip_norms", 769 + 2 * 768 * 26)])
-def test_a_frozen_encoder_trains_only_what_it_should(name, count):
+def test_a_frozen_encoder_trains_only_norms_or_head(name, count):
     with torch.device("meta"):
         detector = build(name)
-    # 12 blocks with two norms each, one before them and one behind; 769 of the head.
+    # 12 blocks with two norms each, one norm before and one after them; 769 parameters in the head.
     assert sum(parameter.numel() for parameter in detector.parameters() if parameter.requires_grad) == count
     detector.train()
     assert detector.network.head.training and not detector.network.body.training
 
 
 @pytest.mark.numeric
-def test_dct_of_a_wave_is_one_coefficient():
+def test_the_dct_of_a_cosine_is_a_single_coefficient():
     basis = dct_basis(8)
     assert torch.allclose(basis.flatten(1) @ basis.flatten(1).T, torch.eye(64), atol=1e-5)
     column = torch.cos(torch.pi * (2 * torch.arange(8.0) + 1) * 3 / 16)
@@ -292,7 +301,7 @@ def test_dct_of_a_wave_is_one_coefficient():
 
 
 @pytest.mark.numeric
-def test_what_stands_still_is_invisible_to_differences():
+def test_static_content_is_invisible_to_frame_differences():
     torch.manual_seed(0)
     detector = build("framediff_resnet18", image_size=32).eval()
     still = torch.randint(0, 256, (2, 1, 3, 32, 32), dtype=torch.uint8).expand(2, 4, 3, 32, 32)

@@ -1,4 +1,4 @@
-"""A small data set whose fakes carry a pattern: 24 people, a real and a fake clip each, frames in Parquet shards."""
+"""A small dataset whose fakes carry a pattern: 24 people, a real and a fake clip each, frames in Parquet shards."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,18 +19,18 @@ ACTIONS = ("blink", "nod")
 
 @dataclass
 class Data:
-    """Paths and rows of a small data set."""
+    """Paths and rows of a small dataset."""
 
     folder: Path
     index: Path
     videos: Path
     index_rows: list[dict]
     video_rows: list[dict]
-    pictures: dict[tuple[str, str, int], np.ndarray]
+    images: dict[tuple[str, str, int], np.ndarray]
 
 
-def picture(fake: bool, random: np.random.Generator, blur: bool, stripes: float) -> np.ndarray:
-    """A smooth picture; a fake one has the stripes an upsampling decoder leaves, weaker where blurred."""
+def image(fake: bool, random: np.random.Generator, blur: bool, stripes: float) -> np.ndarray:
+    """A smooth image; a fake one has the stripes of an upsampling decoder, weaker where blurred."""
     smooth = cv2.resize(random.integers(60, 196, (4, 4, 3)).astype(np.float32), (SIZE, SIZE))
     smooth += random.normal(0, 4, smooth.shape)
     if fake:
@@ -44,13 +44,13 @@ def picture(fake: bool, random: np.random.Generator, blur: bool, stripes: float)
 def make_data(
     folder: Path, people: int = 24, frames: int = 4, shuffled: bool = False, shards: int = 3, stripes: float = 18
 ) -> Data:
-    """Write frames, index and videos; ``shuffled`` gives half of each class the other class's pictures.
+    """Write frames, index and videos; ``shuffled`` gives half of each class the other class's images.
 
-    Half the people are in train, a quarter in val, a quarter in test; every clip is there as raw and c40.
+    Half the people are in train, a quarter in val, a quarter in test; every clip exists as raw and c40.
     """
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(5)
-    index_rows, video_rows, pictures = [], [], {}
+    index_rows, video_rows, images = [], [], {}
     by_shard = [[] for _ in range(shards)]
     for person in range(people):
         split = ("train", "val", "train", "test")[person % 4]
@@ -65,8 +65,8 @@ def make_data(
                 fact = {**common, "split": split, "split_driver": "" if apart else split, "action": action}
                 video_rows.append({**fact, "person_id": f"p{person:02d}", "source_id": source})
                 for number in range(frames):
-                    pixels = picture(striped, random, quality == "c40", stripes)
-                    pictures[video, quality, number] = pixels
+                    pixels = image(striped, random, quality == "c40", stripes)
+                    images[video, quality, number] = pixels
                     row = {**common, "frame_index": number, "time_s": number / 25}
                     shard = by_shard[person % shards]
                     index_rows.append(
@@ -80,14 +80,18 @@ def make_data(
                     shard.append(
                         {
                             **row,
-                            **{"width": SIZE, "height": SIZE, "image": encode_image(pixels)},
-                            **{"status": "ok", "reason": "", "detail": ""},
+                            "width": SIZE,
+                            "height": SIZE,
+                            "image": encode_image(pixels),
+                            "status": "ok",
+                            "reason": "",
+                            "detail": "",
                         }
                     )
     for number, rows in enumerate(by_shard):
         table = pa.Table.from_pylist(rows, schema=FRAMES)
         pq.write_table(table, folder / f"frames{number}.parquet", row_group_size=7)
-    data = Data(folder, folder / "index.parquet", folder / "videos.parquet", index_rows, video_rows, pictures)
+    data = Data(folder, folder / "index.parquet", folder / "videos.parquet", index_rows, video_rows, images)
     write_index(data, index_rows)
     write_table(video_rows, data.videos, VIDEOS)
     return data
@@ -99,17 +103,17 @@ def write_index(data: Data, rows: list[dict]) -> None:
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory) -> Data:
-    """The striped data set; tests must not change its files."""
+    """The striped dataset; tests must not change its files."""
     return make_data(tmp_path_factory.mktemp("striped"))
 
 
 @pytest.fixture
 def own_data(tmp_path) -> Data:
-    """A smaller one for tests that break it."""
+    """A smaller dataset for tests that modify it."""
     return make_data(tmp_path / "own", people=8, frames=2)
 
 
 @pytest.fixture(scope="session")
 def make():
-    """The maker itself, for other sizes."""
+    """``make_data`` itself, for datasets of other sizes."""
     return make_data

@@ -1,4 +1,4 @@
-"""Detectors on a GPU; all tests need one."""
+"""Training and inference of detectors on a GPU; every test needs one."""
 
 import csv
 import logging
@@ -42,7 +42,7 @@ def test_a_large_detector_scores_on_a_gpu_as_on_the_cpu(name):
     detector = build(name).eval()
     pixels = torch.randint(0, 256, (4, *detector.sample_shape), dtype=torch.uint8)
     with torch.inference_mode():
-        wanted = detector(pixels)
-        made = detector.to("cuda")(pixels.to("cuda")).cpu()
-    # Random weights: the spread of logits is small, and so must the difference be.
-    assert (made - wanted).abs().max() < 1e-3 * max(1.0, wanted.abs().max().item())
+        on_cpu = detector(pixels)
+        on_gpu = detector.to("cuda")(pixels.to("cuda")).cpu()
+    # With random weights the spread of logits is small, and so must the difference be.
+    assert (on_gpu - on_cpu).abs().max() < 1e-3 * max(1.0, on_cpu.abs().max().item())

@@ -1,4 +1,4 @@
-"""Several processes train as one would: the same frames in every step, the same weights at the end."""
+"""Distributed training equals training in a single process: the same batches, the same final weights."""
 
 import os
 import subprocess
@@ -14,29 +14,29 @@ from deepfakemnist.errors import ConfigError
 from deepfakemnist.training.checkpoint import load_checkpoint
 from deepfakemnist.training.data import FrameSampler
 from deepfakemnist.training.distributed import Distributed
-from deepfakemnist.training.launch import launch_processes
+from deepfakemnist.training.launch import launch_distributed
 from deepfakemnist.training.loop import train_detector
 
 torch.set_num_threads(1)
 
 
-def test_the_parts_of_a_batch_make_up_the_batch_of_one_process():
+def test_local_batches_make_up_the_batch_of_a_single_process():
     labels = np.array([0] * 5 + [1] * 8, np.int8)
     whole = list(FrameSampler(labels, [""] * 13, seed=3))
     parts = [list(FrameSampler(labels, [""] * 13, 3, "class", rank, 3)) for rank in range(3)]
-    assert [len(part) for part in parts] == [5, 5, 5]  # 16 draws; the last one has no partner
-    assert [draw for step in zip(*parts, strict=True) for draw in step] == whole[:15]
+    assert [len(part) for part in parts] == [5, 5, 5]  # 16 samples; the last one is left over
+    assert [sample for step in zip(*parts, strict=True) for sample in step] == whole[:15]
 
 
-def test_a_batch_that_cannot_be_divided():
-    assert Distributed(1, 4).share_of(32) == 8
-    with pytest.raises(ConfigError, match="batch_size 30 cannot be divided among 4 processes"):
-        Distributed(1, 4).share_of(30)
+def test_a_batch_size_that_the_world_size_does_not_divide():
+    assert Distributed(1, 4).local_batch_size(32) == 8
+    with pytest.raises(ConfigError, match="batch_size 30 is not divisible by the 4 processes"):
+        Distributed(1, 4).local_batch_size(30)
 
 
-def test_rows_of_a_video_stay_together_and_none_is_lost():
+def test_rows_of_a_video_go_to_one_rank_and_none_is_lost():
     videos = ["b", "a", "b", "c", "a", "d"]
-    parts = [Distributed(rank, 2).rows_of(videos).tolist() for rank in range(2)]
+    parts = [Distributed(rank, 2).local_rows(videos).tolist() for rank in range(2)]
     assert sorted(parts[0] + parts[1]) == list(range(6))
     assert not {videos[row] for row in parts[0]} & {videos[row] for row in parts[1]}
 
@@ -46,8 +46,8 @@ def history(folder):
     return [dict(zip(head, map(float, row), strict=True)) for row in rows]
 
 
-def test_two_processes_by_torchrun_end_where_one_does(data, tmp_path):
-    """A network without batch norm, which on CPUs sees only its process's part: nothing else may differ."""
+def test_two_ranks_of_torchrun_reach_the_weights_of_a_single_process(data, tmp_path):
+    """Without batch norm, which on CPUs sees only its rank's part of a batch; nothing else may differ."""
     recipe = {"name": "timm:test_vit.r160_in1k", "epochs": 2, "batch_size": 16, "augmentation": "strong"}
     recipe |= {"learning_rate": 0.003, "clip_norm": 1.0, "ema": 0.9}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
@@ -71,16 +71,16 @@ def test_two_processes_by_torchrun_end_where_one_does(data, tmp_path):
         for folder in (one, tmp_path / "two")
     )
     assert len(history(one)) == 2
-    # Adam divides by the size of the gradient, so a weight whose gradient is rounding alone moves with it: measured
-    # 8e-5 with AVX2 and 7e-6 with SSE4.1. Others may move by 0.03 in these 12 steps of up to 0.003.
+    # Adam divides by the magnitude of the gradient, so a weight whose gradient is rounding error alone follows it:
+    # measured 8e-5 with AVX2 and 7e-6 with SSE4.1. Others may move by 0.03 in these 12 steps of up to 0.003.
     for name, value in first.items():
         assert torch.allclose(value, second[name], atol=1e-3), name
 
 
-def test_what_ends_one_process_is_told(data, tmp_path):
+def test_the_error_of_a_rank_is_reported(data, tmp_path):
     recipe = DetectorTraining(name="meso4", image_size=32, epochs=1, batch_size=15)
-    with pytest.raises(ConfigError, match=r"process \d of 2 ended: .*batch_size 15 cannot be divided among 2"):
-        launch_processes(
+    with pytest.raises(ConfigError, match=r"process \d of 2 failed: .*batch_size 15 is not divisible by the 2"):
+        launch_distributed(
             train_detector, 2, tmp_path / "log", index=data.index, videos=data.videos, settings=recipe, seed=0,
             trained_on="raw", checkpoint=tmp_path / "c.safetensors", history=tmp_path / "h.tsv", device="cpu",
         )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Frames by index: the right pixels, loud errors, both classes equally often."""
+"""Frame dataset and sampler: the right pixels, named errors, balanced classes."""
 
 from pathlib import Path
 
@@ -8,12 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from deepfakemnist.dataset.training_sets import choose
+from deepfakemnist.dataset.training_sets import select_rows
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.tables.files import write_table
 from deepfakemnist.tables.schemas import FRAME_INDEX, FRAMES, PUBLISHED_SPLIT, VIDEOS
 from deepfakemnist.training import frame_reader
-from deepfakemnist.training.data import FrameDataset, FrameSampler, load, read_index
+from deepfakemnist.training.data import FrameDataset, FrameSampler, make_loader, read_index
 from deepfakemnist.training.frame_reader import BadFrame
 
 
@@ -22,47 +22,47 @@ def shuffled_frames(data):
     return frames.take(np.random.default_rng(0).permutation(frames.num_rows))
 
 
-def stored_pictures(data, frames):
-    return [data.pictures[row["video_id"], row["quality"], row["frame_index"]] for row in frames.to_pylist()]
+def stored_images(data, frames):
+    return [data.images[row["video_id"], row["quality"], row["frame_index"]] for row in frames.to_pylist()]
 
 
 def test_every_frame_has_its_own_pixels_and_label(data):
     frames = shuffled_frames(data)
     dataset = FrameDataset(frames, image_size=32)
     assert len(dataset) == 24 * 2 * 2 * 4
-    for position, (row, wanted) in enumerate(zip(frames.to_pylist(), stored_pictures(data, frames), strict=True)):
+    for position, (row, wanted) in enumerate(zip(frames.to_pylist(), stored_images(data, frames), strict=True)):
         pixels, label = dataset[position]
         assert pixels.dtype == torch.uint8
         assert np.array_equal(pixels.permute(1, 2, 0).numpy(), wanted)
         assert label.item() == row["label"]
 
 
-def test_mirroring_and_resizing(data):
+def test_flipping_and_resizing(data):
     frames = shuffled_frames(data)
-    wanted = stored_pictures(data, frames.slice(3, 1))[0]
+    wanted = stored_images(data, frames.slice(3, 1))[0]
     dataset = FrameDataset(frames, image_size=32, augmentation="flip")
     found = [dataset[3, seed][0].permute(1, 2, 0).numpy() for seed in range(20)]
-    mirrored = [np.array_equal(picture, wanted[:, ::-1]) for picture in found]
-    assert all(flipped or np.array_equal(picture, wanted) for flipped, picture in zip(mirrored, found, strict=True))
-    assert 3 < sum(mirrored) < 17
+    flipped = [np.array_equal(image, wanted[:, ::-1]) for image in found]
+    assert all(flip or np.array_equal(image, wanted) for flip, image in zip(flipped, found, strict=True))
+    assert 3 < sum(flipped) < 17
     small, _ = FrameDataset(frames, image_size=16)[3]
     assert small.shape == (3, 16, 16)
     assert small.float().mean().item() == pytest.approx(wanted.mean(), abs=1.0)
 
 
-def test_strong_augmentation_follows_its_seed_and_leaves_the_generator_alone(data):
+def test_strong_augmentation_follows_its_seed_and_keeps_the_global_generator(data):
     dataset = FrameDataset(shuffled_frames(data), image_size=32, augmentation="strong")
     torch.manual_seed(1)
     before = torch.random.get_rng_state()
-    pictures = [dataset[3, seed][0] for seed in range(12)]
+    images = [dataset[3, seed][0] for seed in range(12)]
     assert torch.equal(torch.random.get_rng_state(), before)
-    assert all(torch.equal(dataset[3, seed][0], picture) for seed, picture in enumerate(pictures))
-    assert {(picture.dtype, tuple(picture.shape)) for picture in pictures} == {(torch.uint8, (3, 32, 32))}
-    assert len({picture.numpy().tobytes() for picture in pictures}) > 8
+    assert all(torch.equal(dataset[3, seed][0], image) for seed, image in enumerate(images))
+    assert {(image.dtype, tuple(image.shape)) for image in images} == {(torch.uint8, (3, 32, 32))}
+    assert len({image.numpy().tobytes() for image in images}) > 8
     assert not torch.equal(dataset[3][0], dataset[3, 0][0]) or not torch.equal(dataset[3][0], dataset[3, 1][0])
 
 
-def test_a_clip_is_the_neighbours_of_a_frame_in_order(data):
+def test_a_clip_is_a_frame_and_its_neighbours_in_temporal_order(data):
     frames = shuffled_frames(data)
     rows = frames.to_pylist()
     dataset = FrameDataset(frames, image_size=32, clip_frames=3, augmentation="flip")
@@ -71,31 +71,31 @@ def test_a_clip_is_the_neighbours_of_a_frame_in_order(data):
         first = min(max(row["frame_index"] - 1, 0), 1)  # four frames are stored
         pixels, label = dataset[position]
         assert pixels.shape == (3, 3, 32, 32) and label == row["label"]
-        for number, picture in enumerate(pixels):
-            stored = data.pictures[row["video_id"], row["quality"], first + number]
-            assert np.array_equal(picture.permute(1, 2, 0).numpy(), stored)
+        for number, image in enumerate(pixels):
+            stored = data.images[row["video_id"], row["quality"], first + number]
+            assert np.array_equal(image.permute(1, 2, 0).numpy(), stored)
     long, _ = FrameDataset(frames, image_size=32, clip_frames=6)[0]
     assert torch.equal(long[3], long[5])  # the last frame repeated
     assert not torch.equal(long[2], long[3])
 
 
-def test_a_cache_for_one_row_group_and_two_files_reads_the_same(data, monkeypatch):
+def test_a_cache_of_one_row_group_and_two_files_reads_the_same(data, monkeypatch):
     monkeypatch.setattr(frame_reader, "_CACHE_BYTES", 1)
     monkeypatch.setattr(frame_reader, "_OPEN_FILES", 2)
     frames = shuffled_frames(data).slice(0, 60)
     dataset = FrameDataset(frames, image_size=32)
-    for position, wanted in enumerate(stored_pictures(data, frames)):
+    for position, wanted in enumerate(stored_images(data, frames)):
         assert np.array_equal(dataset[position][0].permute(1, 2, 0).numpy(), wanted)
 
 
 def test_workers_give_the_same_batches_as_this_process(data):
-    frames = choose(read_index(data.index, data.videos), "val", "raw")
+    frames = select_rows(read_index(data.index, data.videos), "val", "raw")
     dataset = FrameDataset(frames, image_size=32)
     sampler = FrameSampler(dataset.labels, frames["action"].to_pylist(), seed=3)
-    alone = list(load(dataset, 8, workers=0, sampler=sampler))
-    helped = list(load(FrameDataset(frames, image_size=32), 8, workers=2, sampler=sampler))
-    assert len(alone) == len(helped) == 48 // 8
-    for (pixels, labels), (same_pixels, same_labels) in zip(alone, helped, strict=True):
+    in_process = list(make_loader(dataset, 8, workers=0, sampler=sampler))
+    by_workers = list(make_loader(FrameDataset(frames, image_size=32), 8, workers=2, sampler=sampler))
+    assert len(in_process) == len(by_workers) == 48 // 8
+    for (pixels, labels), (same_pixels, same_labels) in zip(in_process, by_workers, strict=True):
         assert torch.equal(pixels, same_pixels)
         assert torch.equal(labels, same_labels)
 
@@ -109,17 +109,17 @@ def test_actions_and_people_come_from_the_videos(data):
         assert (row["action"], row["person_id"]) == (wanted["action"], wanted["person_id"])
 
 
-def test_choosing_by_split_and_quality(data):
+def test_selection_by_split_quality_and_action(data):
     frames = read_index(data.index, data.videos)
-    raw = choose(frames, "test", "raw")
+    raw = select_rows(frames, "test", "raw")
     assert (set(raw["split"].to_pylist()), set(raw["quality"].to_pylist())) == ({"test"}, {"raw"})
-    assert choose(frames, "test", "mixed").num_rows == 2 * raw.num_rows
-    only = choose(frames, "train", "raw-only-nod")
+    assert select_rows(frames, "test", "mixed").num_rows == 2 * raw.num_rows
+    only = select_rows(frames, "train", "raw-only-nod")
     assert set(zip(only["label"].to_pylist(), only["action"].to_pylist(), strict=True)) == {(0, ""), (1, "nod")}
-    rest = choose(frames, "train", "mixed-without-nod")
+    rest = select_rows(frames, "train", "mixed-without-nod")
     assert set(zip(rest["label"].to_pylist(), rest["action"].to_pylist(), strict=True)) == {(0, ""), (1, "blink")}
     assert set(rest["quality"].to_pylist()) == {"raw", "c40"}
-    apart = choose(frames, "train", "raw-by-driver")
+    apart = select_rows(frames, "train", "raw-by-driver")
     assert {row["person_id"] for row in apart.to_pylist() if row["label"] == 0} == {
         f"p{n:02d}" for n in range(0, 24, 2)
     }
@@ -127,7 +127,7 @@ def test_choosing_by_split_and_quality(data):
         f"p{n:02d}" for n in (0, 2, 4, 6, 16, 18, 20, 22)
     }
     with pytest.raises(ConfigError, match="trained_on: 'c23' has no frames; the index has c40, raw"):
-        choose(frames, "train", "c23")
+        select_rows(frames, "train", "c23")
 
 
 def rewrite_frame(data, row, **changes):
@@ -140,10 +140,10 @@ def rewrite_frame(data, row, **changes):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"image": b"not a picture"}, "its 13 bytes are no picture"),
-        ({"image": None}, "no picture"),
+        ({"image": b"not an image!"}, "its 13 bytes are not an image"),
+        ({"image": None}, "no image"),
         ({"status": "failed"}, "the row has status 'failed'"),
-        ({"frame_index": 9}, r"the row holds p00#a, raw, frame 9\. The table was written anew"),
+        ({"frame_index": 9}, r"the row holds p00#a, raw, frame 9\. The shard was rewritten"),
         ({"video_id": "other"}, "the row holds other, raw, frame 1"),
     ],
 )
@@ -152,49 +152,49 @@ def test_a_bad_frame_is_named_and_never_replaced(own_data, changes, message):
     rewrite_frame(own_data, row, **changes)
     frames = read_index(own_data.index, own_data.videos)
     with pytest.raises(BadFrame, match=rf"video p00#a, quality raw, frame 1 \(.*frames0.parquet, row 1\): .*{message}"):
-        list(load(FrameDataset(frames, image_size=32), 4, workers=0))
+        list(make_loader(FrameDataset(frames, image_size=32), 4, workers=0))
 
 
 def test_a_bad_frame_is_named_from_a_worker_too(own_data):
-    rewrite_frame(own_data, own_data.index_rows[1], image=b"not a picture")
+    rewrite_frame(own_data, own_data.index_rows[1], image=b"not an image")
     frames = read_index(own_data.index, own_data.videos)
     with pytest.raises(BadFrame, match="video p00#a, quality raw, frame 1 "):
-        list(load(FrameDataset(frames, image_size=32), 4, workers=1))
+        list(make_loader(FrameDataset(frames, image_size=32), 4, workers=1))
 
 
-def test_an_index_beyond_its_table_is_named(own_data):
+def test_a_row_beyond_the_end_of_its_shard_is_named(own_data):
     frames = read_index(own_data.index, own_data.videos)
     position = frames["shard_row"].to_pylist().index(23)
     path = Path(frames["shard_path"][position].as_py())
     pq.write_table(pq.read_table(path).slice(0, 20), path)
-    with pytest.raises(BadFrame, match="row 23.*the table has only 20 rows"):
+    with pytest.raises(BadFrame, match="row 23.*the shard has only 20 rows"):
         FrameDataset(frames, image_size=32)[position]
 
 
-def test_a_table_that_is_not_parquet_is_named(own_data):
+def test_a_shard_that_is_not_parquet_is_named(own_data):
     frames = read_index(own_data.index, own_data.videos)
     Path(own_data.index_rows[0]["shard_path"]).write_bytes(b"torn")
     with pytest.raises(BadFrame, match=r"video p00#a.*frames0\.parquet"):
         FrameDataset(frames, image_size=32)[0]
 
 
-def test_a_missing_table_is_named(own_data):
+def test_a_missing_shard_is_named(own_data):
     Path(own_data.index_rows[0]["shard_path"]).unlink()
-    with pytest.raises(ConfigError, match=r"names 1 files of frames that do not exist, e\.g\. .*frames0\.parquet"):
+    with pytest.raises(ConfigError, match=r"names 1 shards of frames that do not exist, e\.g\. .*frames0\.parquet"):
         read_index(own_data.index, own_data.videos)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda rows: rows.pop(0), "frames of .* are of videos not in .*e.g. p00#a at raw"),
+        (lambda rows: rows.pop(0), "frames of .* have no video in .*e.g. p00#a at raw"),
         (lambda rows: rows.append(rows[0]), "1 videos have two rows at one quality, e.g. p00#a"),
         (lambda rows: rows[0].update(label=1), "label of video p00#a differs"),
         (lambda rows: rows[0].update(split="test"), r"1 people are in more than one split, e\.g\. p00"),
         (lambda rows: [row.update(split="val") for row in rows if row["person_id"] == "p00"], "split of video p00#a"),
     ],
 )
-def test_tables_that_disagree_are_refused(own_data, change, message):
+def test_inconsistent_tables_are_refused(own_data, change, message):
     change(own_data.video_rows)
     write_table(own_data.video_rows, own_data.videos, VIDEOS)
     with pytest.raises(ConfigError, match=message):
@@ -237,8 +237,8 @@ def test_sampler_balances_actions():
     labels = np.array([0] * 5 + [1] * 16, np.int8)
     actions = [""] * 5 + ["nod"] * 12 + ["blink"] * 3 + ["yaw"]
     sampler = FrameSampler(labels, actions, seed=1, sampling="action")
-    drawn = [actions[row] for row in rows_of(sampler)]
-    assert {action: drawn.count(action) for action in set(actions)} == {"": 18, "nod": 6, "blink": 6, "yaw": 6}
+    sampled = [actions[row] for row in rows_of(sampler)]
+    assert {action: sampled.count(action) for action in set(actions)} == {"": 18, "nod": 6, "blink": 6, "yaw": 6}
     assert len(sampler) == 36
 
 
@@ -249,14 +249,14 @@ def test_natural_sampling_takes_every_frame_once():
     assert rows_of(sampler) != list(range(21))
 
 
-def test_sampler_draws_by_seed_and_epoch():
+def test_samples_follow_from_seed_and_epoch():
     labels = np.array([0, 1] * 20, np.int8)
 
-    def draws(seed, epoch):
+    def samples(seed, epoch):
         sampler = FrameSampler(labels, [""] * 40, seed)
         sampler.epoch = epoch
         return list(sampler)
 
-    assert draws(1, 1) == draws(1, 1)
-    assert draws(1, 1) != draws(1, 2)
-    assert draws(1, 1) != draws(2, 1)
+    assert samples(1, 1) == samples(1, 1)
+    assert samples(1, 1) != samples(1, 2)
+    assert samples(1, 1) != samples(2, 1)

@@ -1,4 +1,4 @@
-"""Predictions: every val and test frame at every quality, once, with the right names and numbers."""
+"""Predictions table: every val and test frame at every quality, once, with the right names and logits."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ def checkpoint(tmp_path):
     return path
 
 
-def test_every_frame_it_was_not_trained_on_at_every_quality(data, checkpoint, tmp_path):
+def test_every_val_and_test_frame_is_scored_at_every_quality(data, checkpoint, tmp_path):
     predict(data.index, data.videos, checkpoint, tmp_path / "table.parquet", "cpu")
     table = read_table(tmp_path / "table.parquet")
     assert table.schema.names == PREDICTIONS.names
@@ -47,14 +47,14 @@ def test_every_frame_it_was_not_trained_on_at_every_quality(data, checkpoint, tm
     assert constant == {("meso4", "raw", 11, sha256)}
 
 
-def test_each_row_holds_the_logit_of_its_own_picture(data, checkpoint, tmp_path):
+def test_each_row_holds_the_logit_of_its_own_frame(data, checkpoint, tmp_path):
     predict(data.index, data.videos, checkpoint, tmp_path / "table.parquet", "cpu", workers=1)
     detector = load_checkpoint(checkpoint, torch.device("cpu")).detector
     facts = {(row["video_id"], row["quality"]): row for row in data.video_rows}
     for row in read_table(tmp_path / "table.parquet").to_pylist()[::7]:
-        picture = data.pictures[row["video_id"], row["quality"], row["frame_index"]]
+        image = data.images[row["video_id"], row["quality"], row["frame_index"]]
         with torch.inference_mode():
-            logit = detector(torch.from_numpy(picture).permute(2, 0, 1)[None]).item()
+            logit = detector(torch.from_numpy(image).permute(2, 0, 1)[None]).item()
         assert row["logit"] == pytest.approx(logit, abs=1e-4)
         assert row["score"] == pytest.approx(1 / (1 + np.exp(-row["logit"])), abs=1e-6)
         fact = facts[row["video_id"], row["quality"]]
@@ -63,20 +63,20 @@ def test_each_row_holds_the_logit_of_its_own_picture(data, checkpoint, tmp_path)
         }
 
 
-def test_same_bytes_twice(data, checkpoint, tmp_path):
+def test_predictions_are_the_same_to_the_byte(data, checkpoint, tmp_path):
     for name in ("a.parquet", "b.parquet"):
         predict(data.index, data.videos, checkpoint, tmp_path / name, "cpu")
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
 
 
-def test_checkpoint_does_not_depend_on_its_name(checkpoint, tmp_path):
+def test_checkpoint_bytes_do_not_depend_on_the_file_name(checkpoint, tmp_path):
     torch.manual_seed(3)
     other = tmp_path / "of another name.safetensors"
     save_checkpoint(other, build("meso4", image_size=32).state_dict(), SETTINGS, "raw", epoch=4, seed=11)
     assert other.read_bytes() == checkpoint.read_bytes()
 
 
-def test_imagenet_is_not_fetched_for_a_trained_detector(tmp_path, monkeypatch):
+def test_pretrained_weights_are_not_downloaded_for_a_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     recipe = DetectorTraining(name="resnet50", weights="imagenet", image_size=32)
@@ -87,25 +87,27 @@ def test_imagenet_is_not_fetched_for_a_trained_detector(tmp_path, monkeypatch):
     assert (loaded.settings, loaded.trained_on, loaded.epoch, loaded.detector.training) == (recipe, "c23", 1, False)
 
 
-def test_no_frames_to_score(own_data, checkpoint, tmp_path):
+def test_tables_without_val_or_test_frames_are_refused(own_data, checkpoint, tmp_path):
     write_table([row for row in own_data.index_rows if row["split"] == "train"], own_data.index, FRAME_INDEX)
     with pytest.raises(ConfigError, match="has no frames in val or test"):
         predict(own_data.index, own_data.videos, checkpoint, tmp_path / "table.parquet", "cpu")
 
 
-def test_files_that_are_no_checkpoint(data, checkpoint, tmp_path):
+def test_files_that_are_not_checkpoints_are_refused(data, checkpoint, tmp_path):
     def refuse(path, message):
         with pytest.raises(ConfigError, match=message):
             predict(data.index, data.videos, path, tmp_path / "table.parquet", "cpu")
         assert not (tmp_path / "table.parquet").exists()
 
-    refuse(tmp_path / "nothing.safetensors", "there is no checkpoint .*nothing.safetensors; train the detector first")
+    refuse(
+        tmp_path / "nothing.safetensors", "checkpoint .*nothing.safetensors does not exist; train the detector first"
+    )
     (tmp_path / "text.safetensors").write_text("not safetensors")
-    refuse(tmp_path / "text.safetensors", "text.safetensors is no readable checkpoint")
+    refuse(tmp_path / "text.safetensors", "text.safetensors is not a readable checkpoint")
     torch.save({"weights": {}}, tmp_path / "pickle.pt")
-    refuse(tmp_path / "pickle.pt", "pickle.pt is no readable checkpoint")
+    refuse(tmp_path / "pickle.pt", "pickle.pt is not a readable checkpoint")
     save_file({"weight": torch.zeros(1)}, tmp_path / "other.safetensors")
-    refuse(tmp_path / "other.safetensors", "other.safetensors is no detector checkpoint: its metadata must have")
+    refuse(tmp_path / "other.safetensors", "other.safetensors is not a detector checkpoint: its metadata must have")
     weights = build("meso4", image_size=64).state_dict()
     save_checkpoint(tmp_path / "misfit.safetensors", weights, SETTINGS, "raw", epoch=1, seed=0)
     refuse(tmp_path / "misfit.safetensors", "misfit.safetensors does not fit detector 'meso4'")
@@ -116,7 +118,7 @@ def test_files_that_are_no_checkpoint(data, checkpoint, tmp_path):
     refuse(tmp_path / "old.safetensors", "written by another version")
 
 
-def test_a_video_without_frames_is_a_row_with_an_even_score(own_data, checkpoint, tmp_path):
+def test_a_video_without_frames_is_a_row_with_score_a_half(own_data, checkpoint, tmp_path):
     lost = next(row["video_id"] for row in own_data.index_rows if row["split"] == "test")
     write_table([row for row in own_data.index_rows if row["video_id"] != lost], own_data.index, FRAME_INDEX)
     predict(own_data.index, own_data.videos, checkpoint, tmp_path / "table.parquet", "cpu")
@@ -128,8 +130,8 @@ def test_a_video_without_frames_is_a_row_with_an_even_score(own_data, checkpoint
     assert {(row["detector"], row["seed"], row["split"]) for row in rows} == {("meso4", 11, "test")}
 
 
-def test_diverged_weights_are_said(data, tmp_path):
+def test_diverged_weights_are_refused(data, tmp_path):
     weights = {name: value * float("nan") for name, value in build("meso4", image_size=32).state_dict().items()}
     save_checkpoint(tmp_path / "nan.safetensors", weights, SETTINGS, "raw", epoch=1, seed=0)
-    with pytest.raises(ConfigError, match="logits that are no numbers for 192 of 192 frames: its training diverged"):
+    with pytest.raises(ConfigError, match="returns non-finite logits for 192 of 192 frames: its training diverged"):
         predict(data.index, data.videos, tmp_path / "nan.safetensors", tmp_path / "table.parquet", "cpu")

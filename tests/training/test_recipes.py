@@ -1,4 +1,4 @@
-"""Recipes: every part of one does what it says, presets differ, and a killed run ends as it would have."""
+"""Training recipes: every setting takes effect, presets differ, and a killed training resumes bit for bit."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from deepfakemnist.config.detectors import DetectorTraining, TrainingSettings, p
 from deepfakemnist.detectors.registry import build
 from deepfakemnist.training.checkpoint import load_checkpoint
 from deepfakemnist.training.loop import train_detector
-from deepfakemnist.training.optimise import MovingAverage, make_optimizer
+from deepfakemnist.training.optimise import ema_decay, make_ema, make_optimizer
 from deepfakemnist.training.training_log import best_epoch
 
 torch.set_num_threads(1)
@@ -53,7 +53,7 @@ def test_presets_fill_in_what_is_not_given():
         ({"momentum": 0.9}, "Extra inputs are not permitted"),
     ],
 )
-def test_recipes_that_cannot_be(values, message):
+def test_invalid_recipes_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
         DetectorTraining(name="resnet50", **values)
 
@@ -68,7 +68,11 @@ def test_training_sets_have_names():
         trained_on=["raw", "raw-only-each", "mixed-without-nod", "raw-only-nod", "mixed-by-driver"],
     )
     assert settings.sets(["nod", "yaw"]) == [
-        *("raw", "raw-only-nod", "raw-only-yaw", "mixed-without-nod", "mixed-by-driver")
+        "raw",
+        "raw-only-nod",
+        "raw-only-yaw",
+        "mixed-without-nod",
+        "mixed-by-driver",
     ]
     assert settings.unknown_sets(["raw"], ["nod", "yaw"]) == []
     assert settings.unknown_sets(["c23"], ["yaw"]) == ["raw", "raw-only-each", "mixed-without-nod", "raw-only-nod"]
@@ -85,29 +89,46 @@ def test_weight_decay_spares_biases_and_norms():
     assert sum(p.numel() for p in (*decayed["params"], *spared["params"])) == 16 * 17 + 17 + 4 * 2 * 12 + (
         8 * 27 + 8 + 8 * 200 + 8 + 16 * 200 + 16 + 16 * 400 + 16
     )
-    assert decayed["lr"] == 1e-3  # the detector's own, as the recipe has none
+    assert decayed["lr"] == 1e-3  # the detector's default, as the recipe has none
     kinds = {name: type(make_optimizer(detector, DetectorTraining(name="meso4", optimizer=name))) for name in
              ("adam", "adamw", "sgd")}  # fmt: skip
     assert kinds == {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
 
-def test_the_average_follows_slowly():
+def test_the_ema_follows_slowly():
     detector = build("meso4", image_size=32)
-    average = MovingAverage(detector, 0.5)
+    ema = make_ema(detector, 0.5)
+
+    def update(step):
+        ema.decay = ema_decay(step, 0.5)
+        ema.update(detector)
+
     start = detector.network.head[5].bias.item()
     with torch.no_grad():
         detector.network.head[5].bias.fill_(start + 1.0)
-    average.update(detector)
-    assert average.detector.network.head[5].bias.item() == pytest.approx(start + 1 - 2 / 11)
-    for _ in range(30):
-        average.update(detector)
-    assert average.detector.network.head[5].bias.item() == pytest.approx(start + 1.0, abs=1e-4)
+    update(1)
+    assert ema.module.network.head[5].bias.item() == pytest.approx(start + 1 - 2 / 11)
+    for step in range(2, 32):
+        update(step)
+    assert ema.module.network.head[5].bias.item() == pytest.approx(start + 1.0, abs=1e-4)
 
 
-def test_with_an_average_it_is_the_average_that_is_judged_and_kept(data, tmp_path):
+def test_the_ema_averages_norm_statistics_and_copies_integer_buffers():
+    detector = build("meso4", image_size=32)
+    ema = make_ema(detector, 0.5)
+    norm, averaged = (module.network.features[0][2] for module in (detector, ema.module))
+    norm.running_mean.fill_(1.0)
+    norm.num_batches_tracked.fill_(7)
+    ema.update(detector)
+    assert averaged.running_mean.tolist() == [0.5] * 8
+    assert averaged.num_batches_tracked.item() == 7
+    assert not ema.module.training
+
+
+def test_with_ema_the_average_is_evaluated_and_kept(data, tmp_path):
     recipe = {**FIXED, "augmentation": "none", "patience": None}
     averaged, _ = train(data, tmp_path / "ema", DetectorTraining(**recipe))
-    plain, _ = train(data, tmp_path / "plain", DetectorTraining(**recipe, **{"ema": None}))
+    plain, _ = train(data, tmp_path / "plain", DetectorTraining(**recipe, ema=None))
     first, second = (load_checkpoint(path, CPU).detector.state_dict() for path in (averaged, plain))
     assert not torch.equal(first["network.head.2.weight"], second["network.head.2.weight"])
 
@@ -115,12 +136,18 @@ def test_with_an_average_it_is_the_average_that_is_judged_and_kept(data, tmp_pat
 @pytest.mark.parametrize(
     "change",
     [
-        *({"optimizer": "sgd"}, {"schedule": "step", "step_epochs": 1}, {"label_smoothing": 0.2}, {"clip_norm": 0.01}),
-        *({"sampling": "natural"}, {"augmentation": "strong"}, {"dropout": 0.1}, {"warm_up": 0.9}),
+        {"optimizer": "sgd"},
+        {"schedule": "step", "step_epochs": 1},
+        {"label_smoothing": 0.2},
+        {"clip_norm": 0.01},
+        {"sampling": "natural"},
+        {"augmentation": "strong"},
+        {"dropout": 0.1},
+        {"warm_up": 0.9},
         {"precision": "bfloat16"},
     ],
-)  # fmt: skip
-def test_every_part_of_a_recipe_changes_the_weights(data, tmp_path, change):
+)
+def test_every_setting_of_a_recipe_changes_the_weights(data, tmp_path, change):
     base = {"name": "meso4", "image_size": 32, "epochs": 2, "batch_size": 32}
     before, _ = train(data, tmp_path / "before", DetectorTraining(**base))
     after, _ = train(data, tmp_path / "after", DetectorTraining(**base, **change))
@@ -128,9 +155,9 @@ def test_every_part_of_a_recipe_changes_the_weights(data, tmp_path, change):
     assert not torch.equal(first["network.features.0.0.weight"], second["network.features.0.0.weight"])
 
 
-def test_training_ends_when_val_gets_no_better(data, tmp_path, caplog):
+def test_training_stops_early_without_improvement_on_val(data, tmp_path, caplog):
     caplog.set_level("INFO", logger="deepfakemnist.training.loop")
-    # With a rate of next to nothing no epoch is better than the first.
+    # With a learning rate of almost zero no epoch is better than the first.
     recipe = DetectorTraining(
         **{**FIXED, "epochs": 30, "patience": 2, "learning_rate": 1e-12, "ema": None, "augmentation": "none"}
     )
@@ -141,10 +168,10 @@ def test_training_ends_when_val_gets_no_better(data, tmp_path, caplog):
          for row in rows]
     )  # fmt: skip
     assert len(rows) == best + 2 < 30
-    assert f"no better epoch on val since {best}: training ends" in caplog.text
+    assert f"no improvement on val since epoch {best}: stopping early" in caplog.text
 
 
-def test_events_and_card_say_what_the_history_says(data, tmp_path):
+def test_events_and_model_card_agree_with_the_training_log(data, tmp_path):
     recipe = DetectorTraining(name="meso4", image_size=32, epochs=2, batch_size=32)
     options = {"card": tmp_path / "card.md", "events": tmp_path / "events", "crop": {"size": 256, "margin": 0.2}}
     for _ in range(2):  # the second run must not add to the events of the first
@@ -166,7 +193,7 @@ def test_events_and_card_say_what_the_history_says(data, tmp_path):
     assert load_checkpoint(checkpoint, CPU).facts["crop"] == {"size": 256, "margin": 0.2}
 
 
-def test_a_detector_of_clips_trains_and_predicts(data, tmp_path):
+def test_a_clip_detector_trains_and_predicts(data, tmp_path):
     from deepfakemnist.tables.files import read_table
     from deepfakemnist.training.predict import predict
 
@@ -199,8 +226,8 @@ def start(data, folder, recipe):
     )  # fmt: skip
 
 
-def test_killed_and_started_again_it_ends_the_same_to_the_byte(data, tmp_path):
-    """With a moving average, augmentation, dropout and a schedule: all of them must go on where they were."""
+def test_a_killed_training_resumes_to_the_same_bytes(data, tmp_path):
+    """With EMA, augmentation, dropout and a schedule, all of which must resume from their state."""
     recipe = DetectorTraining(**{**FIXED, "epochs": 5, "patience": None})
     whole = [path.read_bytes() for path in train(data, tmp_path / "whole", recipe)]
     process = start(data, tmp_path / "killed", recipe)

@@ -1,4 +1,4 @@
-"""Perturbations: each gets worse with its level, keeps the picture recognisable, and is scored under its name."""
+"""Perturbations: the error grows with the level, the image stays recognisable, predictions carry the name."""
 
 from pathlib import Path
 
@@ -22,8 +22,8 @@ torch.set_num_threads(1)
 
 
 @pytest.mark.parametrize("kind", sorted(LEVELS))
-def test_every_level_is_worse_than_the_one_before(kind):
-    face = np.ascontiguousarray(astronaut()[0:161, 150:311])  # of odd sides
+def test_every_level_is_stronger_than_the_one_before(kind):
+    face = np.ascontiguousarray(astronaut()[0:161, 150:311])  # odd sides
     errors = []
     for level in LEVELS[kind]:
         changed = perturb(face, kind, level, seed=1)
@@ -31,10 +31,10 @@ def test_every_level_is_worse_than_the_one_before(kind):
         errors.append(np.mean((changed.astype(float) - face) ** 2))
         assert np.array_equal(changed, perturb(face, kind, level, seed=1))
     assert errors == sorted(errors) and len(errors) == len(set(errors)) == 5
-    assert errors[0] > 1 and errors[-1] < 1500  # of 5 MB of picture nothing is left untouched, nor destroyed
+    assert errors[0] > 1 and errors[-1] < 1500  # changed, yet not destroyed
 
 
-def test_noise_has_its_deviation():
+def test_noise_has_its_standard_deviation():
     grey = np.full((64, 64, 3), 128, np.uint8)
     assert perturb(grey, "noise", 10, seed=0).astype(float).std() == pytest.approx(10, rel=0.05)
     assert not np.array_equal(perturb(grey, "noise", 10, seed=0), perturb(grey, "noise", 10, seed=1))
@@ -60,30 +60,30 @@ def test_perturbed_frames_are_scored_under_their_names(own_data, tmp_path):
     logits = {(row["quality"], row["video_id"], row["frame_index"]): row["logit"] for row in rows}
     assert len(set(logits.values())) > 60
     row = next(row for row in own_data.index_rows if row["split"] == "test" and row["quality"] == "raw")
-    picture = perturb(own_data.pictures[row["video_id"], "raw", row["frame_index"]], "jpeg", 30, 0)
+    image = perturb(own_data.images[row["video_id"], "raw", row["frame_index"]], "jpeg", 30, 0)
     from deepfakemnist.training.checkpoint import load_checkpoint
 
     with torch.inference_mode():
         detector = load_checkpoint(checkpoint, torch.device("cpu")).detector
-        wanted = detector(torch.from_numpy(picture.copy()).permute(2, 0, 1)[None]).item()
+        wanted = detector(torch.from_numpy(image.copy()).permute(2, 0, 1)[None]).item()
     assert logits["raw+jpeg30", row["video_id"], row["frame_index"]] == pytest.approx(wanted, abs=1e-4)
 
 
-def test_what_cannot_be_perturbed(own_data, tmp_path):
+def test_a_missing_quality_and_an_unknown_perturbation_are_refused(own_data, tmp_path):
     arguments = (own_data.index, own_data.videos, checkpoint_of(tmp_path), tmp_path / "d.parquet")
     with pytest.raises(ConfigError, match="has no test frames of quality c23"):
         predict_perturbed(*arguments, "c23", ["jpeg"], "cpu")
-    with pytest.raises(ConfigError, match="there is no perturbation 'rain'; there are jpeg, resize, blur"):
+    with pytest.raises(ConfigError, match="unknown perturbation 'rain'; allowed: jpeg, resize, blur"):
         perturb(np.zeros((8, 8, 3), np.uint8), "rain", 1, 0)
 
 
-def test_another_dataset_has_its_name_before_the_quality(own_data, tmp_path):
+def test_another_dataset_prefixes_the_quality_with_its_name(own_data, tmp_path):
     predict(own_data.index, own_data.videos, checkpoint_of(tmp_path), tmp_path / "o.parquet", "cpu", dataset="warp")
     assert set(read_table(tmp_path / "o.parquet")["quality"].to_pylist()) == {"warp:raw", "warp:c40"}
 
 
-def test_people_of_another_dataset_that_training_saw_are_left_out(own_data, tmp_path, caplog):
-    """Two datasets of one collection share people; whoever trained on a face would be tested on it."""
+def test_people_of_the_training_set_are_excluded_from_another_dataset(own_data, tmp_path, caplog):
+    """Two datasets of one collection share people; the detector would be tested on faces it was trained on."""
     trained = [{**row, "split": "train"} for row in own_data.video_rows if row["person_id"] == "p03"]
     write_table(trained, tmp_path / "trained.parquet", VIDEOS)
     arguments = (own_data.index, own_data.videos, checkpoint_of(tmp_path), tmp_path / "o.parquet", "cpu")
@@ -91,4 +91,4 @@ def test_people_of_another_dataset_that_training_saw_are_left_out(own_data, tmp_
     people = set(read_table(tmp_path / "o.parquet")["person_id"].to_pylist())
     predict(*arguments, dataset="warp", trained_videos=tmp_path / "trained.parquet")
     assert people - set(read_table(tmp_path / "o.parquet")["person_id"].to_pylist()) == {"p03"}
-    assert "1 people of warp were trained on under the same id" in caplog.text
+    assert "1 people of warp are in the training set under the same id" in caplog.text

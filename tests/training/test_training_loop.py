@@ -1,4 +1,4 @@
-"""Training: it learns what is there and nothing that is not, gives the same twice, and survives a kill."""
+"""Training loop: learns a real signal and no other, is reproducible, and resumes after a kill."""
 
 import csv
 import logging
@@ -51,15 +51,15 @@ def auc_of(table):
     return metrics.auc(table["label"].to_numpy(), table["score"].to_numpy())
 
 
-# Batch norm of Meso4 moves by 1 % a step, so its running statistics need some hundred steps.
+# Meso4's batch norms move by 1 % per step, so their running statistics need some hundred steps.
 LEARNING = settings(epochs=25, batch_size=8, learning_rate=1e-2)
 
 
 @pytest.mark.numeric
-def test_meso4_learns_a_pattern_it_was_shown(make, tmp_path):
-    """Stripes that it learns from any start: all of val is right after five seeds of five, with and without AVX.
+def test_meso4_learns_a_pattern(make, tmp_path):
+    """Stripes learned from any initialisation: val is all correct for five seeds of five, with and without AVX.
 
-    Weaker ones rank fakes above reals just the same, but the norms of some seeds leave a third of val beyond 0.5.
+    Weaker stripes give the same ranking, but with some seeds the norms put a third of val on the wrong side of 0.5.
     """
     data = make(tmp_path / "data", stripes=36)
     checkpoint, history = train(data, tmp_path, LEARNING)
@@ -74,8 +74,8 @@ def test_meso4_learns_a_pattern_it_was_shown(make, tmp_path):
     assert float(chosen[0]["val_balanced_accuracy"]) == max(float(row["val_balanced_accuracy"]) for row in rows) > 0.9
 
 
-def test_meso4_stays_at_chance_when_labels_say_nothing(make, tmp_path):
-    """Half of each class shows each pattern: whatever is learnt from the pattern ranks reals and fakes alike."""
+def test_meso4_stays_at_chance_on_uninformative_labels(make, tmp_path):
+    """Half of each class shows each pattern, so nothing learned from the pattern separates reals from fakes."""
     shuffled = make(tmp_path / "data", people=96, shuffled=True)
     checkpoint, _ = train(shuffled, tmp_path, settings(epochs=6, batch_size=8, learning_rate=1e-2))
     test = predictions_on_test(shuffled, checkpoint, tmp_path)
@@ -84,10 +84,10 @@ def test_meso4_stays_at_chance_when_labels_say_nothing(make, tmp_path):
     assert 0.3 < auc_of(test) < 0.7
 
 
-def test_resnet50_learns_a_pattern_it_was_shown(make, tmp_path):
-    """Strong stripes, which it learns from any start: an AUC of 0.98 or more from each of six seeds.
+def test_resnet50_learns_a_pattern(make, tmp_path):
+    """Strong stripes, learned from any initialisation: an AUC of 0.98 or more with each of six seeds.
 
-    With weak ones it is 0.52 to 0.93 after as many steps, as the seed and the processor's rounding have it.
+    With weak ones it is 0.52 to 0.93 after as many steps, depending on the seed and the processor's rounding.
     """
     data = make(tmp_path / "data", stripes=50)
     recipe = settings(name="resnet50", epochs=2, batch_size=12, optimizer="sgd", learning_rate=3e-3)
@@ -97,18 +97,18 @@ def test_resnet50_learns_a_pattern_it_was_shown(make, tmp_path):
     assert auc_of(test.filter(pc.equal(test["quality"], "raw"))) > 0.85
 
 
-def test_same_seed_same_bytes_other_seed_other_weights(data, tmp_path):
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_weights(data, tmp_path):
     first = [path.read_bytes() for path in train(data, tmp_path / "a", settings())]
     again = [path.read_bytes() for path in train(data, tmp_path / "b", settings())]
-    helped = [path.read_bytes() for path in train(data, tmp_path / "c", settings(), workers=2)]
+    by_workers = [path.read_bytes() for path in train(data, tmp_path / "c", settings(), workers=2)]
     other = [path.read_bytes() for path in train(data, tmp_path / "d", settings(), seed=1)]
-    assert first == again == helped
+    assert first == again == by_workers
     assert first[0] != other[0]
     assert first[1] != other[1]
 
 
 class Kill(logging.Handler):
-    """Interrupts the run as soon as it logs a text, as Ctrl-C would."""
+    """Interrupts the training, as Ctrl-C does, when it logs a given text."""
 
     def __init__(self, text):
         super().__init__(logging.INFO)
@@ -138,7 +138,7 @@ def listen():
         logger.removeHandler(handler)
 
 
-def test_two_epochs_and_two_more_are_four(data, tmp_path, listen):
+def test_two_epochs_and_two_resumed_ones_equal_four(data, tmp_path, listen):
     recipe = settings(epochs=4)
     whole = [path.read_bytes() for path in train(data, tmp_path / "whole", recipe)]
 
@@ -154,13 +154,13 @@ def test_two_epochs_and_two_more_are_four(data, tmp_path, listen):
     assert sorted(path.name for path in (tmp_path / "parts").iterdir()) == ["checkpoint.safetensors", "history.tsv"]
 
 
-def test_a_state_of_another_recipe_is_not_resumed(data, tmp_path, listen, caplog):
+def test_the_state_of_another_recipe_is_not_resumed(data, tmp_path, listen, caplog):
     kill = listen("epoch 1/2")
     with pytest.raises(KeyboardInterrupt):
         train(data, tmp_path / "run", settings(learning_rate=1e-2))
     kill.text = "never logged"
     found = [path.read_bytes() for path in train(data, tmp_path / "run", settings())]
-    assert "other settings, data or code; training starts anew" in caplog.text
+    assert "other settings, data or code; training starts from scratch" in caplog.text
     assert found == [path.read_bytes() for path in train(data, tmp_path / "fresh", settings())]
 
 
@@ -171,7 +171,7 @@ def test_a_torn_state_is_not_resumed(data, tmp_path, caplog):
     assert (tmp_path / "checkpoint.safetensors").exists()
 
 
-def test_checkpoint_says_what_it_is(data, tmp_path):
+def test_the_checkpoint_holds_the_facts_of_its_training(data, tmp_path):
     checkpoint, history = train(data, tmp_path, settings(), trained_on="mixed", seed=7)
     chosen = next(row for row in history_of(history) if row["chosen"] == "1")
     found = load_checkpoint(checkpoint, torch.device("cpu"))
@@ -179,14 +179,18 @@ def test_checkpoint_says_what_it_is(data, tmp_path):
     assert found.epoch == int(chosen["epoch"])
     assert found.facts["val"]["val_auc"] == pytest.approx(float(chosen["val_auc"]), abs=1e-5)
     assert found.facts["data"] == {
-        **{"train_frames": 192, "train_videos": 24, "train_people": 12},
-        **{"val_frames": 96, "val_videos": 12, "val_people": 6},
+        "train_frames": 192,
+        "train_videos": 24,
+        "train_people": 12,
+        "val_frames": 96,
+        "val_videos": 12,
+        "val_people": 6,
     }
     assert found.detector.network.features[0][0].weight.shape == (8, 3, 3, 3)
 
 
-def test_the_chosen_epoch_is_the_best_on_val_and_its_weights_are_kept(data, tmp_path):
-    """The last epochs of a run with a wild learning rate need not be the best; the checkpoint scores as chosen."""
+def test_the_best_epoch_on_val_is_selected_and_its_weights_are_kept(data, tmp_path):
+    """With too high a learning rate the last epoch need not be the best; the checkpoint scores as the selected one."""
     recipe = settings(epochs=6, batch_size=8, learning_rate=3e-2)
     checkpoint, history = train(data, tmp_path, recipe)
     rows = history_of(history)
@@ -202,24 +206,24 @@ def without(data, unwanted):
     write_table([row for row in data.index_rows if not unwanted(row)], data.index, FRAME_INDEX)
 
 
-def test_val_without_frames_keeps_the_last_epoch(own_data, tmp_path, caplog):
+def test_without_val_frames_the_last_epoch_is_kept(own_data, tmp_path, caplog):
     without(own_data, lambda row: row["split"] == "val")
     _, history = train(own_data, tmp_path / "run", settings(epochs=3))
     rows = history_of(history)
     assert [row["chosen"] for row in rows] == ["0", "0", "1"]
     assert {row["val_loss"] for row in rows} == {""}
-    assert "val has no frames: the last epoch, 3, is kept" in caplog.text
+    assert "val has no frames, so epochs cannot be compared: the last one, 3, is kept" in caplog.text
 
 
 @pytest.mark.parametrize(
     ("unwanted", "message"),
     [
-        (lambda row: row["split"] == "train", "no train frames of quality raw: give people to train"),
+        (lambda row: row["split"] == "train", "train has no frames of raw: assign people to train"),
         (
             lambda row: row["split"] == "train" and row["label"] == 1,
-            r"the train frames of quality raw \(8\) have no fake",
+            r"the train frames of raw \(8\) have no fake",
         ),
-        (lambda row: row["split"] == "val" and row["label"] == 0, r"the val frames of quality raw \(4\) have no real"),
+        (lambda row: row["split"] == "val" and row["label"] == 0, r"the val frames of raw \(4\) have no real"),
     ],
 )
 def test_a_split_without_a_class_is_refused(own_data, tmp_path, unwanted, message):
@@ -229,16 +233,16 @@ def test_a_split_without_a_class_is_refused(own_data, tmp_path, unwanted, messag
     assert list((tmp_path / "run").iterdir()) == []
 
 
-def test_test_frames_do_not_matter(own_data, tmp_path):
-    """Selection must not see the test split: training gives the same weights when its pictures are lost."""
+def test_training_never_reads_test_frames(own_data, tmp_path):
+    """Model selection must not see the test split: without its frames training gives the same weights."""
     recipe = settings(epochs=3, batch_size=4)
     whole = [path.read_bytes() for path in train(own_data, tmp_path / "whole", recipe)]
     without(own_data, lambda row: row["split"] == "test")
     assert [path.read_bytes() for path in train(own_data, tmp_path / "without", recipe)] == whole
 
 
-def test_unequal_classes_do_not_teach_the_larger_one(make, tmp_path):
-    """With three fakes per real and nothing to see, an unbalanced loop would learn to say fake."""
+def test_class_imbalance_does_not_bias_the_scores(make, tmp_path):
+    """With three fakes per real and no signal, an unbalanced loop would learn to predict fake."""
     data = make(tmp_path / "data", shuffled=True)
     keep = {f"p{person:02d}#a" for person in (0, 4, 8, 12)}
     without(data, lambda row: row["split"] == "train" and row["label"] == 0 and row["video_id"] not in keep)
@@ -247,16 +251,16 @@ def test_unequal_classes_do_not_teach_the_larger_one(make, tmp_path):
     assert 0.35 < scores.mean() < 0.65
 
 
-def test_divergence_is_said(data, tmp_path):
+def test_divergence_is_reported(data, tmp_path):
     with pytest.raises(ConfigError, match=r"diverged.*lower its learning_rate, now 1e\+30"):
         train(data, tmp_path, settings(learning_rate=1e30))
 
 
-def test_another_size_than_published_is_said(own_data, tmp_path, caplog):
+def test_another_input_size_than_the_published_one_warns(own_data, tmp_path, caplog):
     train(own_data, tmp_path / "run", settings(epochs=1))
     assert "meso4 was published for 256 pixels, not 32" in caplog.text
-    # 16 frames of train, 32 at most in a step: one step an epoch, at a momentum of 0.01.
-    assert "after all 1 steps its batch norms keep 0.99 of their start" in caplog.text
+    # 16 train frames, up to 32 per step: one step per epoch, at a momentum of 0.01.
+    assert "after all 1 steps the batch norms' running statistics keep 0.99 of their initial values" in caplog.text
 
 
 def test_cuda_without_a_gpu(own_data, tmp_path):
@@ -273,7 +277,7 @@ def factors(epochs=10, epoch_steps=10, **changes):
     return [learning_rate_factor(step, epoch_steps, recipe) for step in range(epochs * epoch_steps)]
 
 
-def test_learning_rate_rises_then_falls():
+def test_learning_rate_warms_up_then_decays():
     found = factors()
     assert found[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert found[5] == 1.0
@@ -283,14 +287,14 @@ def test_learning_rate_rises_then_falls():
     assert learning_rate_factor(0, 1, settings(epochs=1)) == 1.0
 
 
-def test_learning_rate_in_steps_and_constant():
+def test_step_and_constant_learning_rate_schedules():
     assert set(factors(schedule="constant", warm_up=0.0)) == {1.0}
     found = factors(schedule="step", warm_up=0.0, step_epochs=4, step_factor=0.1)
     assert found[39:41] == pytest.approx([1.0, 0.1])
     assert found[79:81] == pytest.approx([0.1, 0.01])
 
 
-def test_bfloat16_that_is_computed_wrongly_is_not_trained_in(own_data, tmp_path, plant_bfloat16_fault, caplog):
+def test_inaccurate_bfloat16_falls_back_to_float32(own_data, tmp_path, plant_bfloat16_fault, caplog):
     def weights(precision, name):
         checkpoint, _ = train(own_data, tmp_path / name, settings(epochs=1, precision=precision))
         return load_checkpoint(checkpoint, torch.device("cpu")).detector.state_dict()
@@ -307,8 +311,8 @@ def test_bfloat16_that_is_computed_wrongly_is_not_trained_in(own_data, tmp_path,
 
 
 @pytest.mark.real
-def test_meso4_tells_real_frames_from_softened_ones(real_data, tmp_path):
-    """On frames of the real clips, with people apart: fakes are the same frames shrunk and enlarged again."""
+def test_meso4_separates_real_frames_from_softened_ones(real_data, tmp_path):
+    """On frames of the real clips, split by person; fakes are the same frames downscaled and upscaled again."""
     import cv2
     import numpy as np
 
@@ -325,11 +329,11 @@ def test_meso4_tells_real_frames_from_softened_ones(real_data, tmp_path):
             side = min(frame.shape[:2])
             face = cv2.resize(frame[:side, :side], (64, 64), interpolation=cv2.INTER_AREA)
             soft = cv2.resize(cv2.resize(face, (24, 24), interpolation=cv2.INTER_AREA), (64, 64))
-            for label, picture in enumerate((face, soft)):
+            for label, image in enumerate((face, soft)):
                 row = {"video_id": f"{clip.stem}{label}", "label": label, "quality": "raw"}
                 row |= {"frame_index": frame_index, "time_s": frame_index / 10}
                 index.append({**row, "split": split, "shard_path": str(path), "shard_row": len(shard)})
-                shard.append({**row, "image": encode_image(np.ascontiguousarray(picture)), "status": "ok"})
+                shard.append({**row, "image": encode_image(np.ascontiguousarray(image)), "status": "ok"})
         for label in (0, 1):
             video = {"video_id": f"{clip.stem}{label}", "label": label, "quality": "raw", "split": split}
             videos.append({**video, "person_id": clip.stem, "action": "nod" if label else ""})

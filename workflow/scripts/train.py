@@ -1,12 +1,12 @@
 from pathlib import Path
 
 from deepfakemnist.config.detectors import DetectorTraining
-from deepfakemnist.training.launch import launch_processes
+from deepfakemnist.training.launch import launch_distributed
 from deepfakemnist.training.loop import train_detector
 from deepfakemnist.workflow.script import decoders_of, device_of, stage_script
 
 with stage_script(snakemake):
-    launch_processes(
+    launch_distributed(
         train_detector,
         processes=snakemake.params.gpus,
         log_file=Path(snakemake.log[0]),

@@ -1,4 +1,4 @@
-"""``deepfakemnist predict``: scores of a trained detector for videos of one's own."""
+"""``deepfakemnist predict``: deepfake scores of a trained detector for arbitrary videos."""
 
 from __future__ import annotations
 
@@ -15,54 +15,56 @@ from deepfakemnist.errors import ConfigError
 from deepfakemnist.faces.detect import FaceDetector
 from deepfakemnist.tables.files import atomic_path
 from deepfakemnist.training.checkpoint import load_checkpoint
-from deepfakemnist.training.score_video import Judgement, judge_video, write_heat_map, write_overlay
+from deepfakemnist.training.score_video import VideoScore, score_video, write_heat_map, write_overlay
 
-#: A video without a usable face is an answer, not an error.
+#: Reasons that are a result, not an error: the video has no usable face.
 _NO_FACE = {"no_face", "face_lost", "too_short"}
-_VIDEOS = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
+_VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments and ``run``."""
-    parser.add_argument("videos", type=Path, nargs="+", help="video files, or folders that are searched for them")
+    parser.add_argument("videos", type=Path, nargs="+", help="video files, or folders to search for them")
     parser.add_argument("--checkpoint", type=Path, required=True, help="checkpoint.safetensors of a trained detector")
     parser.add_argument(
-        "--output", type=Path, required=True, help="folder for scores.json, scores.csv and the pictures"
+        "--output", type=Path, required=True, help="folder for scores.json, scores.csv, overlays and heat maps"
     )
     parser.add_argument("--frames", type=int, default=16, help="evenly spaced frames scored per video (default: 16)")
-    parser.add_argument("--overlay", action="store_true", help="also write each video with its scores drawn in")
-    parser.add_argument("--heat-map", action="store_true", help="also write a picture of what speaks for fake")
-    parser.add_argument("--cropped", action="store_true", help="videos are square crops of a face already")
+    parser.add_argument("--overlay", action="store_true", help="also write each video with the crop box and scores")
+    parser.add_argument("--heat-map", action="store_true", help="also write Grad-CAM heat maps of scored frames")
+    parser.add_argument("--cropped", action="store_true", help="videos already are square face crops")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Judge every video; returns 0, or 1 where one could not be read.
+    """Score every video; return 0, or 1 when one could not be read.
 
-    ``scores.json`` has the detector and a record per video with its frames; ``scores.csv`` a row per frame. A video
-    without a face has the score 0.5 and the reason why.
+    ``scores.json`` has the detector and one record per video with its frames; ``scores.csv`` one row per frame. A video
+    without a face has the score 0.5 and a reason.
 
     Raises: ConfigError when there is no video, or the checkpoint cannot be used.
     """
     if arguments.frames < 1:
-        raise ConfigError(f"--frames {arguments.frames}: at least 1 is needed")
-    videos = dict(_named(arguments.videos))
+        raise ConfigError(f"--frames {arguments.frames}: must be at least 1")
+    videos = dict(_named_videos(arguments.videos))
     if not videos:
-        raise ConfigError(f"no videos in {', '.join(map(str, arguments.videos))}; known: {', '.join(sorted(_VIDEOS))}")
+        raise ConfigError(
+            f"no videos in {', '.join(map(str, arguments.videos))}; suffixes: {', '.join(sorted(_VIDEO_SUFFIXES))}"
+        )
     checkpoint = load_checkpoint(arguments.checkpoint, choose_device(arguments.device))
     crop = CropSettings(**(checkpoint.facts.get("crop") or {}))
     faces = FaceDetector(crop.min_score, crop.detect_max_side)
     records, failed = [], 0
     for name, path in videos.items():
-        judged = judge_video(path, checkpoint, crop, arguments.frames, faces, arguments.cropped)
-        records.append(_record(name, judged))
-        failed += bool(judged.reason) and judged.reason not in _NO_FACE
-        print(f"{judged.score:.3f}\t{name}" + (f"\t{judged.reason}: {judged.detail}" if judged.reason else ""))
-        if judged.scores and arguments.overlay:
-            write_overlay(judged, crop, arguments.output / f"{name}.overlay.mp4")
-        if judged.scores and arguments.heat_map:
-            write_heat_map(judged, checkpoint, arguments.output / f"{name}.heat_map.png")
+        scored = score_video(path, checkpoint, crop, arguments.frames, faces, arguments.cropped)
+        records.append(_record(name, scored))
+        failed += bool(scored.reason) and scored.reason not in _NO_FACE
+        print(f"{scored.score:.3f}\t{name}" + (f"\t{scored.reason}: {scored.detail}" if scored.reason else ""))
+        if scored.scores and arguments.overlay:
+            write_overlay(scored, crop, arguments.output / f"{name}.overlay.mp4")
+        if scored.scores and arguments.heat_map:
+            write_heat_map(scored, checkpoint, arguments.output / f"{name}.heat_map.png")
     detector = {
         "detector": checkpoint.settings.slug,
         "trained_on": checkpoint.trained_on,
@@ -73,17 +75,19 @@ def run(arguments: argparse.Namespace) -> int:
     return int(failed > 0)
 
 
-def _named(paths: list[Path]) -> Iterator[tuple[str, Path]]:
-    """Yield a name for files of the output, and the video; in a folder names come from the path below it."""
+def _named_videos(paths: list[Path]) -> Iterator[tuple[str, Path]]:
+    """Yield a unique output name and the path of every video; in a folder the name is the path relative to it."""
     taken: set[str] = set()
     for path in paths:
         if path.is_dir():
-            found = sorted(file for file in path.rglob("*") if file.suffix.lower() in _VIDEOS and file.is_file())
+            found = sorted(
+                file for file in path.rglob("*") if file.suffix.lower() in _VIDEO_SUFFIXES and file.is_file()
+            )
             named = [("__".join(file.relative_to(path).with_suffix("").parts), file) for file in found]
         elif path.is_file():
             named = [(path.stem, path)]
         else:
-            raise ConfigError(f"{path}: there is no such file or folder")
+            raise ConfigError(f"{path}: no such file or folder")
         for name, file in named:
             unique, number = name, 2
             while unique in taken:
@@ -92,15 +96,15 @@ def _named(paths: list[Path]) -> Iterator[tuple[str, Path]]:
             yield unique, file
 
 
-def _record(name: str, judged: Judgement) -> dict[str, Any]:
+def _record(name: str, scored: VideoScore) -> dict[str, Any]:
     return {
         "name": name,
-        "path": str(judged.path),
-        "score": judged.score,
-        "reason": judged.reason,
-        "detail": judged.detail,
-        "box": {name: judged.crop[f"box_{name}"] for name in ("left", "top", "side")} if judged.crop else None,
-        "frames": [{"time_s": time, "score": score} for time, score in zip(judged.times, judged.scores, strict=True)],
+        "path": str(scored.path),
+        "score": scored.score,
+        "reason": scored.reason,
+        "detail": scored.detail,
+        "box": {name: scored.crop[f"box_{name}"] for name in ("left", "top", "side")} if scored.crop else None,
+        "frames": [{"time_s": time, "score": score} for time, score in zip(scored.times, scored.scores, strict=True)],
     }
 
 

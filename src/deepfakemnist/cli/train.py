@@ -1,4 +1,4 @@
-"""``deepfakemnist train``: one training outside the workflow, on one GPU, or on several started by torchrun."""
+"""``deepfakemnist train``: training of one detector outside the workflow, on one GPU or on several through torchrun."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import distributed
 
 from deepfakemnist.config.detectors import DetectorTraining
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.training.launch import run_process
+from deepfakemnist.training.launch import run_rank
 from deepfakemnist.training.loop import train_detector
 
 
@@ -26,13 +26,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--trained-on", default="mixed", help="training set, as in training.trained_on (default: mixed)"
     )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--workers", type=int, default=0, help="processes that decode frames, of each process")
+    parser.add_argument("--workers", type=int, default=0, help="frame-decoding workers per training process")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train; returns 0. Raises: ConfigError for a recipe that cannot be, and as training.loop.train_detector does."""
+    """Train and return 0. Raises: ConfigError for an invalid recipe, and as training.loop.train_detector does."""
     try:
         recipe = DetectorTraining.model_validate(yaml.safe_load(arguments.recipe.read_text(encoding="utf-8")))
     except (OSError, yaml.YAMLError, ValidationError) as error:
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         "workers": arguments.workers,
     }
     if distributed.is_torchelastic_launched():
-        run_process(train_detector, None, work)
+        run_rank(train_detector, None, work)
     else:
         logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
         train_detector(**work)

@@ -1,0 +1,1 @@
+"""Deepfake detectors: architectures, pretrained weights, registry and heat maps."""

@@ -1,4 +1,4 @@
-"""What every detector is: a default config and one module that takes pixels and gives one logit."""
+"""Detector interface: a default config and a module from uint8 pixels to one logit, normalisation included."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from torch import Tensor, nn
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
 
-Trained = Literal["all", "head", "norms"]
+Trainable = Literal["all", "head", "norms"]
 
 
 @dataclass(frozen=True)
 class DetectorConfig:
-    """Facts about a detector that stand beside its code.
+    """Default config of a detector, next to its code.
 
     Args:
-        name: what the config of a run calls it.
-        input_size: side of the square input it was published for, pixels.
-        mean: per-channel mean of RGB in 0..1 that is subtracted.
-        std: per-channel standard deviation that is divided by.
-        weights: what it can start from: none, imagenet, path.
+        name: name in a run's config.
+        input_size: side of the square input it was published with, pixels.
+        mean: per-channel mean of RGB in 0..1, subtracted.
+        std: per-channel standard deviation of RGB in 0..1, divided by.
+        weights: allowed initial weights: none, imagenet, path.
         source: paper and code it follows.
-        licence: licence of code and weights it comes from.
-        recipe: how it was trained where it was published; a note, nothing reads it.
-        learning_rate: where a run's config gives none; for Adam and AdamW with batches of 32.
-        dropout: before the last layer, where a run's config gives none.
-        head: names that the classifier's values begin with in a file of weights; they are replaced by one logit.
-        trained: what training changes: everything, the head alone (a linear probe), or norms and head.
-        clip_frames: frames of a clip, neighbours among those stored, that one sample has; 1 for a still picture.
-        fixed_size: the input can have no other size.
+        licence: licence of that code and of the weights.
+        recipe: published training recipe; a note that no code reads.
+        learning_rate: default learning rate, for Adam and AdamW with batches of 32.
+        dropout: default dropout before the last layer.
+        head: prefixes of the classifier's parameter names in a file of weights; replaced by a layer with one logit.
+        trainable: parameters that are trained: all, the head alone (a linear probe), or norms and head.
+        clip_frames: frames per sample, neighbours among the stored frames; 1 for a detector of single frames.
+        fixed_size: whether the input size is fixed.
     """
 
     name: str
@@ -48,22 +48,22 @@ class DetectorConfig:
     learning_rate: float
     dropout: float = 0.0
     head: tuple[str, ...] = ()
-    trained: Trained = "all"
+    trainable: Trainable = "all"
     clip_frames: int = 1
     fixed_size: bool = False
 
 
 @dataclass(frozen=True)
 class DetectorSpec:
-    """A registry entry: the facts, and how the network is built.
+    """Registry entry: default config, network factory and weight loaders.
 
     Args:
-        config: see there.
-        network: called with input size and dropout, returns a module with random weights, from float (B, 3, S, S),
+        config: default config.
+        network: called with input size and dropout, returns a randomly initialised module from float (B, 3, S, S),
             or (B, T, 3, S, S) where ``clip_frames`` is above 1, to (B, 1).
-        imagenet: called without arguments, returns the library's weights; None where there are none.
-        load: called with network and state dict, puts the weights into the network, all but the head. Raises:
-            ValueError or RuntimeError where they do not fit.
+        imagenet: called without arguments, returns the library's ImageNet weights; None where there are none.
+        load: called with network and state dict, loads all weights but the head's. Raises: ValueError or RuntimeError
+            when they do not fit.
     """
 
     config: DetectorConfig
@@ -73,10 +73,10 @@ class DetectorSpec:
 
 
 class Detector(nn.Module):
-    """A network with its normalisation inside, so that no caller can feed it the wrong range.
+    """A network with built-in normalisation, so that no caller can feed it the wrong range.
 
-    Pixels go in as they are stored, uint8 RGB (B, 3, S, S) in 0..255, or (B, T, 3, S, S) for a detector of clips;
-    logits (B,) come out, higher is more fake and sigmoid(logit) is P(fake).
+    Input: pixels as stored, uint8 RGB (B, 3, S, S) in 0..255, or (B, T, 3, S, S) for a clip detector. Output: logits
+    (B,), higher is more fake; sigmoid(logit) is P(fake).
     """
 
     mean: Tensor
@@ -84,24 +84,24 @@ class Detector(nn.Module):
 
     def __init__(self, network: nn.Module, config: DetectorConfig, image_size: int) -> None:
         super().__init__()
-        # Channels last is how convolutions are quickest on GPUs with bfloat16; the values are the same.
-        still = config.clip_frames == 1
-        self.network = network.to(memory_format=torch.channels_last) if still else network  # type: ignore[call-overload]
+        # Channels-last is the fastest layout of bfloat16 convolutions on GPUs; the values are the same.
+        single_frame = config.clip_frames == 1
+        self.network = network.to(memory_format=torch.channels_last) if single_frame else network  # type: ignore[call-overload]
         self.config = config
         self.image_size = image_size
-        # Not persistent: they belong to the config, and a checkpoint must not be able to contradict it.
+        # Not persistent: they belong to the config, which a checkpoint must not contradict.
         self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1), persistent=False)
-        _freeze(network, config.trained)
+        _freeze(network, config.trainable)
 
     @property
     def sample_shape(self) -> tuple[int, ...]:
-        """Shape of one sample: (3, S, S), or (T, 3, S, S) for a detector of clips."""
-        picture = (3, self.image_size, self.image_size)
-        return picture if self.config.clip_frames == 1 else (self.config.clip_frames, *picture)
+        """Shape of one sample: (3, S, S), or (T, 3, S, S) for a clip detector."""
+        frame = (3, self.image_size, self.image_size)
+        return frame if self.config.clip_frames == 1 else (self.config.clip_frames, *frame)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Return logits (B,) of uint8 pixels (B, ...), see ``sample_shape``. Raises: ValueError for others."""
+        """Return logits (B,) of uint8 pixels (B, *sample_shape). Raises: ValueError for another dtype or shape."""
         if pixels.dtype != torch.uint8 or tuple(pixels.shape[1:]) != self.sample_shape:
             shape = ", ".join(map(str, self.sample_shape))
             raise ValueError(
@@ -115,21 +115,21 @@ class Detector(nn.Module):
         return logits.squeeze(1)
 
     def train(self, mode: bool = True) -> Detector:
-        """Switch between training and scoring; a frozen body always scores, its norms and dropout do not move."""
+        """Set training or eval mode; a frozen backbone stays in eval mode, with fixed norms and no dropout."""
         super().train(mode)
-        if mode and self.config.trained != "all":
+        if mode and self.config.trainable != "all":
             self.network.eval()
             self.network.get_submodule("head").train()
         return self
 
 
-def _freeze(network: nn.Module, trained: Trained) -> None:
-    """Leave gradients to what is trained; networks with a frozen body call their last part ``head``."""
-    if trained == "all":
+def _freeze(network: nn.Module, trainable: Trainable) -> None:
+    """Disable gradients of everything that is not trained; a frozen network's last part is called ``head``."""
+    if trainable == "all":
         return
     network.requires_grad_(False)
     network.get_submodule("head").requires_grad_(True)
-    if trained == "norms":
+    if trainable == "norms":
         for layer in network.modules():
             if isinstance(layer, nn.LayerNorm):
                 layer.requires_grad_(True)

@@ -1,6 +1,6 @@
-"""A detector that sees no picture, only its spectrum: block-wise DCT, then a ResNet-18.
+"""Frequency-domain detector: ResNet-18 on block-wise DCT coefficients.
 
-Generators leave traces in high frequencies (arXiv 2003.08685) that a network on pixels must find by itself.
+Generators leave traces in high frequencies (arXiv 2003.08685), which a network on pixels has to discover first.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from torchvision import models
 
 from deepfakemnist.detectors.base import DetectorConfig, DetectorSpec
 
-#: Side of a block, as in JPEG and H.264's larger transform.
+#: Side of a block, as in JPEG and in H.264's larger transform.
 _BLOCK = 8
-#: Added before the logarithm; half a grey level.
-_FLOOR = 0.5 / 255
+#: Offset inside the logarithm: half a grey level.
+_LOG_OFFSET = 0.5 / 255
 
 DCT_RESNET18 = DetectorConfig(
     name="dct_resnet18",
@@ -33,7 +33,7 @@ DCT_RESNET18 = DetectorConfig(
 
 
 class DctResNet18(nn.Module):
-    """Logarithm of the absolute DCT coefficients of every 8x8 block, 192 maps at an eighth of the size, ResNet-18."""
+    """ResNet-18 on the log-magnitude DCT coefficients of every 8x8 block: 192 maps at an eighth of the resolution."""
 
     basis: Tensor
 
@@ -42,7 +42,7 @@ class DctResNet18(nn.Module):
         self.register_buffer("basis", dct_basis(_BLOCK).view(_BLOCK**2, 1, _BLOCK, _BLOCK), persistent=False)
         self.norm = nn.BatchNorm2d(3 * _BLOCK**2)
         network = models.resnet18(weights=None)
-        # The maps are small already: the first layer keeps their size, and nothing is pooled behind it.
+        # The maps are small already, so the stem keeps their resolution: stride 1, no max pooling.
         network.conv1 = nn.Conv2d(3 * _BLOCK**2, 64, 3, padding=1, bias=False)
         network.maxpool = nn.Identity()
         network.fc = nn.Sequential(nn.Dropout(dropout), nn.Linear(512, 1))
@@ -51,15 +51,15 @@ class DctResNet18(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (B, 1) of images (B, 3, S, S) in 0..1."""
         batch, channels, height, width = images.shape
-        planes = images.reshape(batch * channels, 1, height, width)
-        spectrum = functional.conv2d(planes, self.basis.to(images.dtype), stride=_BLOCK)
-        spectrum = torch.log(spectrum.abs() + _FLOOR).reshape(batch, -1, *spectrum.shape[-2:])
+        channel_maps = images.reshape(batch * channels, 1, height, width)
+        spectrum = functional.conv2d(channel_maps, self.basis.to(images.dtype), stride=_BLOCK)
+        spectrum = torch.log(spectrum.abs() + _LOG_OFFSET).reshape(batch, -1, *spectrum.shape[-2:])
         logits: Tensor = self.network(self.norm(spectrum))
         return logits
 
 
 def dct_basis(size: int) -> Tensor:
-    """Return the orthonormal DCT-II of a (size, size) block as (size², size, size): one picture per coefficient."""
+    """Return the orthonormal 2D DCT-II basis as (size², size, size): one basis image per coefficient."""
     position = torch.arange(size, dtype=torch.float64)
     waves = torch.cos(math.pi * (2 * position + 1) * position[:, None] / (2 * size)) * math.sqrt(2 / size)
     waves[0] /= math.sqrt(2)

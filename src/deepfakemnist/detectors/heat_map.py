@@ -1,4 +1,4 @@
-"""Grad-CAM (Selvaraju et al., arXiv 1610.02391): which parts of a picture speak for fake."""
+"""Grad-CAM heat maps (Selvaraju et al., arXiv 1610.02391) of the evidence for fake."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from torch.nn import functional
 from deepfakemnist.detectors.base import Detector
 from deepfakemnist.errors import ConfigError
 
-#: Share of the heat in the picture that is shown.
+#: Weight of the heat map in the overlay.
 _OPACITY = 0.45
 
 
 def heat_maps(detector: Detector, pixels: Tensor) -> NDArray[np.float32]:
-    """Return how much each place raises the logit, by the last convolution that still has places.
+    """Return how much each position raises the logit, from the last convolution with spatial extent.
 
     Args:
-        detector: of still pictures, with convolutions; in eval mode.
+        detector: convolutional detector of single frames, in eval mode.
         pixels: uint8 RGB (B, 3, S, S).
 
-    Returns: (B, S, S), each from 0 to 1; all 0 where nothing speaks for fake.
+    Returns: (B, S, S), each map from 0 to 1; all 0 where nothing raises the logit.
 
-    Raises: ConfigError for a detector of clips, or one without convolutions over the picture.
+    Raises: ConfigError for a clip detector, or one without convolutional feature maps.
     """
     if detector.config.clip_frames > 1:
-        raise ConfigError(f"{detector.config.name} looks at clips; heat maps are for detectors of still pictures")
-    seen: list[Tensor] = []
+        raise ConfigError(f"{detector.config.name} scores clips; heat maps need a detector of single frames")
+    feature_maps: list[Tensor] = []
 
     def keep(module: nn.Module, inputs: Any, output: Tensor) -> None:
         if output.ndim == 4 and min(output.shape[-2:]) > 1:
-            seen.append(output)
+            feature_maps.append(output)
 
     hooks = [layer.register_forward_hook(keep) for layer in detector.modules() if isinstance(layer, nn.Conv2d)]
     try:
@@ -44,19 +44,19 @@ def heat_maps(detector: Detector, pixels: Tensor) -> NDArray[np.float32]:
     finally:
         for hook in hooks:
             hook.remove()
-    # The first layer of a transformer is a convolution too, but says nothing of what was made of it.
-    if len(seen) < 2 or not seen[-1].requires_grad:
-        raise ConfigError(f"{detector.config.name} has no convolutions over the picture that a heat map could show")
-    (gradient,) = torch.autograd.grad(logits.sum(), seen[-1])
+    # A vision transformer has one convolution, its patch embedding, which is too early to explain the logit.
+    if len(feature_maps) < 2 or not feature_maps[-1].requires_grad:
+        raise ConfigError(f"{detector.config.name} has no convolutional feature maps, which heat maps need")
+    (gradient,) = torch.autograd.grad(logits.sum(), feature_maps[-1])
     weights = gradient.mean(dim=(2, 3), keepdim=True)
-    heat = functional.relu((weights * seen[-1].detach()).sum(dim=1, keepdim=True))
+    heat = functional.relu((weights * feature_maps[-1].detach()).sum(dim=1, keepdim=True))
     heat = functional.interpolate(heat, size=pixels.shape[-2:], mode="bilinear", align_corners=False)
     peak = heat.amax(dim=(2, 3), keepdim=True)
     maps: NDArray[np.float32] = torch.where(peak > 0, heat / peak, heat).squeeze(1).float().cpu().numpy()
     return maps
 
 
-def over_picture(picture: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return a picture (H, W, 3) uint8 RGB with heat (H, W) 0..1 laid over it: blue where cold, red where hot."""
+def overlay_heat(image: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return an image (H, W, 3) uint8 RGB overlaid with a heat map (H, W) in 0..1: blue is low, red is high."""
     colours = cv2.cvtColor(cv2.applyColorMap((heat * 255).astype(np.uint8), cv2.COLORMAP_JET), cv2.COLOR_BGR2RGB)
-    return np.asarray(cv2.addWeighted(picture, 1 - _OPACITY, colours, _OPACITY, 0), np.uint8)
+    return np.asarray(cv2.addWeighted(image, 1 - _OPACITY, colours, _OPACITY, 0), np.uint8)

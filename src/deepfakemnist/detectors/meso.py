@@ -1,9 +1,9 @@
-"""MesoNet (Afchar et al., arXiv 1809.00888): Meso4 and MesoInception4 as in the authors' Keras code, and a port.
+"""MesoNet detectors (Afchar et al., arXiv 1809.00888): Meso4, MesoInception4 and the common PyTorch port of Meso4.
 
-In the authors' code every convolution has its bias and its own norm. The PyTorch port that most papers use shares one
-batch norm between two convolutions each and drops the biases: its running statistics are averages over two layers and
-fit neither, so that scores in eval mode differ from those in training. ``meso4_sharedbn`` is that port.
-Parameters with one logit at 256 pixels: 27,977, 28,615 (the paper's numbers), and 27,881 of the port.
+In the authors' Keras code every convolution has a bias and a batch norm of its own. The PyTorch port that most papers
+use shares one batch norm between two convolutions and drops the biases: its running statistics average over two layers
+and fit neither, so scores in eval mode differ from those in training. ``meso4_sharedbn`` is that port.
+Parameters with one logit at 256 pixels: 27,977, 28,615 (the paper's numbers), and 27,881 for the port.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from deepfakemnist.detectors.base import HALF, DetectorConfig, DetectorSpec
 
-#: The four poolings shrink the picture by 2 · 2 · 2 · 4.
+#: The four pooling layers downsample by 2 · 2 · 2 · 4.
 _TOTAL_STRIDE = 32
 _LAST_CHANNELS = 16
 
@@ -39,16 +39,16 @@ MESO4_SHAREDBN = replace(
     name="meso4_sharedbn",
     mean=HALF,
     std=HALF,
-    source="arXiv 1809.00888; layers of github.com/HongguLiu/MesoNet-Pytorch, written anew",
+    source="arXiv 1809.00888; layers of github.com/HongguLiu/MesoNet-Pytorch, reimplemented",
     licence="Apache-2.0 (MesoNet); no weights are used",
     recipe="the port's: Adam 1e-3, halved every 5 epochs, batches of 64, 50 epochs, cross entropy",
 )
 
 
 class SamePool(nn.Module):
-    """Max pooling that keeps a partial window at the right and bottom edge, as Keras's padding 'same' does.
+    """Max pooling that keeps partial windows at the right and bottom edge, like Keras's padding 'same'.
 
-    PyTorch would drop it, and at sizes that are no multiple of the stride the flattened vector would shrink.
+    PyTorch drops them, which shrinks the flattened vector at sizes that are not a multiple of the stride.
     """
 
     def __init__(self, stride: int) -> None:
@@ -59,14 +59,14 @@ class SamePool(nn.Module):
         """Pool maps (B, C, H, W) to (B, C, ceil(H / stride), ceil(W / stride))."""
         pad_y, pad_x = (-maps.shape[-2] % self.stride, -maps.shape[-1] % self.stride)
         if pad_y or pad_x:
-            # Keras puts the smaller half before, and padding never wins a maximum.
+            # Keras puts the smaller half first; padding with -inf never wins the maximum.
             sides = (pad_x // 2, pad_x - pad_x // 2, pad_y // 2, pad_y - pad_y // 2)
             maps = functional.pad(maps, sides, value=-math.inf)
         return functional.max_pool2d(maps, self.stride)
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
-    # Keras counts momentum as what is kept (0.99), PyTorch as what is new (0.01).
+    # Keras's momentum is the weight of the old statistics (0.99), PyTorch's that of the new ones (0.01).
     return nn.BatchNorm2d(channels, eps=1e-3, momentum=0.01)
 
 
@@ -86,7 +86,7 @@ def _head(image_size: int, dropout: float) -> nn.Sequential:
     )
 
 
-def _start_as_keras(network: nn.Module) -> None:
+def _init_like_keras(network: nn.Module) -> None:
     for layer in network.modules():
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
             nn.init.xavier_uniform_(layer.weight)  # Keras's default, Glorot uniform
@@ -95,7 +95,7 @@ def _start_as_keras(network: nn.Module) -> None:
 
 
 class Meso4(nn.Module):
-    """Four convolutions and two dense layers; RGB in 0..1 without mean or standard deviation."""
+    """Four convolutions and two dense layers; input RGB in 0..1, not standardised."""
 
     def __init__(self, image_size: int = MESO4.input_size, dropout: float = MESO4.dropout) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ class Meso4(nn.Module):
             _block(3, 8, 3, pool=2), _block(8, 8, 5, pool=2), _block(8, 16, 5, pool=2), _block(16, 16, 5, pool=4)
         )
         self.head = _head(image_size, dropout)
-        _start_as_keras(self)
+        _init_like_keras(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (B, 1) of images (B, 3, S, S) in 0..1."""
@@ -112,15 +112,15 @@ class Meso4(nn.Module):
 
 
 class Inception(nn.Module):
-    """Four branches side by side: 1x1, and 3x3 with dilation 1, 2 and 3 behind a 1x1; ReLU after each convolution."""
+    """Four parallel branches: 1x1, and 1x1 then 3x3 with dilation 1, 2 and 3; ReLU after each convolution."""
 
     def __init__(self, inputs: int, outputs: tuple[int, int, int, int]) -> None:
         super().__init__()
         first, *others = outputs
         branches: list[nn.Module] = [nn.Sequential(nn.Conv2d(inputs, first, 1), nn.ReLU())]
         for dilation, channels in enumerate(others, start=1):
-            wide = nn.Conv2d(channels, channels, 3, padding="same", dilation=dilation)
-            branches.append(nn.Sequential(nn.Conv2d(inputs, channels, 1), nn.ReLU(), wide, nn.ReLU()))
+            dilated = nn.Conv2d(channels, channels, 3, padding="same", dilation=dilation)
+            branches.append(nn.Sequential(nn.Conv2d(inputs, channels, 1), nn.ReLU(), dilated, nn.ReLU()))
         self.branches = nn.ModuleList(branches)
         self.norm = _norm(sum(outputs))
         self.pool = SamePool(2)
@@ -132,7 +132,7 @@ class Inception(nn.Module):
 
 
 class MesoInception4(nn.Module):
-    """Two inception blocks, two convolutions and two dense layers; RGB in 0..1."""
+    """Two inception blocks, two convolutions and two dense layers; input RGB in 0..1."""
 
     def __init__(self, image_size: int = MESO4.input_size, dropout: float = MESO4.dropout) -> None:
         super().__init__()
@@ -143,7 +143,7 @@ class MesoInception4(nn.Module):
             _block(16, 16, 5, pool=4),
         )
         self.head = _head(image_size, dropout)
-        _start_as_keras(self)
+        _init_like_keras(self)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits (B, 1) of images (B, 3, S, S) in 0..1."""
@@ -152,7 +152,7 @@ class MesoInception4(nn.Module):
 
 
 class Meso4SharedNorm(nn.Module):
-    """The port: no biases in convolutions, one norm for the first two and one for the last two; RGB in -1..1."""
+    """The port: convolutions without bias, one norm for the first two and one for the last two; input RGB in -1..1."""
 
     def __init__(self, image_size: int = MESO4.input_size, dropout: float = MESO4.dropout) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""The detectors by name. A new family is a file with its ``DETECTORS``, added to the line below."""
+"""Registry of detectors by name; a new family is a module with ``DETECTORS``, added to ``_FAMILIES``."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from deepfakemnist.errors import ConfigError
 
 _FAMILIES = (torchvision_nets, timm_nets, meso, frequency, temporal)
 DETECTORS: dict[str, DetectorSpec] = {spec.config.name: spec for family in _FAMILIES for spec in family.DETECTORS}
-#: Every network here shrinks its input at least 32 times.
+#: Every network here downsamples its input by at least 32.
 _MIN_SIZE = 32
 
 
 def detector_spec(name: str) -> DetectorSpec:
-    """Return the entry of a detector. Raises: ConfigError for an unknown name, listing the known ones."""
+    """Return the registry entry of a detector. Raises: ConfigError for an unknown name, listing the known ones."""
     if name.startswith(timm_nets.PREFIX):
         return timm_nets.timm_spec(name)
     if name not in DETECTORS:
-        raise ConfigError(f"there is no detector {name!r}; there are {', '.join(sorted(DETECTORS))}, and timm:NAME")
+        raise ConfigError(f"unknown detector {name!r}; allowed: {', '.join(sorted(DETECTORS))}, and timm:NAME")
     return DETECTORS[name]
 
 
@@ -37,14 +37,14 @@ def build(
 
     Args:
         name: a name of the registry, or timm:NAME.
-        weights: ``none`` for random weights drawn from torch's global generator, ``imagenet``, or a file.
-        image_size: side of the input, pixels; None for the size the detector was published for.
-        dropout: before the last layer; None for the detector's own.
+        weights: ``none`` for random weights from torch's global generator, ``imagenet``, or a file.
+        image_size: side of the input, pixels; None for the size the detector was published with.
+        dropout: dropout before the last layer; None for the detector's default.
 
-    Returns: a module from uint8 RGB pixels (B, 3, S, S), or (B, T, 3, S, S) for a detector of clips, to logits (B,);
-    normalisation happens inside.
+    Returns: a module from uint8 RGB pixels (B, 3, S, S), or (B, T, 3, S, S) for a clip detector, to logits (B,), with
+    built-in normalisation.
 
-    Raises: ConfigError for a name, weights or size it cannot have, and for weights that cannot be had.
+    Raises: ConfigError for an unknown name, unsupported weights or size, and weights that cannot be loaded.
     """
     spec = detector_spec(name)
     config = spec.config
@@ -54,10 +54,10 @@ def build(
     size = config.input_size if image_size is None else image_size
     if size < _MIN_SIZE:
         raise ConfigError(
-            f"image_size {size} is too small for {name}, which shrinks its input 32 times; allowed: 32 up"
+            f"image_size {size} is too small for {name}, which downsamples its input by 32; allowed: 32 or more"
         )
     if config.fixed_size and size != config.input_size:
-        raise ConfigError(f"image_size {size} is not possible for {name}; allowed: {config.input_size}")
+        raise ConfigError(f"image_size {size} is not supported by {name}; allowed: {config.input_size}")
     network = spec.network(size, config.dropout if dropout is None else dropout)
     if kind != "none":
         state = read_weights(weights) if isinstance(weights, WeightFile) else _imagenet(spec)

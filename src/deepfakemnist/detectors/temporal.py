@@ -1,4 +1,4 @@
-"""Detectors of movement: they see several frames of a clip at once, neighbours among those that were stored."""
+"""Clip detectors: frame differences and R(2+1)D on several neighbouring stored frames."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from deepfakemnist.detectors.base import IMAGENET_MEAN, IMAGENET_STD, DetectorConfig, DetectorSpec
-from deepfakemnist.detectors.weights import load_all_but_head
+from deepfakemnist.detectors.weights import load_backbone
 
 _DIFFERENCE_FRAMES, _R2PLUS1D_FRAMES = 4, 8
 
@@ -29,7 +29,7 @@ R2PLUS1D = DetectorConfig(
     std=IMAGENET_STD,
     weights=("none", "path"),
     source="arXiv 1711.11248; torchvision.models.video",
-    licence="BSD-3-Clause (torchvision); weights on Kinetics-400 to be named by path",
+    licence="BSD-3-Clause (torchvision); Kinetics-400 weights to be given by path",
     recipe="",
     learning_rate=3e-4,
     head=("fc.",),
@@ -38,7 +38,7 @@ R2PLUS1D = DetectorConfig(
 
 
 class FrameDifferences(nn.Module):
-    """ResNet-18 on what changes from frame to frame; what stands still is invisible to it."""
+    """ResNet-18 on differences of consecutive frames; static content is invisible to it."""
 
     def __init__(self, image_size: int, dropout: float) -> None:
         super().__init__()
@@ -56,11 +56,11 @@ class FrameDifferences(nn.Module):
 def _r2plus1d(image_size: int, dropout: float) -> nn.Module:
     network = models.video.r2plus1d_18(weights=None)
     network.fc = nn.Sequential(nn.Dropout(dropout), nn.Linear(512, 1)) if dropout else nn.Linear(512, 1)
-    return _TimeSecond(network)
+    return _ChannelsFirst(network)
 
 
-class _TimeSecond(nn.Module):
-    """Turns (B, T, 3, S, S) into the (B, 3, T, S, S) that torchvision's video networks take."""
+class _ChannelsFirst(nn.Module):
+    """Transposes (B, T, 3, S, S) to the (B, 3, T, S, S) of torchvision's video networks."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -72,8 +72,8 @@ class _TimeSecond(nn.Module):
 
 
 def _load_r2plus1d(network: nn.Module, state: dict[str, Tensor]) -> None:
-    assert isinstance(network, _TimeSecond)
-    load_all_but_head(network.network, state, R2PLUS1D.head)
+    assert isinstance(network, _ChannelsFirst)
+    load_backbone(network.network, state, R2PLUS1D.head)
 
 
 DETECTORS = (DetectorSpec(FRAMEDIFF, FrameDifferences), DetectorSpec(R2PLUS1D, _r2plus1d, load=_load_r2plus1d))

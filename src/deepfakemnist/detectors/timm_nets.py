@@ -1,6 +1,6 @@
-"""Networks of timm with one logit: Xception, CLIP's picture encoder, and any other by ``timm:NAME``.
+"""Detectors from timm models: Xception, CLIP's image encoder, and any other as ``timm:NAME``.
 
-timm is imported when one of them is built: that takes seconds, and the other detectors do not need it.
+timm is imported when one of them is built: the import takes seconds, and the other detectors do not need it.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from deepfakemnist.detectors.base import HALF, DetectorConfig, DetectorSpec, Trained
-from deepfakemnist.detectors.weights import fetched
+from deepfakemnist.detectors.base import HALF, DetectorConfig, DetectorSpec, Trainable
+from deepfakemnist.detectors.weights import fetch_weights
 from deepfakemnist.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -27,37 +27,37 @@ _XCEPTION = DetectorConfig(
     std=HALF,
     weights=("none", "imagenet", "path"),
     source="arXiv 1610.02357; timm legacy_xception, block for block the network of FaceForensics++ (arXiv 1901.08971)",
-    licence="Apache-2.0 (timm); ImageNet's own terms for its pictures",
+    licence="Apache-2.0 (timm); ImageNet's terms for its images",
     recipe="FaceForensics++: Adam 2e-4, batches of 32, box 1.3 times the face, 299 px",
     learning_rate=2e-4,
     dropout=0.5,
 )
 
 
-def _clip(name: str, trained: Trained, learning_rate: float, recipe: str) -> DetectorConfig:
+def _clip(name: str, trainable: Trainable, learning_rate: float, recipe: str) -> DetectorConfig:
     return DetectorConfig(
         name=name,
         input_size=224,
         mean=(0.48145466, 0.4578275, 0.40821073),
         std=(0.26862954, 0.26130258, 0.27577711),
         weights=("path", "none"),
-        source="CLIP ViT-B/16 (arXiv 2103.00020) as a frozen encoder; timm, which also reads OpenAI's names of values",
-        licence="Apache-2.0 (timm); MIT (OpenAI's weights, to be named by path)",
+        source="CLIP ViT-B/16 (arXiv 2103.00020) as a frozen encoder; timm, which also reads OpenAI's parameter names",
+        licence="Apache-2.0 (timm); MIT (OpenAI's weights, to be given by path)",
         recipe=recipe,
         learning_rate=learning_rate,
-        trained=trained,
+        trainable=trainable,
         fixed_size=True,
     )
 
 
 _PROBE = _clip("clip_probe", "head", 1e-3, "arXiv 2302.10174: a linear layer on frozen features")
-_NORMS = _clip("clip_norms", "norms", 3e-4, "GenD: norms and the last layer alone, 0.03 % of the values")
+_NORMS = _clip("clip_norms", "norms", 3e-4, "GenD: norms and the last layer only, 0.03 % of the parameters")
 
 
 class TimmNetwork(nn.Module):
-    """A timm model without its classifier, then dropout and one logit.
+    """A timm backbone without classifier, followed by dropout and one logit.
 
-    timm's legacy Xception computes its dropout and throws the result away, so ``drop_rate`` would do nothing.
+    timm's legacy Xception discards the result of its dropout, so ``drop_rate`` would have no effect.
     """
 
     def __init__(self, name: str, image_size: int, dropout: float) -> None:
@@ -81,7 +81,7 @@ class TimmNetwork(nn.Module):
 
 
 def timm_spec(name: str) -> DetectorSpec:
-    """Return the entry of ``timm:NAME``. Raises: ConfigError when timm has no such model."""
+    """Return the registry entry of ``timm:NAME``. Raises: ConfigError when timm has no such model."""
     model = name.removeprefix(PREFIX)
     cfg = _default_cfg(model)
     config = DetectorConfig(
@@ -111,43 +111,47 @@ def _timm() -> Any:
 def _default_cfg(name: str) -> dict[str, Any]:
     timm = _timm()
     if not timm.is_model(name.split(".")[0]):
-        near = ", ".join(timm.list_models(f"{name[:8]}*")[:8])
-        raise ConfigError(f"timm {timm.__version__} has no model {name!r}" + (f"; similar: {near}" if near else ""))
+        similar = ", ".join(timm.list_models(f"{name[:8]}*")[:8])
+        raise ConfigError(
+            f"timm {timm.__version__} has no model {name!r}" + (f"; similar: {similar}" if similar else "")
+        )
     try:
         values: dict[str, Any] = timm.get_pretrained_cfg(name, allow_unregistered=False).to_dict()
     except RuntimeError as error:
-        raise ConfigError(f"timm has no weights {name!r}; leave out what follows the point, or name another") from error
+        raise ConfigError(f"timm has no weights {name!r}; omit the part after the dot, or use another tag") from error
     return values
 
 
 def _imagenet(name: str) -> dict[str, Tensor]:
     cfg = _default_cfg(name)
     if cfg.get("url"):
-        return fetched(cfg["url"])
+        return fetch_weights(cfg["url"])
     from timm.models import load_state_dict_from_hf
 
     hub = cfg.get("hf_hub_id")
-    where = f"weights: imagenet of {name} lie on the Hugging Face hub ({hub})"
-    by_hand = "fetch model.safetensors from there and name it as weights: {path: ..., sha256: ...}"
+    where = f"weights: imagenet of {name} are on the Hugging Face hub ({hub})"
+    manually = "download model.safetensors from there and set weights: {path: ..., sha256: ...}"
     if not hub:
         raise ConfigError(f"timm has no weights of {name}; set weights: none")
     try:
         state: dict[str, Tensor] = load_state_dict_from_hf(hub, weights_only=True)
-    except Exception as error:  # of several libraries; without huggingface_hub it says to install it
+    except Exception as error:  # from several libraries; without huggingface_hub the message says to install it
         reason = str(error).partition("\n")[0]
-        raise ConfigError(f"{where} and could not be fetched ({reason}); {by_hand}, or set weights: none") from error
+        raise ConfigError(
+            f"{where} and could not be downloaded ({reason}); {manually}, or set weights: none"
+        ) from error
     return state
 
 
 def _load(network: nn.Module, state: dict[str, Tensor]) -> None:
-    """Let timm put weights of any of the layouts it knows into a network without a classifier."""
+    """Load weights of any layout that timm can convert into a network without classifier."""
     assert isinstance(network, TimmNetwork)
     options: dict[str, Any] = {"pretrained_cfg_overlay": {"state_dict": state}, "num_classes": 0}
     size = getattr(getattr(network.body, "patch_embed", None), "img_size", None)
     if size:
         options["img_size"] = size
-    filled = _timm().create_model(network.name, pretrained=True, **options)
-    network.body.load_state_dict(filled.state_dict())
+    pretrained = _timm().create_model(network.name, pretrained=True, **options)
+    network.body.load_state_dict(pretrained.state_dict())
 
 
 DETECTORS = (_spec(_XCEPTION, "legacy_xception"), _spec(_PROBE, _CLIP_VIT), _spec(_NORMS, _CLIP_VIT))

@@ -1,7 +1,7 @@
-"""Networks as torchvision builds them, with one logit: ResNet-50, -101 and -152, EfficientNet-B4, ConvNeXt-Tiny.
+"""Detectors from torchvision models: ResNet-50, -101 and -152, EfficientNet-B4, ConvNeXt-Tiny.
 
-The ResNets (He et al., arXiv 1512.03385) are the strongest three of the five detectors of the DeepFakeMnist+ paper
-(arXiv 2108.07949); EfficientNet-B4 (arXiv 1905.11946) and ConvNeXt-T (arXiv 2201.03545) are what the field uses since.
+The ResNets (He et al., arXiv 1512.03385) are the strongest three of the five detectors in the DeepFakeMnist+ paper
+(arXiv 2108.07949); EfficientNet-B4 (arXiv 1905.11946) and ConvNeXt-T (arXiv 2201.03545) are common baselines since.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torchvision import models
 
 from deepfakemnist.detectors.base import IMAGENET_MEAN, IMAGENET_STD, DetectorConfig, DetectorSpec
-from deepfakemnist.detectors.weights import fetched, load_all_but_head
+from deepfakemnist.detectors.weights import fetch_weights, load_backbone
 
-#: The first generation of torchvision's weights: the paper is older than the second (IMAGENET1K_V2).
+#: The first generation of torchvision's weights: the paper predates the second (IMAGENET1K_V2).
 _IMAGENET = {
     "resnet50": models.ResNet50_Weights.IMAGENET1K_V1,
     "resnet101": models.ResNet101_Weights.IMAGENET1K_V1,
@@ -30,11 +30,11 @@ def _config(
     return DetectorConfig(
         name=name,
         input_size=input_size,
-        mean=IMAGENET_MEAN,  # of ImageNet, which the weights were trained with
+        mean=IMAGENET_MEAN,  # the weights were trained with ImageNet's
         std=IMAGENET_STD,
         weights=("none", "imagenet", "path"),
         source=f"{source}; torchvision.models",
-        licence="BSD-3-Clause (torchvision's code and weights); ImageNet's own terms for its pictures",
+        licence="BSD-3-Clause (torchvision's code and weights); ImageNet's terms for its images",
         recipe=recipe,
         learning_rate=learning_rate,
         dropout=dropout,
@@ -77,7 +77,7 @@ def _head(features: int, dropout: float) -> nn.Module:
 
 
 def _imagenet(name: str) -> dict[str, Tensor]:
-    return fetched(_IMAGENET[name].url)
+    return fetch_weights(_IMAGENET[name].url)
 
 
 DETECTORS = tuple(
@@ -85,7 +85,7 @@ DETECTORS = tuple(
         config,
         partial(_network, config.name),
         partial(_imagenet, config.name),
-        partial(load_all_but_head, head=config.head),
+        partial(load_backbone, head=config.head),
     )
     for config in _CONFIGS
 )

@@ -1,4 +1,4 @@
-"""Weights that a detector starts from: ImageNet's from their library, or those of a file, looked at before use."""
+"""Pretrained weights: ImageNet weights from their library, or a file, both checked by SHA-256."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from deepfakemnist.config.base import WeightFile
 from deepfakemnist.errors import ConfigError
 
 
-def fetched(url: str) -> dict[str, Tensor]:
-    """Return the weights behind an address, from torch's cache or downloaded; the name must end in its sha256.
+def fetch_weights(url: str) -> dict[str, Tensor]:
+    """Return the weights at a URL whose file name ends in its sha256, from torch's cache or downloaded.
 
-    Raises: ConfigError when neither gives them, or the cached file is another one.
+    Raises: ConfigError when they cannot be downloaded, or the cached file has another sha256.
     """
     file = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
-    wanted = file.stem.rsplit("-", 1)[-1]  # file names end in the first digits of their sha256
-    # torch looks at the hash of what it downloads, but not of what it finds.
-    if file.is_file() and not hashlib.sha256(file.read_bytes()).hexdigest().startswith(wanted):
-        raise ConfigError(f"{file} is not what {url} gives: its sha256 does not begin with {wanted}. Delete it.")
+    prefix = file.stem.rsplit("-", 1)[-1]  # file names end in the first digits of their sha256
+    # torch checks the hash of downloads, but not of cached files.
+    if file.is_file() and not hashlib.sha256(file.read_bytes()).hexdigest().startswith(prefix):
+        raise ConfigError(f"{file} is not the file at {url}: its sha256 does not begin with {prefix}. Delete it.")
     try:
         state: dict[str, Tensor] = torch.hub.load_state_dict_from_url(
             url, progress=False, check_hash=True, map_location="cpu", weights_only=True
         )
     except (OSError, RuntimeError) as error:
         raise ConfigError(
-            f"weights: imagenet needs {url}, which could not be downloaded ({error}). Fetch it on a machine with "
-            f"a network and put it at {file}, or set weights: none to train from scratch."
+            f"weights: imagenet needs {url}, which could not be downloaded ({error}). Download it on a machine "
+            f"with internet access to {file}, or set weights: none to train from scratch."
         ) from error
     return state
 
@@ -41,11 +41,11 @@ def fetched(url: str) -> dict[str, Tensor]:
 def read_weights(file: WeightFile) -> dict[str, Tensor]:
     """Return the state dict of a .safetensors or torch file; a dict with ``state_dict`` or ``model`` is unwrapped.
 
-    Raises: ConfigError when the file is missing, is not the one meant, or holds something else.
+    Raises: ConfigError when the file is missing, has another sha256, or holds no state dict.
     """
     path = file.path
     if not path.is_file():
-        raise ConfigError(f"weights {path}: there is no such file")
+        raise ConfigError(f"weights {path}: no such file")
     with path.open("rb") as opened:
         found = hashlib.file_digest(opened, "sha256").hexdigest()
     if found != file.sha256:
@@ -66,13 +66,15 @@ def read_weights(file: WeightFile) -> dict[str, Tensor]:
     return {name.removeprefix("module."): value for name, value in state.items()}
 
 
-def load_all_but_head(network: nn.Module, state: dict[str, Tensor], head: tuple[str, ...]) -> None:
-    """Load ``state`` into ``network`` except for what begins with ``head``.
+def load_backbone(network: nn.Module, state: dict[str, Tensor], head: tuple[str, ...]) -> None:
+    """Load ``state`` into ``network``, except parameters whose name begins with a prefix in ``head``.
 
-    Raises: ValueError when a value is left over or missing, RuntimeError when one has another shape.
+    Raises: ValueError for missing or unexpected parameters, RuntimeError for one of another shape.
     """
     body = {name: value for name, value in state.items() if not name.startswith(head)}
     missing, unexpected = network.load_state_dict(body, strict=False)
     missing = [name for name in missing if not name.startswith(head)]
     if missing or unexpected:
-        raise ValueError(f"{len(missing)} values are missing {missing[:3]}, {len(unexpected)} unknown {unexpected[:3]}")
+        raise ValueError(
+            f"{len(missing)} parameters are missing {missing[:3]}, {len(unexpected)} unexpected {unexpected[:3]}"
+        )

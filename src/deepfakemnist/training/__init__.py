@@ -1,0 +1,1 @@
+"""Detector training: data loading, training loop, checkpoints, inference and robustness tests."""

@@ -1,4 +1,4 @@
-"""The model card beside a checkpoint: what the detector is, was trained on and is worth, and what it is not for."""
+"""Model card of a checkpoint: architecture, training data, recipe, validation metrics and limits of use."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from deepfakemnist.tables.files import atomic_path
 from deepfakemnist.tables.schemas import Row
 
 _LIMITS = """\
-* It tells the fakes of its training set from the reals of its training set. Other animators, other cameras, other
-  encoders and other people may change its errors entirely; judge it on data like yours before you believe it.
-* A score is no proof. At these error rates most of what is called fake in a crowd of real videos is real.
-* It expects one face in a square crop made as the crops it was trained on; see `crop` above.
-* The numbers above are of val, which chose the epoch. Those of test are in the run's `evaluation/metrics.tsv`.
+* It separates the fakes of its training set from the reals of its training set. Other animators, cameras, encoders and
+  people may change its error rates entirely; evaluate it on data like yours before you rely on it.
+* A score is no proof. At these error rates, among mostly real videos, most of those classified as fake are real.
+* It expects one face in a square crop, cut as its training clips were; see `crop` above.
+* The metrics above are those of val, on which the epoch was selected. Those of test are in the run's
+  `evaluation/metrics.tsv`.
 """
 
 
@@ -32,17 +33,17 @@ def write_card(
 
     Args:
         path: file to write.
-        config: facts about the detector.
-        settings: its recipe.
-        trained_on: name of its training set.
-        seed: of the training.
-        epoch: row of the history of the epoch that was kept.
-        facts: ``data`` (counts of the training set) and ``crop`` (how clips were cut), as in the checkpoint.
+        config: default config of the detector.
+        settings: training recipe.
+        trained_on: name of the training set.
+        seed: training seed.
+        epoch: row of the selected epoch in the training log.
+        facts: ``data`` (counts of the training set) and ``crop`` (crop settings), as in the checkpoint.
     """
     recipe = settings.model_dump(mode="json", exclude={"name", "label"})
-    # What the recipe leaves to the detector stands in the card as it was.
-    own = {"image_size": config.input_size, "learning_rate": config.learning_rate, "dropout": config.dropout}
-    recipe |= {name: value for name, value in own.items() if recipe[name] is None}
+    # Where the recipe leaves a value to the detector, the card shows the detector's default.
+    defaults = {"image_size": config.input_size, "learning_rate": config.learning_rate, "dropout": config.dropout}
+    recipe |= {name: value for name, value in defaults.items() if recipe[name] is None}
     lines = [
         f"# {settings.slug}: real or fake, trained on {trained_on}, seed {seed}",
         "",

@@ -1,4 +1,4 @@
-"""What training leaves behind: a detector as safetensors, and while it runs the state it can resume from."""
+"""Detector checkpoints in safetensors, and the resume state of an unfinished training."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ log = logging.getLogger(__name__)
 
 #: Label 0 and label 1.
 CLASSES = ["real", "fake"]
-#: The one entry of the file's metadata: several would be written in an order that changes from run to run.
+#: The only entry of the file's metadata: safetensors writes several in an order that changes from run to run.
 _ENTRY = "deepfakemnist"
 _KEYS = {"settings", "trained_on", "epoch", "seed", "classes"}
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained detector, ready to score, and what it was trained on.
+    """A trained detector in eval mode, with the facts of its training.
 
     Args:
-        detector: in eval mode, on the device asked for.
-        settings: its training recipe.
-        trained_on: name of its training set, see config.detectors.parse_training_set.
-        epoch: epoch that was chosen, from 1.
-        seed: of the training.
-        sha256: of the file.
-        facts: what else the card says: data, val, crop.
+        detector: the network, on the requested device.
+        settings: training recipe.
+        trained_on: name of the training set, see config.detectors.parse_training_set.
+        epoch: selected epoch, from 1.
+        seed: training seed.
+        sha256: digest of the file.
+        facts: further facts of the model card: data, val, crop.
     """
 
     detector: Detector
@@ -63,7 +63,7 @@ def save_checkpoint(
     seed: int,
     facts: dict[str, Any] | None = None,
 ) -> None:
-    """Write a checkpoint: safetensors, with what it is as JSON in its header. The same content gives the same bytes."""
+    """Write a checkpoint: safetensors with JSON metadata in the header. The same content gives the same bytes."""
     content = {
         **(facts or {}),
         "settings": settings.model_dump(mode="json"),
@@ -72,18 +72,18 @@ def save_checkpoint(
         "seed": seed,
         "classes": CLASSES,
     }
-    # A tensor may be a view, or stored channels last; safetensors takes whole ones in the usual order only.
+    # A tensor may be a view or channels-last; safetensors accepts contiguous tensors only.
     values = {name: value.detach().cpu().contiguous().clone() for name, value in weights.items()}
     with atomic_path(path) as part:
         part.write_bytes(save(values, {_ENTRY: json.dumps(content, sort_keys=True)}))
 
 
 def load_checkpoint(path: Path | str, device: torch.device) -> Checkpoint:
-    """Return the detector of a checkpoint. Raises: ConfigError when the file is no checkpoint of ours."""
+    """Load a detector. Raises: ConfigError when the file is not a checkpoint of this program."""
     content, weights = _read(Path(path))
     try:
         settings = DetectorTraining(**content["settings"])
-        # Not settings.weights: the checkpoint replaces them, so they need not be downloaded.
+        # Without settings.weights: the checkpoint replaces the pretrained weights, so nothing is downloaded.
         detector = build(settings.name, image_size=settings.image_size, dropout=settings.dropout)
         detector.load_state_dict(weights)
     except ValidationError as error:
@@ -105,52 +105,52 @@ def load_checkpoint(path: Path | str, device: torch.device) -> Checkpoint:
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     if not path.is_file():
-        raise ConfigError(f"there is no checkpoint {path}; train the detector first")
+        raise ConfigError(f"checkpoint {path} does not exist; train the detector first")
     try:
         with safe_open(path, "pt", device="cpu") as file:
             content = json.loads((file.metadata() or {}).get(_ENTRY, "null"))
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
     except (SafetensorError, ValueError) as error:
-        raise ConfigError(f"{path} is no readable checkpoint: {error}") from error
+        raise ConfigError(f"{path} is not a readable checkpoint: {error}") from error
     if not isinstance(content, dict) or not content.keys() >= _KEYS:
         raise ConfigError(
-            f"{path} is no detector checkpoint: its metadata must have {_ENTRY} with {', '.join(sorted(_KEYS))}"
+            f"{path} is not a detector checkpoint: its metadata must have {_ENTRY} with {', '.join(sorted(_KEYS))}"
         )
     return content, weights
 
 
 class ResumeFile:
-    """The full state of a run after its last finished epoch, beside the checkpoint it will write.
+    """Full training state after the last finished epoch, in a file next to the future checkpoint.
 
     Args:
-        checkpoint: file the run will write; the state stands in the same folder with ``.resume`` added.
-        mark: digest of everything the run depends on; a state with another mark is not used.
+        checkpoint: file that the training will write; the state goes to the same name with ``.resume`` added.
+        run_digest: digest of everything the training depends on; a state with another digest is not used.
     """
 
-    def __init__(self, checkpoint: Path | str, mark: str) -> None:
+    def __init__(self, checkpoint: Path | str, run_digest: str) -> None:
         checkpoint = Path(checkpoint)
         self.path = checkpoint.with_name(f"{checkpoint.name}.resume")
-        self.mark = mark
+        self.run_digest = run_digest
 
     def read(self, device: torch.device) -> dict[str, Any] | None:
-        """Return the state, or None when there is none that fits."""
+        """Return the state, or None when there is none, or none of this run."""
         if not self.path.exists():
             return None
         try:
             state = torch.load(self.path, map_location=device, weights_only=True)
         except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            log.warning("cannot resume (%s: %s); training starts at the first epoch", self.path, error)
+            log.warning("cannot resume (%s: %s); training starts from scratch", self.path, error)
             return None
-        if not isinstance(state, dict) or state.get("mark") != self.mark:
-            log.warning("%s is of a run with other settings, data or code; training starts anew", self.path)
+        if not isinstance(state, dict) or state.get("run_digest") != self.run_digest:
+            log.warning("%s has other settings, data or code; training starts from scratch", self.path)
             return None
         return state
 
     def write(self, state: dict[str, Any]) -> None:
-        """Replace the state, whole or not at all."""
+        """Replace the state atomically."""
         with atomic_path(self.path) as part:
-            torch.save({**state, "mark": self.mark}, part)
+            torch.save({**state, "run_digest": self.run_digest}, part)
 
     def remove(self) -> None:
-        """Forget the state: the checkpoint is written."""
+        """Delete the state; the checkpoint has been written."""
         self.path.unlink(missing_ok=True)

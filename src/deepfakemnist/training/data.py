@@ -1,4 +1,4 @@
-"""Frames for detectors: which ones, read at random from Parquet shards, how often each, and how changed."""
+"""Dataset, balanced sampler and data loader of video frames stored in Parquet shards."""
 
 from __future__ import annotations
 
@@ -26,30 +26,30 @@ from deepfakemnist.training.frame_reader import BadFrame, FrameReader
 
 log = logging.getLogger(__name__)
 
-#: Makes a picture of a picture and the name of its frame.
-Change = Callable[[NDArray[np.uint8], str], NDArray[np.uint8]]
-#: Row of a dataset, and the seed that its picture is changed by.
-Draw = tuple[int, int]
+#: Maps an image (H, W, 3) uint8 and the name of its frame to an image of the same shape.
+FrameTransform = Callable[[NDArray[np.uint8], str], NDArray[np.uint8]]
+#: Row of a dataset and the seed of its augmentation.
+SeededRow = tuple[int, int]
 
 
 def read_index(index: Path | str, videos: Path | str) -> pa.Table:
-    """Return the index of frames with ``action``, ``person_id`` and ``split_driver`` of their videos, by shard and row.
+    """Return the frame index with ``action``, ``person_id`` and ``split_driver`` of its videos, by shard and row.
 
-    Raises: ConfigError when a table lacks a column, a frame's video is not in ``videos``, is there twice or has
-    another label or split, a person is in more than one split that was not published so, or a file of frames is
-    missing.
+    Raises: ConfigError when a table lacks a column, a frame's video is missing from ``videos``, duplicated there or
+    has another label or split, a person is in more than one split (unless the split is a published one), or a shard of
+    frames is missing.
     """
     frames = _read(index, FRAME_INDEX.names)
     known = _read(videos, ["video_id", "quality", "label", "split", "action", "person_id", "split_driver"])
     splits_of = known.group_by("person_id").aggregate([("split", "count_distinct")])
     if leaking := splits_of.filter(pc.greater(splits_of["split_count_distinct"], 1))["person_id"].to_pylist():
-        what = (
+        leak = (
             f"{videos}: {len(leaking)} people are in more than one split, e.g. {sorted(leaking)[0]}; a detector would "
             "be tested on faces it was trained on"
         )
         if read_metadata(videos).get("split") != PUBLISHED_SPLIT["split"]:
-            raise ConfigError(f"{what}. Plan the splits by person")
-        log.warning("%s. The split is the one that was published, and kept", what)
+            raise ConfigError(f"{leak}. Split by person")
+        log.warning("%s. The split is a published one and is kept", leak)
     twice = known.group_by(["video_id", "quality"]).aggregate([([], "count_all")])
     if repeated := twice.filter(pc.greater(twice["count_all"], 1))["video_id"].to_pylist():
         raise ConfigError(f"{videos}: {len(repeated)} videos have two rows at one quality, e.g. {sorted(repeated)[0]}")
@@ -58,17 +58,17 @@ def read_index(index: Path | str, videos: Path | str) -> pa.Table:
     lost = joined.filter(pc.is_null(joined["known"]))
     if lost.num_rows:
         name, quality = lost["video_id"][0], lost["quality"][0]
-        raise ConfigError(f"{lost.num_rows} frames of {index} are of videos not in {videos}, e.g. {name} at {quality}")
+        raise ConfigError(f"{lost.num_rows} frames of {index} have no video in {videos}, e.g. {name} at {quality}")
     for column in ("label", "split"):
         differing = joined.filter(pc.not_equal(joined[column], joined[f"{column}_of_video"]))
         if differing.num_rows:
             name = differing["video_id"][0]
-            raise ConfigError(f"{column} of video {name} differs between {index} and {videos}; make both anew")
+            raise ConfigError(f"{column} of video {name} differs between {index} and {videos}; regenerate both")
     missing = [path for path in pc.unique(joined["shard_path"]).to_pylist() if not Path(path).is_file()]
     if missing:
         raise ConfigError(
-            f"{index} names {len(missing)} files of frames that do not exist, e.g. {sorted(missing)[0]} (paths start "
-            f"at the working directory, {Path.cwd()}); run the frames stage again"
+            f"{index} names {len(missing)} shards of frames that do not exist, e.g. {sorted(missing)[0]} (paths are "
+            f"relative to the working directory, {Path.cwd()}); re-run the frames stage"
         )
     return joined.drop_columns(["known", "label_of_video", "split_of_video"]).sort_by(
         [("shard_path", "ascending"), ("shard_row", "ascending")]
@@ -76,21 +76,21 @@ def read_index(index: Path | str, videos: Path | str) -> pa.Table:
 
 
 class FrameDataset(Dataset[tuple[Tensor, Tensor]]):
-    """Frames named by an index, decoded when asked for.
+    """Map-style dataset of indexed frames, decoded on access.
 
-    ``dataset[row]`` gives pixels (3, S, S), uint8 RGB, as stored, and the label (1 fake, 0 real), and
-    ``dataset[row, seed]`` gives them augmented by that seed. With ``clip_frames`` T above 1 pixels are (T, 3, S, S):
-    the frame and its neighbours among the stored frames of the video, in order; the last is repeated where a video has
-    fewer than T.
-    A frame that cannot be read raises BadFrame, which names it: another frame in its place would be a sample with
-    a wrong name in the predictions.
+    ``dataset[row]`` returns the stored pixels (3, S, S), uint8 RGB, and the label (1 fake, 0 real);
+    ``dataset[row, seed]`` returns them augmented with that seed. With ``clip_frames`` T above 1, pixels are
+    (T, 3, S, S): the frame and its neighbours among the stored frames of the video, in temporal order; the last is
+    repeated where a video has fewer than T.
+    A frame that cannot be read raises BadFrame, which names it: a substitute would appear under the wrong name in the
+    predictions.
 
     Args:
         frames: rows with the columns of tables.FRAME_INDEX.
         image_size: S, pixels; frames of another size are resized (bilinear, antialiased).
         clip_frames: T, see above.
-        augmentation: what ``dataset[row, seed]`` does.
-        change: called with every stored picture (H, W, 3) and the name of its frame, returns another of its shape.
+        augmentation: augmentation of ``dataset[row, seed]``.
+        transform: applied to every stored image (H, W, 3) with the name of its frame; keeps the shape.
     """
 
     def __init__(
@@ -99,51 +99,51 @@ class FrameDataset(Dataset[tuple[Tensor, Tensor]]):
         image_size: int,
         clip_frames: int = 1,
         augmentation: Augmentation = "none",
-        change: Change | None = None,
+        transform: FrameTransform | None = None,
     ) -> None:
         self.image_size = image_size
         self.augmentation = augmentation
-        self._change = change
+        self._transform = transform
         self.labels: NDArray[np.int8] = frames["label"].to_numpy().astype(np.int8)
         self._frames = frames.select(["video_id", "quality", "frame_index", "shard_path", "shard_row"]).combine_chunks()
         self._clips = _clips(self._frames, clip_frames) if clip_frames > 1 else None
-        # Opened by whoever reads first, so that every worker process has its own.
+        # Opened on first access, so that every worker process has its own.
         self._reader: FrameReader | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, draw: int | Draw) -> tuple[Tensor, Tensor]:
-        row, seed = draw if isinstance(draw, tuple) else (draw, None)
+    def __getitem__(self, key: int | SeededRow) -> tuple[Tensor, Tensor]:
+        row, seed = key if isinstance(key, tuple) else (key, None)
         if self._clips is None:
-            pixels = self._picture(row)
+            pixels = self._image(row)
         else:
-            pixels = torch.stack([self._picture(int(number)) for number in self._clips[row]])
+            pixels = torch.stack([self._image(int(number)) for number in self._clips[row]])
         if seed is not None:
             pixels = augment(pixels, self.augmentation, seed)
         return pixels, torch.tensor(int(self.labels[row]))
 
-    def _picture(self, row: int) -> Tensor:
+    def _image(self, row: int) -> Tensor:
         """Return one stored frame at the input size, (3, S, S) uint8."""
         if self._reader is None:
             self._reader = FrameReader()
         name: Row = self._frames.slice(row, 1).to_pylist()[0]
         data = self._reader.image(name)
         try:
-            picture = decode_image(data)
+            image = decode_image(data)
         except OSError as error:
-            raise BadFrame(f"{FrameReader.describe(name)}: its {len(data)} bytes are no picture ({error})") from error
-        if self._change is not None:
-            picture = self._change(picture, f"{name['video_id']} {name['frame_index']}")
-        # A view, in memory still channels last: mirroring, batches and convolutions are quicker so.
-        pixels = torch.from_numpy(picture).permute(2, 0, 1)
+            raise BadFrame(f"{FrameReader.describe(name)}: its {len(data)} bytes are not an image ({error})") from error
+        if self._transform is not None:
+            image = self._transform(image, f"{name['video_id']} {name['frame_index']}")
+        # A view that stays channels-last in memory: faster flips, collation and convolutions.
+        pixels = torch.from_numpy(image).permute(2, 0, 1)
         if pixels.shape[1:] != (self.image_size, self.image_size):
             pixels = functional.resize(pixels, [self.image_size, self.image_size], antialias=True)
         return pixels
 
 
 def _clips(frames: pa.Table, length: int) -> NDArray[np.int64]:
-    """Return the rows (N, length) of the clip around every frame, in the order of time."""
+    """Return the rows (N, length) of the clip around every frame, in temporal order."""
     table = frames.select(["video_id", "quality", "frame_index"]).to_pandas()
     clips = np.empty((len(table), length), np.int64)
     for _, video in table.sort_values("frame_index", kind="stable").groupby(["video_id", "quality"]):
@@ -153,19 +153,19 @@ def _clips(frames: pa.Table, length: int) -> NDArray[np.int64]:
     return clips
 
 
-class FrameSampler(Sampler[Draw]):
-    """One epoch of training: which frames, how often, in which order, and the seed that each is augmented by.
+class FrameSampler(Sampler[SeededRow]):
+    """Class-balanced sampler of one training epoch: order, repetitions and the augmentation seed of every sample.
 
-    All of it is drawn here, in the main process, from seed and epoch. So it depends neither on the number of workers
-    nor on whether the run was interrupted.
+    Everything is sampled in the main process from seed and epoch, so an epoch depends neither on the number of workers
+    nor on whether the training was interrupted.
 
     Args:
         labels: (N,) 1 fake, 0 real.
         actions: (N,) facial action of each fake.
-        seed: of the draws, with ``epoch``, an attribute to be set.
-        sampling: class: every frame of the larger class once, those of the smaller as often in turn; action: the same,
-            and among the fakes each action as often as any other; natural: every frame once.
-        rank, ranks: of several processes that train together; each draws its part of every batch.
+        seed: sampling seed; combined with the attribute ``epoch``, which the training loop sets.
+        sampling: class: every frame of the larger class once, the smaller class repeated to the same number; action:
+            the same, with the actions balanced among the fakes; natural: every frame once.
+        rank, world_size: of distributed training; each rank samples its part of every batch.
     """
 
     def __init__(
@@ -175,10 +175,10 @@ class FrameSampler(Sampler[Draw]):
         seed: int,
         sampling: Sampling = "class",
         rank: int = 0,
-        ranks: int = 1,
+        world_size: int = 1,
     ) -> None:
         self.seed = seed
-        self._rank, self._ranks = rank, ranks
+        self._rank, self._world_size = rank, world_size
         self.epoch = 0
         real, fake = (np.flatnonzero(labels == label) for label in (0, 1))
         larger = max(len(real), len(fake))
@@ -193,34 +193,34 @@ class FrameSampler(Sampler[Draw]):
             self._parts = [(real, each * len(groups)), *((group, each) for group in groups)]
 
     def __len__(self) -> int:
-        return sum(count for _, count in self._parts) // self._ranks
+        return sum(count for _, count in self._parts) // self._world_size
 
-    def __iter__(self) -> Iterator[Draw]:
+    def __iter__(self) -> Iterator[SeededRow]:
         random = np.random.default_rng(seed_from(self.seed, "frames", self.epoch))
-        rows = np.concatenate([_in_turn(rows, count, random) for rows, count in self._parts])
+        rows = np.concatenate([_repeated(rows, count, random) for rows, count in self._parts])
         random.shuffle(rows)
         seeds = random.integers(0, 2**62, len(rows))
-        # Every n-th draw: the batches of all processes together are those that one process would have.
-        mine = slice(self._rank, len(self) * self._ranks, self._ranks)
-        return iter(list(zip(rows[mine].tolist(), seeds[mine].tolist(), strict=True)))
+        # Strided: the local batches of all ranks together are the batch of a single process.
+        local = slice(self._rank, len(self) * self._world_size, self._world_size)
+        return iter(list(zip(rows[local].tolist(), seeds[local].tolist(), strict=True)))
 
 
-def _in_turn(rows: NDArray[np.int64], count: int, random: np.random.Generator) -> NDArray[np.int64]:
-    """Return ``count`` rows: whole shuffled rounds of them, and the first part of one more."""
+def _repeated(rows: NDArray[np.int64], count: int, random: np.random.Generator) -> NDArray[np.int64]:
+    """Return ``count`` rows: whole permutations of ``rows``, the last one truncated."""
     rounds = -(-count // len(rows))
     return np.concatenate([random.permutation(rows) for _ in range(rounds)])[:count]
 
 
-def load(
+def make_loader(
     dataset: FrameDataset, batch_size: int, workers: int, sampler: FrameSampler | None = None
 ) -> DataLoader[tuple[Tensor, Tensor]]:
-    """Return batches of pixels (B, ...) uint8 and labels (B,): in order, or as the sampler says for training.
+    """Return a data loader of pixels (B, ...) uint8 and labels (B,): in row order, or in the sampler's for training.
 
     Args:
-        dataset: see there.
+        dataset: frames to load.
         batch_size: frames per batch.
-        workers: processes that decode; 0 decodes in this one.
-        sampler: given for training, where a last, smaller batch is left out: batch norm cannot learn from one frame.
+        workers: worker processes that decode; 0 decodes in this process.
+        sampler: training sampler; drops a smaller last batch, since batch norm cannot train on a single frame.
     """
     return DataLoader(
         dataset,
@@ -229,23 +229,23 @@ def load(
         drop_last=sampler is not None and len(sampler) > batch_size,
         num_workers=workers,
         persistent_workers=workers > 0 and sampler is not None,
-        collate_fn=_batch,
+        collate_fn=_collate,
         pin_memory=torch.cuda.is_available(),
-        # A loader draws seeds for its workers. From torch's own generator, that would shift the dropout that follows,
-        # by an amount that depends on the number of workers.
+        # A loader samples seeds for its workers. From torch's global generator, that would shift the dropout that
+        # follows, by an amount that depends on the number of workers.
         generator=torch.Generator(),
         worker_init_fn=_one_thread,
     )
 
 
-def _batch(samples: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """Return pixels (B, ..., 3, S, S), in memory channels last, and labels (B,)."""
+def _collate(samples: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Return pixels (B, ..., 3, S, S), channels-last in memory, and labels (B,)."""
     pixels, labels = zip(*samples, strict=True)
-    return torch.stack([picture.movedim(-3, -1) for picture in pixels]).movedim(-1, -3), torch.stack(labels)
+    return torch.stack([image.movedim(-3, -1) for image in pixels]).movedim(-1, -3), torch.stack(labels)
 
 
 def _one_thread(worker: int) -> None:
-    """Keep a worker to one core: there is one worker per core."""
+    """Limit a worker to one thread: there is one worker per core."""
     torch.set_num_threads(1)
 
 

@@ -1,7 +1,7 @@
-"""Several processes that train one detector together, one per GPU, as torchrun starts them.
+"""Distributed data-parallel training helpers: one process per GPU, as torchrun starts them.
 
-Every process takes its part of each batch, the gradients are averaged, and so all of them hold the same weights. The
-first process alone writes files.
+Every rank trains on its part of each batch and gradients are averaged, so all ranks hold the same weights. Rank 0
+alone writes files.
 """
 
 from __future__ import annotations
@@ -12,73 +12,74 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, distributed, nn
+from torch import Tensor, nn
+from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from deepfakemnist.errors import ConfigError
 
 
 class Distributed(NamedTuple):
-    """Which of how many processes this is; alone where nobody started several."""
+    """Rank and world size of this process, with the collectives of training; a world size of 1 makes them no-ops."""
 
     rank: int = 0
-    size: int = 1
+    world_size: int = 1
+
+    @classmethod
+    def current(cls) -> Distributed:
+        """Return rank and world size in torch's default process group; rank 0 of 1 where none is initialised."""
+        if dist.is_available() and dist.is_initialized():
+            return cls(dist.get_rank(), dist.get_world_size())
+        return cls()
 
     @property
-    def leads(self) -> bool:
-        """This is the process that writes files."""
+    def is_main(self) -> bool:
+        """Whether this is rank 0, which writes the files."""
         return self.rank == 0
 
-    def share_of(self, batch_size: int) -> int:
-        """Return the frames of a batch that each process takes. Raises: ConfigError when it cannot be divided."""
-        if batch_size % self.size:
-            raise ConfigError(f"batch_size {batch_size} cannot be divided among {self.size} processes")
-        return batch_size // self.size
+    def local_batch_size(self, batch_size: int) -> int:
+        """Return the frames of a batch per rank. Raises: ConfigError when the world size does not divide the batch."""
+        if batch_size % self.world_size:
+            raise ConfigError(f"batch_size {batch_size} is not divisible by the {self.world_size} processes")
+        return batch_size // self.world_size
 
-    def stepped(self, detector: nn.Module, compiled: bool) -> Callable[[Tensor], Tensor]:
-        """Return the forward pass of training: the same weights, whose gradients are averaged over the team."""
-        several = DistributedDataParallel(detector) if self.size > 1 else detector
-        return torch.compile(several) if compiled else several
+    def training_forward(self, detector: nn.Module, compiled: bool) -> Callable[[Tensor], Tensor]:
+        """Return the detector's forward pass with gradients averaged over all ranks, compiled if asked for."""
+        wrapped = DistributedDataParallel(detector) if self.world_size > 1 else detector
+        return torch.compile(wrapped) if compiled else wrapped
 
-    def agree(self, *modules: nn.Module) -> None:
-        """Give every process the first one's values: batch norms on CPUs see only their own part of a batch."""
-        if self.size > 1:
+    def broadcast(self, *modules: nn.Module) -> None:
+        """Broadcast the state of rank 0: on CPUs, batch norms see only their own rank's part of a batch."""
+        if self.world_size > 1:
             for module in modules:
                 for value in module.state_dict().values():
-                    distributed.broadcast(value, src=0)
+                    dist.broadcast(value, src=0)
 
-    def total(self, *values: Tensor) -> list[float]:
-        """Return the sums of scalars over all processes."""
+    def all_reduce(self, *values: Tensor) -> list[float]:
+        """Return the sums of scalars over all ranks."""
         sums = torch.stack(values)
-        if self.size > 1:
-            distributed.all_reduce(sums)
+        if self.world_size > 1:
+            dist.all_reduce(sums)
         return [float(value) for value in sums]
 
-    def rows_of(self, videos: Sequence[str]) -> NDArray[np.int64]:
-        """Return this process's part of rows (N,) that belong to videos; the rows of a video stay together."""
+    def local_rows(self, videos: Sequence[str]) -> NDArray[np.int64]:
+        """Return this rank's share of rows (N,), given the video of each; all rows of a video go to one rank."""
         _, number = np.unique(np.asarray(videos, dtype=str), return_inverse=True)
-        return np.flatnonzero(number % self.size == self.rank)
+        return np.flatnonzero(number % self.world_size == self.rank)
 
-    def joined(self, values: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the values (N,) of all rows, of which each process brings those of its own."""
-        if self.size == 1:
+    def all_gather(self, values: NDArray[np.float32], rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the values (N,) of all rows, gathered from the ranks; ``values`` are those of this rank's ``rows``."""
+        if self.world_size == 1:
             return values
-        parts: list[Any] = [None] * self.size
-        distributed.all_gather_object(parts, (rows, values))
-        whole = np.empty(sum(len(found) for found, _ in parts), np.float32)
-        for found, brought in parts:
-            whole[found] = brought
-        return whole
+        parts: list[Any] = [None] * self.world_size
+        dist.all_gather_object(parts, (rows, values))
+        gathered = np.empty(sum(len(part_rows) for part_rows, _ in parts), np.float32)
+        for part_rows, part_values in parts:
+            gathered[part_rows] = part_values
+        return gathered
 
 
-def current_distributed() -> Distributed:
-    """Return the team this process is in."""
-    if distributed.is_available() and distributed.is_initialized():
-        return Distributed(distributed.get_rank(), distributed.get_world_size())
-    return Distributed()
-
-
-def share_norms(detector: nn.Module, team: Distributed, device: torch.device) -> None:
-    """Let the batch norms of a team's detector see the whole batch; on GPUs only, torch has none for CPUs."""
-    if team.size > 1 and device.type == "cuda":
+def synchronize_batch_norms(detector: nn.Module, distributed: Distributed, device: torch.device) -> None:
+    """Compute batch norm statistics over all ranks; on GPUs only, since torch has no SyncBatchNorm for CPUs."""
+    if distributed.world_size > 1 and device.type == "cuda":
         nn.SyncBatchNorm.convert_sync_batchnorm(detector)

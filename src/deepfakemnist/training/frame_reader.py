@@ -1,4 +1,4 @@
-"""Random access to the pictures in frames tables, one Parquet row group at a time."""
+"""Random-access reader of encoded frames in Parquet shards, one row group at a time."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from deepfakemnist.tables.schemas import OK, Row
 
 log = logging.getLogger(__name__)
 
-#: Row groups kept per process. Frames are drawn at random over all shards, so more would rarely be hit again.
+#: Cached row groups per process. Frames are sampled at random over all shards, so a larger cache would rarely hit.
 _CACHE_BYTES = 64 * 2**20
 _OPEN_FILES = 64
-#: A row group is read whole for one frame of it; from here on that takes longer than decoding the picture.
+#: A row group is read whole for one of its frames; above this size, reading takes longer than decoding the image.
 _LARGE_GROUP_BYTES = 32 * 2**20
 _COLUMNS = ["video_id", "quality", "frame_index", "status", "image"]
 
 
 class BadFrame(ValueError):
-    """A frame the index names cannot be read. The message names video, quality, frame, file and row."""
+    """A frame of the index cannot be read. The message names video, quality, frame, file and row."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class _OpenFile:
 
 
 class FrameReader:
-    """Reads pictures of frames tables; keeps some files open and the last row groups in memory."""
+    """Reads encoded frames from Parquet shards; keeps recent files open and recent row groups in memory."""
 
     def __init__(self) -> None:
         self._files: OrderedDict[str, _OpenFile] = OrderedDict()
@@ -44,12 +44,12 @@ class FrameReader:
         self._warned = False
 
     def image(self, frame: Row) -> bytes:
-        """Return the encoded picture of a frame.
+        """Return the encoded image of a frame.
 
         Args:
-            frame: video_id, quality, frame_index, shard_path and shard_row, as the index has them.
+            frame: video_id, quality, frame_index, shard_path and shard_row, as in the index.
 
-        Raises: BadFrame when the table cannot be read, or its row is another frame, not ok or without a picture.
+        Raises: BadFrame when the shard cannot be read, or its row is another frame, not ok or without an image.
         """
         try:
             row = self._row(frame["shard_path"], frame["shard_row"])
@@ -58,17 +58,17 @@ class FrameReader:
         found = tuple(row[name] for name in ("video_id", "quality", "frame_index"))
         if found != (frame["video_id"], frame["quality"], frame["frame_index"]):
             raise BadFrame(
-                f"{self.describe(frame)}: the row holds {found[0]}, {found[1]}, frame {found[2]}. The table was "
-                "written anew after the index; make the index again"
+                f"{self.describe(frame)}: the row holds {found[0]}, {found[1]}, frame {found[2]}. The shard was "
+                "rewritten after the index; regenerate the index"
             )
         if row["status"] != OK or not row["image"]:
-            raise BadFrame(f"{self.describe(frame)}: the row has status {row['status']!r} and no picture")
+            raise BadFrame(f"{self.describe(frame)}: the row has status {row['status']!r} and no image")
         image: bytes = row["image"]
         return image
 
     @staticmethod
     def describe(frame: Row) -> str:
-        """Name a frame for a message."""
+        """Return the name of a frame for messages."""
         return (
             f"video {frame['video_id']}, quality {frame['quality']}, frame {frame['frame_index']} "
             f"({frame['shard_path']}, row {frame['shard_row']})"
@@ -78,7 +78,7 @@ class FrameReader:
         opened = self._open(path)
         rows = int(opened.group_starts[-1])
         if not 0 <= row < rows:
-            raise IndexError(f"the table has only {rows} rows")
+            raise IndexError(f"the shard has only {rows} rows")
         group = int(np.searchsorted(opened.group_starts, row, side="right")) - 1
         table = self._group(path, opened.file, group)
         found: Row = table.slice(row - int(opened.group_starts[group]), 1).to_pylist()[0]
@@ -90,7 +90,7 @@ class FrameReader:
             return self._files[path]
         file = pq.ParquetFile(Path(path))
         if lacking := [name for name in _COLUMNS if name not in file.schema_arrow.names]:
-            raise pa.ArrowInvalid(f"the table has no column {', '.join(lacking)}")
+            raise pa.ArrowInvalid(f"the shard has no column {', '.join(lacking)}")
         groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
         if not self._warned and max((group.total_byte_size for group in groups), default=0) > _LARGE_GROUP_BYTES:
             self._warned = True
@@ -105,7 +105,7 @@ class FrameReader:
         if key in self._groups:
             self._groups.move_to_end(key)
             return self._groups[key]
-        # One thread: workers share the cores already.
+        # Single-threaded: the data loader's workers share the cores already.
         table = file.read_row_group(group, columns=_COLUMNS, use_threads=False)
         self._groups[key] = table
         self._bytes += table.nbytes

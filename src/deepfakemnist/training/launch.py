@@ -1,4 +1,4 @@
-"""Starts several processes that train together, and what each does first, see training.distributed."""
+"""Launcher of distributed training: starts one process per rank and initialises its process group."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from torch import distributed
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, record
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from deepfakemnist.devices.gpu_allocation import HeldCards
+from deepfakemnist.devices.gpu_allocation import HeldGpus
 from deepfakemnist.devices.torch_device import choose_device
 from deepfakemnist.errors import ConfigError
 
-#: How long the others wait while one process reads tables or writes a checkpoint.
-_PATIENCE = timedelta(hours=2)
+#: How long the other ranks wait while one reads tables or writes a checkpoint.
+_COLLECTIVE_TIMEOUT = timedelta(hours=2)
 
 
-def launch_processes(
+def launch_distributed(
     work: Callable[..., None], processes: int, log_file: Path | str | None = None, **arguments: Any
 ) -> None:
-    """Do work in several processes on this machine, as ``torchrun --nproc-per-node`` does; with one, in this process.
+    """Run ``work`` in several processes on this machine, as ``torchrun --nproc-per-node`` does; one runs in place.
 
     Args:
-        work: an importable function, called with ``arguments``; one of them is ``device``.
-        processes: how many; on GPUs each takes one of its own.
-        log_file: what the first process adds its log to; the others say warnings only.
-        arguments: what can be pickled.
+        work: importable function, called with ``arguments``, among them ``device``.
+        processes: world size; on GPUs each process uses its own.
+        log_file: file that rank 0 appends its log to; the other ranks log warnings only, to stderr.
+        arguments: keyword arguments, all of which can be pickled.
 
-    Raises: ConfigError when a process ends with an error, or there are not enough GPUs.
+    Raises: ConfigError when a process ends with an error, or there are fewer GPUs than processes.
     """
     if processes == 1:
         work(**arguments)
@@ -48,30 +48,31 @@ def launch_processes(
         rdzv_backend="c10d", rdzv_endpoint="localhost:0", run_id=f"deepfakemnist-{os.getpid()}",
     )  # fmt: skip
     try:
-        elastic_launch(config, run_process)(work, log_file, arguments, HeldCards())
+        elastic_launch(config, run_rank)(work, log_file, arguments, HeldGpus())
     except ChildFailedError as error:
         _, failure = error.get_first_failure()
-        raise ConfigError(f"process {failure.local_rank} of {processes} ended: {failure.message}") from error
+        raise ConfigError(f"process {failure.local_rank} of {processes} failed: {failure.message}") from error
 
 
 @record
-def run_process(
-    work: Callable[..., None], log_file: Path | str | None, arguments: dict[str, Any], cards: HeldCards | None = None
+def run_rank(
+    work: Callable[..., None], log_file: Path | str | None, arguments: dict[str, Any], gpus: HeldGpus | None = None
 ) -> None:
-    """Join the processes that torchrun or launch_processes started, and do the work.
+    """Join the process group of torchrun or launch_distributed and run ``work``.
 
     Args:
-        work, log_file, arguments: as for launch_processes.
-        cards: what the process that started this one holds; this one holds it too from the moment it has got it.
+        work, log_file, arguments: see launch_distributed.
+        gpus: GPU allocation of the launching process; unpickling it makes this process a holder too.
     """
     rank = int(os.environ["RANK"])
     handler = logging.FileHandler(log_file) if log_file and rank == 0 else logging.StreamHandler()
-    form = "%(asctime)s %(levelname)s %(message)s"
-    logging.basicConfig(level=logging.INFO if rank == 0 else logging.WARNING, format=form, handlers=[handler])
+    log_format = "%(asctime)s %(levelname)s %(message)s"
+    level = logging.INFO if rank == 0 else logging.WARNING
+    logging.basicConfig(level=level, format=log_format, handlers=[handler])
     device = choose_device(arguments["device"])
     if device.type == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_COLLECTIVE_TIMEOUT)
     try:
         work(**arguments)
     finally:

@@ -1,28 +1,30 @@
-"""How weights move: the optimiser, the learning rate of every step, and the moving average of the weights."""
+"""Optimiser, learning-rate schedule and exponential moving average (EMA) of the weights."""
 
 from __future__ import annotations
 
-import copy
 import math
+from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
 
 from deepfakemnist.config.detectors import DetectorTraining
 from deepfakemnist.detectors.base import Detector
+
+if TYPE_CHECKING:
+    from timm.utils import ModelEmaV3
 
 _MOMENTUM = 0.9
 
 
 def make_optimizer(detector: Detector, settings: DetectorTraining) -> torch.optim.Optimizer:
-    """Return the optimiser of a recipe over what the detector lets be trained.
+    """Return the optimiser of a recipe over the detector's trainable parameters.
 
-    Weight decay spares biases and norms: to pull a norm's scale towards zero means nothing.
+    Biases and norms get no weight decay: pulling a norm's scale towards zero regularises nothing.
     """
-    trained = [parameter for parameter in detector.parameters() if parameter.requires_grad]
+    trainable = [parameter for parameter in detector.parameters() if parameter.requires_grad]
     groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in trainable if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in trainable if p.ndim <= 1], "weight_decay": 0.0},
     ]
     rate = peak_learning_rate(detector, settings)
     if settings.optimizer == "sgd":
@@ -32,19 +34,20 @@ def make_optimizer(detector: Detector, settings: DetectorTraining) -> torch.opti
 
 
 def peak_learning_rate(detector: Detector, settings: DetectorTraining) -> float:
-    """Return the recipe's learning rate, or the detector's own where the recipe has none."""
+    """Return the recipe's learning rate, or the detector's default where the recipe has none."""
     return settings.learning_rate or detector.config.learning_rate
 
 
 def learning_rate_factor(step: int, epoch_steps: int, settings: DetectorTraining) -> float:
-    """Return what the learning rate is multiplied by in a step.
+    """Return the factor of the peak learning rate in a step.
 
-    First a line up to 1, then: cosine, half a cosine to 0; step, a fall every ``step_epochs``; constant, 1.
+    A linear warm-up to 1, then the schedule: cosine, half a cosine to 0; step, times ``step_factor`` every
+    ``step_epochs``; constant, 1.
 
     Args:
-        step: from 0, over all epochs.
-        epoch_steps: steps of an epoch.
-        settings: the recipe.
+        step: global step, from 0.
+        epoch_steps: steps per epoch.
+        settings: training recipe.
     """
     steps = epoch_steps * settings.epochs
     warm_up = math.ceil(settings.warm_up * steps)
@@ -57,29 +60,23 @@ def learning_rate_factor(step: int, epoch_steps: int, settings: DetectorTraining
     return 0.5 * (1.0 + math.cos(math.pi * (step - warm_up) / max(steps - warm_up, 1)))
 
 
-class MovingAverage:
-    """A detector whose weights and norms follow another's slowly; it is often better than any single step of it.
+def make_ema(detector: Detector, decay: float) -> ModelEmaV3:
+    """Return timm's moving average of weights and norm statistics; it often scores better than any single step.
 
-    The average begins quickly, by the rule min(decay, (1 + n) / (10 + n)) of step n, or it would hold the random start
-    for a thousand steps.
+    Integer buffers are copied; torch's ``AveragedModel`` would average those too, or no buffer.
+    """
+    from timm.utils import ModelEmaV3  # imported here: takes a second, which trainings without EMA do not need
+
+    return ModelEmaV3(detector, decay)
+
+
+def ema_decay(step: int, decay: float) -> float:
+    """Return the share of the old average that a step keeps: TensorFlow's warm-up, min(decay, (1 + n) / (10 + n)).
+
+    Without it the average would hold the random initialisation for a thousand steps. timm's warm-up is another curve.
 
     Args:
-        detector: the one that is trained.
-        decay: share of the old average that is kept in a step.
+        step: n, global step, from 1.
+        decay: final share.
     """
-
-    def __init__(self, detector: Detector, decay: float) -> None:
-        self.detector = copy.deepcopy(detector).requires_grad_(False).eval()
-        self.decay = decay
-        self.steps = 0
-
-    @torch.no_grad()
-    def update(self, trained: nn.Module) -> None:
-        """Take one step towards the trained weights."""
-        self.steps += 1
-        keep = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        for average, now in zip(self.detector.state_dict().values(), trained.state_dict().values(), strict=True):
-            if average.is_floating_point():
-                average.lerp_(now, 1.0 - keep)
-            else:
-                average.copy_(now)
+    return min(decay, (1 + step) / (10 + step))

@@ -1,4 +1,4 @@
-"""Scores of a trained detector for every frame it was not trained on."""
+"""Inference of a trained detector on the frames of val and test."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import torch
 from numpy.typing import NDArray
 
 from deepfakemnist.detectors.base import Detector
-from deepfakemnist.devices.reduced_precision import convolutions
+from deepfakemnist.devices.reduced_precision import deterministic_cudnn
 from deepfakemnist.devices.torch_device import choose_device
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.tables.files import read_rows, write_table
 from deepfakemnist.tables.schemas import PREDICTIONS, Row
 from deepfakemnist.training.checkpoint import Checkpoint, load_checkpoint
-from deepfakemnist.training.data import Change, FrameDataset, load, read_index
+from deepfakemnist.training.data import FrameDataset, FrameTransform, make_loader, read_index
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +39,8 @@ def predict(
 ) -> None:
     """Write tables.PREDICTIONS for every val and test frame at every quality, whatever the detector was trained on.
 
-    A video of val or test that has no frame is one row with frame_index -1, logit 0 and score 0.5: it was not judged,
-    and to leave it out would flatter the detector.
+    A val or test video without frames is one row with frame_index -1, logit 0 and score 0.5: it could not be scored,
+    and leaving it out would flatter the detector.
 
     Args:
         index: table with tables.FRAME_INDEX.
@@ -49,11 +49,11 @@ def predict(
         table: file to write, sorted by split, quality, video and frame.
         device: auto, cpu or cuda.
         workers: processes that decode frames; 0 decodes in this one.
-        dataset: name of another dataset that the tables are of; stands before its qualities, as in ``other:c23``.
-        trained_videos: tables.VIDEOS of the dataset the detector was trained on; its people of train are left out
-            of the other one, and the log says how many they were.
+        dataset: name of another dataset, when the tables belong to one; prefixes its qualities, as in ``other:c23``.
+        trained_videos: tables.VIDEOS of the detector's own dataset; people of its train split are excluded from the
+            other dataset, and the log says how many.
 
-    Raises: ConfigError for tables that do not fit together or have no val or test frames, and for a file that is no
+    Raises: ConfigError for inconsistent tables, tables without val or test frames, and a file that is not a
     checkpoint; BadFrame, naming it, for a frame that cannot be read.
     """
     target = choose_device(device)
@@ -65,12 +65,12 @@ def predict(
         known = _people_trained_on(trained_videos)
         shared = pc.is_in(frames["person_id"], pa.array(sorted(known), pa.string()))
         if lost := len(pc.unique(frames.filter(shared)["person_id"])):
-            log.warning("%d people of %s were trained on under the same id; they are left out", lost, dataset)
+            log.warning("%d people of %s are in the training set under the same id; they are excluded", lost, dataset)
         frames = frames.filter(pc.invert(shared))
         others = [row for row in others if row["person_id"] not in known]
     if not frames.num_rows:
-        raise ConfigError(f"{index} has no frames in val or test; give people to them (plan.test_fraction)")
-    logits = logits_of(trained.detector, frames, target, workers)
+        raise ConfigError(f"{index} has no frames in val or test; assign people to them (plan.test_fraction)")
+    logits = predict_logits(trained.detector, frames, target, workers)
     if dataset is not None:
         others = [{**row, "quality": f"{dataset}:{row['quality']}"} for row in others]
         names = pa.array([f"{dataset}:{quality}" for quality in frames["quality"].to_pylist()])
@@ -83,13 +83,13 @@ def _people_trained_on(videos: Path | str) -> set[str]:
 
 
 def videos_without_frames(videos: Path | str, frames: pa.Table) -> list[Row]:
-    """Return the val and test videos that no frame is of, as rows for tables.PREDICTIONS."""
+    """Return the val and test videos without a frame, as rows of tables.PREDICTIONS."""
     seen = set(zip(frames["video_id"].to_pylist(), frames["quality"].to_pylist(), strict=True))
     names = ("video_id", "label", "quality", "action", "person_id", "split")
     rows = [row for row in read_rows(videos, names) if row["split"] in ("val", "test")]
     lost = [row for row in rows if (row["video_id"], row["quality"]) not in seen]
     if lost:
-        log.warning("%d videos have no frame; they count with score 0.5, e.g. %s", len(lost), lost[0]["video_id"])
+        log.warning("%d videos have no frame and count with score 0.5, e.g. %s", len(lost), lost[0]["video_id"])
     return [{**row, "frame_index": -1, "logit": 0.0, "score": 0.5} for row in lost]
 
 
@@ -100,9 +100,9 @@ def write_predictions(
 
     Args:
         table: file to write.
-        trained: the detector that gave the logits.
-        frames: what was scored, see training.data.read_index.
-        logits: (N,) of the frames.
+        trained: the detector behind the logits.
+        frames: the scored frames (N rows), see training.data.read_index.
+        logits: (N,) logits of the frames.
         others: rows of videos without frames.
     """
     constant: Row = {
@@ -116,31 +116,29 @@ def write_predictions(
     columns |= {
         name: pa.array([value] * frames.num_rows, PREDICTIONS.field(name).type) for name, value in constant.items()
     }
-    made = [columns[name] if name in columns else frames[name] for name in PREDICTIONS.names]
-    seen = pa.table(made, names=PREDICTIONS.names).cast(PREDICTIONS)
-    unseen = pa.Table.from_pylist([{**row, **constant} for row in others], schema=PREDICTIONS)
-    predictions = pa.concat_tables([seen, unseen])
+    scored_columns = [columns[name] if name in columns else frames[name] for name in PREDICTIONS.names]
+    scored = pa.table(scored_columns, names=PREDICTIONS.names).cast(PREDICTIONS)
+    unscored = pa.Table.from_pylist([{**row, **constant} for row in others], schema=PREDICTIONS)
+    predictions = pa.concat_tables([scored, unscored])
     order = [(name, "ascending") for name in ("split", "quality", "video_id", "frame_index")]
     write_table(predictions.sort_by(order), table, PREDICTIONS)
 
 
-def logits_of(
-    detector: Detector, frames: pa.Table, device: torch.device, workers: int, change: Change | None = None
+def predict_logits(
+    detector: Detector, frames: pa.Table, device: torch.device, workers: int, transform: FrameTransform | None = None
 ) -> NDArray[np.float32]:
-    """Return the logits (N,) of frames, in their order, with the detector in eval mode.
+    """Return the logits (N,) of frames in row order, from the detector in eval mode; ``transform``: see FrameDataset.
 
-    ``change`` is done to every picture before, see FrameDataset.
+    Computed in float32 on every device, without TF32: bfloat16 has 8 bits of mantissa, which would tie distinct scores.
 
-    In float32 on every device, without TF32: bfloat16 has 8 bits of mantissa, which would tie scores that differ.
-
-    Raises: ConfigError when a logit is no finite number.
+    Raises: ConfigError when a logit is not finite.
     """
     detector.eval()
-    dataset = FrameDataset(frames, detector.image_size, detector.config.clip_frames, change=change)
+    dataset = FrameDataset(frames, detector.image_size, detector.config.clip_frames, transform=transform)
     parts: list[NDArray[np.float32]] = []
     started = last_report = time.monotonic()
-    with torch.inference_mode(), convolutions(tf32=False):
-        for pixels, _ in load(dataset, _BATCH_SIZE, workers):
+    with torch.inference_mode(), deterministic_cudnn(tf32=False):
+        for pixels, _ in make_loader(dataset, _BATCH_SIZE, workers):
             parts.append(detector(pixels.to(device, non_blocking=True)).float().cpu().numpy())
             if time.monotonic() - last_report > _PROGRESS_EVERY_S:
                 last_report = time.monotonic()
@@ -148,12 +146,15 @@ def logits_of(
                 rate = done / (last_report - started)
                 log.info(
                     "scored %d/%d frames, %.0f/s, about %.0f s left",
-                    *(done, len(dataset), rate, (len(dataset) - done) / rate),
+                    done,
+                    len(dataset),
+                    rate,
+                    (len(dataset) - done) / rate,
                 )
     logits = np.concatenate(parts) if parts else np.empty(0, np.float32)
     if not np.isfinite(logits).all():
         raise ConfigError(
-            f"{detector.config.name} gives logits that are no numbers for {int((~np.isfinite(logits)).sum())} of "
+            f"{detector.config.name} returns non-finite logits for {int((~np.isfinite(logits)).sum())} of "
             f"{len(logits)} frames: its training diverged; lower its learning_rate"
         )
     return logits

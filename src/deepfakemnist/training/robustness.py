@@ -1,4 +1,4 @@
-"""Scores of a trained detector on test frames that were perturbed, as pictures are on their way through the net."""
+"""Robustness to perturbations: JPEG, resizing, blur, noise and H.264 at five levels, applied to test frames."""
 
 from __future__ import annotations
 
@@ -20,49 +20,49 @@ from deepfakemnist.devices.torch_device import choose_device
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import seed_from
 from deepfakemnist.media.colour import to_samples
-from deepfakemnist.media.encode import SAME_EVERYWHERE
+from deepfakemnist.media.encode import DETERMINISTIC_X264
 from deepfakemnist.media.picture import Picture, resized
 from deepfakemnist.training.checkpoint import load_checkpoint
 from deepfakemnist.training.data import read_index
-from deepfakemnist.training.predict import logits_of, write_predictions
+from deepfakemnist.training.predict import predict_logits, write_predictions
 
 Pixels = NDArray[np.uint8]
 
 #: Five levels of each perturbation, mild to strong.
 LEVELS: dict[str, tuple[float, ...]] = {
     "jpeg": (90, 70, 50, 30, 10),  # quality
-    "resize": (0.75, 0.5, 0.375, 0.25, 0.125),  # shrunk by this factor and enlarged again
+    "resize": (0.75, 0.5, 0.375, 0.25, 0.125),  # scale of the downsampling, before upsampling to the original size
     "blur": (0.5, 1.0, 1.5, 2.0, 3.0),  # standard deviation, pixels
     "noise": (2, 5, 10, 20, 30),  # standard deviation, grey levels
-    "h264": (23, 28, 33, 38, 43),  # crf, every frame for itself
+    "h264": (23, 28, 33, 38, 43),  # crf, each frame encoded on its own
 }
 
 
-def perturb(picture: Pixels, kind: str, level: float, seed: int) -> Pixels:
+def perturb(image: Pixels, kind: str, level: float, seed: int) -> Pixels:
     """Return a perturbed copy.
 
     Args:
-        picture: (H, W, 3) uint8 RGB.
-        kind: a name in LEVELS.
-        level: see there.
-        seed: of the noise.
+        image: (H, W, 3) uint8 RGB.
+        kind: perturbation, a key of LEVELS.
+        level: strength, see LEVELS.
+        seed: seed of the noise.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     if kind == "jpeg":
         buffer = io.BytesIO()
-        Image.fromarray(picture).save(buffer, "JPEG", quality=int(level))
+        Image.fromarray(image).save(buffer, "JPEG", quality=int(level))
         return np.array(Image.open(buffer).convert("RGB"))
     if kind == "resize":
         small = (max(1, round(width * level)), max(1, round(height * level)))
-        return resized(resized(picture, *small), width, height)
+        return resized(resized(image, *small), width, height)
     if kind == "blur":
-        return np.asarray(cv2.GaussianBlur(picture, (0, 0), level), np.uint8)
+        return np.asarray(cv2.GaussianBlur(image, (0, 0), level), np.uint8)
     if kind == "noise":
-        noise = np.random.default_rng(seed).normal(0.0, level, picture.shape)
-        return np.clip(np.rint(picture + noise), 0, 255).astype(np.uint8)
+        noise = np.random.default_rng(seed).normal(0.0, level, image.shape)
+        return np.clip(np.rint(image + noise), 0, 255).astype(np.uint8)
     if kind == "h264":
-        return _h264(picture, int(level))
-    raise ConfigError(f"there is no perturbation {kind!r}; there are {', '.join(LEVELS)}")
+        return _h264(image, int(level))
+    raise ConfigError(f"unknown perturbation {kind!r}; allowed: {', '.join(LEVELS)}")
 
 
 def predict_perturbed(
@@ -77,19 +77,19 @@ def predict_perturbed(
 ) -> None:
     """Write tables.PREDICTIONS of the test frames of a quality under every level of every perturbation.
 
-    The column quality says which: ``raw+jpeg50`` are frames of raw, as JPEG of quality 50.
+    The column quality names both: ``raw+jpeg50`` are raw frames re-encoded as JPEG of quality 50.
 
     Args:
         index: table with tables.FRAME_INDEX.
         videos: table with tables.VIDEOS.
         checkpoint: written by training.loop.train_detector.
         table: file to write.
-        quality: of the frames.
-        kinds: names in LEVELS.
+        quality: quality of the frames.
+        kinds: perturbations, keys of LEVELS.
         device: auto, cpu or cuda.
-        workers: processes that decode and perturb frames; 0 does it in this one.
+        workers: processes that decode and perturb frames; 0 does so in this one.
 
-    Raises: ConfigError for an unknown perturbation, and where test has no frames of the quality.
+    Raises: ConfigError for an unknown perturbation, and when test has no frames of the quality.
     """
     target = choose_device(device)
     trained = load_checkpoint(checkpoint, target)
@@ -97,35 +97,35 @@ def predict_perturbed(
     frames = frames.filter(pc.and_(pc.equal(frames["split"], "test"), pc.equal(frames["quality"], quality)))
     if not frames.num_rows:
         raise ConfigError(f"{index} has no test frames of quality {quality}")
-    place = frames.schema.get_field_index("quality")
+    column = frames.schema.get_field_index("quality")
     parts, logits = [], []
     for kind in kinds:
         for level in LEVELS[kind]:
-            change = partial(_perturb_named, kind=kind, level=level)
-            logits.append(logits_of(trained.detector, frames, target, workers, change))
+            transform = partial(_perturb_frame, kind=kind, level=level)
+            logits.append(predict_logits(trained.detector, frames, target, workers, transform))
             name = pa.array([f"{quality}+{kind}{level:g}"] * frames.num_rows)
-            parts.append(frames.set_column(place, "quality", name))
+            parts.append(frames.set_column(column, "quality", name))
     write_predictions(table, trained, pa.concat_tables(parts), np.concatenate(logits), [])
 
 
-def _perturb_named(picture: Pixels, name: str, kind: str, level: float) -> Pixels:
-    return perturb(picture, kind, level, seed_from(name, kind, level))
+def _perturb_frame(image: Pixels, name: str, kind: str, level: float) -> Pixels:
+    return perturb(image, kind, level, seed_from(name, kind, level))
 
 
-def _h264(picture: Pixels, crf: int) -> Pixels:
-    """Encode one frame as H.264 at a crf and decode it; sides are made even by repeating the edge."""
-    height, width = picture.shape[:2]
-    even = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+def _h264(image: Pixels, crf: int) -> Pixels:
+    """Encode one frame as H.264 at a crf and decode it; odd sides are padded to even ones by repeating the edge."""
+    height, width = image.shape[:2]
+    even = np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     encoder = av.CodecContext.create("libx264", "w")
     encoder.width, encoder.height = even.shape[1], even.shape[0]
     encoder.pix_fmt = "yuv420p"
     encoder.time_base = Fraction(1, 25)
-    encoder.options = {"crf": str(crf), "threads": "1", **SAME_EVERYWHERE}
+    encoder.options = {"crf": str(crf), "threads": "1", **DETERMINISTIC_X264}
     (samples,) = to_samples([even], "yuv420p")
     frame = av.VideoFrame.from_ndarray(samples.reshape(-1, even.shape[1]), format="yuv420p")
     frame.pts = 0
     packets = [*encoder.encode(frame), *encoder.encode(None)]
     decoder = av.CodecContext.create("h264", "r")
     decoder.extradata = encoder.extradata
-    decoded = [image for packet in packets for image in decoder.decode(packet)] + list(decoder.decode(None))
+    decoded = [frame for packet in packets for frame in decoder.decode(packet)] + list(decoder.decode(None))
     return np.ascontiguousarray(Picture(decoded[0]).rgb()[:height, :width])

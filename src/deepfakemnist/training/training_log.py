@@ -1,4 +1,4 @@
-"""What an epoch was like: the columns of the history, TensorBoard events, and which epoch was best."""
+"""Training log per epoch: columns of history.tsv, TensorBoard events, selection of the best epoch."""
 
 from __future__ import annotations
 
@@ -13,15 +13,21 @@ from deepfakemnist.tables.schemas import Row
 log = logging.getLogger(__name__)
 
 HISTORY_COLUMNS = (
-    *("epoch", "learning_rate", "train_loss", "train_accuracy"),
-    *("val_loss", "val_balanced_accuracy", "val_auc", "chosen"),
+    "epoch",
+    "learning_rate",
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_balanced_accuracy",
+    "val_auc",
+    "chosen",
 )
 
 
 def best_epoch(rows: Sequence[Row]) -> int:
-    """Return the epoch with the highest accuracy on val, of equal ones that with the lowest loss, then the first.
+    """Return the epoch with the highest balanced accuracy on val; ties go to the lowest loss, then to the first.
 
-    Without val frames nothing tells epochs apart, and it is the last.
+    Without val frames it is the last epoch.
     """
     if rows[-1]["val_loss"] is None:
         return len(rows)
@@ -31,17 +37,17 @@ def best_epoch(rows: Sequence[Row]) -> int:
 
 
 def summary(row: Row) -> str:
-    """Return a line of log for an epoch."""
+    """Return the log line of an epoch."""
     text = f"loss {row['train_loss']:.4f}, accuracy {row['train_accuracy']:.3f}"
     if row["val_loss"] is not None:
         text += f"; val loss {row['val_loss']:.4f}, balanced accuracy {row['val_balanced_accuracy']:.3f}"
     return text
 
 
-class Events:
-    """TensorBoard events of a run in a folder of its own; nothing where no folder is named.
+class TensorBoardLog:
+    """TensorBoard event writer of one training; writes nothing when ``folder`` is None.
 
-    A run that is resumed writes its earlier epochs again, into an empty folder, so that no epoch is there twice.
+    The folder is emptied first: a resumed training writes its earlier epochs again, so that none appears twice.
     """
 
     def __init__(self, folder: Path | str | None) -> None:
@@ -52,11 +58,11 @@ class Events:
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            log.warning("tensorboard is not installed: no events are written; history.tsv has the same numbers")
+            log.warning("tensorboard is not installed, so no events are written; history.tsv has the same numbers")
             return
         self._writer = SummaryWriter(str(folder))
 
-    def __enter__(self) -> Events:
+    def __enter__(self) -> TensorBoardLog:
         return self
 
     def __exit__(
@@ -66,7 +72,7 @@ class Events:
             self._writer.close()
 
     def add(self, row: Row) -> None:
-        """Write the numbers of an epoch, ``train_loss`` as train/loss and so on."""
+        """Write the scalars of an epoch: ``train_loss`` as train/loss and so on."""
         if self._writer:
             for name, value in row.items():
                 if name != "epoch" and value is not None:
