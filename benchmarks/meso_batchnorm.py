@@ -1,17 +1,17 @@
-"""Meso4 against the widespread port that shares batch norms: does the sharing explain the paper's 60 %?
+"""Shared batch norms in Meso4: the original network compared with the common port, and the paper's 60 % accuracy.
 
     python benchmarks/meso_batchnorm.py                     synthetic actors; writes benchmarks/meso_batchnorm.json
-    python benchmarks/meso_batchnorm.py --manifest FOLDER   the train and test frames of a run; prints only
+    python benchmarks/meso_batchnorm.py --manifest FOLDER   train and test frames of a run; prints only
 
-Both nets are trained on the same frames with the same recipe and seeds by the project's own loop. Then the same
-checkpoint judges the frames of other people in three ways: ``eval``, with running statistics, as everybody tests;
+Both networks are trained on the same frames with the same recipe and seeds by the project's training loop. The same
+checkpoint then scores the frames of other people in three ways: ``eval``, with running statistics, the usual way;
 ``batch``, with the statistics of balanced batches, as in training but without dropout; and ``own``, with statistics
-gathered anew over the training frames, one set for every place a norm is used at. If eval falls behind batch and own
-catches up, it is the running statistics that are wrong, not what the net has learned. Two lengths of training tell
-statistics that are late (Keras's momentum of 0.99 forgets its start slowly) from such as never fit.
+recomputed over the training frames, one set per use of a norm. If eval falls behind batch and own catches up, the
+running statistics are wrong, not what the network has learned. Two training lengths separate statistics that lag
+(Keras's momentum of 0.99 forgets its initial values slowly) from those that never fit.
 
-The frames: synthetic actors, each filmed, and each animated by the committed compact animator with the movement of the
-next one; every frame of both kinds is one H.264 encode at crf 23, then made smaller. People of train are not in test.
+The frames: synthetic actors, each rendered, and each animated by the committed compact animator with the motion of the
+next one; every frame of both kinds is one H.264 encode at crf 23, downscaled. People of train are not in test.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def main() -> None:
         for net in NETS:
             for epochs in arguments.epochs:
                 runs = [
-                    judge(trained(net, manifest, arguments.trained_on, seed, epochs, Path(name)), parts)
+                    score_statistics(train(net, manifest, arguments.trained_on, seed, epochs, Path(name)), parts)
                     for seed in SEEDS
                 ]
                 result[f"{net}, {epochs} epochs"] = {
@@ -99,8 +99,8 @@ def summary(values: list[float]) -> Scores:
     return {"mean": round(statistics.mean(values), 3), "min": round(min(values), 3), "max": round(max(values), 3)}
 
 
-def trained(net: str, manifest: Path, trained_on: str, seed: int, epochs: int, folder: Path) -> Detector:
-    """Train and return the last epoch's detector, in eval mode; no val frames, so nothing is chosen."""
+def train(net: str, manifest: Path, trained_on: str, seed: int, epochs: int, folder: Path) -> Detector:
+    """Train and return the last epoch's detector in eval mode; without val frames there is no model selection."""
     recipe = DetectorTraining(
         name=net, image_size=IMAGE_SIZE, epochs=epochs, batch_size=BATCH, learning_rate=1e-3, optimizer="adam",
         schedule="constant", warm_up=0.0,
@@ -113,8 +113,8 @@ def trained(net: str, manifest: Path, trained_on: str, seed: int, epochs: int, f
     return load_checkpoint(paths[0], CPU).detector
 
 
-def judge(detector: Detector, parts: dict[str, pa.Table]) -> dict[str, Scores]:
-    """Return what the same weights are worth with the three kinds of statistics, on test; and eval on train."""
+def score_statistics(detector: Detector, parts: dict[str, pa.Table]) -> dict[str, Scores]:
+    """Return metrics of the same weights with the three kinds of statistics on test, and with eval on train."""
     pixels = {split: stacked(part) for split, part in parts.items()}
     labels = {split: part["label"].to_numpy().astype(int) for split, part in parts.items()}
     own = with_own_norms(detector, pixels["train"])
@@ -148,7 +148,7 @@ def logits_of(detector: nn.Module, pixels: Tensor) -> NDArray[np.float64]:
 
 @torch.inference_mode()
 def batch_logits(detector: Detector, pixels: Tensor, labels: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return logits with norms that use each batch's own statistics; batches are half real, half fake."""
+    """Return logits with batch statistics in the norms; batches are half real, half fake."""
     detector = copy.deepcopy(detector)
     for norm in norms_of(detector):
         norm.train()
@@ -162,12 +162,12 @@ def batch_logits(detector: Detector, pixels: Tensor, labels: NDArray[np.int64]) 
 
 
 def balanced(labels: NDArray[np.int64], random: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-    """Yield batches, half of each class, until every frame was in at least three; the smaller class comes oftener."""
+    """Yield batches, half of each class, with every frame in at least three; the smaller class is repeated."""
     kinds = [np.flatnonzero(labels == label) for label in (0, 1)]
     need = 3 * max(map(len, kinds))
-    turns = [np.concatenate([random.permutation(kind) for _ in range(-(-need // len(kind)) + 1)]) for kind in kinds]
+    orders = [np.concatenate([random.permutation(kind) for _ in range(-(-need // len(kind)) + 1)]) for kind in kinds]
     for start in range(0, need, BATCH // 2):
-        yield np.concatenate([turn[start : start + BATCH // 2] for turn in turns])
+        yield np.concatenate([order[start : start + BATCH // 2] for order in orders])
 
 
 def norms_of(module: nn.Module) -> list[nn.BatchNorm2d]:
@@ -175,7 +175,7 @@ def norms_of(module: nn.Module) -> list[nn.BatchNorm2d]:
 
 
 class OnePerUse(nn.Module):
-    """Stands for a shared norm: the n-th use of a forward pass goes through the n-th copy, each with its statistics."""
+    """Replaces a shared norm: the n-th use in a forward pass goes through the n-th copy, with separate statistics."""
 
     def __init__(self, norm: nn.BatchNorm2d, uses: int) -> None:
         super().__init__()
@@ -183,7 +183,7 @@ class OnePerUse(nn.Module):
         self.used = 0
 
     def forward(self, maps: Tensor) -> Tensor:
-        """Normalise maps (B, C, H, W) by the copy whose turn it is."""
+        """Normalise maps (B, C, H, W) with the next copy."""
         norm = self.copies[self.used % len(self.copies)]
         self.used += 1
         out: Tensor = norm(maps)
@@ -192,7 +192,7 @@ class OnePerUse(nn.Module):
 
 @torch.no_grad()
 def with_own_norms(detector: Detector, pixels: Tensor) -> Detector:
-    """Return a copy whose norms have statistics gathered over ``pixels``, one set for every place of use."""
+    """Return a copy whose norms have statistics computed over ``pixels``, one set per use."""
     own = copy.deepcopy(detector)
     shared = getattr(own.network, "norms", None)
     if shared is not None:
@@ -209,7 +209,7 @@ def with_own_norms(detector: Detector, pixels: Tensor) -> Detector:
 
 
 def make_manifest(folder: Path) -> Path:
-    """Film actors, animate them, and write frames.parquet and videos.parquet as a run does."""
+    """Render actors, animate them, and write frames.parquet and videos.parquet as in a run."""
     cast = CastSettings(
         folder=folder, heads=PEOPLE, sources=PEOPLE, drivers=0, drivers_per_action=0, source_frames=FILMED,
         driver_frames=FILMED, width=256, height=256, close_up=True,
@@ -228,11 +228,11 @@ def make_manifest(folder: Path) -> Path:
             split = "test" if number < TEST_PEOPLE else "train"
             video = {"video_id": f"{shot.name}-{label}", "label": label, "quality": "c23"}
             videos.append({**video, "split": split, "person_id": shot.person, "action": "yaw" if label else ""})
-            for at, picture in enumerate(clip):
-                frame = {**video, "frame_index": at, "time_s": at / 25}
+            for frame_index, pixels in enumerate(clip):
+                frame = {**video, "frame_index": frame_index, "time_s": frame_index / 25}
                 place = {"shard_path": str(folder / "frames0.parquet"), "shard_row": len(rows)}
                 index.append({**frame, "split": split, **place})
-                coded = cv2.resize(perturb(np.asarray(picture), "h264", 23, 0), SIZE, interpolation=cv2.INTER_AREA)
+                coded = cv2.resize(perturb(np.asarray(pixels), "h264", 23, 0), SIZE, interpolation=cv2.INTER_AREA)
                 image = {"width": IMAGE_SIZE, "height": IMAGE_SIZE, "image": encode_image(np.asarray(coded, np.uint8))}
                 rows.append({**frame, **image, "status": "ok", "reason": "", "detail": ""})
     pq.write_table(pa.Table.from_pylist(rows, schema=FRAMES), folder / "frames0.parquet", row_group_size=ROW_GROUP)

@@ -1,4 +1,4 @@
-"""Comparing two detectors from the command line."""
+"""Command ``deepfakemnist compare``: differences between two detectors, and refused inputs."""
 
 import argparse
 
@@ -36,7 +36,7 @@ def command(*words):
     return arguments.run(arguments)
 
 
-def test_the_better_one_comes_out_ahead(tmp_path, capsys):
+def test_the_better_detector_has_the_positive_difference(tmp_path, capsys):
     good = write(tmp_path / "good.parquet", "good", 0.3)
     bad = write(tmp_path / "bad.parquet", "bad", 4.0, seed=1)
     assert command(good, bad, "--resamples", 200) == 0
@@ -51,7 +51,7 @@ def test_the_better_one_comes_out_ahead(tmp_path, capsys):
     assert other[1] == "c40: 64 samples, 16 people" and float(other[3].split()[1]) < 0
 
 
-def test_what_cannot_be_compared(tmp_path):
+def test_tables_that_cannot_be_compared_are_refused(tmp_path):
     good = write(tmp_path / "good.parquet", "good", 0.3)
     few = write(tmp_path / "few.parquet", "few", 0.3, people=8)
     raw = write(tmp_path / "raw.parquet", "raw", 0.3, qualities=("c23",))
@@ -59,7 +59,7 @@ def test_what_cannot_be_compared(tmp_path):
         command(good, few)
     with pytest.raises(ConfigError, match=r"share no quality: \['c40', 'raw'\] and \['c23'\]"):
         command(good, raw)
-    with pytest.raises(ConfigError, match="holds 0 runs of detectors in val"):
+    with pytest.raises(ConfigError, match="holds 0 detector runs in val"):
         command(good, few, "--split", "val")
-    with pytest.raises(ConfigError, match="there is no such file"):
+    with pytest.raises(ConfigError, match="gone.parquet: no such file"):
         command(good, tmp_path / "gone.parquet")

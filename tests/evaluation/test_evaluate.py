@@ -1,4 +1,4 @@
-"""The evaluation stage: what is one video, what is in the tables, and that they never change by themselves."""
+"""Evaluation stage: identity of a video, rows and values of the tables, reproducibility to the byte."""
 
 import csv
 
@@ -70,7 +70,7 @@ def one(rows, **wanted):
 
 
 def test_two_fakes_of_one_source_stay_two_videos():
-    """The field's bug: frames grouped by the folder 000_003 melt the fakes of several methods into one video."""
+    """A common bug of the field: grouping frames by folder, 000_003, merges the fakes of several methods."""
     rows = [frame("000#a@003", 1, number, 0.9) for number in range(3)]
     rows += [frame("000#a@004", 1, number, 0.1) for number in range(2)]
     rows += [frame("000#a", 0, 0, 0.4)]
@@ -80,7 +80,7 @@ def test_two_fakes_of_one_source_stay_two_videos():
         "000#a@004": (pytest.approx(0.1), 2),
         "000#a": (pytest.approx(0.4), 1),
     }
-    # Melted into one they would score 0.58, above the real: AUC 1 instead of a half.
+    # Merged into one video they would score 0.58, above the real: AUC 1 instead of a half.
     scores = [videos[name]["score"] for name in ("000#a@003", "000#a@004", "000#a")]
     assert metrics.auc([1, 1, 0], scores) == 0.5
     assert metrics.auc([1, 0], [np.mean([0.9] * 3 + [0.1] * 2), 0.4]) == 1.0
@@ -133,7 +133,7 @@ def test_rows_and_values_of_the_tables(tmp_path):
     assert (found["n_videos"], found["n_frames"], found["n_people"]) == ("24", "48", "8")
 
 
-def test_an_action_is_its_fakes_against_all_reals(tmp_path):
+def test_an_action_compares_its_fakes_with_all_reals(tmp_path):
     rows = predictions()
     _, actions = run(tmp_path, rows)
     wanted = [
@@ -194,7 +194,7 @@ def test_an_undefined_value_of_one_seed_has_no_mean(tmp_path):
     assert mean["fake_accuracy"] != ""
 
 
-def test_tables_are_stable_to_the_byte_whatever_the_order(tmp_path):
+def test_tables_are_the_same_to_the_byte_in_any_input_order(tmp_path):
     parts = [predictions(seed) for seed in range(3)]
     run(tmp_path / "a", *parts)
     shuffled = [row for rows in reversed(parts) for row in rows]
@@ -204,7 +204,7 @@ def test_tables_are_stable_to_the_byte_whatever_the_order(tmp_path):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
-def test_the_seed_draws_the_people(tmp_path):
+def test_the_seed_determines_the_resampled_people(tmp_path):
     rows = predictions()
     first, _ = run(tmp_path / "a", rows, seed=0)
     other, _ = run(tmp_path / "b", rows, seed=1)
@@ -224,18 +224,21 @@ def test_rows_are_sorted(tmp_path):
     ("change", "message"),
     [
         (lambda rows: rows.append(rows[0]), "1 frames were predicted more than once by one run, e.g. detector meso4"),
-        (lambda rows: rows[0].update(score=float("nan")), "1 rows have a score that is no number from 0 to 1"),
-        (lambda rows: rows[0].update(score=None), "score that is no number from 0 to 1"),
-        (lambda rows: rows[0].update(score=1.5), "score that is no number from 0 to 1"),
-        (lambda rows: rows[0].update(label=2), "label beside 0 and 1, e.g. video p0#a, quality raw, frame 0: label 2"),
+        (lambda rows: rows[0].update(score=float("nan")), "1 rows have a score outside 0 to 1"),
+        (lambda rows: rows[0].update(score=None), "score outside 0 to 1"),
+        (lambda rows: rows[0].update(score=1.5), "score outside 0 to 1"),
+        (
+            lambda rows: rows[0].update(label=2),
+            "label other than 0 and 1, e.g. video p0#a, quality raw, frame 0: label 2",
+        ),
         (lambda rows: rows[0].update(person_id=""), "empty person_id"),
         (lambda rows: rows[0].update(label=1), "video p0#a has frames with more than one label"),
         (lambda rows: rows[0].update(person_id="q"), "video p0#a has frames with more than one person_id"),
         (lambda rows: rows[0].update(split="test"), "video p0#a has frames with more than one split"),
         (lambda rows: rows.clear(), "no predictions to evaluate in 1 tables"),
     ],
-)  # fmt: skip
-def test_predictions_that_cannot_be_evaluated(tmp_path, change, message):
+)
+def test_invalid_predictions_are_refused(tmp_path, change, message):
     rows = predictions()
     change(rows)
     with pytest.raises(ConfigError, match=message):
@@ -245,13 +248,13 @@ def test_predictions_that_cannot_be_evaluated(tmp_path, change, message):
 
 def test_other_tables_are_refused(tmp_path):
     pq.write_table(pa.table({"video_id": ["a"]}), tmp_path / "other.parquet")
-    with pytest.raises(ConfigError, match=r"other\.parquet is no table of predictions: it has no column label"):
+    with pytest.raises(ConfigError, match=r"other\.parquet is not a table of predictions: it has no column label"):
         read_predictions([tmp_path / "other.parquet"])
     with pytest.raises(ConfigError, match="no predictions to evaluate in 0 tables"):
         read_predictions([])
 
 
-def test_a_video_has_three_scores():
+def test_video_scores_by_mean_median_and_top_k():
     scores = [0.1, 0.2, 0.9, 0.8, 0.3]
     frames = table([frame("a#1", 1, number, score) for number, score in enumerate(scores)])
     assert video_level(frames)["score"].to_pylist() == pytest.approx([np.mean(scores)])
@@ -260,7 +263,7 @@ def test_a_video_has_three_scores():
     assert video_level(frames, "top", 9)["score"].to_pylist() == pytest.approx([np.mean(scores)])
 
 
-def test_a_video_without_a_face_counts_at_a_half_and_is_counted(tmp_path):
+def test_a_video_without_a_face_scores_a_half_and_is_counted(tmp_path):
     rows = [row for row in predictions() if row["split"] == "test" and row["quality"] == "raw"]
     lost = next(row["video_id"] for row in rows if row["label"] == 1)
     rows = [row for row in rows if row["video_id"] != lost]

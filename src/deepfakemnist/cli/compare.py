@@ -1,4 +1,4 @@
-"""``deepfakemnist compare``: which of two trained detectors is better on the same clips?"""
+"""``deepfakemnist compare``: paired comparison of two trained detectors on the same clips."""
 
 from __future__ import annotations
 
@@ -9,36 +9,36 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.evaluation.aggregation import RUN, frame_level, read_predictions, rows_with, video_level
-from deepfakemnist.evaluation.pairs import difference_of
+from deepfakemnist.evaluation.aggregation import RUN, filter_rows, frame_level, read_predictions, video_level
+from deepfakemnist.evaluation.pairs import compare_samples
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments and ``run``."""
     parser.add_argument("first", type=Path, help="predictions.parquet of one detector")
-    parser.add_argument("second", type=Path, help="that of another, of the same manifest")
+    parser.add_argument("second", type=Path, help="predictions.parquet of another, of the same manifest")
     parser.add_argument("--level", choices=("frame", "video"), default="video")
     parser.add_argument("--split", choices=("val", "test"), default="test")
-    parser.add_argument("--resamples", type=int, default=1000, help="draws of people (default: 1000)")
-    parser.add_argument("--seed", type=int, default=0, help="of the draws")
+    parser.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples of people (default: 1000)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the resamples")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the differences of accuracy and AUC, with interval and p-value, for every quality both scored.
+    """Print the differences in accuracy and AUC, with interval and p-value, for every quality both detectors scored.
 
-    Raises: ConfigError for tables that hold several runs or share no quality, or that scored different clips.
+    Raises: ConfigError for tables that hold several runs, share no quality, or score different clips.
     """
     tables = [_one_run(path, arguments) for path in (arguments.first, arguments.second)]
     qualities = [set(table["quality"].to_pylist()) for table in tables]
     shared = sorted(qualities[0] & qualities[1])
     if not shared:
-        raise ConfigError(f"the two share no quality: {sorted(qualities[0])} and {sorted(qualities[1])}")
+        raise ConfigError(f"the tables share no quality: {sorted(qualities[0])} and {sorted(qualities[1])}")
     names = [" ".join(str(table[name][0]) for name in RUN) for table in tables]
     print(f"{names[0]}  minus  {names[1]}; {arguments.level} level, {arguments.split}, percentage points")
     for quality in shared:
-        parts = [rows_with(table, {"quality": quality}) for table in tables]
-        found = difference_of(parts[0], parts[1], arguments.resamples, arguments.seed)
+        parts = [filter_rows(table, {"quality": quality}) for table in tables]
+        found = compare_samples(parts[0], parts[1], arguments.resamples, arguments.seed)
         print(f"{quality}: {found['n_samples']} samples, {found['n_people']} people")
         for name in ("accuracy", "auc"):
             print(f"  {name:8s} {_line(*(found[f'{name}_{part}'] for part in ('difference', 'low', 'high', 'p')))}")
@@ -47,17 +47,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _one_run(path: Path, arguments: argparse.Namespace) -> pa.Table:
     if not path.is_file():
-        raise ConfigError(f"{path}: there is no such file")
-    predictions = rows_with(read_predictions([path]), {"split": arguments.split})
+        raise ConfigError(f"{path}: no such file")
+    predictions = filter_rows(read_predictions([path]), {"split": arguments.split})
     runs = predictions.group_by(list(RUN)).aggregate([]).num_rows
     if runs != 1:
-        raise ConfigError(f"{path} holds {runs} runs of detectors in {arguments.split}; name a file with one")
+        raise ConfigError(f"{path} holds {runs} detector runs in {arguments.split}; pass a file with exactly one")
     samples = frame_level(predictions) if arguments.level == "frame" else video_level(predictions)
     return samples.filter(pc.is_valid(samples["quality"]))
 
 
 def _line(value: float | None, low: float | None, high: float | None, p: float | None) -> str:
     if value is None:
-        return "not defined: one class only"
+        return "undefined: one class only"
     text = f"{100 * value:+.2f}"
     return text if low is None or high is None else f"{text}  [{100 * low:+.2f}, {100 * high:+.2f}]  p = {p:.3f}"

@@ -1,0 +1,1 @@
+"""Evaluation of detectors: metrics, bootstrap intervals, pairwise comparisons and subgroups."""

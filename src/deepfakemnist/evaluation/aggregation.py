@@ -1,4 +1,4 @@
-"""Predictions as samples of two kinds: every frame for itself, or every video by the scores of its frames."""
+"""Aggregation of frame scores: frame-level and video-level samples from prediction tables."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from deepfakemnist.errors import ConfigError
 from deepfakemnist.tables.files import read_table
 from deepfakemnist.tables.schemas import PREDICTIONS
 
-#: One training run of one detector.
+#: Columns that identify one training run of one detector.
 RUN = ("detector", "trained_on", "seed")
-#: What must be the same on all frames of a video.
+#: Columns that must be constant over the frames of a video.
 _OF_VIDEO = ("label", "split", "action", "person_id")
 
 
 def read_predictions(paths: Sequence[Path | str]) -> pa.Table:
-    """Read and join prediction tables.
+    """Read and concatenate prediction tables.
 
-    Raises: ConfigError when there are none, when one is no prediction table, holds a score that is no number, a
-    label beside 0 and 1 or a frame without a person, or when a frame was predicted twice by one run of a detector.
+    Raises: ConfigError when there are no predictions, when a file is not a prediction table or has a score outside
+    0..1, a label other than 0 and 1 or an empty person, and when one run predicted a frame twice.
     """
     tables = []
     for path in paths:
         table = read_table(path)
         if missing := [name for name in PREDICTIONS.names if name not in table.column_names]:
-            raise ConfigError(f"{path} is no table of predictions: it has no column {', '.join(missing)}")
+            raise ConfigError(f"{path} is not a table of predictions: it has no column {', '.join(missing)}")
         table = table.select(PREDICTIONS.names).cast(PREDICTIONS)
         _check_cells(path, table)
         tables.append(table)
@@ -40,17 +40,19 @@ def read_predictions(paths: Sequence[Path | str]) -> pa.Table:
     joined = pa.concat_tables(tables)
     key = [*RUN, "quality", "video_id", "frame_index"]
     counts = joined.group_by(key, use_threads=False).aggregate([([], "count_all")])
-    twice = counts.filter(pc.greater(counts["count_all"], 1))
-    if twice.num_rows:
-        first = ", ".join(f"{name} {value}" for name, value in twice.slice(0, 1).to_pylist()[0].items() if name in key)
-        raise ConfigError(f"{twice.num_rows} frames were predicted more than once by one run, e.g. {first}")
+    repeated = counts.filter(pc.greater(counts["count_all"], 1))
+    if repeated.num_rows:
+        first = ", ".join(
+            f"{name} {value}" for name, value in repeated.slice(0, 1).to_pylist()[0].items() if name in key
+        )
+        raise ConfigError(f"{repeated.num_rows} frames were predicted more than once by one run, e.g. {first}")
     return joined
 
 
 def frame_level(predictions: pa.Table) -> pa.Table:
-    """Return one sample per frame: what names it in PREDICTIONS, ``score`` and ``frames``, which is 1.
+    """Return one sample per frame: its identifying columns of PREDICTIONS, ``score``, and ``frames``, which is 1.
 
-    Videos that gave no frame (frame_index -1) are no frames: they count at video level only.
+    Videos without frames (frame_index -1) count at video level only.
     """
     seen = predictions.filter(pc.greater_equal(predictions["frame_index"], 0))
     columns = [*RUN, "quality", "video_id", "frame_index", *_OF_VIDEO, "score"]
@@ -58,22 +60,22 @@ def frame_level(predictions: pa.Table) -> pa.Table:
 
 
 def video_level(predictions: pa.Table, by: Literal["mean", "median", "top"] = "mean", top_k: int = 3) -> pa.Table:
-    """Return one sample per run, quality and video: ``score`` of its frames, and ``frames``, their number.
+    """Return one sample per run, quality and video: the aggregated ``score`` and the number of ``frames``.
 
-    A video is known by its id and quality and by nothing else. Grouping by the name of the folder that holds the
-    frames, as much code of the field does, melts several fakes of one source into one and lifts the AUC. A video
-    without a frame in which a face was found is there with the score 0.5 and 0 frames.
+    A video is identified by its id and quality alone. Grouping by the name of the frame folder, as much code of the
+    field does, merges several fakes of one source into one video and inflates the AUC. A video in which no face was
+    found has the score 0.5 and 0 frames.
 
     Args:
         predictions: rows of tables.PREDICTIONS.
-        by: mean, median, or top: the mean of the ``top_k`` highest scores.
-        top_k: see there; all frames of a video that has fewer.
+        by: mean, median, or top: mean of the ``top_k`` highest scores.
+        top_k: number of scores for top; all scores where a video has fewer frames.
 
     Raises: ConfigError when frames of one video differ in label, split, action or person.
     """
     key = [*RUN, "quality", "video_id"]
     columns = [*key, *_OF_VIDEO, "score", "frame_index"]
-    # Sums round by the order of what is added, so that must not come from the input.
+    # Rounding of sums depends on the order of the terms, so the order must not depend on the input.
     order = [(name, "ascending") for name in (*key, "score")]
     frames = predictions.select(columns).sort_by(order).to_pandas()
     groups = frames.groupby(key, sort=True, dropna=False)
@@ -93,8 +95,8 @@ def video_level(predictions: pa.Table, by: Literal["mean", "median", "top"] = "m
     return pa.table({name: _column(videos[name], name) for name in (*key, *_OF_VIDEO, "score", "frames")})
 
 
-def rows_with(samples: pa.Table, values: Mapping[str, object]) -> pa.Table:
-    """Return the rows that have these values in these columns."""
+def filter_rows(samples: pa.Table, values: Mapping[str, object]) -> pa.Table:
+    """Return the rows with the given values in the given columns."""
     return samples.filter(reduce(pc.and_, [pc.equal(samples[name], value) for name, value in values.items()]))
 
 
@@ -105,17 +107,18 @@ def _column(values: pd.Series, name: str) -> pa.Array:
 
 def _check_cells(path: Path | str, table: pa.Table) -> None:
     bad = {
-        "score that is no number from 0 to 1": pc.invert(
+        "score outside 0 to 1": pc.invert(
             pc.and_(pc.greater_equal(table["score"], 0.0), pc.less_equal(table["score"], 1.0))
         ),
-        "label beside 0 and 1": pc.invert(pc.is_in(table["label"], pa.array([0, 1], pa.int8()))),
+        "label other than 0 and 1": pc.invert(pc.is_in(table["label"], pa.array([0, 1], pa.int8()))),
         "empty person_id": pc.equal(pc.fill_null(table["person_id"], ""), ""),
     }
-    for what, mask in bad.items():
+    for problem, mask in bad.items():
         wrong = table.filter(pc.fill_null(mask, True))
         if wrong.num_rows:
             row = wrong.slice(0, 1).to_pylist()[0]
             raise ConfigError(
-                f"{path}: {wrong.num_rows} rows have a {what}, e.g. video {row['video_id']}, quality {row['quality']}, "
-                f"frame {row['frame_index']}: label {row['label']}, score {row['score']}, person {row['person_id']!r}"
+                f"{path}: {wrong.num_rows} rows have a {problem}, e.g. video {row['video_id']}, "
+                f"quality {row['quality']}, frame {row['frame_index']}: label {row['label']}, score {row['score']}, "
+                f"person {row['person_id']!r}"
             )

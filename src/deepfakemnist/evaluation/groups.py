@@ -1,4 +1,4 @@
-"""Does a detector do worse on some clips than on others? Videos of the test split by what they are."""
+"""Subgroup evaluation: seen and unseen drivers, animators, and terciles of face size, sharpness and brightness."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from deepfakemnist.config.detectors import EvaluationSettings
 from deepfakemnist.dataset.training_sets import select_rows
 from deepfakemnist.evaluation.aggregation import RUN, read_predictions, video_level
-from deepfakemnist.evaluation.stage import METRICS_COLUMNS, groups_of, measure, with_means
+from deepfakemnist.evaluation.stage import METRICS_COLUMNS, compute_metrics, run_groups, with_seed_statistics
 from deepfakemnist.ids import seed_from
 from deepfakemnist.tables.files import read_table
 from deepfakemnist.tables.schemas import Row
@@ -21,9 +21,9 @@ from deepfakemnist.tables.tsv import write_tsv
 
 _KEY = ("detector", "trained_on", "tested_on", "split", "level", "group", "value")
 GROUPS_COLUMNS = (*_KEY, *(name for name in METRICS_COLUMNS if name not in _KEY))
-#: Columns of tables.CROPPED by which clips are parted into thirds; a fake counts by its source.
-_MEASURED = ("face_px", "sharpness", "brightness")
-_THIRDS = ("low", "middle", "high")
+#: Columns of tables.CROPPED whose terciles are groups; a fake has the values of its source.
+_CROP_COLUMNS = ("face_px", "sharpness", "brightness")
+_TERCILES = ("low", "middle", "high")
 
 
 def evaluate_groups(
@@ -34,45 +34,48 @@ def evaluate_groups(
     settings: EvaluationSettings,
     seed: int,
 ) -> None:
-    """Measure every run on groups of the test videos; columns as in metrics.tsv, with ``group`` and ``value``.
+    """Evaluate every run on groups of the test videos; columns as in metrics.tsv, plus ``group`` and ``value``.
 
-    ``driver``: fakes whose driver also drives fakes that the run was trained on (seen) or does not (unseen), each
-    against all reals. ``driver_person``: the same of the person who performs. ``animator``: fakes of each, against all
-    reals. ``face_px``, ``sharpness``, ``brightness``: reals and fakes whose source is in the lowest, middle or highest
-    third of the test sources.
+    ``driver``: fakes whose driver is the driver of training fakes too (seen) or of none (unseen), against all reals.
+    ``driver_person``: the same for the person in the driving video. ``animator``: the fakes of each, against all reals.
+    ``face_px``, ``sharpness``, ``brightness``: reals and fakes whose source is in the lowest, middle or highest tercile
+    of the test sources.
 
     Args:
         predictions: tables with tables.PREDICTIONS.
         videos: table with tables.VIDEOS.
-        crops: tables with tables.CROPPED of the sources; none where clips were imported.
+        crops: tables with tables.CROPPED of the sources; empty for imported clips.
         groups_tsv: file to write.
         settings: number of resamples.
-        seed: of the resamples.
+        seed: seed of the resamples.
     """
     samples = video_level(read_predictions(predictions))
     listed = read_table(videos)
-    measured = _frame_of(crops) if crops else None
-    known = {
-        name: _groups(listed.to_pandas(), select_rows(listed, "train", name).to_pandas(), measured)
+    cropped = _read_tables(crops) if crops else None
+    groups = {
+        name: _groups(listed.to_pandas(), select_rows(listed, "train", name).to_pandas(), cropped)
         for name in pc.unique(samples["trained_on"]).to_pylist()
     }
     rows: list[Row] = []
-    for part in groups_of(samples):
+    for part in run_groups(samples):
         first = part.slice(0, 1).to_pylist()[0]
         if first["split"] != "test":
             continue
         key = {name: first[name] for name in (*RUN, "split")} | {"tested_on": first["quality"], "level": "video"}
         part = part.append_column("row", pa.array(range(part.num_rows)))
-        members = part.select(["row", "video_id", "label"]).to_pandas().merge(known[first["trained_on"]], on="video_id")
+        members = (
+            part.select(["row", "video_id", "label"]).to_pandas().merge(groups[first["trained_on"]], on="video_id")
+        )
         for group, values in _members(members):
-            for value, chosen in values:
-                draws = seed_from(seed, first["quality"], group, value)
-                rows.append({**key, "group": group, "value": value, **measure(part.take(chosen), settings, draws)})
-    write_tsv(groups_tsv, GROUPS_COLUMNS, with_means(rows, _KEY))
+            for value, numbers in values:
+                group_seed = seed_from(seed, first["quality"], group, value)
+                measured = compute_metrics(part.take(numbers), settings, group_seed)
+                rows.append({**key, "group": group, "value": value, **measured})
+    write_tsv(groups_tsv, GROUPS_COLUMNS, with_seed_statistics(rows, _KEY))
 
 
 def _groups(videos: pd.DataFrame, trained: pd.DataFrame, crops: pd.DataFrame | None) -> pd.DataFrame:
-    """Return one row per video of test: video_id and a column per group; empty where a video is in none.
+    """Return one row per test video: video_id and a column per group, empty where the video is in none.
 
     ``trained`` are the videos of the training set.
     """
@@ -81,30 +84,30 @@ def _groups(videos: pd.DataFrame, trained: pd.DataFrame, crops: pd.DataFrame | N
     test = videos[videos["split"] == "test"].copy()
     for name in ("driver", "driver_person"):
         seen = test[f"{name}_id"].isin(train[f"{name}_id"])
-        # A published fake may not tell its driver.
+        # A published fake may have an unknown driver.
         test[name] = np.where(test[f"{name}_id"] == "", "", np.where(seen, "seen", "unseen"))
     columns = ["video_id", "driver", "driver_person", "animator"]
     if crops is None:
         return test[columns]
-    sources = crops.set_index("video_id").loc[lambda rows: ~rows.index.duplicated(), list(_MEASURED)]
-    thirds = sources[sources.index.isin(test["source_id"])].rank(pct=True, method="average")
-    for name in _MEASURED:
-        rank = test["source_id"].map(thirds[name])
-        test[name] = pd.cut(rank, [0, 1 / 3, 2 / 3, 1], labels=_THIRDS).astype(object).fillna("")
-    return test[[*columns, *_MEASURED]]
+    sources = crops.set_index("video_id").loc[lambda rows: ~rows.index.duplicated(), list(_CROP_COLUMNS)]
+    ranks = sources[sources.index.isin(test["source_id"])].rank(pct=True, method="average")
+    for name in _CROP_COLUMNS:
+        rank = test["source_id"].map(ranks[name])
+        test[name] = pd.cut(rank, [0, 1 / 3, 2 / 3, 1], labels=_TERCILES).astype(object).fillna("")
+    return test[[*columns, *_CROP_COLUMNS]]
 
 
 def _members(members: pd.DataFrame) -> Iterable[tuple[str, list[tuple[str, list[int]]]]]:
-    """Yield every group with its values and the rows of each; groups of fakes alone get all reals."""
+    """Yield every group with its values and the rows of each; groups defined on fakes alone get all reals."""
     reals = members["label"] == 0
     for group in members.columns.drop(["row", "video_id", "label"]):
-        of_fakes = group not in _MEASURED
-        values = sorted(set(members[group]) - {""}, key=lambda value: _THIRDS.index(value) if not of_fakes else value)
+        of_fakes = group not in _CROP_COLUMNS
+        values = sorted(set(members[group]) - {""}, key=lambda value: value if of_fakes else _TERCILES.index(value))
         yield (
             group,
             [(value, members.loc[(members[group] == value) | (reals & of_fakes), "row"].tolist()) for value in values],
         )
 
 
-def _frame_of(paths: Sequence[Path | str]) -> pd.DataFrame:
+def _read_tables(paths: Sequence[Path | str]) -> pd.DataFrame:
     return pa.concat_tables([read_table(path) for path in paths], promote_options="permissive").to_pandas()

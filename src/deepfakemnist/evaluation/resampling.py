@@ -1,7 +1,7 @@
-"""How far numbers can be trusted: 95 % intervals and paired tests, by drawing people, never frames.
+"""Cluster bootstrap over people: 95 % confidence intervals and paired tests.
 
-Frames of a video and videos of a person are no independent samples: drawing them one by one would give intervals that
-are far too narrow.
+Frames of a video and videos of a person are not independent: resampling them individually gives intervals that are far
+too narrow. Implemented here because scipy.stats.bootstrap resamples single observations, not clusters.
 """
 
 from __future__ import annotations
@@ -13,18 +13,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deepfakemnist.evaluation.metrics import THRESHOLD, Curve, Floats, Ranking, as_arrays
+from deepfakemnist.evaluation.metrics import THRESHOLD, Floats, Ranking, RocCurve, as_arrays
 
-#: What is resampled, in the order of the tables.
+#: Metrics with a bootstrap interval, in the order of the tables' columns.
 RESAMPLED = (
-    *("accuracy", "balanced_accuracy", "real_accuracy", "fake_accuracy"),
-    *("auc", "eer", "average_precision", "tpr_at_fpr_1", "tpr_at_fpr_5"),
+    "accuracy",
+    "balanced_accuracy",
+    "real_accuracy",
+    "fake_accuracy",
+    "auc",
+    "eer",
+    "average_precision",
+    "tpr_at_fpr_1",
+    "tpr_at_fpr_5",
 )
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A 95 % interval by bootstrap; both ends None where it is undefined."""
+    """A 95 % bootstrap interval; both ends are None where it is undefined."""
 
     low: float | None
     high: float | None
@@ -35,9 +42,9 @@ class Bootstrap:
     """Intervals from one set of resamples.
 
     Args:
-        intervals: of every name in RESAMPLED; that of accuracy over all resamples, those of one class's accuracy over
-            those that held the class, the others over those that held both.
-        skipped: resamples that held one class only.
+        intervals: interval of every metric in RESAMPLED: accuracy over all resamples, per-class accuracy over those
+            that contain the class, the others over those that contain both.
+        skipped: number of resamples with a single class.
     """
 
     intervals: Mapping[str, Interval]
@@ -49,12 +56,12 @@ class Bootstrap:
 
 @dataclass(frozen=True)
 class Difference:
-    """How much better one detector is than another on the same samples.
+    """Difference in a metric between two detectors on the same samples.
 
     Args:
-        value: first minus second; None where it is undefined.
-        interval: 95 % interval of it.
-        p: two-sided p-value of no difference; None without an interval.
+        value: first minus second; None where undefined.
+        interval: its 95 % interval.
+        p: two-sided p-value of the null hypothesis of no difference; None without an interval.
     """
 
     value: float | None
@@ -63,34 +70,34 @@ class Difference:
 
 
 def bootstrap(labels: ArrayLike, scores: ArrayLike, people: Sequence[Any], resamples: int, seed: int) -> Bootstrap:
-    """Resample people with everything of theirs and return percentile intervals.
+    """Resample people, each with all of their samples, and return percentile intervals.
 
     With fewer than two people there is no interval.
 
     Args:
         labels: (N,) 0 or 1.
         scores: (N,) P(fake).
-        people: (N,) who each sample shows.
-        resamples: how many draws.
-        seed: of the draws.
+        people: (N,) person shown in each sample.
+        resamples: number of resamples.
+        seed: seed of the resamples.
     """
     y, s, _ = as_arrays(labels, scores)
-    person, draws = _draw(people, resamples, seed)
-    if draws is None:
+    person, counts = _resample_people(people, resamples, seed)
+    if counts is None:
         return Bootstrap({name: Interval(None, None) for name in RESAMPLED}, 0)
     values: dict[str, list[float]] = {name: [] for name in RESAMPLED}
-    right = _right(y, s)
-    values["accuracy"] = _means(draws, person, right).tolist()
-    of_real, of_fake = (_means(draws, person, right, y == label) for label in (0, 1))
+    correct = _correct(y, s)
+    values["accuracy"] = _resampled_means(counts, person, correct).tolist()
+    of_real, of_fake = (_resampled_means(counts, person, correct, y == label) for label in (0, 1))
     values["real_accuracy"], values["fake_accuracy"] = (
         found[~np.isnan(found)].tolist() for found in (of_real, of_fake)
     )
     ranking = Ranking(y, s)
-    for number, draw in enumerate(draws):
-        curve = ranking.curve(draw[person].astype(np.float64))
+    for number, count in enumerate(counts):
+        curve = ranking.curve(count[person].astype(np.float64))
         if curve is not None:
             values["balanced_accuracy"].append(float(of_real[number] + of_fake[number]) / 2)
-            for name, value in _of_curve(curve).items():
+            for name, value in _curve_metrics(curve).items():
                 values[name].append(value)
     intervals = {name: _percentiles(np.array(found)) for name, found in values.items()}
     return Bootstrap(intervals, resamples - len(values["auc"]))
@@ -99,42 +106,46 @@ def bootstrap(labels: ArrayLike, scores: ArrayLike, people: Sequence[Any], resam
 def paired_difference(
     labels: ArrayLike, first: ArrayLike, second: ArrayLike, people: Sequence[Any], resamples: int, seed: int
 ) -> dict[str, Difference]:
-    """Compare two detectors' scores of the same samples by a paired bootstrap over people.
+    """Compare two detectors on the same samples by a paired bootstrap over people.
 
-    Both are measured on every draw of people, so what makes a person easy or hard for both cancels out. The p-value is
-    twice the smaller share of draws on one side of zero, counting the observed one.
+    Both are evaluated on every resample, so what makes a person easy or hard for both cancels out. The p-value is twice
+    the smaller share of resamples on one side of zero, counting the observed one.
 
     Args:
         labels: (N,) 0 or 1.
         first, second: (N,) P(fake) of the two detectors.
-        people: (N,) who each sample shows.
-        resamples: how many draws.
-        seed: of the draws.
+        people: (N,) person shown in each sample.
+        resamples: number of resamples.
+        seed: seed of the resamples.
 
     Returns: the differences first − second of ``accuracy`` and ``auc``.
     """
     y, a, _ = as_arrays(labels, first)
     _, b, _ = as_arrays(labels, second)
-    person, draws = _draw(people, resamples, seed)
+    person, counts = _resample_people(people, resamples, seed)
     ones = np.ones(len(y))
     rankings = Ranking(y, a), Ranking(y, b)
     curves = [ranking.curve(ones) for ranking in rankings]
-    gain = _right(y, a) - _right(y, b)
-    observed = {"accuracy": float(gain.mean()) if len(y) else None, "auc": _auc_gap(*curves)}
-    if draws is None:
+    gain = _correct(y, a) - _correct(y, b)
+    observed = {"accuracy": float(gain.mean()) if len(y) else None, "auc": _auc_difference(*curves)}
+    if counts is None:
         return {name: Difference(value, Interval(None, None), None) for name, value in observed.items()}
-    gaps = {"accuracy": _means(draws, person, gain), "auc": np.array([])}
-    weights = (draw[person].astype(np.float64) for draw in draws)
-    found = [_auc_gap(*(ranking.curve(weight) for ranking in rankings)) for weight in weights]
-    gaps["auc"] = np.array([value for value in found if value is not None])
+    weights = (count[person].astype(np.float64) for count in counts)
+    differences = [_auc_difference(*(ranking.curve(weight) for ranking in rankings)) for weight in weights]
+    resampled = {
+        "accuracy": _resampled_means(counts, person, gain),
+        "auc": np.array([value for value in differences if value is not None]),
+    }
     return {
         name: Difference(observed[name], _percentiles(values), _p_value(values) if len(values) > 1 else None)
-        for name, values in gaps.items()
+        for name, values in resampled.items()
     }
 
 
-def _draw(people: Sequence[Any], resamples: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
-    """Return the person (N,) of each sample, and how often each draw (R, people) has each; None for one person."""
+def _resample_people(
+    people: Sequence[Any], resamples: int, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64] | None]:
+    """Return the person index (N,) of each sample and the counts (R, people) of each resample; None for one person."""
     names, person = np.unique(np.asarray(people, dtype=str), return_inverse=True)
     if len(names) < 2:
         return person, None
@@ -142,22 +153,22 @@ def _draw(people: Sequence[Any], resamples: int, seed: int) -> tuple[NDArray[np.
     return person, np.random.default_rng(seed).multinomial(len(names), shares, size=resamples)
 
 
-def _right(labels: Floats, scores: Floats) -> Floats:
+def _correct(labels: Floats, scores: Floats) -> Floats:
     return ((scores >= THRESHOLD) == (labels == 1)).astype(np.float64)
 
 
-def _means(
-    draws: NDArray[np.int64], person: NDArray[np.int64], values: Floats, which: NDArray[np.bool_] | None = None
+def _resampled_means(
+    counts: NDArray[np.int64], person: NDArray[np.int64], values: Floats, mask: NDArray[np.bool_] | None = None
 ) -> Floats:
-    """Return the mean of values over the samples of each draw (R,), or over some of them; nan where there are none."""
-    counted = np.ones(len(values)) if which is None else which.astype(np.float64)
-    people = draws.shape[1]
-    total = draws @ np.bincount(person, values * counted, people)
-    count = draws @ np.bincount(person, counted, people)
-    return np.divide(total, count, out=np.full(len(draws), np.nan), where=count > 0)
+    """Return the mean of the (masked) values over the samples of each resample (R,); nan without samples."""
+    included = np.ones(len(values)) if mask is None else mask.astype(np.float64)
+    people = counts.shape[1]
+    total = counts @ np.bincount(person, values * included, people)
+    samples = counts @ np.bincount(person, included, people)
+    return np.divide(total, samples, out=np.full(len(counts), np.nan), where=samples > 0)
 
 
-def _of_curve(curve: Curve) -> dict[str, float]:
+def _curve_metrics(curve: RocCurve) -> dict[str, float]:
     return {
         "auc": curve.auc(),
         "eer": curve.eer(),
@@ -167,7 +178,7 @@ def _of_curve(curve: Curve) -> dict[str, float]:
     }
 
 
-def _auc_gap(first: Curve | None, second: Curve | None) -> float | None:
+def _auc_difference(first: RocCurve | None, second: RocCurve | None) -> float | None:
     return None if first is None or second is None else first.auc() - second.auc()
 
 

@@ -1,4 +1,4 @@
-"""The evaluation stage: from tables of predictions to tables of results."""
+"""Evaluation stage: metrics tables from prediction tables, per run, quality, split, level and action."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 
 from deepfakemnist.config.detectors import EvaluationSettings
 from deepfakemnist.evaluation import metrics
-from deepfakemnist.evaluation.aggregation import RUN, frame_level, read_predictions, rows_with, video_level
+from deepfakemnist.evaluation.aggregation import RUN, filter_rows, frame_level, read_predictions, video_level
 from deepfakemnist.evaluation.pairs import PAIRS_COLUMNS, compare_runs
 from deepfakemnist.evaluation.resampling import RESAMPLED, bootstrap
 from deepfakemnist.ids import seed_from
@@ -23,17 +23,17 @@ from deepfakemnist.tables.tsv import write_tsv
 log = logging.getLogger(__name__)
 
 _KEY = ("detector", "trained_on", "tested_on", "split", "level")
-#: An interval says how much the people matter; a mean of intervals over training seeds would say nothing.
+#: Left empty in the rows of mean and sd: an average of intervals over training seeds has no meaning.
 _INTERVALS = tuple(f"{name}_{end}" for name in RESAMPLED for end in ("low", "high"))
 _POINTS = (*RESAMPLED, "brier", "calibration_error", "apcer", "bpcer", "acer")
 _COUNTS = ("n_videos", "n_frames", "n_people", "n_without_frames")
-_MEASURED = (
+_METRIC_COLUMNS = (
     *(column for name in RESAMPLED for column in (name, f"{name}_low", f"{name}_high")),
     *_POINTS[len(RESAMPLED) :],
 )
-METRICS_COLUMNS = (*_KEY, "seed", *_MEASURED, "bootstrap_skipped", *_COUNTS)
-ACTIONS_COLUMNS = (*_KEY, "action", "seed", *_MEASURED, "bootstrap_skipped", *_COUNTS)
-#: Levels that are also measured per action and compared between detectors.
+METRICS_COLUMNS = (*_KEY, "seed", *_METRIC_COLUMNS, "bootstrap_skipped", *_COUNTS)
+ACTIONS_COLUMNS = (*_KEY, "action", "seed", *_METRIC_COLUMNS, "bootstrap_skipped", *_COUNTS)
+#: Levels with per-action metrics and pairwise comparisons.
 _MAIN_LEVELS = ("frame", "video")
 
 
@@ -45,51 +45,51 @@ def evaluate(
     settings: EvaluationSettings,
     seed: int,
 ) -> None:
-    """Measure every run of every detector on every quality and split, by frame and by video.
+    """Evaluate every run of every detector on every quality and split, at frame and video level.
 
     ``metrics_tsv`` has one row per detector, ``trained_on``, ``tested_on`` (quality), split, level and seed. Levels are
-    frame, video (mean of the frames' scores), video_median and video_top (mean of the highest).
-    ``actions_tsv`` has the same per action: that action's fakes against all reals of the split. Where a detector was
+    frame, video (mean of the frame scores), video_median and video_top (mean of the highest).
+    ``actions_tsv`` has the same per action: the fakes of the action against all reals of the split. When a detector was
     trained with several seeds, rows with seed ``mean`` and ``sd`` (of the sample, n - 1) follow; they have no
-    intervals. ``pairs_tsv`` compares every two detectors that were trained on the same clips with the same seed.
-    Columns ``…_low`` to ``…_high`` are 95 % intervals by bootstrap over people; ``bootstrap_skipped`` counts resamples
-    that held one class only. Empty cells are undefined values.
+    intervals. ``pairs_tsv`` compares every pair of detectors trained on the same set with the same seed.
+    Columns ``…_low`` to ``…_high`` are 95 % bootstrap intervals over people; ``bootstrap_skipped`` counts resamples
+    with a single class. Empty cells are undefined values.
 
     Args:
         predictions: tables with tables.PREDICTIONS.
         metrics_tsv: file to write.
         actions_tsv: file to write.
         pairs_tsv: file to write.
-        settings: number of resamples, and what top and calibration mean.
-        seed: of the resamples; the same for every detector, so that they are compared on the same draws.
+        settings: number of resamples, top k and calibration bins.
+        seed: seed of the resamples, shared by all detectors, so that they are compared on the same resamples.
 
-    Raises: ConfigError for predictions that cannot be evaluated; see levels.read_predictions and video_level.
+    Raises: ConfigError for predictions that cannot be evaluated; see aggregation.read_predictions and video_level.
     """
     table = read_predictions(predictions)
     whole: list[Row] = []
     by_action: list[Row] = []
     pairs: list[Row] = []
-    for level, samples in levels_of(table, settings).items():
-        for group in groups_of(samples):
+    for level, samples in aggregate_levels(table, settings).items():
+        for group in run_groups(samples):
             first = group.slice(0, 1).to_pylist()[0]
             key = {name: first[name] for name in (*RUN, "split")} | {"tested_on": first["quality"], "level": level}
-            draws = seed_from(seed, first["quality"], first["split"], level)
-            whole.append({**key, **measure(group, settings, draws)})
+            group_seed = seed_from(seed, first["quality"], first["split"], level)
+            whole.append({**key, **compute_metrics(group, settings, group_seed)})
             if level in _MAIN_LEVELS:
                 fakes = group.filter(pc.equal(group["label"], 1))
                 for action in sorted(set(fakes["action"].to_pylist()) - {"", None}):
                     wanted = pc.or_(pc.equal(group["label"], 0), pc.equal(pc.fill_null(group["action"], ""), action))
-                    measured = measure(group.filter(wanted), settings, seed_from(draws, action))
+                    measured = compute_metrics(group.filter(wanted), settings, seed_from(group_seed, action))
                     by_action.append({**key, "action": action, **measured})
         if level in _MAIN_LEVELS:
             pairs += compare_runs(samples, level, settings.bootstrap, seed)
-    write_tsv(metrics_tsv, METRICS_COLUMNS, with_means(whole, _KEY))
-    write_tsv(actions_tsv, ACTIONS_COLUMNS, with_means(by_action, (*_KEY, "action")))
+    write_tsv(metrics_tsv, METRICS_COLUMNS, with_seed_statistics(whole, _KEY))
+    write_tsv(actions_tsv, ACTIONS_COLUMNS, with_seed_statistics(by_action, (*_KEY, "action")))
     write_tsv(pairs_tsv, PAIRS_COLUMNS, pairs)
-    log.info("%d frames of %d prediction tables measured in %d groups", table.num_rows, len(predictions), len(whole))
+    log.info("evaluated %d frames of %d prediction tables in %d groups", table.num_rows, len(predictions), len(whole))
 
 
-def levels_of(predictions: pa.Table, settings: EvaluationSettings) -> dict[str, pa.Table]:
+def aggregate_levels(predictions: pa.Table, settings: EvaluationSettings) -> dict[str, pa.Table]:
     """Return the samples of every level: frame, video, video_median and video_top."""
     return {
         "frame": frame_level(predictions),
@@ -99,23 +99,23 @@ def levels_of(predictions: pa.Table, settings: EvaluationSettings) -> dict[str, 
     }
 
 
-def groups_of(samples: pa.Table) -> Iterator[pa.Table]:
-    """Yield the samples of each run, quality and split, in an order that input order does not change."""
+def run_groups(samples: pa.Table) -> Iterator[pa.Table]:
+    """Yield the samples of each run, quality and split, in an order independent of the input's."""
     names = [*RUN, "quality", "split"]
-    # The order within a group decides how floating-point sums round, so it must not come from the input either.
+    # Rounding of sums depends on the order within a group, so that must not depend on the input either.
     ordered = samples.sort_by([(name, "ascending") for name in (*names, "video_id", "score")])
     for key in ordered.group_by(names, use_threads=False).aggregate([]).to_pylist():
-        yield rows_with(ordered, key)
+        yield filter_rows(ordered, key)
 
 
-def measure(samples: pa.Table, settings: EvaluationSettings, seed: int) -> Row:
-    """Return every metric of a set of samples with its interval, and how many there were."""
+def compute_metrics(samples: pa.Table, settings: EvaluationSettings, seed: int) -> Row:
+    """Return every metric of a set of samples with its interval, and the numbers of videos, frames and people."""
     labels = samples["label"].to_numpy()
     scores = samples["score"].to_numpy().astype(np.float64)
     people = samples["person_id"].to_pylist()
-    draws = bootstrap(labels, scores, people, settings.bootstrap, seed)
-    worst = metrics.apcer(labels, scores, pc.fill_null(samples["action"], "").to_pylist())
-    false_alarms = metrics.bpcer(labels, scores)
+    intervals = bootstrap(labels, scores, people, settings.bootstrap, seed)
+    apcer = metrics.apcer(labels, scores, pc.fill_null(samples["action"], "").to_pylist())
+    bpcer = metrics.bpcer(labels, scores)
     row: Row = {
         "accuracy": metrics.accuracy(labels, scores),
         "balanced_accuracy": metrics.balanced_accuracy(labels, scores),
@@ -128,22 +128,22 @@ def measure(samples: pa.Table, settings: EvaluationSettings, seed: int) -> Row:
         "tpr_at_fpr_5": metrics.tpr_at_fpr(labels, scores, 0.05),
         "brier": metrics.brier(labels, scores),
         "calibration_error": metrics.calibration_error(labels, scores, settings.calibration_bins),
-        "apcer": worst,
-        "bpcer": false_alarms,
-        "acer": None if worst is None or false_alarms is None else (worst + false_alarms) / 2,
-        "bootstrap_skipped": draws.skipped,
+        "apcer": apcer,
+        "bpcer": bpcer,
+        "acer": None if apcer is None or bpcer is None else (apcer + bpcer) / 2,
+        "bootstrap_skipped": intervals.skipped,
         "n_videos": len(set(samples["video_id"].to_pylist())),
         "n_frames": sum(samples["frames"].to_pylist()),
         "n_people": len(set(people)),
         "n_without_frames": samples["frames"].to_pylist().count(0),
     }
     for name in RESAMPLED:
-        row |= {f"{name}_low": draws[name].low, f"{name}_high": draws[name].high}
+        row |= {f"{name}_low": intervals[name].low, f"{name}_high": intervals[name].high}
     return row
 
 
-def with_means(rows: list[Row], key: Sequence[str]) -> list[Row]:
-    """Return rows sorted by key and seed, those of several seeds followed by their mean and standard deviation."""
+def with_seed_statistics(rows: list[Row], key: Sequence[str]) -> list[Row]:
+    """Return the rows sorted by key and seed; several seeds are followed by their mean and standard deviation."""
     groups: dict[tuple[Any, ...], list[Row]] = {}
     for row in rows:
         groups.setdefault(tuple(row[name] for name in key), []).append(row)
@@ -152,12 +152,12 @@ def with_means(rows: list[Row], key: Sequence[str]) -> list[Row]:
         runs = sorted(groups[name], key=lambda row: row["seed"])
         out.extend(runs)
         if len(runs) > 1:
-            out.append(_summary("mean", runs, key))
-            out.append(_summary("sd", runs, key))
+            out.append(_seed_statistic("mean", runs, key))
+            out.append(_seed_statistic("sd", runs, key))
     return out
 
 
-def _summary(statistic: str, runs: list[Row], key: Sequence[str]) -> Row:
+def _seed_statistic(statistic: str, runs: list[Row], key: Sequence[str]) -> Row:
     row: Row = {name: runs[0][name] for name in key} | {"seed": statistic, "bootstrap_skipped": None}
     row |= dict.fromkeys(_INTERVALS)
     for name in _POINTS:
