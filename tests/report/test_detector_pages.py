@@ -1,4 +1,4 @@
-"""The protocol page: the right number in the right cell, beside the paper's."""
+"""Protocols page: the right metric in the right cell, next to the paper's result."""
 
 import html
 import re
@@ -17,14 +17,14 @@ from deepfakemnist.tables.schemas import CROPPED, PREDICTIONS, VIDEOS
 SETTINGS = EvaluationSettings(bootstrap=20)
 
 
-def rows_of(right, trained_on="raw", seed=0, qualities=("raw", "c23"), detector="resnet50"):
-    """Eight people with a real, a blink and a nod each; ``right(quality, action, person)``: is it called right?"""
+def rows_of(correct, trained_on="raw", seed=0, qualities=("raw", "c23"), detector="resnet50"):
+    """Eight people with a real, a blink and a nod each, classified right where ``correct(quality, action, person)``."""
     rows = []
     for person in range(8):
         for quality in qualities:
             for action in ("", "blink", "nod"):
                 label = int(bool(action))
-                score = 0.9 if bool(label) == right(quality, action, person) else 0.1
+                score = 0.9 if bool(label) == correct(quality, action, person) else 0.1
                 rows.append(
                     {"video_id": f"p{person}{'@d-' + action if action else ''}", "label": label, "quality": quality,
                      "frame_index": 0, "action": action, "person_id": f"p{person}", "split": "test", "logit": 0.0,
@@ -79,7 +79,7 @@ def page(tmp_path_factory):
         fact = {**common, "driver_id": driver, "driver_person_id": driver, "animator": "fomm" if driver else ""}
         fact["source_id"] = row["person_id"]
         videos.append({**fact, "video_id": row["video_id"], "split": "test", "person_id": row["person_id"]})
-        if driver and person == 0:  # the driver of nods is in train with the fake; that of blinks is in another split
+        if driver and person == 0:  # the driver of nods is in train, like the fake; that of blinks is in another split
             apart = "train" if driver == "d-nod" else ""
             fact |= {"split": "train", "split_driver": apart, "person_id": "t"}
             videos.append({**fact, "video_id": f"t@{driver}"})
@@ -104,40 +104,41 @@ def row_of(table, *first):
     return dict(zip(table[0], row, strict=True))
 
 
-def test_detector_by_quality_shows_seeds_and_the_paper(page):
-    row = row_of(page["1. Detector × quality: accuracy"], "resnet50")
+def test_within_quality_cells_have_seeds_and_the_papers_result(page):
+    row = row_of(page["1. Within-quality evaluation: accuracy"], "resnet50")
     assert list(row) == ["detector", "raw", "c23"]
     assert row["raw"] == "100.0 ± 0.0 / 96.58"
     assert row["c23"] == "– / 94.32"  # no detector was trained on c23
-    assert row_of(page["1. Detector × quality: accuracy"], "meso4")["raw"].endswith("/ 60.39")
+    assert row_of(page["1. Within-quality evaluation: accuracy"], "meso4")["raw"].endswith("/ 60.39")
 
 
-def test_cross_quality_and_mixed(page):
-    row = row_of(page["2. Trained on (rows) × tested on (columns): accuracy of resnet50"], "raw")
-    assert row["c23"] == "75.0 ± 35.4 / 85.52"  # seeds are right on all and on half
-    mixed = row_of(page["3. Trained on all qualities together: accuracy"], "resnet50")
+def test_cross_quality_and_mixed_training(page):
+    title = "2. Cross-quality generalisation: accuracy of resnet50, trained on (rows) × tested on (columns)"
+    row = row_of(page[title], "raw")
+    assert row["c23"] == "75.0 ± 35.4 / 85.52"  # one seed is correct on all, the other on half
+    mixed = row_of(page["3. Mixed-quality training: accuracy"], "resnet50")
     assert re.fullmatch(r"50\.0 \[[\d.]+–[\d.]+\] / 90\.69", mixed["c23"])
-    assert "meso4" not in str(page["3. Trained on all qualities together: accuracy"])
+    assert "meso4" not in str(page["3. Mixed-quality training: accuracy"])
 
 
-def test_trained_on_one_action(page):
-    title = "4. resnet50 trained on fakes of one action only (rows), tested on each: balanced accuracy"
+def test_single_action_training(page):
+    title = "4. Single-action training: balanced accuracy of resnet50 per test action"
     row = row_of(page[title], "nod", "raw")
     assert row["all: accuracy"].startswith("66.7 [") and row["all: accuracy"].endswith("/ 80.40")
     assert (row["nod"].split()[0], row["blink"].split()[0]) == ("100.0", "50.0")
 
 
 def test_per_action_has_the_papers_row(page):
-    table = page["5. Called right, by action"]
+    table = page["5. Per-action accuracy"]
     measured = row_of(table, "resnet50", "raw")
     assert (measured["nod"], measured["smile"]) == ("100.0 ± 0.0", "–")  # no fake of a smile was left to test
     assert list(measured)[2:] == [*ACTIONS, "reals"]
-    paper = row_of(table, "the paper&#39;s", "c23")
+    paper = row_of(table, "paper", "c23")
     assert (paper["blink"], paper["nod"], paper["reals"]) == ("95.8", "93.0", "94.3")
 
 
-def test_drivers_that_train_has_seen(page):
-    table = page["6. Drivers that train has seen, and others (videos)"]
+def test_seen_and_unseen_drivers(page):
+    table = page["6. Seen and unseen drivers (video level)"]
     for trained_on in ("raw-only-nod", "raw-by-driver"):
         seen = row_of(table, "resnet50", trained_on, "raw", "driver", "seen")
         unseen = row_of(table, "resnet50", trained_on, "raw", "driver", "unseen")
@@ -148,13 +149,13 @@ def test_drivers_that_train_has_seen(page):
 
 
 def test_other_datasets_and_perturbations(page):
-    row = row_of(page["7, 8. Other animators and other datasets: accuracy"], "resnet50")
+    row = row_of(page["7, 8. Cross-animator and cross-dataset generalisation: accuracy"], "resnet50")
     assert list(row)[2:] == ["warp:c23"] and row["warp:c23"].startswith("50.0")
-    assert list(row_of(page["9. Perturbed frames: accuracy"], "resnet50"))[2:] == ["raw+jpeg10"]
+    assert list(row_of(page["9. Robustness to perturbations: accuracy"], "resnet50"))[2:] == ["raw+jpeg10"]
 
 
-def test_subgroups_by_thirds_of_the_sources(page):
-    table = page["10. Subgroups (videos)"]
+def test_subgroups_by_terciles_of_the_sources(page):
+    table = page["10. Subgroup analysis (video level)"]
     low = row_of(table, "meso4", "raw", "c23", "face_px", "low")
     high = row_of(table, "meso4", "raw", "c23", "face_px", "high")
     assert (low["accuracy"].split()[0], high["accuracy"].split()[0]) == ("0.0", "100.0")  # people 0 to 3 are wrong
@@ -162,12 +163,12 @@ def test_subgroups_by_thirds_of_the_sources(page):
     assert row_of(table, "meso4", "raw", "c23", "animator", "fomm")["videos"] == "24"
 
 
-def test_a_cell_says_dash_where_nothing_was_measured():
+def test_a_cell_without_a_measurement_is_a_dash():
     assert cell([], "auc") == "–"
     assert cell([{"seed": "0", "auc": ""}], "auc", 50.0) == "– / 50.00"
 
 
-def test_the_papers_tables():
+def test_the_papers_results():
     assert paper_accuracy("resnet152", "c40", "c23") == 76.69
     assert paper_accuracy("xception", "c23", "c23") == 85.52
     assert paper_accuracy("resnet152", "mixed", "c40") == 88.32

@@ -1,11 +1,11 @@
-"""Train detectors on each training set, and let them judge every quality."""
+"""Training of detectors on every training set, and their predictions at every quality."""
 
 DETECTORS = {detector.slug: detector for detector in CONFIG.training.detectors}
 DATASETS = CONFIG.evaluation.datasets
 
 
 rule train:
-    """Train one detector on one training set with one seed; the best epoch is chosen on val, never on test."""
+    """Train one detector on one training set with one seed; the best epoch is selected on val, never on test."""
     input:
         frames="<results>/manifest/frames.parquet",
         videos="<results>/manifest/videos.parquet",
@@ -35,7 +35,7 @@ rule train:
 
 
 rule predict:
-    """Score every val and test frame of every quality."""
+    """Score every val and test frame at every quality."""
     input:
         checkpoint="<results>/detectors/{detector}/{trained_on}/seed{seed}/checkpoint.safetensors",
         frames="<results>/manifest/frames.parquet",
@@ -60,7 +60,7 @@ rule predict:
 
 
 rule predict_dataset:
-    """Score another manifest: of a run with another animator, or of an imported dataset."""
+    """Score the manifest of another dataset: a run with another animator, or an imported dataset."""
     input:
         checkpoint="<results>/detectors/{detector}/{trained_on}/seed{seed}/checkpoint.safetensors",
         frames=lambda wildcards: f"{DATASETS[wildcards.dataset]}/frames.parquet",
@@ -88,7 +88,7 @@ rule predict_dataset:
 
 
 rule predict_perturbed:
-    """Score test frames after JPEG, resizing, blur, noise or one more H.264 encode, at five levels each."""
+    """Score test frames perturbed by JPEG, resizing, blur, noise and another H.264 encode, at five levels each."""
     input:
         checkpoint="<results>/detectors/{detector}/{trained_on}/seed{seed}/checkpoint.safetensors",
         frames="<results>/manifest/frames.parquet",
@@ -115,6 +115,6 @@ rule predict_perturbed:
 
 
 rule detectors:
-    """Every trained detector with its predictions."""
+    """Collect the predictions of every trained detector."""
     input:
         predictions("predictions"),

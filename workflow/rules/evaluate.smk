@@ -1,8 +1,8 @@
-"""Turn predictions into numbers: on the run's own test clips, on other datasets, on perturbed frames."""
+"""Evaluation of predictions: on the run's test clips, on other datasets and on perturbed frames."""
 
 
 rule evaluate:
-    """Accuracy, AUC and the rest at frame and video level, with intervals that respect people."""
+    """Compute metrics at frame and video level, with bootstrap intervals over people."""
     input:
         predictions=predictions("predictions"),
         videos="<results>/manifest/videos.parquet",
@@ -30,7 +30,7 @@ rule evaluate:
 
 
 rule evaluate_external:
-    """The same numbers on another dataset (on_NAME), or on perturbed frames (perturbed)."""
+    """Compute the same metrics on another dataset (on_NAME) or on perturbed frames (perturbed)."""
     input:
         predictions=lambda wildcards: predictions(wildcards.where),
     output:

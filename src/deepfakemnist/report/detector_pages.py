@@ -1,4 +1,4 @@
-"""The protocols of the paper and of the field as tables: one page, the paper's figures beside ours."""
+"""Protocols page: evaluation protocols of the paper and of the field as tables, next to the paper's results."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from deepfakemnist.report.paper import ORIGINAL, paper_accuracy, paper_action_ac
 Cells = dict[str, str]
 
 _INTRO = (
-    "Percent, over the test split; frame level unless a title says video. In brackets: the 95 % interval from "
-    "resampling people, or ± the standard deviation over training seeds where there are several. Behind a slash: the "
-    "paper's figure (arXiv 2108.07949), of its own 20,000 videos and comparable only with a run of that size. "
+    "Percent, on the test split; frame level unless a title says video level. In brackets: the 95 % interval from a "
+    "bootstrap over people, or ± the standard deviation over training seeds where there are several. After a slash: "
+    "the paper's result (arXiv 2108.07949), on its own 20,000 videos and comparable only with a run of that size. "
     "A dash: not measured."
 )
 
 
 @dataclass(frozen=True)
 class Results:
-    """Rows of the evaluation's tables, of the test split.
+    """Rows of the evaluation tables on the test split.
 
     Args:
-        whole: metrics.tsv.
-        actions: actions.tsv.
-        groups: groups.tsv.
-        others: metrics of other datasets and of perturbed frames; tested_on is ``name:quality``, or
-            ``quality+perturbation`` and its level.
+        whole: rows of metrics.tsv.
+        actions: rows of actions.tsv.
+        groups: rows of groups.tsv.
+        others: metrics on other datasets and on perturbed frames; tested_on is ``name:quality``, or
+            ``quality+perturbation`` followed by its level.
     """
 
     whole: list[Cells]
@@ -42,28 +42,28 @@ class Results:
 def write_protocols_page(
     metrics: Path, actions: Path, groups: Path | None, others: Sequence[Path], protocols: Iterable[str], path: Path
 ) -> None:
-    """Write a table or several for every protocol.
+    """Write one or more tables for every protocol.
 
     Args:
-        metrics, actions, groups: tables of the evaluation; groups may be None.
-        others: metrics of other datasets and of perturbed frames.
-        protocols: names in detector_settings.PROTOCOLS, in the order wanted.
+        metrics, actions, groups: tables of the evaluation stage; groups may be None.
+        others: metrics on other datasets and on perturbed frames.
+        protocols: names in config.detectors.PROTOCOLS, in page order.
         path: page to write.
     """
     results = Results(
         _test_rows([metrics]), _test_rows([actions]), _test_rows([groups] if groups else []), _test_rows(others)
     )
     tables = [table for protocol in protocols for table in _PROTOCOLS[protocol](results)]
-    write_page(path, "Protocols", _INTRO, tables)
+    write_page(path, "Evaluation protocols", _INTRO, tables)
 
 
 def cell(rows: Sequence[Cells], name: str, paper: float | None = None) -> str:
-    """Return a metric as ``94.3 [91.0–97.1] / 94.32``: value, interval or deviation, the paper's figure.
+    """Return a metric as ``94.3 [91.0–97.1] / 94.32``: value, interval or standard deviation, the paper's result.
 
     Args:
-        rows: those of one measurement: a seed each, and mean and sd where there are several seeds.
-        name: column.
-        paper: percent; None where the paper has none.
+        rows: rows of one measurement: one per seed, and mean and sd where there are several seeds.
+        name: column of the metric.
+        paper: the paper's result in percent; None where it has none.
     """
     by_seed = {row["seed"]: row for row in rows}
     row = by_seed.get("mean") or (rows[0] if rows else None)
@@ -79,16 +79,16 @@ def cell(rows: Sequence[Cells], name: str, paper: float | None = None) -> str:
 
 
 def _quality(results: Results) -> list[Table]:
-    """Detector × quality, trained and tested on the same."""
+    """Within-quality evaluation: detectors trained and tested on the same quality."""
     detectors, qualities = _detectors(results.whole), _qualities(results.whole)
     tables = []
-    measured = (
+    measures = (
         ("accuracy", "frame", "accuracy"),
-        # The paper's classes are equal in number; where a user's are not, plain accuracy flatters a constant answer.
+        # The paper's classes are balanced; on imbalanced ones plain accuracy flatters a constant prediction.
         ("balanced accuracy", "frame", "balanced_accuracy"),
-        ("AUC of videos", "video", "auc"),
+        ("video-level AUC", "video", "auc"),
     )
-    for title, level, name in measured:
+    for title, level, name in measures:
         rows = []
         for detector in detectors:
             cells = []
@@ -97,21 +97,26 @@ def _quality(results: Results) -> list[Table]:
                 found = _find(results.whole, level, detector=detector, trained_on=quality, tested_on=quality)
                 cells.append(cell(found, name, paper))
             rows.append([detector, *cells])
-        tables.append(Table(f"1. Detector × quality: {title}", ("detector", *qualities), rows))
+        tables.append(Table(f"1. Within-quality evaluation: {title}", ("detector", *qualities), rows))
     return tables
 
 
 def _cross_quality(results: Results) -> list[Table]:
-    """Quality trained on × quality tested on, a table for each detector."""
+    """Cross-quality generalisation: training quality × test quality, one table per detector."""
     return [
-        _grid(f"2. Trained on (rows) × tested on (columns): accuracy of {detector}", results, detector, qualities)
+        _grid(
+            f"2. Cross-quality generalisation: accuracy of {detector}, trained on (rows) × tested on (columns)",
+            results,
+            detector,
+            qualities,
+        )
         for detector in _detectors(results.whole)
         if (qualities := [name for name in _qualities(results.whole) if name in _trained(results.whole)])
     ]
 
 
 def _mixed(results: Results) -> list[Table]:
-    """Trained on all qualities together."""
+    """Mixed-quality training: trained on all qualities together."""
     qualities = _qualities(results.whole)
     rows = []
     for detector in _detectors(results.whole):
@@ -122,15 +127,15 @@ def _mixed(results: Results) -> list[Table]:
         if any(found.values()):
             papers = {quality: paper_accuracy(detector, MIXED, quality) for quality in qualities}
             rows.append([detector, *(cell(found[name], "accuracy", papers[name]) for name in qualities)])
-    return [Table("3. Trained on all qualities together: accuracy", ("detector", *qualities), rows)]
+    return [Table("3. Mixed-quality training: accuracy", ("detector", *qualities), rows)]
 
 
 def _train_on_action(results: Results) -> list[Table]:
-    """Trained on the fakes of one action, or of all but one; tested on each."""
+    """Cross-action generalisation: trained on the fakes of one action, or of all but one; tested on each."""
     tables = []
     actions = _actions(results)
     for detector in _detectors(results.whole):
-        for kind, title in (("only", "of one action only"), ("without", "of all actions but one")):
+        for kind, title in (("only", "Single-action training"), ("without", "Leave-one-action-out")):
             rows = []
             for name in _trained(results.whole):
                 chosen = parse_training_set(name)
@@ -150,15 +155,14 @@ def _train_on_action(results: Results) -> list[Table]:
                     rows.append([action, quality, cell(whole, "accuracy", paper), *each])
             if rows:
                 columns = ("action", "quality", "all: accuracy", *actions)
-                title = f"4. {detector} trained on fakes {title} (rows), tested on each: balanced accuracy"
-                tables.append(Table(title, columns, rows))
-    return tables or [Table("4. Trained on the fakes of one action, or of all but one", ("action",), [])]
+                tables.append(Table(f"4. {title}: balanced accuracy of {detector} per test action", columns, rows))
+    return tables or [Table("4. Single-action training and leave-one-action-out", ("action",), [])]
 
 
 def _per_action(results: Results) -> list[Table]:
-    """Share of each action's fakes and of the reals that is called right, at each quality.
+    """Per-action accuracy: accuracy on each action's fakes and on the reals, at each quality.
 
-    An action that left no fake to test has its column too, of dashes: few accepted fakes are a result.
+    An action without test fakes keeps its column, filled with dashes: few accepted fakes are a result too.
     """
     actions = [*ACTIONS, *(action for action in _actions(results) if action not in ACTIONS)]
     rows = []
@@ -174,8 +178,8 @@ def _per_action(results: Results) -> list[Table]:
     for quality in _qualities(results.whole):
         papers = [paper_action_accuracy(quality, action) for action in (*actions, ORIGINAL)]
         if any(value is not None for value in papers):
-            rows.append(["the paper's", quality, *("–" if value is None else f"{value:.1f}" for value in papers)])
-    return [Table("5. Called right, by action", ("detector", "quality", *actions, "reals"), rows)]
+            rows.append(["paper", quality, *("–" if value is None else f"{value:.1f}" for value in papers)])
+    return [Table("5. Per-action accuracy", ("detector", "quality", *actions, "reals"), rows)]
 
 
 def _grid(title: str, results: Results, detector: str, qualities: Sequence[str]) -> Table:
@@ -190,7 +194,7 @@ def _grid(title: str, results: Results, detector: str, qualities: Sequence[str])
 
 
 def _groups(title: str, kinds: Callable[[str], bool]) -> Callable[[Results], list[Table]]:
-    """Return a protocol that lists video-level rows of some groups."""
+    """Return a protocol that lists video-level metrics of some groups."""
 
     def tables(results: Results) -> list[Table]:
         keys = dict.fromkeys(
@@ -202,23 +206,23 @@ def _groups(title: str, kinds: Callable[[str], bool]) -> Callable[[Results], lis
         for key in keys:
             names = dict(zip(("detector", "trained_on", "tested_on", "group", "value"), key, strict=True))
             found = _find(results.groups, "video", **names)
-            measured = [cell(found, name) for name in ("accuracy", "auc")]
-            rows.append([*key, *measured, found[0]["n_videos"], found[0]["n_people"]])
+            cells = [cell(found, name) for name in ("accuracy", "auc")]
+            rows.append([*key, *cells, found[0]["n_videos"], found[0]["n_people"]])
         columns = ("detector", "trained on", "tested on", "group", "value", "accuracy", "AUC", "videos", "people")
-        return [Table(f"{title} (videos)", columns, rows)]
+        return [Table(f"{title} (video level)", columns, rows)]
 
     return tables
 
 
 def _others(title: str, sign: str) -> Callable[[Results], list[Table]]:
-    """Return a protocol over results whose ``tested_on`` holds a sign: ':' of datasets, '+' of perturbations."""
+    """Return a protocol over results whose ``tested_on`` contains ``sign``: ':' for datasets, '+' for perturbations."""
 
     def tables(results: Results) -> list[Table]:
         wanted = [row for row in results.others if sign in row["tested_on"]]
         tested = list(dict.fromkeys(row["tested_on"] for row in wanted))
         keys = dict.fromkeys((row["detector"], row["trained_on"]) for row in wanted)
         found = []
-        for level, name, title_of in (("frame", "accuracy", "accuracy"), ("video", "auc", "AUC of videos")):
+        for level, name, title_of in (("frame", "accuracy", "accuracy"), ("video", "auc", "video-level AUC")):
             rows = [
                 [
                     *key,
@@ -241,10 +245,10 @@ _PROTOCOLS: dict[str, Callable[[Results], list[Table]]] = {
     "mixed": _mixed,
     "train_on_action": _train_on_action,
     "per_action": _per_action,
-    "drivers": _groups("6. Drivers that train has seen, and others", lambda group: group == "driver"),
-    "datasets": _others("7, 8. Other animators and other datasets", ":"),
-    "robustness": _others("9. Perturbed frames", "+"),
-    "subgroups": _groups("10. Subgroups", lambda group: group != "driver"),
+    "drivers": _groups("6. Seen and unseen drivers", lambda group: group == "driver"),
+    "datasets": _others("7, 8. Cross-animator and cross-dataset generalisation", ":"),
+    "robustness": _others("9. Robustness to perturbations", "+"),
+    "subgroups": _groups("10. Subgroup analysis", lambda group: group != "driver"),
 }
 
 
@@ -265,7 +269,7 @@ def _trained(rows: Sequence[Cells]) -> list[str]:
 
 
 def _qualities(rows: Sequence[Cells]) -> list[str]:
-    """Return the qualities tested on, raw first."""
+    """Return the test qualities, raw first."""
     return sorted({row["tested_on"] for row in rows}, key=lambda name: (name != "raw", name))
 
 

@@ -1,4 +1,4 @@
-"""Figures of the report."""
+"""Cross-quality figure of the report: a grid of AUCs per detector."""
 
 from __future__ import annotations
 
@@ -16,37 +16,38 @@ from deepfakemnist.tables.files import atomic_path
 
 
 def write_cross_quality_figure(metrics: Path, path: Path) -> None:
-    """Draw video-level test AUC of every detector: rows are the quality trained on, columns the quality tested on.
+    """Plot the video-level test AUC of every detector: rows are training qualities, columns test qualities.
 
     Args:
-        metrics: metrics.tsv of the evaluation; several seeds are averaged.
+        metrics: metrics.tsv of the evaluation stage; several seeds are averaged.
         path: SVG to write.
     """
     with metrics.open(encoding="utf-8", newline="") as file:
         table = list(csv.DictReader(file, delimiter="\t"))
-    # Rows of seeds only: where there are several, their mean and sd follow as rows of their own.
+    # Rows of single seeds only; mean and sd of several seeds are separate rows.
     rows = [row for row in table if row["level"] == "video" and row["split"] == "test" and row["seed"].isdigit()]
     detectors = sorted({row["detector"] for row in rows}) or ["none"]
-    # Training sets by action would be twenty rows more; they have tables of their own.
+    # Training sets by action would add twenty rows; the protocols page has tables for them.
     trained = [
         name
         for name in dict.fromkeys(row["trained_on"] for row in rows)
         if parse_training_set(name) == TrainingSet(name)
     ]
     tested = list(dict.fromkeys(row["tested_on"] for row in rows))
-    # A stable hash salt keeps the SVG the same to the byte.
+    # A fixed hash salt makes the SVG reproducible to the byte.
     with plt.rc_context({"svg.hashsalt": "deepfakemnist", "svg.fonttype": "none"}):
         figure, axes = plt.subplots(
             1, len(detectors), figsize=(1.5 + 3.2 * len(detectors), 3.4), squeeze=False, layout="constrained"
         )
         for axis, detector in zip(axes[0], detectors, strict=True):
             grid = np.full((len(trained), len(tested)), np.nan)
-            for i, one in enumerate(trained):
-                for j, other in enumerate(tested):
+            for i, train_quality in enumerate(trained):
+                for j, test_quality in enumerate(tested):
                     values = [
                         float(row["auc"])
                         for row in rows
-                        if (row["detector"], row["trained_on"], row["tested_on"]) == (detector, one, other)
+                        if (row["detector"], row["trained_on"], row["tested_on"])
+                        == (detector, train_quality, test_quality)
                         and row["auc"]
                     ]
                     if values:
@@ -57,7 +58,7 @@ def write_cross_quality_figure(metrics: Path, path: Path) -> None:
             axis.set_xticks(range(len(tested)), tested)
             axis.set_yticks(range(len(trained)), trained)
             axis.set(title=detector, xlabel="tested on", ylabel="trained on")
-        figure.colorbar(image, ax=axes[0].tolist(), label="AUC, videos of the test split")
+        figure.colorbar(image, ax=axes[0].tolist(), label="video-level AUC, test split")
         with atomic_path(path) as part:
             figure.savefig(part, format="svg", metadata={"Date": None})
         plt.close(figure)

@@ -1,7 +1,7 @@
-"""Accuracies that the paper reports (arXiv 2108.07949 and its authors' README), in percent.
+"""Published accuracies of the DeepFakeMnist+ paper (arXiv 2108.07949 and its authors' README), in percent.
 
-The paper does not say frame or video level; frame level is taken to be meant. It says MesoNet without naming the
-variant, so the numbers stand beside all of them. Its raw, LC and HC are raw, c23 and c40 here.
+The paper does not state frame or video level; frame level is assumed. It says MesoNet without naming the variant, so
+its numbers are shown for all variants. Its raw, LC and HC are raw, c23 and c40 here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _QUALITIES = ("raw", "c23", "c40")
 
 
 def _square(*values: float) -> dict[tuple[str, str], float]:
-    """Return nine accuracies by quality trained on and tested on, from three rows of one training quality each."""
+    """Return nine accuracies by training and test quality, given row by row, one training quality per row."""
     pairs = [(trained, tested) for trained in _QUALITIES for tested in _QUALITIES]
     return dict(zip(pairs, values, strict=True))
 
@@ -31,10 +31,21 @@ _ACCURACY: dict[str, dict[tuple[str, str], float]] = {
     "meso4_sharedbn": _MESONET,
 }
 
-_ACTIONS = (*("blink", "yaw", "mouth", "nod", "up", "right_slope", "left_slope", "smile", "surprise", "embarrassment"),)
-#: What the per-action figures call the real videos.
+_ACTIONS = (
+    "blink",
+    "yaw",
+    "mouth",
+    "nod",
+    "up",
+    "right_slope",
+    "left_slope",
+    "smile",
+    "surprise",
+    "embarrassment",
+)
+#: Name of the real videos in the per-action results.
 ORIGINAL = "original"
-#: Share called right of each action's fakes and of the reals; the model is not named.
+#: Accuracy on each action's fakes and on the reals; the paper does not name the model.
 _PER_ACTION = {
     "raw": (99.5, 94.5, 97.5, 94.5, 95.9, 94.1, 92.3, 99.3, 97.2, 94.5, 94.5),
     "c23": (95.8, 92.2, 95.7, 93.0, 91.2, 96.1, 91.5, 96.2, 96.6, 93.8, 94.3),
@@ -45,7 +56,7 @@ _TRAINED_ON_ACTION = (69.2, 72.3, 73.8, 80.4, 70.5, 77.1, 76.0, 67.3, 80.0, 74.0
 
 
 def paper_accuracy(detector: str, trained_on: str, tested_on: str) -> float | None:
-    """Return the paper's accuracy in percent over all test clips, or None where it has none."""
+    """Return the paper's accuracy on all test clips in percent, or None where it reports none."""
     chosen = parse_training_set(trained_on)
     if trained_on == MIXED and detector in _MIXED and tested_on in _QUALITIES:
         return _MIXED[detector][_QUALITIES.index(tested_on)]
@@ -55,7 +66,7 @@ def paper_accuracy(detector: str, trained_on: str, tested_on: str) -> float | No
 
 
 def paper_action_accuracy(quality: str, action: str) -> float | None:
-    """Return the share of an action's fakes, or of the reals (``original``), called right at a quality, percent."""
+    """Return the paper's accuracy on an action's fakes, or on the reals (``original``), at a quality, percent."""
     if quality not in _PER_ACTION or action not in (*_ACTIONS, ORIGINAL):
         return None
     return _PER_ACTION[quality][(*_ACTIONS, ORIGINAL).index(action)]
