@@ -58,7 +58,7 @@ test-processors: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/snakefmt --check Snakefile workflow/rules workflow/actors.smk
+	$(BIN)/snakefmt --check Snakefile workflow/Snakefile workflow/rules workflow/actors.smk
 	$(BIN)/mypy
 	@# Snakemake lints a workflow it can parse, and ours parses its sheets.
 	$(BIN)/snakemake --snakefile workflow/actors.smk --configfile config/actors/demo.yaml --cores 1 --quiet all \
@@ -69,7 +69,7 @@ lint: setup
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
-	$(BIN)/snakefmt Snakefile workflow/rules workflow/actors.smk
+	$(BIN)/snakefmt Snakefile workflow/Snakefile workflow/rules workflow/actors.smk
 
 schemas: setup
 	$(BIN)/python -m deepfakemnist.config.schemas workflow/schemas
