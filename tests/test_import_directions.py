@@ -56,6 +56,18 @@ def test_every_layer_exists() -> None:
     assert set(LEVEL) == set(package_imports())
 
 
+def test_the_picture_shows_the_code_of_today() -> None:
+    drawn = runpy.run_path(str(ROOT / "docs" / "design_picture.py"))
+    text = drawn["draw"](package_imports())
+    assert drawn["PICTURE"].read_text(encoding="utf-8") == text, "run python docs/design_picture.py"
+
+
+def test_every_package_is_described() -> None:
+    text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    folders = {package.split("/")[0] for package in package_imports() if (SOURCE / package).is_dir()}
+    assert {folder for folder in folders if f"| `{folder}` |" not in text} == set()
+
+
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
     return shutil.copytree(SOURCE, tmp_path / "deepfakemnist", ignore=shutil.ignore_patterns("data", "__pycache__"))
