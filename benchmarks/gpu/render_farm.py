@@ -1,9 +1,9 @@
-"""Looks of synthetic actors, rendered in worker processes and handed over in shared memory.
+"""Render farm for synthetic actors: worker processes that pass looks through shared memory.
 
-A look is a person, a room and a light, with many pictures that differ in pose and expression only: any two of them are
-a pair to train on. Workers are forked, because shared anonymous memory needs no place in /dev/shm and a forked worker
-no second import; so a farm must be started before anything uses CUDA. Each worker has its own two places in memory and
-its own pipe, so that nothing is locked and the death of one stops no other.
+A look is a person, a room and a light, with many images that differ only in pose and expression: any two of them are a
+training pair. Workers are forked, because anonymous shared memory needs no /dev/shm and a forked worker imports nothing
+again; so the farm must start before CUDA is used. Each worker has two memory slots and a pipe of its own, so there are
+no locks, and the death of one worker does not stop the others.
 """
 
 from __future__ import annotations
@@ -34,59 +34,58 @@ from deepfakemnist.ids import seed_from
 
 log = logging.getLogger(__name__)
 
-#: Share of pictures that are a moment of one of the ten actions; the others are poses and expressions at random.
-_OF_ACTIONS = 0.5
-#: Frames of an action from which the moment is taken.
+#: Share of images that show a moment of one of the ten actions; the others show random poses and expressions.
+_ACTION_SHARE = 0.5
+#: Frames of the action from which the moment is taken.
 _ACTION_FRAMES = 48
-#: Place of the eyes and height of the head as shares of the picture, before it is cropped to 0.8 to 1 of its side: as
-#: in the workflow's crops then, see ``deepfakemnist.actors.cast``.
+#: Ranges of eye position and head height, as shares of the image before it is cropped to 0.8 to 1 of its side. After
+#: that they match the workflow's crops, see ``deepfakemnist.actors.cast``.
 _EYES_X, _EYES_Y, _HEAD = (0.46, 0.54), (0.42, 0.48), (0.56, 0.76)
-_PLACES = 2
-_NICE = 5  # the trainer's own thread goes first
+_SLOTS = 2
+_NICE = 5  # gives way to the training process
 
 
 @dataclass(frozen=True)
 class LookPlan:
-    """What is rendered."""
+    """Settings of the rendered looks."""
 
     seed: int
     heads: int
     """Heads 0 to ``heads`` - 1 of the bank are used."""
     pictures: int
-    """Of each look."""
+    """Images per look."""
     size: int
-    """Side of the pictures, pixels; larger than those trained on, which are cropped from them."""
+    """Side of the images, pixels; larger than the training crops."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """One look in shared memory; valid until the next one is asked for."""
+    """One look in shared memory; valid until the next one is requested."""
 
     number: int
-    pictures: NDArray[np.uint8]
-    """(F, S, S, 4): RGB, and the share of each pixel that the actor covers, 255 all of it."""
+    rgba: NDArray[np.uint8]
+    """(F, S, S, 4): RGB and alpha matte, 255 where the actor is opaque."""
     room: NDArray[np.uint8]
-    """(S, S, 3): the same without the actor."""
+    """(S, S, 3): the background without the actor."""
     points: NDArray[np.float32]
-    """(F, P, 2): pixels of ``facial_points.FACIAL_POINTS``."""
+    """(F, P, 2): pixel positions of ``facial_points.FACIAL_POINTS``."""
 
 
 def render_look(plan: LookPlan, number: int, into: Look, bank: Bank) -> None:
-    """Render a look; the number decides who it is and what is done. A number gives the same look every time."""
+    """Render a look; its number determines person and motion, so it is reproducible."""
     random = np.random.default_rng(seed_from("look to train on", plan.seed, number))
     actor = Actor(bank, int(random.integers(plan.heads)), int(random.integers(2**31)))
-    places = (float(random.uniform(*limits)) for limits in (_EYES_X, _EYES_Y, _HEAD))
-    framing = Framing(plan.size, plan.size, *places)
+    position = (float(random.uniform(*limits)) for limits in (_EYES_X, _EYES_Y, _HEAD))
+    framing = Framing(plan.size, plan.size, *position)
     into.room[:] = actor.empty_room(framing)
     for i in range(plan.pictures):
-        expression = action_moment(random) if random.random() < _OF_ACTIONS else random_expression(random)
-        picture, share = actor.render_cutout(*expression, framing, noise=i)
-        into.pictures[i, ..., :3], into.pictures[i, ..., 3] = picture, share
+        expression = action_moment(random) if random.random() < _ACTION_SHARE else random_expression(random)
+        into.rgba[i, ..., :3], into.rgba[i, ..., 3] = actor.render_cutout(*expression, framing, noise=i)
         into.points[i] = rendered_points(actor, *expression, framing)
 
 
 def action_moment(random: np.random.Generator) -> Expression:
-    """Return a moment of one of the ten actions; half of the time that at which it is strongest."""
+    """Return a moment of one of the ten actions, in half of the cases its peak."""
     motion = make_motion(ACTIONS[random.integers(len(ACTIONS))], int(random.integers(2**31)), _ACTION_FRAMES)
     moment = int(motion.curve.argmax() if random.random() < 0.5 else random.integers(_ACTION_FRAMES))
     yaw, pitch, roll, x, y = (float(value) for value in motion.pose[moment])
@@ -96,36 +95,36 @@ def action_moment(random: np.random.Generator) -> Expression:
 
 
 class RenderFarm:
-    """Worker processes that render looks; used as a context, which ends them.
+    """Worker processes that render looks; a context manager that terminates them.
 
     Args:
-        plan: what is rendered.
-        workers: processes.
-        held_out: looks 0 to ``held_out`` - 1 come first.
-        first: number of the first look after those, so that a training that goes on gets other ones.
+        plan: settings of the looks.
+        workers: number of processes.
+        held_out: looks 0 to ``held_out`` - 1 are rendered first.
+        first: number of the first look after those, so that a resumed training gets new ones.
     """
 
     def __init__(self, plan: LookPlan, workers: int, held_out: int, first: int) -> None:
         context = multiprocessing.get_context("fork")
         self.plan = plan
         self.seconds = 0.0
-        """Of rendering, over all workers, in the looks that were handed over."""
+        """Rendering time of the looks received so far, summed over all workers."""
         self._pipes: dict[Connection, list[Look]] = {}
         self._processes = []
         bank = load_bank()
         for worker in range(workers):
-            places = [_place_for_a_look(plan) for _ in range(_PLACES)]
+            slots = [_shared_look(plan) for _ in range(_SLOTS)]
             ours, theirs = context.Pipe()
             numbers = _numbers(worker, workers, held_out, max(first, held_out))
             process = context.Process(
-                target=_work,
-                args=(plan, bank, numbers, places, theirs, os.getpid()),
+                target=_render_worker,
+                args=(plan, bank, numbers, slots, theirs, os.getpid()),
                 name=f"render-{worker}",
                 daemon=True,
             )
             process.start()
             theirs.close()
-            self._pipes[ours] = places
+            self._pipes[ours] = slots
             self._processes.append(process)
 
     def __enter__(self) -> RenderFarm:
@@ -140,26 +139,26 @@ class RenderFarm:
             process.join()
 
     def finished(self, timeout: float = 0.0) -> Iterator[Look]:
-        """Yield what has been rendered since the last call; waits up to ``timeout`` seconds if that is nothing.
+        """Yield the looks rendered since the last call; if there are none, wait up to ``timeout`` seconds.
 
-        Raises: RuntimeError when no worker is left; what ended them is in their output.
+        Raises: RuntimeError when all workers have ended; their output has the errors.
         """
         if not self._pipes:
-            raise RuntimeError("every process that renders actors has ended; its error is printed above")
+            raise RuntimeError("all rendering processes have ended; their errors are printed above")
         for pipe in wait(list(self._pipes), timeout):
             assert isinstance(pipe, Connection)
             try:
-                place, number, seconds = pipe.recv()
+                slot, number, seconds = pipe.recv()
             except (EOFError, ConnectionError):
-                log.warning("a process that renders actors has ended; %d are left", len(self._pipes) - 1)
+                log.warning("a rendering process has ended; %d remain", len(self._pipes) - 1)
                 del self._pipes[pipe]
                 continue
             self.seconds += seconds
-            held = self._pipes[pipe][place]
-            yield Look(number, held.pictures, held.room, held.points)
+            rendered = self._pipes[pipe][slot]
+            yield Look(number, rendered.rgba, rendered.room, rendered.points)
             try:
-                pipe.send(place)
-            except ConnectionError:  # noticed at the next call
+                pipe.send(slot)
+            except ConnectionError:  # handled by the next call
                 continue
 
 
@@ -171,29 +170,29 @@ def _numbers(worker: int, workers: int, held_out: int, first: int) -> Iterator[i
         number += workers
 
 
-def _place_for_a_look(plan: LookPlan) -> Look:
+def _shared_look(plan: LookPlan) -> Look:
     shapes = ((plan.pictures, plan.size, plan.size, 4), (plan.size, plan.size, 3))
-    pictures, room = (np.frombuffer(mmap.mmap(-1, int(np.prod(shape))), np.uint8).reshape(shape) for shape in shapes)
+    rgba, room = (np.frombuffer(mmap.mmap(-1, int(np.prod(shape))), np.uint8).reshape(shape) for shape in shapes)
     shape = (plan.pictures, len(FACIAL_POINTS), 2)
     points = np.frombuffer(mmap.mmap(-1, 4 * int(np.prod(shape))), np.float32).reshape(shape)
-    return Look(-1, pictures, room, points)
+    return Look(-1, rgba, room, points)
 
 
-def _work(
-    plan: LookPlan, bank: Bank, numbers: Iterator[int], places: list[Look], pipe: Connection, parent: int
+def _render_worker(
+    plan: LookPlan, bank: Bank, numbers: Iterator[int], slots: list[Look], pipe: Connection, parent: int
 ) -> None:
-    """Render one look after the other, until the parent is gone."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers itself
+    """Render looks until the parent is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent terminates its workers itself
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.nice(_NICE)
     cv2.setNumThreads(0)
-    free = deque(range(len(places)))
+    free = deque(range(len(slots)))
     for number in numbers:
         while not free:
             if pipe.poll(1.0):
                 free.append(pipe.recv())
             elif os.getppid() != parent:
                 return
-        place, started = free.popleft(), time.monotonic()
-        render_look(plan, number, places[place], bank)
-        pipe.send((place, number, time.monotonic() - started))
+        slot, started = free.popleft(), time.monotonic()
+        render_look(plan, number, slots[slot], bank)
+        pipe.send((slot, number, time.monotonic() - started))

@@ -1,4 +1,4 @@
-"""What ``train_small_animator.py`` leaves behind: weights, what was measured of them, and pictures to look at."""
+"""Results of ``train_small_animator.py``: checkpoint, held-out metrics, and sample sheets."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 CHECKPOINT = "checkpoint.safetensors"
 _LARGEST_FILE = 16_000_000
 _SHEET_ROWS = 6
-_SHOWN_MOMENTS, _SHOWN_FRAMES = 6, 16  # as few as a performance can have
+_SHOWN_MOMENTS, _SHOWN_FRAMES = 6, 16  # the minimum of a performance
 
 
 def write_results(
@@ -40,17 +40,17 @@ def write_results(
     save: Callable[..., None],
     device: torch.device,
 ) -> None:
-    """Write the weights, measure what was written, and make pictures of it.
+    """Write the checkpoint, evaluate it as written, and render sample sheets.
 
     Args:
         settings: of the training.
-        state: its end.
-        held_out: looks to measure with.
-        out: folder.
-        save: takes what is found, by name, into the record.
-        device: where the networks are run.
+        state: final training state.
+        held_out: looks for evaluation.
+        out: output folder.
+        save: adds results, as keywords, to the record.
+        device: to run the networks on.
 
-    Raises: OSError for a file above 16 MB.
+    Raises: OSError for a file larger than 16 MB.
     """
     train, rendering = settings.animator.train, settings.rendering
     path = out / CHECKPOINT
@@ -61,7 +61,7 @@ def write_results(
     }
     save_checkpoint(path, state.result, facts, half=True)
     networks = load_checkpoint(path, settings.animator.model).to(device)
-    found: dict[str, Any] = {
+    results: dict[str, Any] = {
         "file": path.name,
         "bytes": path.stat().st_size,
         "sha256": checkpoint_sha256(path),
@@ -72,30 +72,30 @@ def write_results(
     }
     if len(held_out):
         l1, copy_l1, landmarks = measure(networks, held_out, train, settings.seed, device)
-        found |= {"held_out_l1": l1, "copy_l1": copy_l1, "held_out_landmark_error": landmarks}
+        results |= {"held_out_l1": l1, "copy_l1": copy_l1, "held_out_landmark_error": landmarks}
         log.info("held-out L1 %.4f, copying the source %.4f, landmarks %.4f", l1, copy_l1, landmarks or math.nan)
         random = torch.Generator().manual_seed(settings.seed)
-        pairs = held_out.draw(_SHEET_ROWS, random, augment=False)
+        pairs = held_out.sample(_SHEET_ROWS, random, augment=False)
         write_png(out / "samples.png", sample_sheet(networks, pairs))
         write_png(out / "transfer.png", transfer_sheet(networks, settings))
-    save(**found)
+    save(**results)
     for file in out.iterdir():
         if file.stat().st_size > _LARGEST_FILE:
             raise OSError(f"{file} has {file.stat().st_size:,} bytes, more than {_LARGEST_FILE:,}; use a smaller model")
 
 
 def flops(networks: FirstOrderMotionModel, size: int) -> int:
-    """Count the floating point operations of one frame, the source's encoding included."""
-    picture = torch.zeros(1, 3, size, size, device=next(networks.parameters()).device)
+    """Count the floating-point operations per frame, source encoding included."""
+    image = torch.zeros(1, 3, size, size, device=next(networks.parameters()).device)
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
-        keypoints = networks.kp_detector(picture)
-        networks.generator(picture, keypoints, keypoints)
+        keypoints = networks.kp_detector(image)
+        networks.generator(image, keypoints, keypoints)
     return counter.get_total_flops()
 
 
 @torch.inference_mode()
 def transfer_sheet(networks: FirstOrderMotionModel, settings: SmallAnimator) -> np.ndarray:
-    """Return two rows for each action: moments of a driver, and below them a source, then what it was made to do."""
+    """Return two rows per action: moments of the driver, and below them the source and its animation."""
     bank, size = load_bank(), settings.animator.train.size
     device = next(networks.parameters()).device
     framing = Framing(size, size, eyes_y=0.44, head=0.75)
@@ -114,17 +114,17 @@ def transfer_sheet(networks: FirstOrderMotionModel, settings: SmallAnimator) -> 
         moments[_SHOWN_MOMENTS // 2] = performance.curve.argmax()  # a blink is short
         clip = performance.clip()[np.sort(moments)]
         still = source.render(framing=framing)
-        driving, picture = (
+        driving, source_image = (
             torch.from_numpy(frames).to(device).permute(0, 3, 1, 2).float() / 255 for frames in (clip, still[None])
         )
-        of_source, of_driver = networks.kp_detector(picture), networks.kp_detector(driving)
+        of_source, of_driver = networks.kp_detector(source_image), networks.kp_detector(driving)
         first = Keypoints(*(part[:1] for part in of_driver))
         scale = size_ratio(of_source.value[0], first.value[0])
         count = len(driving)
         moved = relative_motion(of_source, of_driver, first, scale)
         start = Keypoints(*(part.expand(count, *part.shape[1:]) for part in of_source))
-        made = networks.generator(picture.expand(count, -1, -1, -1), start, moved)
-        frames = (255 * made.clamp(0, 1)).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
+        animated = networks.generator(source_image.expand(count, -1, -1, -1), start, moved)
+        frames = (255 * animated.clamp(0, 1)).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
         rows.append(np.concatenate([np.full_like(still, 255), *clip], axis=1))
         rows.append(np.concatenate([still, *frames], axis=1))
     return np.concatenate(rows)

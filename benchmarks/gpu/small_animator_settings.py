@@ -1,4 +1,4 @@
-"""Settings of ``train_small_animator.py``: network and losses as the workflow names them, time, and looks."""
+"""Settings of ``train_small_animator.py``: network and losses as in the workflow's config, schedule, and rendering."""
 
 from __future__ import annotations
 
@@ -15,40 +15,42 @@ from deepfakemnist.errors import ConfigError
 
 
 class Animator(Settings):
-    """What is trained and on which losses; ``train.steps`` and whatever counts in steps or clips does not matter."""
+    """Network and losses; ``train.steps`` and other settings counted in steps or clips are ignored."""
 
     model: FommModel
     train: TrainAnimatorSettings
 
 
 class Schedule(Settings):
-    """What is trained when, in shares of the time."""
+    """Training phases, as shares of the time."""
 
-    detector_alone: Fraction = Field(description="at first, the keypoint detector alone")
-    generator_alone: Fraction = Field(description="at the end, the generator alone, on keypoints that stay")
-    warm_up_steps: PositiveInt = Field(description="over which the learning rate rises")
+    detector_alone: Fraction = Field(description="initial share: the keypoint detector alone")
+    generator_alone: Fraction = Field(description="final share: the generator alone, with a frozen detector")
+    warm_up_steps: PositiveInt = Field(description="steps of linear learning-rate warm-up")
 
     def phase(self, share: float) -> str:
-        """Return detector, both or generator."""
+        """Return the phase at a share of the time: detector, both or generator."""
         if share < self.detector_alone:
             return "detector"
         return "generator" if share >= 1 - self.generator_alone else "both"
 
 
 class Rendering(Settings):
-    """What is rendered."""
+    """Rendered looks."""
 
-    heads: PositiveInt = Field(le=56, description="heads of the bank, from the first; those from 56 on measure")
-    pictures: int = Field(ge=2, description="of each look")
-    size: PositiveInt = Field(description="side of pictures before they are cropped to 0.8 to 1 of it")
-    looks_kept: PositiveInt = Field(description="the newest looks, from which pairs are drawn")
-    held_out_looks: PositiveInt = Field(description="looks that are not trained on; their heads are")
-    least_looks: PositiveInt = Field(description="looks before the first step")
+    heads: PositiveInt = Field(
+        le=56, description="heads used, from the first of the bank; those from 56 on are for evaluation"
+    )
+    pictures: int = Field(ge=2, description="images per look")
+    size: PositiveInt = Field(description="side of images before cropping to 0.8 to 1 of it, pixels")
+    looks_kept: PositiveInt = Field(description="pool size, from which pairs are sampled; keeps the newest looks")
+    held_out_looks: PositiveInt = Field(description="looks not used for training, although their heads are")
+    least_looks: PositiveInt = Field(description="looks rendered before the first step")
     shown: list[Action] = Field(min_length=1, description="actions in transfer.png")
 
 
 class SmallAnimator(Settings):
-    """The settings file."""
+    """Schema of the settings file."""
 
     seed: NonNegativeInt
     animator: Animator
@@ -60,20 +62,20 @@ def read_settings(path: Path, changes: list[str], start_from: Path | None = None
     """Read the settings file.
 
     Args:
-        path: YAML.
-        changes: ``KEY=VALUE`` to put in, the key with dots, the value as YAML.
-        start_from: weights to begin with.
+        path: YAML file.
+        changes: ``KEY=VALUE`` overrides, with a dotted key and a YAML value.
+        start_from: initial weights.
 
-    Raises: ConfigError for settings that cannot be trained with, pydantic's ValidationError for unknown ones.
+    Raises: ConfigError for unsupported values, pydantic's ValidationError for unknown keys.
     """
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     for change in changes:
         key, _, value = change.partition("=")
         *parents, last = key.split(".")
-        place = content
+        section = content
         for name in parents:
-            place = place[name]
-        place[last] = yaml.safe_load(value)
+            section = section[name]
+        section[last] = yaml.safe_load(value)
     if start_from is not None:
         content["animator"]["train"]["start_from"] = str(start_from)
     settings = SmallAnimator.model_validate(content)
@@ -86,9 +88,9 @@ def _check(settings: SmallAnimator) -> None:
     multiple, smallest = math.lcm(8, size_multiple(model)), minimum_size(model)
     if train.size % multiple or train.size < smallest:
         raise ConfigError(
-            f"animator.train.size is {train.size}; this takes multiples of {multiple}, at least {smallest}"
+            f"animator.train.size is {train.size}; it must be a multiple of {multiple}, at least {smallest}"
         )
     if not train.train_keypoints or train.landmark_steps:
-        raise ConfigError("animator.train.train_keypoints and landmark_steps are not for here; schedule: says it")
+        raise ConfigError("animator.train.train_keypoints and landmark_steps are unused here; set schedule: instead")
     if settings.rendering.size < train.size:
-        raise ConfigError(f"rendering.size is {settings.rendering.size}, less than animator.train.size, {train.size}")
+        raise ConfigError(f"rendering.size {settings.rendering.size} is less than animator.train.size {train.size}")

@@ -1,19 +1,19 @@
-"""Train a small animator on rendered actors in the minutes that one GPU is at hand.
+"""Time-boxed training of a small animator on rendered actors, on one GPU.
 
     PYTHONPATH=src python benchmarks/gpu/train_small_animator.py --minutes 9 --out DIR
 
-Actors are rendered on the CPU cores while the GPU trains (``render_farm``, ``look_pool``), pictures are perturbed on
-the GPU (``random_pictures``); networks, losses, steps and states are those of the workflow's own training. The learning
-rate falls to zero by time, not by steps, so that the training is done when the minutes are over, whatever the card.
-A call that is killed loses at most ``--save-every`` seconds: the same call goes on. In DIR, each below 16 MB:
+Actors are rendered on the CPU cores while the GPU trains (``render_farm``, ``look_pool``), and images are augmented on
+the GPU (``domain_randomisation``); networks, losses, steps and states are those of the workflow's training. The
+learning rate decays to zero over time, not steps, so training ends on schedule on any GPU. A killed call loses at most
+``--save-every`` seconds: repeat it to resume. Outputs in DIR, each below 16 MB:
 
-    checkpoint.safetensors    averaged weights, float16; ``load_checkpoint`` reads them, ``animator.weights`` takes them
-    training.json             settings, steps, seconds, losses, looks and pictures rendered, card, held-out error
-    samples.png               pairs of held-out looks: source, driver, animation, occlusion, another person moved
-    transfer.png              looks that were not trained on, moved by others: driver, below it source and animation
+    checkpoint.safetensors    averaged weights, float16, for ``load_checkpoint`` and the setting ``animator.weights``
+    training.json             settings, steps, seconds, losses, looks and images rendered, GPU, held-out error
+    samples.png               pairs of held-out looks: source, driver, animation, occlusion, cross-identity transfer
+    transfer.png              transfer between unseen looks: driver, below it source and animation
     train.log
 
-The state, which is larger, lies in ``--work``.
+The training state, which is larger, is in ``--work``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _HERE = Path(__file__).resolve().parent
 
 
 def main() -> int:
-    """Train, write the files, and return the exit status: 143 when it was told to stop before it was done."""
+    """Train, write the outputs, and return the exit status: 143 when stopped by a signal before the end."""
     arguments = parse()
     arguments.out.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(
@@ -38,7 +38,7 @@ def main() -> int:
         format="%(asctime)s %(message)s",
         handlers=[logging.StreamHandler(sys.stdout), logging.FileHandler(arguments.out / "train.log")],
     )
-    # Before numpy is loaded: renderers with a thread for every core each would wait for each other.
+    # Set before numpy is imported: with one BLAS thread per core each, renderers would compete for the cores.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from small_animator_run import Plan, train_small_animator
     from small_animator_settings import read_settings
@@ -48,32 +48,28 @@ def main() -> int:
         out=arguments.out,
         work=arguments.work or arguments.out.with_name(f"{arguments.out.name}.work"),
         seconds=60 * arguments.minutes,
-        began=_STARTED,
+        started_at=_STARTED,
         workers=arguments.workers,
         save_every=arguments.save_every,
         log_every=arguments.log_every,
     )
-    return 0 if train_small_animator(settings, plan, arguments.device) else 143  # as after SIGTERM
+    return 0 if train_small_animator(settings, plan, arguments.device) else 143  # status of a process ended by SIGTERM
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder for the results")
-    parser.add_argument("--minutes", type=float, default=9.0, help="the whole command, over all calls")
-    parser.add_argument("--work", type=Path, help="folder for the state; default: OUT with .work at its end")
+    parser.add_argument("--out", type=Path, required=True, help="output folder")
+    parser.add_argument("--minutes", type=float, default=9.0, help="total run time over all calls")
+    parser.add_argument("--work", type=Path, help="folder of the training state; default: OUT.work")
     parser.add_argument("--settings", type=Path, default=_HERE / "small_animator.yaml")
     parser.add_argument(
-        "--set", nargs="+", default=[], metavar="KEY=VALUE", help="other settings, e.g. animator.train.adversarial=1"
+        "--set", nargs="+", default=[], metavar="KEY=VALUE", help="override settings, e.g. animator.train.adversarial=1"
     )
-    parser.add_argument(
-        "--start-from", type=Path, help="weights to begin with, e.g. of an earlier call whose state is lost"
-    )
+    parser.add_argument("--start-from", type=Path, help="initial weights, e.g. of an earlier call whose state is lost")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto")
-    parser.add_argument(
-        "--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2), help="processes that render actors"
-    )
-    parser.add_argument("--save-every", type=float, default=60.0, help="seconds between states")
-    parser.add_argument("--log-every", type=int, default=50, help="steps between entries of the log and the record")
+    parser.add_argument("--workers", type=int, default=max(1, (os.cpu_count() or 2) - 2), help="rendering processes")
+    parser.add_argument("--save-every", type=float, default=60.0, help="seconds between saved states")
+    parser.add_argument("--log-every", type=int, default=50, help="steps between log and record entries")
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""benchmarks/gpu.py goes through where there is no GPU, with the packages only that its README names."""
+"""GPU benchmark (benchmarks/gpu.py): a dry run on a CPU, with only the packages that its README lists."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 WHEELS = ROOT / "benchmarks" / "gpu" / "wheels.txt"
-#: Of a stock image with torch, and what these need themselves.
+#: Packages of a stock image with torch, dependencies included.
 STOCK = {
     "certifi", "chardet", "charset-normalizer", "cloudpickle", "cuda-bindings", "cuda-pathfinder", "cycler", "dill",
     "filelock", "fsspec", "huggingface-hub", "idna", "imageio", "iniconfig", "jinja2", "lazy-loader", "llvmlite",
@@ -49,14 +49,14 @@ def pinned(path: Path) -> dict[str, str]:
     return dict(re.findall(r"^([a-z0-9-]+)==([^\s;\\]+)", path.read_text(), re.MULTILINE))
 
 
-def test_it_runs_with_a_stock_image_and_the_wheels(tmp_path):
+def test_the_benchmark_runs_with_a_stock_image_and_the_wheels(tmp_path):
     script, out = str(ROOT / "benchmarks" / "gpu.py"), str(tmp_path)
     packages = " ".join({*STOCK, *pinned(WHEELS), "deepfakemnist"})
     options = ["--dry-run", "--out", out, "--parts", "card", "shard", "training"]
     done = subprocess.run(
         [sys.executable, "-c", RUN, packages, script, *options],
         cwd=ROOT,
-        # No ffmpeg program either.
+        # Without an ffmpeg program, too.
         env={**os.environ, "PYTHONPATH": str(ROOT / "src"), "PATH": "", "IMAGEIO_FFMPEG_EXE": "/nonexistent"},
         capture_output=True,
         text=True,
@@ -70,7 +70,7 @@ def test_it_runs_with_a_stock_image_and_the_wheels(tmp_path):
     assert result["training"]["float32"]["loss_last"] < result["training"]["float32"]["loss_first"]
 
 
-def test_without_a_gpu_it_says_so():
+def test_a_missing_gpu_is_reported():
     script = str(ROOT / "benchmarks" / "gpu.py")
     done = subprocess.run(
         [sys.executable, script],
@@ -83,7 +83,7 @@ def test_without_a_gpu_it_says_so():
     assert "torch sees no GPU here" in done.stderr
 
 
-def test_the_wheels_are_the_lock_files():
+def test_the_wheels_have_the_versions_of_the_lock_file():
     lock, wheels = pinned(ROOT / "requirements.lock"), pinned(WHEELS)
     assert len(wheels) == 7
     assert wheels == {name: lock[name] for name in wheels}

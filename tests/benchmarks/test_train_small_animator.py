@@ -1,4 +1,4 @@
-"""benchmarks/gpu/train_small_animator.py, at a size that a CPU trains in seconds: it is run on GPUs, seldom."""
+"""Small-animator training (benchmarks/gpu/train_small_animator.py) at a size that a CPU trains in seconds."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from deepfakemnist.actors import Actor, Framing, Pose, load_bank
 from deepfakemnist.actors.rendered_points import rendered_points
 from deepfakemnist.animate.fomm.animator import FommAnimator
 from deepfakemnist.animate.fomm.checkpoint import read_facts
-from deepfakemnist.animate.training.pairs import openings
+from deepfakemnist.animate.training.pairs import aperture_ratios
 from deepfakemnist.config.animator import AnimatorSettings
 from deepfakemnist.faces.facial_points import FACIAL_POINTS, MIRRORED
 
@@ -50,23 +50,25 @@ SETTINGS = {
     "rendering": {"heads": 56, "pictures": 4, "size": 40, "looks_kept": 3, "held_out_looks": 1, "least_looks": 1,
                   "shown": ["blink"]},
 }  # fmt: skip
-#: What a machine with a GPU has of what pyproject.toml names, with what these need themselves.
+#: Packages of pyproject.toml that a GPU machine has; their dependencies are added by RUNNER.
 INSTALLED = (
-    *(
-        "av",
-        "filelock",
-        "numba",
-        "numpy",
-        "opencv-python-headless",
-        "pandas",
-        "pillow",
-        "pyarrow",
-        "pydantic",
-        "pyyaml",
-    ),
-    *("safetensors", "scikit-image", "scipy", "torch", "torchvision"),
+    "av",
+    "filelock",
+    "numba",
+    "numpy",
+    "opencv-python-headless",
+    "pandas",
+    "pillow",
+    "pyarrow",
+    "pydantic",
+    "pyyaml",
+    "safetensors",
+    "scikit-image",
+    "scipy",
+    "torch",
+    "torchvision",
 )
-#: Runs a script where nothing else can be imported.
+#: Runs a script with all other packages blocked.
 RUNNER = """
 import importlib.metadata, re, runpy, sys
 known, left = set(), sys.argv[1].split(",")
@@ -99,19 +101,18 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 @pytest.fixture
-def beside_the_script(monkeypatch):
+def script_folder(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
 
 
-def started(folder: Path, *more: str, nothing_else_installed: bool = False) -> subprocess.Popen[str]:
+def start_training(folder: Path, *more: str, block_packages: bool = False) -> subprocess.Popen[str]:
     settings = folder / "settings.yaml"
     settings.write_text(yaml.safe_dump(SETTINGS))
-    command = [
-        *(sys.executable, *(("-c", RUNNER, ",".join(INSTALLED)) if nothing_else_installed else ())),
-        str(FOLDER / "train_small_animator.py"),
-        *("--device", "cpu", "--workers", "1", "--minutes", "0.1", "--save-every", "0.2", "--log-every", "1"),
-        *("--out", str(folder / "out"), "--settings", str(settings), *more),
-    ]
+    runner = ("-c", RUNNER, ",".join(INSTALLED)) if block_packages else ()
+    script = str(FOLDER / "train_small_animator.py")
+    options = ["--device", "cpu", "--workers", "1", "--minutes", "0.1", "--save-every", "0.2", "--log-every", "1"]
+    outputs = ["--out", str(folder / "out"), "--settings", str(settings)]
+    command = [sys.executable, *runner, script, *options, *outputs, *more]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
@@ -127,25 +128,25 @@ def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
     pytest.fail(f"{path.name} was not written: {process.communicate()[0]}")
 
 
-def test_a_killed_training_goes_on_and_its_weights_animate(tmp_path):
+def test_a_killed_training_resumes_and_its_weights_animate(tmp_path):
     record, out = tmp_path / "out" / "training.json", tmp_path / "out"
-    killed = started(tmp_path)
+    killed = start_training(tmp_path)
     wait_for(record, killed)
     killed.kill()
     killed.communicate()
     steps_before = json.loads(record.read_text())["steps"]
     assert steps_before > 0
 
-    again = started(tmp_path, nothing_else_installed=True)
-    printed = again.communicate(timeout=120)[0]
-    assert again.returncode == 0, printed
-    assert "going on from step" in printed
+    resumed = start_training(tmp_path, block_packages=True)
+    printed = resumed.communicate(timeout=120)[0]
+    assert resumed.returncode == 0, printed
+    assert "resuming at step" in printed
     kept = json.loads(record.read_text())
     assert kept["steps"] > steps_before
     assert [set(call) > {"steps", "looks", "workers"} for call in kept["calls"]] == [True, True]
     steps = [entry["step"] for entry in kept["losses"]]
     assert steps == sorted(set(steps))
-    # Every phase was gone through: the detector alone paints nothing, the generator alone finds no keypoints.
+    # All phases ran: the detector alone has no reconstruction loss, the generator alone no landmark loss.
     first, last = kept["losses"][0], kept["losses"][-1]
     assert first["landmarks"] > 0 and first["reconstruction"] == 0
     assert last["landmarks"] == 0 and last["reconstruction"] > 0
@@ -154,7 +155,11 @@ def test_a_killed_training_goes_on_and_its_weights_animate(tmp_path):
 
     checkpoint = out / "checkpoint.safetensors"
     assert sorted(path.name for path in out.iterdir()) == [
-        *("checkpoint.safetensors", "samples.png", "train.log", "training.json", "transfer.png")
+        "checkpoint.safetensors",
+        "samples.png",
+        "train.log",
+        "training.json",
+        "transfer.png",
     ]
     assert kept["bytes"] == checkpoint.stat().st_size
     assert read_facts(checkpoint)["steps"] == kept["steps"]
@@ -164,18 +169,18 @@ def test_a_killed_training_goes_on_and_its_weights_animate(tmp_path):
     assert [frame.shape for frame in frames] == [(32, 32, 3)] * 3
 
 
-def test_a_training_that_is_told_to_stop_keeps_its_state_and_its_weights(tmp_path):
-    told = started(tmp_path, "--minutes", "5")
-    wait_for(tmp_path / "out" / "training.json", told)
-    told.send_signal(signal.SIGTERM)
-    printed = told.communicate(timeout=60)[0]
-    assert told.returncode == 128 + signal.SIGTERM, printed
+def test_a_stopped_training_keeps_its_state_and_weights(tmp_path):
+    stopped = start_training(tmp_path, "--minutes", "5")
+    wait_for(tmp_path / "out" / "training.json", stopped)
+    stopped.send_signal(signal.SIGTERM)
+    printed = stopped.communicate(timeout=60)[0]
+    assert stopped.returncode == 128 + signal.SIGTERM, printed
     kept = json.loads((tmp_path / "out" / "training.json").read_text())
     assert read_facts(tmp_path / "out" / "checkpoint.safetensors")["steps"] == kept["steps"]
     assert (tmp_path / "out.work" / "state.pt").exists()
 
 
-def test_the_committed_settings_are_valid_and_the_weights_fit(beside_the_script):
+def test_the_committed_settings_are_valid_and_the_weights_fit(script_folder):
     import small_animator_results as results
     import small_animator_settings as script
 
@@ -188,7 +193,7 @@ def test_the_committed_settings_are_valid_and_the_weights_fit(beside_the_script)
     assert 12e9 < results.flops(networks.eval(), 256) < 20e9
 
 
-def test_points_of_a_mesh_lie_where_the_face_is():
+def test_rendered_points_lie_on_the_face():
     actor, framing = Actor(load_bank(), 4, 5), Framing(256, 256, 0.5, 0.44, 0.75)
     index = {name: i for i, (name, _) in enumerate(FACIAL_POINTS)}
 
@@ -198,10 +203,10 @@ def test_points_of_a_mesh_lie_where_the_face_is():
     rest = points()
     known = actor.landmarks(framing=framing).points
     np.testing.assert_allclose(rest[index["nose tip"]], known["nose_tip"])
-    # Faces are symmetric: mirrored points lie as far from the middle line, within what people's faces differ.
+    # Mirrored points are equally far from the midline, within the asymmetry of real faces.
     middle = rest[index["nose tip"], 0]
     np.testing.assert_allclose(rest[:, 0] - middle, middle - rest[MIRRORED, 0], atol=6)
-    # An iris is where the renderer paints the pupil: at the darkest pixels near it.
+    # An iris point lies on the pupil, the darkest pixels nearby.
     large = Framing(512, 512, framing.eyes_x, framing.eyes_y, framing.head)
     for gaze in ((0.0, 0.0), (15.0, 0.0)):
         x, y = rendered_points(actor, Pose(), {}, gaze, large)[index["left iris"]].round().astype(int)
@@ -209,51 +214,51 @@ def test_points_of_a_mesh_lie_where_the_face_is():
         rows, columns = np.nonzero(eye < np.quantile(eye, 0.03))
         np.testing.assert_allclose([columns.mean() - 30, rows.mean() - 13], 0, atol=2)
     opened = [
-        openings(torch.from_numpy(found)).numpy() for found in (rest, points(eyeBlinkLeft=1.0, eyeBlinkRight=1.0))
+        aperture_ratios(torch.from_numpy(found)).numpy()
+        for found in (rest, points(eyeBlinkLeft=1.0, eyeBlinkRight=1.0))
     ]
     assert opened[1][:2].max() < 0.3 * opened[0][:2].min()
 
 
-def test_both_pictures_of_a_pair_are_changed_alike_but_for_noise(beside_the_script, monkeypatch):
-    import random_pictures
+def test_both_images_of_a_pair_get_the_same_change_except_noise(script_folder, monkeypatch):
+    import domain_randomisation
 
-    monkeypatch.setattr(random_pictures, "_NOISE_SIGMA", 0.0)
+    monkeypatch.setattr(domain_randomisation, "_NOISE_SIGMA", 0.0)
     random = torch.Generator().manual_seed(0)
-    one = torch.rand(8, 1, 3, 40, 40, generator=random)
-    share = (torch.rand(8, 1, 1, 40, 40, generator=random) > 0.5).float()
+    image = torch.rand(8, 1, 3, 40, 40, generator=random)
+    alpha = (torch.rand(8, 1, 1, 40, 40, generator=random) > 0.5).float()
     points = 2 * torch.rand(8, 1, len(FACIAL_POINTS), 2, generator=random) - 1
     room, other = torch.rand(2, 8, 3, 40, 40, generator=random)
-    pictures, moved = random_pictures.randomised(
-        *(part.expand(-1, 2, *part.shape[2:]) for part in (one, share, points)), room, other, 32, random
-    )
-    assert pictures.shape == (8, 2, 3, 32, 32) and pictures.min() >= 0 and pictures.max() <= 1
+    pairs = (part.expand(-1, 2, *part.shape[2:]) for part in (image, alpha, points))
+    images, moved = domain_randomisation.randomise_pairs(*pairs, room, other, 32, random)
+    assert images.shape == (8, 2, 3, 32, 32) and images.min() >= 0 and images.max() <= 1
     torch.testing.assert_close(moved[:, 0], moved[:, 1])
-    torch.testing.assert_close(pictures[:, 0], pictures[:, 1])
-    assert (pictures[:, 0] - pictures[:, 0].roll(1, 0)).abs().mean() > 0.1
+    torch.testing.assert_close(images[:, 0], images[:, 1])
+    assert (images[:, 0] - images[:, 0].roll(1, 0)).abs().mean() > 0.1
 
 
-def test_points_move_with_the_crop(beside_the_script):
-    from random_pictures import Crops, crop_of
+def test_points_move_with_the_crop(script_folder):
+    from domain_randomisation import Crops, crop_pairs
 
-    # A bright dot in another place of each picture, and the point that marks it.
-    places = torch.tensor([[20, 44], [40, 22]])
-    pictures = torch.zeros(1, 2, 1, 64, 64)
-    for i, (x, y) in enumerate(places.tolist()):
-        pictures[0, i, 0, y - 1 : y + 2, x - 1 : x + 2] = 1
-    points = (2 * places / 63 - 1)[None, :, None].expand(1, 2, len(FACIAL_POINTS), 2)
-    turned = Crops(torch.tensor([[[-0.8, -0.1], [-0.1, 0.8]]]), torch.tensor([[0.1, -0.05]]), torch.tensor([True]))
-    cut, moved = crop_of(pictures, points, turned, 64)
+    # A bright dot at a different position in each image, and its point.
+    dots = torch.tensor([[20, 44], [40, 22]])
+    images = torch.zeros(1, 2, 1, 64, 64)
+    for i, (x, y) in enumerate(dots.tolist()):
+        images[0, i, 0, y - 1 : y + 2, x - 1 : x + 2] = 1
+    points = (2 * dots / 63 - 1)[None, :, None].expand(1, 2, len(FACIAL_POINTS), 2)
+    rotated = Crops(torch.tensor([[[-0.8, -0.1], [-0.1, 0.8]]]), torch.tensor([[0.1, -0.05]]), torch.tensor([True]))
+    cropped, moved = crop_pairs(images, points, rotated, 64)
     y, x = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
     for i in range(2):
-        seen = cut[0, i, 0]
+        seen = cropped[0, i, 0]
         centre = torch.stack([(seen * x).sum(), (seen * y).sum()]) / seen.sum()
         torch.testing.assert_close((moved[0, i, 0] + 1) / 2 * 63, centre, atol=0.3, rtol=0)
 
 
-def test_compression_leaves_what_a_fine_step_can_hold(beside_the_script):
-    from random_pictures import compressed
+def test_compression_error_grows_with_the_quantisation_step(script_folder):
+    from domain_randomisation import simulate_compression
 
-    picture = torch.linspace(0, 1, 32).expand(1, 2, 3, 32, 32)
+    image = torch.linspace(0, 1, 32).expand(1, 2, 3, 32, 32)
     step = torch.ones(1, 1, 1, 1, 1, 1, 1)
-    errors = [(compressed(picture, size * step) - picture).abs().max().item() for size in (1e-5, 0.3)]
+    errors = [(simulate_compression(image, size * step) - image).abs().max().item() for size in (1e-5, 0.3)]
     assert errors[0] < 1e-3 < errors[1]
