@@ -58,6 +58,7 @@ test-processors: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/snakefmt --check Snakefile workflow/Snakefile workflow/rules workflow/actors.smk
 	$(BIN)/mypy
 	@# Snakemake lints a workflow it can parse, and ours parses its sheets.

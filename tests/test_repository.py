@@ -14,6 +14,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+from deepfakemnist import __version__
+
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 LOCKED = [
@@ -164,3 +166,24 @@ def test_the_torch_environment_has_all_dependencies_and_the_media_environment_a_
         pinned[name] = {pin.split("==")[0] for part in parts if isinstance(part, dict) for pin in part["pip"]}
     assert pinned["torch"] == wanted
     assert pinned["media"] < wanted
+
+
+def test_version_is_one_in_code_citation_and_changelog():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    heading = re.search(r"^## \[(\d.*?)\] - (\S+)$", (ROOT / "CHANGELOG.md").read_text(), flags=re.M)
+    assert heading is not None
+    assert heading.groups() == (citation["version"], citation["date-released"])
+    assert __version__ == citation["version"]
+    assert (citation["cff-version"], citation["license"]) == ("1.2.0", PYPROJECT["project"]["license"])
+
+
+def test_links_between_pages_lead_somewhere():
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "config").glob("*.md")]
+    pages += [*(ROOT / "resources").rglob("*.md"), *(ROOT / "benchmarks").rglob("*.md")]
+    broken = [
+        f"{page.relative_to(ROOT)}: {target}"
+        for page in pages
+        for target in re.findall(r"\]\((?!https?://)([^)#\s]+)", page.read_text(encoding="utf-8"))
+        if not (page.parent / target).exists()
+    ]
+    assert broken == []

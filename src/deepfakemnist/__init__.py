@@ -1,3 +1,3 @@
 """DeepFakeMnist+: make and judge facial-animation deepfake datasets."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
