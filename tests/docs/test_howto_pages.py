@@ -129,4 +129,6 @@ def test_a_page_names_files_that_exist(page: str) -> None:
 def test_the_index_lists_every_page() -> None:
     index = (DOCS / "README.md").read_text(encoding="utf-8")
     pages = {path.name for path in DOCS.glob("*.md")} - {"README.md"}
-    assert pages <= set(re.findall(r"\]\((\w+\.md)\)", index))
+    linked = set(re.findall(r"\]\(([\w./]+)\)", index))
+    assert pages <= linked
+    assert [name for name in sorted(linked) if not (DOCS / name).exists()] == []

@@ -37,7 +37,7 @@ def test_the_copy_is_what_is_tested():
 def test_the_stage_writes_a_verdict_of_the_pages_provider(tmp_path):
     settings = Config.model_validate(merged()).liveness
     provider = settings.providers[1]
-    assert (provider.threshold, settings.gates("local-sharpness")) == (200, [])
+    assert (provider.threshold, settings.gates("local-sharpness")) == (40, [])
     noise = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
     clips = {"sharp": noise, "flat": np.full_like(noise, 90)}
     rows = []
@@ -49,7 +49,7 @@ def test_the_stage_writes_a_verdict_of_the_pages_provider(tmp_path):
     liveness_shard(tmp_path / "animated.parquet", tmp_path / "verdicts.parquet", provider, fps=25.0, code="c0de")
     sharp, flat = read_rows(tmp_path / "verdicts.parquet")
     assert (sharp["status"], sharp["live"], sharp["provider"]) == ("ok", True, "local-sharpness")
-    assert (flat["status"], flat["live"], flat["score"], flat["threshold"]) == ("ok", False, 0.0, 200.0)
+    assert (flat["status"], flat["live"], flat["score"], flat["threshold"]) == ("ok", False, 0.0, 40.0)
     assert json.loads(flat["evidence"])["reason"] == "blurred"
 
 
