@@ -1,13 +1,13 @@
-"""What the animations of some weights do: action transfer, identity, sharpness and error, per action.
+"""Quality benchmark of animator weights: action transfer, identity, sharpness and error, per action.
 
     python benchmarks/transfer.py FILE [FILE ...]                       on actors with heads of the demo, 56 to 71
     python benchmarks/transfer.py FILE [FILE ...] --run results/mine    on the crops of a run, e.g. of real people
 
-For each action some people are moved by a driver who is somebody else, from the first frame of both. On actors the
-truth is known, because the source can be rendered doing just what the driver did: ``commanded`` is the slope of the
-result's signal on what the renderer was told to show, over the same slope of the true clip; ``l1`` and ``landmarks``
-are the distances from the true clip, ``sharpness`` is that of each clip's faces over the true one's. All other columns
-are those of the workflow's stage judge, and every number is a median over clips. All weights see the same clips.
+For each action, source people are animated by a driver of another identity, from the first frame of both. Actors have a
+ground truth, because the source can be rendered with the driver's performance: ``commanded`` is the slope of the
+result's signal on the commanded one, relative to the same slope of the true clip; ``l1`` and ``landmarks`` are
+distances to the true clip, ``sharpness`` is relative to its faces. All other columns are those of the workflow stage
+judge, and every number is a median over clips. All weights are evaluated on the same clips.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ import torch
 from deepfakemnist.actors import Actor, Framing, Performance, load_bank, perform
 from deepfakemnist.animate.fomm.animator import FommAnimator
 from deepfakemnist.animate.fomm.checkpoint import load_checkpoint
-from deepfakemnist.animation_quality.judge import judge_clip
+from deepfakemnist.animation_quality.image_metrics import keypoint_error, reconstruction_l1, sharpness
+from deepfakemnist.animation_quality.judge import assess_clip
 from deepfakemnist.animation_quality.motion import ACTION_SIGNALS, EXPRESSIONS, Signals, measure_action
-from deepfakemnist.animation_quality.pictures import keypoint_error, reconstruction_l1, sharpness
 from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.faces.identity import FaceEmbedder
 from deepfakemnist.faces.landmarks import FaceLandmarker
@@ -40,40 +40,38 @@ from deepfakemnist.tables.schemas import OK
 
 FIRST_HEAD, HEADS = 56, 16
 FRAMES = 40
-#: The face as large as in the workflow's crops.
+#: Face size of the workflow's crops.
 CLOSE = Framing(eyes_y=0.44, head=0.75)
-#: Amplitude of a command below which it is not said to be given: share of a facial action, degrees.
-LEAST_COMMAND = {"yaw": 4.0, "pitch": 4.0, "roll": 4.0}
+#: Minimum amplitude of a commanded signal to count as shown: degrees; 0.1 of a facial action for all others.
+MIN_COMMAND = {"yaw": 4.0, "pitch": 4.0, "roll": 4.0}
 
 
 @dataclass(frozen=True)
 class Take:
-    """One source and the driver who moves it."""
+    """One source with its driver."""
 
     action: str
     source: np.ndarray  # (H, W, 3) uint8 RGB
     driver: np.ndarray  # (T, H, W, 3)
-    others: np.ndarray  # (N, 128) embeddings of other people than the source
-    truth: np.ndarray | None = None  # (T, H, W, 3): the source doing the same
+    others: np.ndarray  # (N, 128) embeddings of people other than the source
+    truth: np.ndarray | None = None  # (T, H, W, 3): the source with the same performance
     commanded: Signals | None = None
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("weights", type=Path, nargs="+", help="checkpoints to compare")
-    parser.add_argument("--run", type=Path, help="results folder of a run whose crops are taken instead of actors")
-    parser.add_argument("--each", type=int, default=2, help="sources for each action")
-    parser.add_argument("--actions", nargs="+", choices=ACTIONS, default=ACTIONS, help="only these")
-    parser.add_argument("--sheets", type=Path, help="folder for contact sheets to look at")
-    parser.add_argument(
-        "--json", type=Path, help="file to keep what is printed in, beside what it holds of other people"
-    )
+    parser.add_argument("--run", type=Path, help="results folder of a run whose crops replace the actors")
+    parser.add_argument("--each", type=int, default=2, help="sources per action")
+    parser.add_argument("--actions", nargs="+", choices=ACTIONS, default=ACTIONS, help="only these actions")
+    parser.add_argument("--sheets", type=Path, help="folder for contact sheets")
+    parser.add_argument("--json", type=Path, help="file for the results; entries of other people and actions are kept")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     animators = [FommAnimator(load_checkpoint(path)) for path in arguments.weights]
     landmarker, embedder = FaceLandmarker(), FaceEmbedder()
-    takes = of_actors(arguments, embedder) if arguments.run is None else of_run(arguments, embedder)
+    takes = actor_takes(arguments, embedder) if arguments.run is None else run_takes(arguments, embedder)
     measured: list[list[dict[str, float | str]]] = [[] for _ in animators]
     for number, take in enumerate(takes):
         clips = [animated(animator, take) for animator in animators]
@@ -96,8 +94,8 @@ def main() -> None:
         arguments.json.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def of_actors(arguments: argparse.Namespace, embedder: FaceEmbedder) -> Iterator[Take]:
-    """Yield ``each`` takes per action; source and driver have different heads of 56 to 71."""
+def actor_takes(arguments: argparse.Namespace, embedder: FaceEmbedder) -> Iterator[Take]:
+    """Yield ``each`` takes per action; source and driver are different heads of 56 to 71."""
     bank = load_bank()
     heads = range(FIRST_HEAD, FIRST_HEAD + HEADS)
     people = [Actor(bank, head, seed_from("transfer", head) % 2**31) for head in heads]
@@ -115,8 +113,8 @@ def of_actors(arguments: argparse.Namespace, embedder: FaceEmbedder) -> Iterator
             yield Take(action, clip[0], driving.clip(), np.stack(others), clip, commands(truth))
 
 
-def of_run(arguments: argparse.Namespace, embedder: FaceEmbedder) -> Iterator[Take]:
-    """Yield ``each`` takes per action of a run's crops; every source has its turn."""
+def run_takes(arguments: argparse.Namespace, embedder: FaceEmbedder) -> Iterator[Take]:
+    """Yield ``each`` takes per action from the crops of a run, cycling through the sources."""
     sources, drivers = (
         [row for row in read_rows(sorted((arguments.run / "crop" / role).glob("*.parquet"))) if row["status"] == OK]
         for role in ("source", "driver")
@@ -125,9 +123,9 @@ def of_run(arguments: argparse.Namespace, embedder: FaceEmbedder) -> Iterator[Ta
     faces = {row["video_id"]: embedder(frames[row["video_id"]]) for row in sources}
     turn = 0
     for action in arguments.actions:
-        able = [row for row in drivers if row["action"] == action]
-        for place in range(arguments.each if able else 0):
-            driver = able[place % len(able)]
+        performers = [row for row in drivers if row["action"] == action]
+        for place in range(arguments.each if performers else 0):
+            driver = performers[place % len(performers)]
             while sources[turn % len(sources)]["person_id"] == driver["person_id"]:
                 turn += 1
             source = sources[turn % len(sources)]
@@ -141,13 +139,13 @@ def of_run(arguments: argparse.Namespace, embedder: FaceEmbedder) -> Iterator[Ta
 
 
 def commands(performance: Performance) -> Signals:
-    """Return what the renderer was told, in the units of ``measure_action``."""
+    """Return the commanded signals of the renderer, in the units of ``measure_action``."""
     names = performance.action_names
-    told = {
+    expressions = {
         name: np.mean([performance.actions[:, names.index(part)] for part in parts], axis=0)
         for name, parts in EXPRESSIONS.items()
     }
-    return told | {name: performance.poses[:, column] for column, name in enumerate(("yaw", "pitch", "roll"))}
+    return expressions | {name: performance.poses[:, column] for column, name in enumerate(("yaw", "pitch", "roll"))}
 
 
 def animated(animator: FommAnimator, take: Take) -> np.ndarray:
@@ -156,13 +154,13 @@ def animated(animator: FommAnimator, take: Take) -> np.ndarray:
 
 
 def measure(take: Take, clip: np.ndarray, landmarker: FaceLandmarker, embedder: FaceEmbedder) -> dict[str, float | str]:
-    judged = judge_clip(take.source, take.driver, clip, take.action, landmarker, embedder, take.others)
+    quality = assess_clip(take.source, take.driver, clip, take.action, landmarker, embedder, take.others)
     found: dict[str, float | str] = {
         "action": take.action,
-        "transfer": judged.transfer,
-        "correlation": judged.correlation,
-        "identity": judged.identity_kept,
-        "sharpness": judged.sharpness_ratio,
+        "transfer": quality.transfer,
+        "correlation": quality.correlation,
+        "identity": quality.identity_kept,
+        "sharpness": quality.sharpness_ratio,
     }
     if take.truth is not None and take.commanded is not None:
         of_result, of_truth = landmarker.track(clip), landmarker.track(take.truth)
@@ -180,19 +178,19 @@ def measure(take: Take, clip: np.ndarray, landmarker: FaceLandmarker, embedder: 
     return found
 
 
-def commanded_transfer(action: str, told: Signals, result: Signals, truth: Signals) -> float:
-    """Return the mean over the action's signals of the result's slope on the command over the truth's."""
-    shares = []
+def commanded_transfer(action: str, commanded: Signals, result: Signals, truth: Signals) -> float:
+    """Return the slope of the result on the command relative to the truth's, averaged over the action's signals."""
+    ratios = []
     for name in ACTION_SIGNALS[action]:
         both = np.isfinite(result[name]) & np.isfinite(truth[name])
-        if np.ptp(told[name]) >= LEAST_COMMAND.get(name, 0.1):
-            command = told[name][both] - told[name][both].mean()
-            shares.append((command @ result[name][both]) / (command @ truth[name][both]))
-    return float(np.mean(shares)) if shares else float("nan")
+        if np.ptp(commanded[name]) >= MIN_COMMAND.get(name, 0.1):
+            command = commanded[name][both] - commanded[name][both].mean()
+            ratios.append((command @ result[name][both]) / (command @ truth[name][both]))
+    return float(np.mean(ratios)) if ratios else float("nan")
 
 
 def table(rows: Sequence[dict[str, float | str]]) -> dict[str, dict[str, float]]:
-    """Return medians by action, and over all clips as ``all``."""
+    """Return medians per action, and over all clips as ``all``."""
     result: dict[str, dict[str, float]] = {}
     for action in (*ACTIONS, "all"):
         chosen = [row for row in rows if action in (row["action"], "all")]
@@ -216,12 +214,13 @@ def show(title: str, found: dict[str, dict[str, float]]) -> None:
 
 
 def write_sheet(path: Path, take: Take, clips: Sequence[np.ndarray]) -> None:
-    """Write eight moments, one column each: driver, the truth where it is known, and every animation."""
-    moments = np.linspace(0, len(take.driver) - 1, 8).round().astype(int)
-    rows = [take.driver, *([] if take.truth is None else [take.truth]), *clips]
-    picture = np.concatenate([np.concatenate(list(clip[moments]), axis=1) for clip in rows])
+    """Write a contact sheet with eight frames as columns; rows are the driver, the truth if known, every animation."""
+    frames = np.linspace(0, len(take.driver) - 1, 8).round().astype(int)
+    truth = [] if take.truth is None else [take.truth]
+    rows = [take.driver, *truth, *clips]
+    image = np.concatenate([np.concatenate(list(clip[frames]), axis=1) for clip in rows])
     path.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(path), picture[..., ::-1])
+    cv2.imwrite(str(path), image[..., ::-1])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The judge tells a faithful animation from a still, a weak, a blurred one and one of somebody else."""
+"""Quality scores of faithful, static, weak, blurred and identity-swapped animations."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ import numpy as np
 import pytest
 from skimage.data import astronaut
 
-from deepfakemnist.animation_quality.judge import METRICS, JudgedClip, judge_clip, judge_table
+from deepfakemnist.animation_quality.image_metrics import (
+    identity_kept,
+    keypoint_error,
+    reconstruction_l1,
+    sharpness_ratio,
+)
+from deepfakemnist.animation_quality.judge import METRICS, ClipQuality, assess_clip, quality_table
 from deepfakemnist.animation_quality.motion import (
     ACTION_SIGNALS,
     MIN_AMPLITUDE,
@@ -22,7 +28,6 @@ from deepfakemnist.animation_quality.motion import (
     amplitude,
     measure_action,
 )
-from deepfakemnist.animation_quality.pictures import identity_kept, keypoint_error, reconstruction_l1, sharpness_ratio
 from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.faces.identity import FaceEmbedder
@@ -35,7 +40,7 @@ _CURVE = np.sin(np.pi * _T) ** 2
 
 
 def _signals(**moving: np.ndarray) -> Signals:
-    """Signals of a face at rest but for those named."""
+    """Signals of a face at rest except for the given ones."""
     return {name: np.zeros(len(_T)) for name in MIN_AMPLITUDE} | moving
 
 
@@ -45,16 +50,16 @@ def _collins() -> np.ndarray:
 
 def _hopper() -> np.ndarray:
     data = files("matplotlib").joinpath("mpl-data", "sample_data", "grace_hopper.jpg").read_bytes()
-    picture = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-    return cv2.resize(picture[30:430, 70:470], (256, 256), interpolation=cv2.INTER_AREA)
+    image = cv2.cvtColor(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    return cv2.resize(image[30:430, 70:470], (256, 256), interpolation=cv2.INTER_AREA)
 
 
-def _tilting(picture: np.ndarray, degrees: float, frames: int = 16) -> list[np.ndarray]:
-    """A clip of a picture that tilts clockwise as seen, to the subject's own left, and back."""
+def _tilting(image: np.ndarray, degrees: float, frames: int = 16) -> list[np.ndarray]:
+    """Return a clip of an image that tilts clockwise in the image, to the subject's left, and back."""
     clip = []
     for share in np.sin(np.linspace(0, np.pi, frames)) ** 2:
         matrix = cv2.getRotationMatrix2D((128, 140), -degrees * share, 1.0)
-        clip.append(cv2.warpAffine(picture, matrix, (256, 256), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT))
+        clip.append(cv2.warpAffine(image, matrix, (256, 256), flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT))
     return clip
 
 
@@ -79,15 +84,15 @@ def test_every_action_has_signals() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0, 1.6, -0.5])
-def test_slope_is_the_share_of_the_amplitude(share: float) -> None:
-    """Whatever the poses at rest, and although the result also jitters."""
+def test_slope_is_the_ratio_of_amplitudes(share: float) -> None:
+    """Independent of rest poses and of jitter in the result."""
     jitter = 0.05 * np.random.default_rng(0).standard_normal(len(_T))
     jitter -= _CURVE * (jitter @ (_CURVE - _CURVE.mean())) / (_CURVE @ (_CURVE - _CURVE.mean()))
     driver, result = _signals(blink=0.1 + 0.8 * _CURVE), _signals(blink=0.3 + 0.8 * share * _CURVE + jitter)
     assert action_transfer("blink", driver, result).slope == pytest.approx(share, abs=1e-6)
 
 
-def test_still_result_has_no_transfer_and_the_driver_itself_all() -> None:
+def test_a_static_result_has_no_transfer_and_the_driver_itself_full_transfer() -> None:
     driver = _signals(roll=-15 * _CURVE)
     still, same = action_transfer("right_slope", driver, _signals()), action_transfer("right_slope", driver, driver)
     assert (still.slope, still.correlation) == (0, 0)
@@ -95,35 +100,35 @@ def test_still_result_has_no_transfer_and_the_driver_itself_all() -> None:
 
 
 def test_motion_at_other_times_is_no_transfer() -> None:
-    """As wide a range as the driver's, but a quarter of a period late."""
+    """Same range as the driver's, but a quarter of a period late."""
     driver, result = _signals(yaw=30 * np.sin(2 * np.pi * _T)), _signals(yaw=30 * np.cos(2 * np.pi * _T))
-    moved = action_transfer("yaw", driver, result)
+    transfer = action_transfer("yaw", driver, result)
     assert amplitude(result["yaw"]) > 0.9 * amplitude(driver["yaw"])
-    assert abs(moved.slope) < 0.05 and abs(moved.correlation) < 0.05
+    assert abs(transfer.slope) < 0.05 and abs(transfer.correlation) < 0.05
 
 
 def test_noise_is_no_transfer_but_lowers_the_correlation() -> None:
     noise = 0.3 * np.random.default_rng(1).standard_normal(len(_T))
     driver = _signals(jaw=0.6 * _CURVE)
     assert abs(action_transfer("mouth", driver, _signals(jaw=noise)).slope) < 0.35
-    assert amplitude(noise) > 1.0  # which a quotient of ranges would call 170 %
+    assert amplitude(noise) > 1.0  # a ratio of ranges would be 170 %
     noisy = action_transfer("mouth", driver, _signals(jaw=0.6 * _CURVE + noise))
     assert noisy.slope == pytest.approx(1, abs=0.35) and noisy.correlation < 0.8
 
 
-def test_several_signals_count_alike_and_only_those_the_driver_shows() -> None:
+def test_transfer_is_the_mean_over_signals_that_the_driver_shows() -> None:
     driver = _signals(jaw=0.8 * _CURVE, brow=0.3 * _CURVE)
     assert action_transfer("surprise", driver, _signals(jaw=0.8 * _CURVE)).slope == pytest.approx(0.5)
     only_jaw = driver | {"brow": 0.05 * _CURVE}
     assert action_transfer("surprise", only_jaw, _signals(jaw=0.8 * _CURVE)).slope == pytest.approx(1)
 
 
-def test_nothing_is_said_where_the_driver_does_nothing() -> None:
-    moved = action_transfer("smile", _signals(smile=0.08 * _CURVE, jaw=_CURVE), _signals(smile=_CURVE))
-    assert isnan(moved.slope) and isnan(moved.correlation)
+def test_transfer_is_undefined_where_the_driver_does_not_move() -> None:
+    transfer = action_transfer("smile", _signals(smile=0.08 * _CURVE, jaw=_CURVE), _signals(smile=_CURVE))
+    assert isnan(transfer.slope) and isnan(transfer.correlation)
 
 
-def test_frames_without_a_face_do_not_count() -> None:
+def test_frames_without_a_face_are_ignored() -> None:
     driver, result = _signals(pitch=20 * _CURVE), _signals(pitch=10 * _CURVE)
     result["pitch"][10:20] = nan
     assert action_transfer("nod", driver, result).slope == pytest.approx(0.5)
@@ -131,15 +136,15 @@ def test_frames_without_a_face_do_not_count() -> None:
     assert isnan(action_transfer("nod", driver, result).slope)
 
 
-def test_unusable_input_is_named() -> None:
+def test_unusable_input_is_an_error() -> None:
     with pytest.raises(ConfigError, match="action 'wink' is not one of blink, mouth"):
         action_transfer("wink", _signals(), _signals())
     short = {name: values[:30] for name, values in _signals().items()}
-    with pytest.raises(ValueError, match="in step, but have 40 and 30 frames"):
+    with pytest.raises(ValueError, match="equally long, but have 40 and 30 frames"):
         action_transfer("blink", _signals(), short)
 
 
-def test_direction_tells_the_sides_apart() -> None:
+def test_direction_distinguishes_left_and_right() -> None:
     left = _signals(roll=3 + 12 * _CURVE)
     assert action_direction("left_slope", left) == pytest.approx(1, abs=0.01)
     assert action_direction("right_slope", left) == pytest.approx(-1, abs=0.01)
@@ -147,10 +152,10 @@ def test_direction_tells_the_sides_apart() -> None:
     assert isnan(action_direction("yaw", _signals(yaw=30 * _CURVE)))
 
 
-def test_amplitude_ignores_one_wrong_frame_and_sees_a_short_blink() -> None:
-    wrong, blink = np.zeros(60), np.zeros(60)
-    wrong[20], blink[20:23] = 1, 0.8
-    assert amplitude(wrong) < 0.2 and amplitude(blink) == pytest.approx(0.8)
+def test_amplitude_ignores_an_outlier_but_not_a_short_blink() -> None:
+    outlier, blink = np.zeros(60), np.zeros(60)
+    outlier[20], blink[20:23] = 1, 0.8
+    assert amplitude(outlier) < 0.2 and amplitude(blink) == pytest.approx(0.8)
 
 
 def test_signals_are_means_of_their_blendshapes() -> None:
@@ -165,7 +170,7 @@ def test_signals_are_means_of_their_blendshapes() -> None:
     assert all(isnan(values[1]) for values in signals.values())
 
 
-def test_identity_kept_is_measured_from_chance_to_the_source() -> None:
+def test_identity_kept_is_normalised_by_chance_similarity() -> None:
     source = np.zeros(128)
     at = np.eye(128)[0]
     others = np.stack([0.9 * at, -0.9 * at])  # similarity 0.25
@@ -178,29 +183,29 @@ def test_identity_kept_is_measured_from_chance_to_the_source() -> None:
 
 
 def test_blur_lowers_sharpness(landmarker: FaceLandmarker) -> None:
-    picture = _collins()
-    face = landmarker(picture)
+    image = _collins()
+    face = landmarker(image)
     ratios = [
-        sharpness_ratio([cv2.GaussianBlur(picture, (0, 0), sigma)], [face], picture, face) for sigma in (0.5, 1.0, 2.0)
+        sharpness_ratio([cv2.GaussianBlur(image, (0, 0), sigma)], [face], image, face) for sigma in (0.5, 1.0, 2.0)
     ]
-    assert sharpness_ratio([picture], [face], picture, face) == 1
+    assert sharpness_ratio([image], [face], image, face) == 1
     assert 1 > ratios[0] > ratios[1] > ratios[2] > 0 and ratios[2] < 0.2
-    background = picture.copy()
+    background = image.copy()
     background[:40] = np.random.default_rng(0).integers(0, 256, (40, 256, 3))
-    assert sharpness_ratio([background], [face], picture, face) == 1, "only the face counts"
-    assert isnan(sharpness_ratio([picture], [None], picture, face))
-    assert isnan(sharpness_ratio([picture], [face], picture, None))
+    assert sharpness_ratio([background], [face], image, face) == 1, "the background does not count"
+    assert isnan(sharpness_ratio([image], [None], image, face))
+    assert isnan(sharpness_ratio([image], [face], image, None))
 
 
-def test_errors_against_the_truth(landmarker: FaceLandmarker) -> None:
-    picture = _collins()
-    assert reconstruction_l1([picture], [picture]) == 0
+def test_reconstruction_and_keypoint_errors(landmarker: FaceLandmarker) -> None:
+    image = _collins()
+    assert reconstruction_l1([image], [image]) == 0
     assert reconstruction_l1([np.full((4, 4, 3), 51, np.uint8)], [np.zeros((4, 4, 3), np.uint8)]) == pytest.approx(0.2)
-    with pytest.raises(ValueError, match="not of 1 and 2 frames"):
-        reconstruction_l1([picture], [picture] * 2)
-    with pytest.raises(ValueError, match="one size"):
-        reconstruction_l1([picture], [picture[:100]])
-    face = landmarker(picture)
+    with pytest.raises(ValueError, match="equally long, but have 1 and 2 frames"):
+        reconstruction_l1([image], [image] * 2)
+    with pytest.raises(ValueError, match=r"equal shapes, not \(256, 256, 3\) and \(100, 256, 3\)"):
+        reconstruction_l1([image], [image[:100]])
+    face = landmarker(image)
     assert face is not None
     eyes = np.linalg.norm(face.points[263] - face.points[33])
     moved = FaceLandmarks(face.points + np.array([3, 4]), face.blendshapes, face.pose, 1.0)
@@ -208,64 +213,72 @@ def test_errors_against_the_truth(landmarker: FaceLandmarker) -> None:
     assert isnan(keypoint_error([None], [face]))
 
 
-def test_half_a_tilt(landmarker: FaceLandmarker, embedder: FaceEmbedder, others: np.ndarray) -> None:
+def test_half_of_the_drivers_tilt_is_half_transfer(
+    landmarker: FaceLandmarker, embedder: FaceEmbedder, others: np.ndarray
+) -> None:
     """Hopper tilts by 14 degrees, Collins by half of it."""
     driver, result = _tilting(_hopper(), 14), _tilting(_collins(), 7)
-    judged = judge_clip(_collins(), driver, result, "left_slope", landmarker, embedder, others)
-    assert judged.transfer == pytest.approx(0.5, abs=0.06)
-    assert judged.correlation > 0.97 and judged.direction > 0.9
-    assert judged.face_share == 1
-    assert judged.identity_kept > 0.7
-    assert judged.sharpness_ratio == pytest.approx(1, abs=0.3)
-    assert isnan(judged.reconstruction_l1) and isnan(judged.keypoint_error)
+    quality = assess_clip(_collins(), driver, result, "left_slope", landmarker, embedder, others)
+    assert quality.transfer == pytest.approx(0.5, abs=0.06)
+    assert quality.correlation > 0.97 and quality.direction > 0.9
+    assert quality.face_share == 1
+    assert quality.identity_kept > 0.7
+    assert quality.sharpness_ratio == pytest.approx(1, abs=0.3)
+    assert isnan(quality.reconstruction_l1) and isnan(quality.keypoint_error)
 
 
-def test_a_still_of_the_source(landmarker: FaceLandmarker, embedder: FaceEmbedder, others: np.ndarray) -> None:
+def test_a_static_source_has_full_identity_and_no_transfer(
+    landmarker: FaceLandmarker, embedder: FaceEmbedder, others: np.ndarray
+) -> None:
     driver = _tilting(_hopper(), 14)
-    judged = judge_clip(
+    quality = assess_clip(
         _collins(), driver, [_collins()] * len(driver), "left_slope", landmarker, embedder, others, every=2
     )
-    assert abs(judged.transfer) < 0.02 and isnan(judged.direction)
-    assert (judged.identity_kept, judged.sharpness_ratio) == pytest.approx((1, 1), abs=0.02)
+    assert abs(quality.transfer) < 0.02 and isnan(quality.direction)
+    assert (quality.identity_kept, quality.sharpness_ratio) == pytest.approx((1, 1), abs=0.02)
 
 
-def test_the_driver_instead_of_the_source(landmarker: FaceLandmarker, embedder: FaceEmbedder) -> None:
-    """Swapped identity and all of the motion."""
+def test_the_driver_as_result_has_full_transfer_and_no_identity(
+    landmarker: FaceLandmarker, embedder: FaceEmbedder
+) -> None:
     driver = _tilting(_hopper(), -14)
     stranger = embedder(np.ascontiguousarray(_hopper()[:, ::-1]))
     assert stranger is not None
-    judged = judge_clip(_collins(), driver, driver, "right_slope", landmarker, embedder, stranger[None])
-    assert (judged.transfer, judged.correlation) == pytest.approx((1, 1))
-    assert judged.direction > 0.9
-    assert judged.identity_kept < 0.3
+    quality = assess_clip(_collins(), driver, driver, "right_slope", landmarker, embedder, stranger[None])
+    assert (quality.transfer, quality.correlation) == pytest.approx((1, 1))
+    assert quality.direction > 0.9
+    assert quality.identity_kept < 0.3
 
 
-def test_reconstruction(landmarker: FaceLandmarker, embedder: FaceEmbedder, others: np.ndarray) -> None:
+def test_self_reenactment_has_reconstruction_errors(
+    landmarker: FaceLandmarker, embedder: FaceEmbedder, others: np.ndarray
+) -> None:
     truth = _tilting(_collins(), 10, frames=8)
     result = [cv2.GaussianBlur(frame, (0, 0), 2.0) for frame in truth]
-    judged = judge_clip(truth[0], truth, result, "left_slope", landmarker, embedder, others, same_clip=True)
-    assert judged.reconstruction_l1 == pytest.approx(reconstruction_l1(result, truth)) and judged.reconstruction_l1 > 0
-    assert 0 < judged.keypoint_error < 0.03
-    assert judged.sharpness_ratio < 0.3
+    quality = assess_clip(truth[0], truth, result, "left_slope", landmarker, embedder, others, same_clip=True)
+    assert quality.reconstruction_l1 == pytest.approx(reconstruction_l1(result, truth))
+    assert quality.reconstruction_l1 > 0
+    assert 0 < quality.keypoint_error < 0.03
+    assert quality.sharpness_ratio < 0.3
 
 
 def test_no_face_never_raises(landmarker: FaceLandmarker, embedder: FaceEmbedder, others: np.ndarray) -> None:
     sky = np.full((256, 256, 3), 120, np.uint8)
     driver = _tilting(_hopper(), 14, frames=8)
-    gone = judge_clip(_collins(), driver, [sky] * 8, "left_slope", landmarker, embedder, others)
+    gone = assess_clip(_collins(), driver, [sky] * 8, "left_slope", landmarker, embedder, others)
     assert gone.face_share == 0
     assert all(isnan(getattr(gone, metric)) for metric in METRICS if metric != "face_share")
-    half = judge_clip(sky, driver, [*driver[:4], *[sky] * 4], "left_slope", landmarker, embedder, others)
+    half = assess_clip(sky, driver, [*driver[:4], *[sky] * 4], "left_slope", landmarker, embedder, others)
     assert half.face_share == 0.5 and isnan(half.identity_kept) and isnan(half.sharpness_ratio)
-    with pytest.raises(ValueError, match="in step, but have 8 and 7 frames"):
-        judge_clip(_collins(), driver, driver[:7], "left_slope", landmarker, embedder, others)
+    with pytest.raises(ValueError, match="equally long, but have 8 and 7 frames"):
+        assess_clip(_collins(), driver, driver[:7], "left_slope", landmarker, embedder, others)
 
 
-def test_table() -> None:
-    def row(action: str, transfer: float) -> JudgedClip:
-        return JudgedClip(action, 1.0, transfer, 0.9, nan, 0.5, 0.8)
+def test_the_quality_table_has_medians_per_action() -> None:
+    def row(action: str, transfer: float) -> ClipQuality:
+        return ClipQuality(action, 1.0, transfer, 0.9, nan, 0.5, 0.8)
 
-    table = judge_table([row("smile", 0.4), row("smile", 0.8), row("smile", nan), row("blink", 0.1)])
+    table = quality_table([row("smile", 0.4), row("smile", 0.8), row("smile", nan), row("blink", 0.1)])
     assert [(entry["action"], entry["clips"]) for entry in table] == [("blink", 1), ("smile", 3), ("all", 4)]
     blink, smile, everything = table
     assert (smile["transfer"], smile["transfer_n"]) == (pytest.approx(0.6), 2)
@@ -276,14 +289,14 @@ def test_table() -> None:
 
 @pytest.mark.real
 def test_real_drivers(real_data: Path, landmarker: FaceLandmarker, embedder: FaceEmbedder) -> None:
-    """A real smile is fully transferred to itself and not to somebody who talks; and each is himself only."""
+    """A real smile transfers fully to itself and not to somebody who talks; identities are not confused."""
     videos = real_data / "real" / "videos"
     smiling = list(read_frames(videos / "lp-d13.mp4", fps=12.5, start_s=6.0, end_s=8.4))
     talking = list(islice(read_frames(videos / "lp-s18.mp4", fps=12.5), len(smiling)))
     people = {name: next(iter(read_frames(videos / f"{name}.mp4", fps=1.0))) for name in ("lp-d0", "vr-1", "vr-5")}
     others = np.stack([embedder(frame) for frame in people.values()])
-    own = judge_clip(smiling[0], smiling, smiling, "smile", landmarker, embedder, others, same_clip=True)
+    own = assess_clip(smiling[0], smiling, smiling, "smile", landmarker, embedder, others, same_clip=True)
     assert own.transfer == pytest.approx(1) and own.direction > 0.9
     assert own.identity_kept > 0.6 and own.reconstruction_l1 == 0 and own.keypoint_error == 0
-    other = judge_clip(smiling[0], smiling, talking, "smile", landmarker, embedder, others)
+    other = assess_clip(smiling[0], smiling, talking, "smile", landmarker, embedder, others)
     assert abs(other.transfer) < 0.2 and other.identity_kept < 0.3

@@ -1,4 +1,4 @@
-"""Animations whose truth is known: the source's own actor does what the driver's actor did."""
+"""Stage of animation quality on rendered actors, for which the perfect animation can be rendered, too."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deepfakemnist.actors import Actor, Framing, load_bank, perform
-from deepfakemnist.animation_quality.stage import judge_shard
+from deepfakemnist.animation_quality.stage import assess_shard
 from deepfakemnist.config.stages import AnimationQualitySettings
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.report.animation_page import write_animation_page
@@ -20,8 +20,8 @@ FRAMES = 24
 
 
 @pytest.fixture(scope="module")
-def judged(tmp_path_factory) -> dict[str, dict]:
-    """Rows by video: a perfect yaw, a still picture, the driver in its place, and two without a clip."""
+def assessed(tmp_path_factory) -> dict[str, dict]:
+    """Rows by video: a perfect yaw, a static image, the driver's own clip, and two without a clip."""
     folder = tmp_path_factory.mktemp("judge")
     bank = load_bank()
     source, driver, third = (Actor(bank, identity, seed=identity) for identity in (4, 9, 14))
@@ -43,11 +43,20 @@ def judged(tmp_path_factory) -> dict[str, dict]:
         return {**row, "pixels_sha256": name, **OK}
 
     def animation(name: str, **more: object) -> dict:
-        row = {
-            "video_id": name, "source_id": "source", "driver_id": "driver", "person_id": "anna", "action": "yaw",
-            "split": "test", "path": str(folder / f"{name}.mp4"), "frames": FRAMES, "source_frame": 0,
-        }  # fmt: skip
-        return {**row, "pixels_sha256": name, **OK, **more}
+        return {
+            "video_id": name,
+            "source_id": "source",
+            "driver_id": "driver",
+            "person_id": "anna",
+            "action": "yaw",
+            "split": "test",
+            "path": str(folder / f"{name}.mp4"),
+            "frames": FRAMES,
+            "source_frame": 0,
+            "pixels_sha256": name,
+            **OK,
+            **more,
+        }
 
     rows = [
         *(animation(name) for name in ("perfect", "frozen", "stolen")),
@@ -59,8 +68,11 @@ def judged(tmp_path_factory) -> dict[str, dict]:
     write_table([crop("source", "anna")], folder / "sources.parquet", CROPPED)
     write_table([crop("driver", "bert"), crop("third", "cleo")], folder / "drivers.parquet", CROPPED)
     table = folder / "judge.parquet"
-    judge_shard(
-        *(folder / "animate.parquet", folder / "sources.parquet", [folder / "drivers.parquet"], table),
+    assess_shard(
+        folder / "animate.parquet",
+        folder / "sources.parquet",
+        [folder / "drivers.parquet"],
+        table,
         settings=AnimationQualitySettings(),
         code="c0de",
         max_failed_fraction=1.0,
@@ -70,8 +82,8 @@ def judged(tmp_path_factory) -> dict[str, dict]:
     return {"page": {"path": folder / "page.html"}, **{row["video_id"]: row for row in read_rows(table)}}
 
 
-def test_the_same_performance_by_the_source_is_a_perfect_transfer(judged):
-    perfect = judged["perfect"]
+def test_the_same_performance_by_the_source_is_a_perfect_transfer(assessed):
+    perfect = assessed["perfect"]
     assert (perfect["status"], perfect["code"]) == ("ok", "c0de")
     assert perfect["transfer"] == pytest.approx(1, abs=0.12)
     assert perfect["correlation"] > 0.97
@@ -79,27 +91,27 @@ def test_the_same_performance_by_the_source_is_a_perfect_transfer(judged):
     assert perfect["identity_kept"] > 0.4
 
 
-def test_a_still_picture_transfers_nothing_and_keeps_everything(judged):
-    frozen = judged["frozen"]
+def test_a_static_image_has_no_transfer_and_full_identity(assessed):
+    frozen = assessed["frozen"]
     assert frozen["transfer"] == pytest.approx(0, abs=0.02)
     assert frozen["identity_kept"] == pytest.approx(1, abs=0.01)
     assert frozen["sharpness_ratio"] == pytest.approx(1, abs=0.05)
 
 
-def test_the_drivers_own_face_is_not_the_source(judged):
-    assert judged["stolen"]["transfer"] == pytest.approx(1, abs=0.02)
-    assert judged["stolen"]["identity_kept"] < judged["perfect"]["identity_kept"] - 0.3
+def test_the_drivers_own_clip_has_full_transfer_and_low_identity(assessed):
+    assert assessed["stolen"]["transfer"] == pytest.approx(1, abs=0.02)
+    assert assessed["stolen"]["identity_kept"] < assessed["perfect"]["identity_kept"] - 0.3
 
 
-def test_what_cannot_be_judged_is_a_row_that_says_why(judged):
-    assert judged["gone"]["status"] == "failed"
-    assert "gone.mp4" in judged["gone"]["detail"]
-    assert (judged["orphan"]["status"], judged["orphan"]["reason"]) == ("failed", "driver_gone")
-    assert "unmade" not in judged, "what was not animated is not judged"
+def test_a_clip_that_cannot_be_scored_is_a_row_with_a_reason(assessed):
+    assert assessed["gone"]["status"] == "failed"
+    assert "gone.mp4" in assessed["gone"]["detail"]
+    assert (assessed["orphan"]["status"], assessed["orphan"]["reason"]) == ("failed", "driver_gone")
+    assert "unmade" not in assessed, "rows without an animation are skipped"
 
 
-def test_the_page_shows_medians_per_action(judged):
-    text = Path(judged["page"]["path"]).read_text(encoding="utf-8")
-    assert "Medians per action" in text
-    assert "Fakes, 3 of 3" in text
-    assert f"{judged['perfect']['transfer']:.2f}" in text
+def test_the_page_shows_medians_per_action(assessed):
+    text = Path(assessed["page"]["path"]).read_text(encoding="utf-8")
+    assert "Medians by action" in text
+    assert "Individual fakes (3 of 3)" in text
+    assert f"{assessed['perfect']['transfer']:.2f}" in text

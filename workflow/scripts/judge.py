@@ -1,11 +1,11 @@
 from pathlib import Path
 
-from deepfakemnist.animation_quality.stage import judge_shard
+from deepfakemnist.animation_quality.stage import assess_shard
 from deepfakemnist.config.stages import AnimationQualitySettings
 from deepfakemnist.workflow.script import max_failed_fraction, stage_script
 
 with stage_script(snakemake):
-    judge_shard(
+    assess_shard(
         animations=Path(snakemake.input.animations),
         source_crops=Path(snakemake.input.sources),
         driver_crops=[Path(path) for path in snakemake.input.drivers],

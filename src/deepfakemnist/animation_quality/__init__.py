@@ -1,1 +1,1 @@
-"""Quality of animations: action transfer, identity preservation, sharpness."""
+"""Quality assessment of animations: action transfer, identity preservation, sharpness."""

@@ -1,4 +1,4 @@
-"""What a face does over time, and how much of a driver's action an animation shows."""
+"""Facial motion signals over time, and transfer of a driver's action to an animation."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from deepfakemnist.faces.landmarks import BLENDSHAPES, FaceLandmarks
 
 Signals = dict[str, np.ndarray]
 
-#: Blendshapes whose mean is a signal, 0..1. Eyes and brows of both sides move together in the ten actions. They are not
-#: linear in the picture: half-way from rest to a wide smile, cross-faded, reads as 0.9 of it, so a transfer near 1 says
-#: that an expression is there, a low one that it is not, and the head's angles alone are amounts.
+#: Blendshapes averaged to a signal, 0..1. Eyes and brows of both sides move together in the ten actions. Blendshapes
+#: are not linear in the image: a cross-fade half-way from rest to a wide smile measures 0.9 of it. A transfer near 1
+#: thus means that an expression is present, a low one that it is absent; only head angles are quantitative.
 EXPRESSIONS = {
     "blink": ("eyeBlinkLeft", "eyeBlinkRight"),
     "jaw": ("jawOpen",),
     "smile": ("mouthSmileLeft", "mouthSmileRight"),
     "brow": ("browInnerUp", "browOuterUpLeft", "browOuterUpRight"),
 }
-#: Head pose in degrees; signs as in FaceLandmarks: to the subject's own left, down, to their own left shoulder.
+#: Head pose in degrees; signs as in FaceLandmarks: to the subject's left, down, to the subject's left shoulder.
 _POSE = ("yaw", "pitch", "roll")
 
-#: What moves in each action, and the side of rest it moves to: 1 up, -1 down, 0 either. The head of embarrassment turns
-#: to whichever side. A look upwards turns the head; the gaze alone is hardly seen by the landmarks.
+#: Signals of each action, and their direction from rest: 1 up, -1 down, 0 either. In embarrassment the head turns to
+#: either side. Looking up turns the head; landmarks hardly capture gaze alone.
 ACTION_SIGNALS: dict[str, dict[str, int]] = {
     "blink": {"blink": 1},
     "mouth": {"jaw": 1},
@@ -38,30 +38,30 @@ ACTION_SIGNALS: dict[str, dict[str, int]] = {
     "surprise": {"jaw": 1, "brow": 1},
     "embarrassment": {"pitch": 1, "yaw": 0, "smile": 1},
 }
-#: Amplitude from which a driver shows a signal: share of a blendshape, degrees.
+#: Minimum amplitude of a signal to count as shown: blendshape units, degrees.
 MIN_AMPLITUDE = dict.fromkeys(EXPRESSIONS, 0.1) | dict.fromkeys(_POSE, 4.0)
-#: Frames with both faces below which nothing is said.
+#: Minimum number of frames with both faces; results are NaN below.
 MIN_FRAMES = 5
 _LOW, _HIGH = 2, 98
-#: Frames at the start of a clip whose median is its rest. Animation by relative motion takes the driver's first frame
-#: for the source's own pose, so what counts is the way from there.
+#: Frames at the start of a clip whose median is the rest pose. Relative motion identifies the driver's first frame with
+#: the source's pose, so motion is measured from there.
 _REST_FRAMES = 3
 
 
 @dataclass(frozen=True)
 class Transfer:
-    """How an animation follows its driver in the signals of an action; NaN where nothing can be said."""
+    """Agreement of an animation with its driver in the signals of an action; NaN where undefined."""
 
-    #: Amplitude of the result over that of the driver, along the driver's curve: 1 the same, 0 no motion.
+    #: Amplitude of the result relative to the driver, along the driver's curve: 1 equal, 0 no motion.
     slope: float
-    #: Correlation of both curves, -1..1; 0 for a result that stands still.
+    #: Correlation of both curves, -1..1; 0 for a static result.
     correlation: float
 
 
 def measure_action(faces: Sequence[FaceLandmarks | None]) -> Signals:
     """Return the signals of a clip, (T,) float64 each, NaN in frames without a face.
 
-    blink, jaw, smile and brow are means of blendshapes, 0..1; yaw, pitch and roll are degrees.
+    blink, jaw, smile and brow are means of blendshapes, 0..1; yaw, pitch and roll are in degrees.
     """
     shapes = np.full((len(faces), len(BLENDSHAPES)), np.nan)
     poses = np.full((len(faces), len(_POSE)), np.nan)
@@ -75,9 +75,9 @@ def measure_action(faces: Sequence[FaceLandmarks | None]) -> Signals:
 
 
 def amplitude(signal: np.ndarray) -> float:
-    """Return the range of a signal (T,) between its 2nd and 98th percentile; NaN frames do not count.
+    """Return the range of a signal (T,) between its 2nd and 98th percentile, ignoring NaN frames.
 
-    Two percent of a clip of 60 frames is one frame, so a single wrong frame does not count, and a blink of two does.
+    Two percent of a clip of 60 frames is one frame, so a single outlier is ignored, but a blink of two frames counts.
     """
     seen = signal[np.isfinite(signal)]
     if len(seen) < MIN_FRAMES:
@@ -87,10 +87,10 @@ def amplitude(signal: np.ndarray) -> float:
 
 
 def action_direction(action: str, signals: Mapping[str, np.ndarray]) -> float:
-    """Return how much of a clip's motion away from its first frames goes the action's way, -1..1.
+    """Return the net fraction of a clip's motion from rest in the direction of the action, -1..1.
 
-    1: all of it. -1: all to the other side, e.g. a right slope that tilts to the left. NaN when the action has no side
-    (yaw, nod) or the clip does not show it.
+    1: all of it. -1: all in the opposite direction, e.g. a right slope that tilts to the left. NaN when the action has
+    no direction (yaw, nod) or the clip does not show it.
     """
     toward = away = 0.0
     for name, side in _signals_of(action).items():
@@ -103,18 +103,18 @@ def action_direction(action: str, signals: Mapping[str, np.ndarray]) -> float:
 
 
 def action_transfer(action: str, driver: Mapping[str, np.ndarray], result: Mapping[str, np.ndarray]) -> Transfer:
-    """Return how much of the driver's action the result shows.
+    """Return slope and correlation of the result's signals on the driver's.
 
-    The slope of the least-squares line of the result on the driver, over frames that show both faces. The intercept is
-    free, because source and driver rest at different poses. A quotient of the two ranges would count the result's
-    jitter and other motion as transfer; the regression counts only what happens when the driver does it. Noise in the
-    driver's own signal draws the slope towards 0, by 1 / (1 + noise variance / signal variance), which
-    ``MIN_AMPLITUDE`` keeps small: signals in which the driver moves less are left out. Where an action has several
-    signals, the mean over those that the driver shows.
+    The slope is that of the least-squares regression of the result on the driver, over frames that show both faces. The
+    intercept is free, because source and driver have different rest poses. A ratio of the two ranges would count jitter
+    and unrelated motion of the result as transfer; the regression counts only motion in sync with the driver. Noise in
+    the driver's signal biases the slope towards 0 by 1 / (1 + noise variance / signal variance), which
+    ``MIN_AMPLITUDE`` bounds: signals with a smaller amplitude in the driver are skipped. For an action with several
+    signals, both are means over those that the driver shows.
 
     Args:
         action: one of ``ACTION_SIGNALS``.
-        driver, result: signals of both clips by ``measure_action``, frame by frame in step.
+        driver, result: signals of both clips by ``measure_action``, aligned in time.
 
     Raises:
         ConfigError: unknown action.
@@ -122,12 +122,12 @@ def action_transfer(action: str, driver: Mapping[str, np.ndarray], result: Mappi
     """
     slopes, correlations = [], []
     for name in _signals_of(action):
-        given, got = driver[name], result[name]
-        if given.shape != got.shape:
-            raise ValueError(f"driver and result must be in step, but have {len(given)} and {len(got)} frames")
-        both = np.isfinite(given) & np.isfinite(got)
+        given, shown = driver[name], result[name]
+        if given.shape != shown.shape:
+            raise ValueError(f"driver and result must be equally long, but have {len(given)} and {len(shown)} frames")
+        both = np.isfinite(given) & np.isfinite(shown)
         if amplitude(given[both]) >= MIN_AMPLITUDE[name]:
-            x, y = given[both] - given[both].mean(), got[both] - got[both].mean()
+            x, y = given[both] - given[both].mean(), shown[both] - shown[both].mean()
             slopes.append(x @ y / (x @ x))
             spread = np.sqrt((x @ x) * (y @ y))
             correlations.append(x @ y / spread if spread else 0.0)

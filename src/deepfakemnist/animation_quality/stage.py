@@ -1,4 +1,4 @@
-"""The workflow's stage that judges animations: does a fake do what its driver does, and is it still the same person."""
+"""Workflow stage of animation quality: scores every fake against its driver and source."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfakemnist.animation_quality.judge import METRICS, judge_clip
+from deepfakemnist.animation_quality.judge import METRICS, assess_clip
 from deepfakemnist.config.stages import AnimationQualitySettings
 from deepfakemnist.errors import Failed
 from deepfakemnist.faces.identity import FaceEmbedder
@@ -18,13 +18,13 @@ from deepfakemnist.tables.files import read_rows
 from deepfakemnist.tables.schemas import ANIMATION_QUALITY, OK, Row
 from deepfakemnist.tables.shards import Tally, run_shard
 
-#: A source's clip is read once for all fakes made from it, which follow each other in the table.
+#: Cached clips: a source is decoded once for all of its fakes, which are adjacent in the table.
 _CLIPS_KEPT = 2
-#: Columns of a reconstruction, which a fake is not: its driver is another clip than its source.
+#: Metrics of fakes; the others need self-reenactment, i.e. a driver that is the clip of the source.
 _OF_FAKES = [metric for metric in METRICS if metric not in ("reconstruction_l1", "keypoint_error")]
 
 
-def judge_shard(
+def assess_shard(
     animations: Path,
     source_crops: Path,
     driver_crops: list[Path],
@@ -33,31 +33,31 @@ def judge_shard(
     code: str,
     max_failed_fraction: float,
 ) -> Tally:
-    """Judge every animation of a shard that is ok and write a ANIMATION_QUALITY row each.
+    """Score every ok animation of a shard and write an ANIMATION_QUALITY row each.
 
     Args:
-        animations: table of ANIMATED.
-        source_crops: the shard's table of CROPPED.
-        driver_crops: CROPPED tables of all drivers; their people are those whom a fake must not come to resemble.
+        animations: ANIMATED table of the shard.
+        source_crops: CROPPED table of the shard.
+        driver_crops: CROPPED tables of all drivers; their people are the reference for chance similarity.
         table: table to write.
-        settings: how closely to look.
+        settings: density of the evaluated frames.
         code: digest of the code behind the stage.
         max_failed_fraction: see ``shards.run_shard``.
 
-    Raises: TooManyFailures; nothing for a clip that cannot be judged.
+    Raises: TooManyFailures; nothing for a clip that cannot be scored.
     """
     rows = [row for row in read_rows(animations) if row["status"] == OK]
     sources = {row["video_id"]: row["path"] for row in read_rows(source_crops)}
     drivers = {row["video_id"]: row for row in read_rows(driver_crops) if row["status"] == OK}
     landmarker, embedder = FaceLandmarker(), FaceEmbedder()
     clip_of = lru_cache(_CLIPS_KEPT)(read_clip)
-    people = _people(list(drivers.values()), embedder) if rows else {}
+    people = _embeddings(list(drivers.values()), embedder) if rows else {}
 
-    def judge(row: Row) -> Row:
+    def assess(row: Row) -> Row:
         if row["driver_id"] not in drivers:
-            raise Failed("driver_gone", f"driver {row['driver_id']} has no crop any more; was it cropped anew?")
-        others = [found for person, found in people.items() if person != row["person_id"]]
-        judged = judge_clip(
+            raise Failed("driver_gone", f"driver {row['driver_id']} no longer has a crop; was it cropped again?")
+        others = [embedding for person, embedding in people.items() if person != row["person_id"]]
+        quality = assess_clip(
             clip_of(sources[row["source_id"]])[row["source_frame"]],
             clip_of(drivers[row["driver_id"]]["path"])[: row["frames"]],
             read_clip(row["path"]),
@@ -67,13 +67,16 @@ def judge_shard(
             np.stack(others) if others else np.empty((0, 128), np.float32),
             every=settings.every,
         )
-        return {metric: getattr(judged, metric) for metric in _OF_FAKES}
+        return {metric: getattr(quality, metric) for metric in _OF_FAKES}
 
     names = ("video_id", "source_id", "driver_id", "person_id", "action", "split", "path", "pixels_sha256")
-    wanted = (*names, "frames", "source_frame")
+    columns = (*names, "frames", "source_frame")
     hashes = " ".join(sorted(str(row["pixels_sha256"]) for row in drivers.values()))
     return run_shard(
-        *([{name: row[name] for name in wanted} for row in rows], table, ANIMATION_QUALITY, judge),
+        [{name: row[name] for name in columns} for row in rows],
+        table,
+        ANIMATION_QUALITY,
+        assess,
         code=code,
         settings=settings,
         inputs=hashes,
@@ -81,8 +84,8 @@ def judge_shard(
     )
 
 
-def _people(drivers: list[Row], embedder: FaceEmbedder) -> dict[str, NDArray[np.float32]]:
-    """Return an embedding of each person among the drivers, by ``person_id``."""
+def _embeddings(drivers: list[Row], embedder: FaceEmbedder) -> dict[str, NDArray[np.float32]]:
+    """Return one face embedding per person of the drivers, by ``person_id``."""
     found: dict[str, NDArray[np.float32]] = {}
     for row in sorted(drivers, key=lambda row: row["video_id"]):
         if row["person_id"] not in found:
