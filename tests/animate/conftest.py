@@ -1,4 +1,4 @@
-"""The tiny checkpoint of tests/data/fomm and what the original program made of it."""
+"""Fixtures: the tiny checkpoint of tests/data/fomm with reference outputs of the original program, models, clips."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from deepfakemnist.config.animator import DenseMotionModel, FommModel, Generator
 
 FIXTURES = Path(__file__).parents[1] / "data" / "fomm"
 
-#: How far from float64 a float32 run of the tiny networks comes: the largest found with SSE4.1, AVX and AVX2 and in the
-#: original program's own output. Keypoints are sums over a heat map of temperature 0.1, which makes tenfold of what the
-#: logits lost; what follows from a run's own keypoints inherits that.
+#: Largest deviations of float32 runs of the tiny networks from float64, measured with SSE4.1, AVX and AVX2 and in the
+#: output of the original program. Keypoints are sums over a heat map of temperature 0.1, which amplifies rounding
+#: errors of the logits tenfold; outputs computed from a run's own keypoints inherit that.
 FROM_FLOAT64 = {
     "value": 4.1e-6,
     "jacobian": 9.4e-7,
@@ -34,15 +34,15 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="session")
 def rounding() -> dict[str, float]:
-    """How far two float32 runs may be apart: each on its own side of float64, and twice as far as was found."""
+    """Tolerances between two float32 runs: twice the measured deviation from float64, in opposite directions."""
     return {name: 4 * distance for name, distance in FROM_FLOAT64.items()}
 
 
 @pytest.fixture(scope="session", params=["float32", "float64"])
 def arithmetic(request, rounding) -> tuple[torch.dtype, dict[str, float]]:
-    """A type to run the networks in, and how far from the original program's output it may come.
+    """dtype of the networks, with tolerances to the output of the original program.
 
-    In float64 nothing but the original's own rounding is left, whatever the processor.
+    In float64 only the rounding of the original remains, on any processor.
     """
     return (torch.float32, rounding) if request.param == "float32" else (torch.float64, FROM_FLOAT64)
 
@@ -65,7 +65,7 @@ def expected() -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="session")
 def tiny_model() -> FommModel:
-    """The architecture of tiny_config.json."""
+    """Architecture of tiny_config.json."""
     widths = {"block_expansion": 8, "max_features": 32, "num_blocks": 3}
     return FommModel(
         num_kp=5,
@@ -78,7 +78,7 @@ def tiny_model() -> FommModel:
 
 @pytest.fixture(scope="session")
 def small_model() -> FommModel:
-    """An architecture that trains on 32×32 pictures in seconds."""
+    """Architecture that trains on 32×32 images in seconds."""
     widths = {"block_expansion": 8, "max_features": 32, "num_blocks": 2, "scale_factor": 0.5}
     return FommModel(
         num_kp=4,
@@ -95,15 +95,15 @@ def small_model() -> FommModel:
 
 @pytest.fixture(scope="session")
 def moving_discs() -> list[np.ndarray]:
-    """Six clips of 10 frames, (10, 32, 32, 3) uint8: a soft disc of another colour each wanders over a grey ground."""
+    """Six clips of 10 frames, (10, 32, 32, 3) uint8: a soft disc of random colour moves over a grey background."""
     random = np.random.default_rng(0)
     y, x = np.mgrid[:32, :32].astype(np.float32)
     clips = []
     for _ in range(6):
-        colour, ground = random.uniform(120, 255, 3), random.uniform(40, 90)
+        colour, background = random.uniform(120, 255, 3), random.uniform(40, 90)
         frames = []
         for centre in np.linspace(random.uniform(8, 12, 2), random.uniform(20, 24, 2), 10):
             disc = 1 / (1 + np.exp(np.hypot(x - centre[0], y - centre[1]) - 6))[..., None]
-            frames.append(disc * colour + (1 - disc) * ground)
+            frames.append(disc * colour + (1 - disc) * background)
         clips.append(np.stack(frames).astype(np.uint8))
     return clips

@@ -1,3 +1,5 @@
+"""Stages of motion extraction and animation, on real files and the tiny checkpoint."""
+
 from __future__ import annotations
 
 import errno
@@ -35,7 +37,7 @@ def settings(tiny_model):
 
 @pytest.fixture
 def clips(tmp_path, expected) -> dict[str, Path]:
-    """A source of three different frames, a source of one, a driver of six."""
+    """A source of three different frames, a source of one frame, a driver of six."""
     source = np.rint(expected["source"] * 255).astype(np.uint8)
     frames = {
         "anna#v1": [source, source[:, ::-1].copy(), source // 2],
@@ -77,7 +79,11 @@ def extract_motions(tmp_path, checkpoint, settings, rows) -> list[dict]:
     write_table(rows, tmp_path / "driver_crops.parquet", CROPPED)
     table = tmp_path / "motions" / "0.parquet"
     extract_motion_shard(
-        *(tmp_path / "driver_crops.parquet", checkpoint, table, tmp_path / "motions" / "files", settings),
+        tmp_path / "driver_crops.parquet",
+        checkpoint,
+        table,
+        tmp_path / "motions" / "files",
+        settings,
         code="c0de",
         max_failed_fraction=1.0,
         device="cpu",
@@ -90,7 +96,11 @@ def animate(tmp_path, checkpoint, settings, rows, max_failed_fraction=1.0) -> li
     write_table(rows, tmp_path / "plan.parquet", PLANNED)
     table = tmp_path / "animations" / "0.parquet"
     animate_shard(
-        *(tmp_path / "plan.parquet", checkpoint, table, tmp_path / "animations" / "clips", settings),
+        tmp_path / "plan.parquet",
+        checkpoint,
+        table,
+        tmp_path / "animations" / "clips",
+        settings,
         fps=25.0,
         code="c0de",
         max_failed_fraction=max_failed_fraction,
@@ -100,7 +110,7 @@ def animate(tmp_path, checkpoint, settings, rows, max_failed_fraction=1.0) -> li
     return read_rows(table)
 
 
-def test_drivers_become_motions(tmp_path, tiny_checkpoint, settings, clips):
+def test_motion_is_extracted_from_drivers(tmp_path, tiny_checkpoint, settings, clips):
     broken = tmp_path / "crops" / "broken.mp4"
     broken.write_bytes(b"no video")
     rows = [
@@ -122,7 +132,7 @@ def test_drivers_become_motions(tmp_path, tiny_checkpoint, settings, clips):
 
 
 def test_writer_processes_change_nothing(tmp_path, tiny_checkpoint, settings, clips, monkeypatch):
-    """As on a GPU, but for the device: clips are rendered ahead and written by processes."""
+    """As on a GPU, except for the device: clips are rendered ahead and written by processes."""
     (motion,) = extract_motions(tmp_path, tiny_checkpoint, settings, [crop_row("blink-1", clips["blink-1"])])
     sources = ["anna#v1", "gone", "bert", "carl"]
     rows = [plan_row(name, clips.get(name, clips["anna#v1"]), motion["path"]) for name in sources]
@@ -136,10 +146,10 @@ def test_writer_processes_change_nothing(tmp_path, tiny_checkpoint, settings, cl
         assert pixels_sha256(read_clip(row["path"])) == row["pixels_sha256"]
 
 
-def test_a_full_disk_at_a_writer_process_stops_the_job(tmp_path, tiny_checkpoint, settings, clips, monkeypatch):
+def test_a_full_disk_in_a_writer_process_stops_the_job(tmp_path, tiny_checkpoint, settings, clips, monkeypatch):
     (motion,) = extract_motions(tmp_path, tiny_checkpoint, settings, [crop_row("blink-1", clips["blink-1"])])
     rows = [plan_row(name, clips["anna#v1"], motion["path"]) for name in ("anna#v1", "bert")]
-    # A writer process finds this before the module it names.
+    # Imported at the start of every writer process.
     (tmp_path / "sitecustomize.py").write_text(
         "import os, tempfile\n"
         "def on_full_disk(prefix, suffix, dir):\n"
@@ -156,7 +166,7 @@ def test_a_full_disk_at_a_writer_process_stops_the_job(tmp_path, tiny_checkpoint
     assert not (tmp_path / "animations" / "0.parquet").exists()
 
 
-def test_the_plan_becomes_clips(tmp_path, tiny_checkpoint, settings, clips):
+def test_the_plan_is_animated(tmp_path, tiny_checkpoint, settings, clips):
     (motion,) = extract_motions(tmp_path, tiny_checkpoint, settings, [crop_row("blink-1", clips["blink-1"])])
     rows = [
         plan_row("anna#v1", clips["anna#v1"], motion["path"]),
@@ -201,7 +211,7 @@ def test_the_plan_becomes_clips(tmp_path, tiny_checkpoint, settings, clips):
     assert [path.name for path in Path(made["path"]).parent.iterdir()] == ["anna#v1@blink-1.mp4"]
 
 
-def test_settings_decide_the_pixels(tmp_path, tiny_checkpoint, settings, clips):
+def test_every_setting_affects_the_pixels(tmp_path, tiny_checkpoint, settings, clips):
     (motion,) = extract_motions(tmp_path, tiny_checkpoint, settings, [crop_row("blink-1", clips["blink-1"])])
     rows = [plan_row("anna#v1", clips["anna#v1"], motion["path"])]
     changes = [{}, {"motion": "absolute"}, {"adapt_scale": False}, {"align_corners": False}, {"source_frame": 0}]
@@ -212,14 +222,14 @@ def test_settings_decide_the_pixels(tmp_path, tiny_checkpoint, settings, clips):
     assert len(hashes) == len(changes)
 
 
-def test_an_interrupted_shard_goes_on_unless_a_motion_changed(tmp_path, tiny_checkpoint, settings, clips, caplog):
-    """The journal holds what was finished, and a driver that was cropped anew makes it void."""
+def test_an_interrupted_shard_resumes_unless_a_motion_changed(tmp_path, tiny_checkpoint, settings, clips, caplog):
+    """The journal holds finished rows; it is void for a driver that was cropped again."""
     (motion,) = extract_motions(tmp_path, tiny_checkpoint, settings, [crop_row("blink-1", clips["blink-1"])])
     bad = [plan_row(f"gone{i}", tmp_path / "gone.mp4", motion["path"]) for i in range(19)]
     rows = [plan_row("anna#v1", clips["anna#v1"], motion["path"]), *bad]
 
     def attempt() -> int:
-        """Time, in ns, at which the one good clip was written."""
+        """Return the time in ns at which the one good clip was written."""
         with pytest.raises(TooManyFailures, match="19 of the 20 rows"):
             animate(tmp_path, tiny_checkpoint, settings, rows, max_failed_fraction=0.5)
         return (tmp_path / "animations" / "clips" / "anna#v1@blink-1.mp4").stat().st_mtime_ns
@@ -231,8 +241,8 @@ def test_an_interrupted_shard_goes_on_unless_a_motion_changed(tmp_path, tiny_che
     assert attempt() > written
 
 
-def test_one_job_over_several_shards_makes_what_a_job_each_makes(tmp_path, tiny_checkpoint, settings, clips):
-    """A changed row is rendered again, its neighbours are not touched."""
+def test_one_job_over_several_shards_equals_one_job_each(tmp_path, tiny_checkpoint, settings, clips):
+    """A changed row is rendered again, the others are not."""
     driver = crop_row("blink-1", clips["blink-1"])
     (motion,) = extract_motions(tmp_path, tiny_checkpoint, settings, [driver])
     names = {"one": ["anna#v1", "short"], "two": ["bert#v1", "gone"], "three": ["cleo#v1"]}
@@ -261,7 +271,7 @@ def test_one_job_over_several_shards_makes_what_a_job_each_makes(tmp_path, tiny_
     assert [Path(row["path"]).parent.name for row in found if row["path"]] == ["one", "two", "three"]
     rows["two"][0]["source_pixels_sha256"] = "1" * 64
     _, again, resumed = together()
-    assert resumed == 3, "the failed row is tried again too"
+    assert resumed == 3, "the failed row is retried, too"
     assert [name for name in written if again[name] != written[name]] == ["bert#v1@blink-1"]
 
     folders = {tmp_path / "driver_crops.parquet": tmp_path / "m" / "a", tmp_path / "more.parquet": tmp_path / "m" / "b"}
@@ -277,13 +287,13 @@ def test_wrong_weights_stop_the_stage_instead_of_failing_every_row(tmp_path, tin
     with pytest.raises(ConfigError, match="do not exist"):
         extract_motions(tmp_path, tmp_path / "vox-cpk.pth.tar", settings, rows)
     pinned = settings.model_copy(update={"weights": tiny_checkpoint, "weights_sha256": "0" * 64})
-    with pytest.raises(ConfigError, match="but the config asks for"):
+    with pytest.raises(ConfigError, match="but the config expects"):
         extract_motions(tmp_path, tiny_checkpoint, pinned, rows)
 
 
 @pytest.mark.parametrize("start", ["first", "best"])
-def test_another_animator_takes_the_same_road(tmp_path, start):
-    """A driver who leans; the source leans as the driver does in frame 2."""
+def test_another_animator_runs_through_the_same_stages(tmp_path, start):
+    """The driver leans; the source leans like the driver in frame 2."""
     face = np.ascontiguousarray(data.astronaut()[0:256, 96:352])
     leaning = [(rotate(face, degrees, mode="edge") * 255).astype(np.uint8) for degrees in (0, 6, 12, 6)]
     for name, frames in (("source", [leaning[2]]), ("nod-1", leaning), ("wall", [np.full_like(face, 99)] * 4)):
@@ -300,10 +310,10 @@ def test_another_animator_takes_the_same_road(tmp_path, start):
 
 
 @pytest.mark.real
-def test_a_real_face_is_moved_as_it_moved(tmp_path, real_data, small_model):
+def test_a_real_face_is_reenacted_by_its_own_motion(tmp_path, real_data, small_model):
     """Train on one real clip at 64×64, then animate its first frame with its own motion.
 
-    The animation must come clearly nearer to the clip than its first frame, standing still, is.
+    The animation must be clearly closer to the clip than its static first frame.
     """
     import cv2
 

@@ -1,3 +1,5 @@
+"""Rendering pipeline: order, errors, bounds and termination of the background threads."""
+
 from __future__ import annotations
 
 import threading
@@ -33,7 +35,7 @@ def test_items_come_in_order():
     assert list(prefetch([], 3)) == []
 
 
-def test_items_are_taken_ahead_in_another_thread_and_no_further_than_wanted():
+def test_items_are_read_ahead_in_another_thread_up_to_the_depth():
     taken, threads = [], set()
 
     def source():
@@ -44,8 +46,8 @@ def test_items_are_taken_ahead_in_another_thread_and_no_further_than_wanted():
 
     items = prefetch(source(), 3)
     assert next(items) == 0
-    wait_for(lambda: len(taken) == 5)  # one given, three waiting, one in the thread's hand
-    time.sleep(0.3)  # longer than the thread sleeps between two looks
+    wait_for(lambda: len(taken) == 5)  # one yielded, three queued, one held by the thread
+    time.sleep(0.3)  # longer than the polling interval of the thread
     assert taken == [0, 1, 2, 3, 4]
     assert threading.get_ident() not in threads
     items.close()
@@ -70,7 +72,7 @@ def test_a_consumer_that_stops_ends_thread_and_source():
 
     def source():
         try:
-            yield from iter(int, 1)  # zeros without end
+            yield from iter(int, 1)  # endless zeros
         finally:
             closed.set()
 
@@ -82,7 +84,7 @@ def test_a_consumer_that_stops_ends_thread_and_source():
     assert not named("prefetch")
 
 
-def test_nothing_ahead_is_refused():
+def test_a_depth_of_zero_is_refused():
     with pytest.raises(ValueError, match="depth is 0"):
         next(prefetch([1], 0))
 
@@ -100,12 +102,12 @@ def steps(log: list, slow_write: float = 0.0):
             raise ValueError("render of 4")
         return loaded + item
 
-    def write(item: int, made: int) -> str:
+    def write(item: int, rendered: int) -> str:
         time.sleep(slow_write)
         log.append(("write", item, threading.current_thread().name))
         if item == 6:
             raise RuntimeError("write of 6")
-        return f"{item}: {made}"
+        return f"{item}: {rendered}"
 
     return load, render, write
 
@@ -120,11 +122,18 @@ def test_results_and_errors_belong_to_their_items(depth):
             except (OSError, ValueError, RuntimeError) as error:
                 results[item] = str(error)
     assert list(results.values()) == [
-        *("0: 0", "1: 11", "load of 2", "3: 33", "render of 4", "5: 55", "write of 6", "7: 77"),
+        "0: 0",
+        "1: 11",
+        "load of 2",
+        "3: 33",
+        "render of 4",
+        "5: 55",
+        "write of 6",
+        "7: 77",
     ]
 
 
-def test_rendering_goes_on_while_clips_are_written():
+def test_rendering_continues_while_clips_are_written():
     log: list = []
     with RenderAhead([0, 1, 3, 5], *steps(log, slow_write=0.2), depth=2) as ahead:
         assert ahead.take(0) == "0: 0"
@@ -145,7 +154,7 @@ def test_depth_bounds_what_is_rendered_ahead():
         assert [item for step, item, _ in log if step == "render"] == [0, 1, 3, 5]
 
 
-def test_finished_items_at_the_beginning_are_not_worked_on():
+def test_finished_items_at_the_start_are_not_processed():
     log: list = []
     with RenderAhead(range(20), *steps(log), depth=1) as ahead:
         assert ahead.take(7) == "7: 77"
@@ -153,20 +162,20 @@ def test_finished_items_at_the_beginning_are_not_worked_on():
     assert min(item for _, item, _ in log) == 7
 
 
-def test_an_item_that_is_none_of_them():
+def test_an_unknown_item_is_refused():
     with RenderAhead([0, 1], *steps([]), depth=1) as ahead, pytest.raises(LookupError, match="5 is not among"):
         ahead.take(5)
 
 
-def test_without_depth_everything_happens_here_and_only_when_asked():
+def test_without_depth_all_steps_run_in_the_calling_thread_on_request():
     log: list = []
     with RenderAhead(range(8), *steps(log), depth=0) as ahead:
         ahead.take(3)
-    here = threading.current_thread().name
-    assert log == [("load", 3, here), ("render", 3, here), ("write", 3, here)]
+    main = threading.current_thread().name
+    assert log == [("load", 3, main), ("render", 3, main), ("write", 3, main)]
 
 
-def test_leaving_early_ends_the_threads():
+def test_leaving_the_context_early_ends_the_threads():
     with RenderAhead(range(1000), *steps([], slow_write=0.01), depth=3) as ahead:
         ahead.take(0)
         assert named("prefetch")

@@ -1,3 +1,5 @@
+"""Download of weight files from a local server that also fails."""
+
 from __future__ import annotations
 
 import hashlib
@@ -16,7 +18,7 @@ SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 class Server(BaseHTTPRequestHandler):
-    """Answers by path; ``seen`` counts the requests of each."""
+    """Responds by path; ``seen`` counts the requests per path."""
 
     seen: dict[str, int]
 
@@ -60,19 +62,19 @@ def files(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["weights", "busy-once"])
-def test_weights_are_fetched_whole(server, tmp_path, name):
+def test_weights_are_downloaded_completely(server, tmp_path, name):
     path = tmp_path / "new" / "weights.pth.tar"
     fetch_weights(f"{server}/{name}", path, SHA256)
     assert path.read_bytes() == CONTENT
     assert files(path.parent) == ["weights.pth.tar"]
 
 
-def test_what_is_there_already_is_not_fetched_again(server, tmp_path):
+def test_an_existing_file_is_not_downloaded_again(server, tmp_path):
     path = tmp_path / "weights.pth.tar"
     path.write_bytes(CONTENT)
     fetch_weights(f"{server}/weights", path, SHA256)
     path.write_bytes(b"the user's own")
-    with pytest.raises(ConfigError, match="but the config asks for"):
+    with pytest.raises(ConfigError, match="but the config expects"):
         fetch_weights(f"{server}/weights", path, SHA256)
     assert path.read_bytes() == b"the user's own"
     assert Server.seen == {}
@@ -81,18 +83,18 @@ def test_what_is_there_already_is_not_fetched_again(server, tmp_path):
 @pytest.mark.parametrize(
     ("name", "sha256", "message"),
     [
-        ("gone", SHA256, "answered 404 Not Found"),
-        ("page", SHA256, "gave 44 bytes: this is a web page"),
-        ("breaks-off", SHA256, "could not be fetched .ChunkedEncodingError"),
+        ("gone", SHA256, "returned 404 Not Found"),
+        ("page", SHA256, "returned 44 bytes: this is a web page"),
+        ("breaks-off", SHA256, "could not be downloaded .ChunkedEncodingError"),
         ("weights", "0" * 64, f"with sha256 {SHA256}, but animator.weights_sha256 is 0000"),
     ],
 )
-def test_nothing_is_written_unless_it_is_the_file_wanted(server, tmp_path, name, sha256, message):
+def test_nothing_is_written_unless_the_checksum_matches(server, tmp_path, name, sha256, message):
     with pytest.raises(ConfigError, match=message):
         fetch_weights(f"{server}/{name}", tmp_path / "weights.pth.tar", sha256)
     assert files(tmp_path) == []
 
 
-def test_no_server_says_so(tmp_path):
-    with pytest.raises(ConfigError, match="could not be fetched"):
+def test_an_unreachable_server_is_an_error(tmp_path):
+    with pytest.raises(ConfigError, match="could not be downloaded"):
         fetch_weights("http://127.0.0.1:9/weights", tmp_path / "weights", SHA256)

@@ -1,0 +1,1 @@
+"""Face animation: animator protocol and registry, motion extraction, animation stages, animator training."""

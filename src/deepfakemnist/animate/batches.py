@@ -1,4 +1,4 @@
-"""Tables of shards out of the table of a job that worked on several."""
+"""Per-shard tables, split from the table of a job that covered several shards."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from deepfakemnist.tables.schemas import OK
 
 
 def write_rows_of_shard(job: Path, rows: Path, table: Path) -> None:
-    """Write what a job made of the rows of a shard, in their order.
+    """Write a job's results for the rows of one shard, in the shard's order.
 
     Args:
         job: table of the job.
-        rows: what the shard gave the job, e.g. its plan; rows that are not ok were left out.
-        table: file to write; it has the columns of the job's table.
+        rows: input of the shard, e.g. its plan; rows that are not ok have no result.
+        table: file to write, with the columns of the job's table.
 
-    Raises: ValueError when the job knows nothing of a row.
+    Raises: ValueError when the job has no result for one of the rows.
     """
-    made = {row["video_id"]: row for row in read_rows(job)}
-    wanted = [row["video_id"] for row in read_rows(rows, ["video_id", "status"]) if row["status"] == OK]
-    missing = [name for name in wanted if name not in made]
+    results = {row["video_id"]: row for row in read_rows(job)}
+    expected = [row["video_id"] for row in read_rows(rows, ["video_id", "status"]) if row["status"] == OK]
+    missing = [video_id for video_id in expected if video_id not in results]
     if missing:
         raise ValueError(f"{job} has no row for {missing[0]} of {rows}; delete {job} and run again")
-    write_table([made[name] for name in wanted], table, read_table(job).schema)
+    write_table([results[video_id] for video_id in expected], table, read_table(job).schema)

@@ -1,7 +1,7 @@
-"""Overlaps reading, rendering and writing of a shard's clips, so that a GPU does not wait for files and encoders.
+"""Rendering pipeline: overlapped decoding, rendering and encoding of a shard's clips, to keep the GPU busy.
 
-Order and results are those of a plain loop. Threads suffice to read and render: decoders and CUDA release the lock.
-Those that write hand their clips to processes (:mod:`deepfakemnist.media.writer_processes`).
+Order and results are those of a plain loop. Threads suffice for decoding and rendering, because decoders and CUDA
+release the GIL; writer threads hand their clips to processes (:mod:`deepfakemnist.media.writer_processes`).
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from typing import Generic, TypeVar, cast
 
 Item = TypeVar("Item")
 Input = TypeVar("Input")
-Made = TypeVar("Made")
+Rendered = TypeVar("Rendered")
 Result = TypeVar("Result")
 
-#: How often a thread that waits for its consumer looks whether that is still there, seconds.
-_LOOK_S = 0.1
+#: Interval at which a blocked producer checks that its consumer is still alive, seconds.
+_POLL_S = 0.1
 _END = object()
 
 
 def prefetch(items: Iterable[Item], depth: int) -> Generator[Item, None, None]:
-    """Yield the items, which a background thread takes from the iterable up to ``depth`` ahead.
+    """Yield the items, which a background thread reads from the iterable up to ``depth`` ahead.
 
-    What the iterable raises is raised here, with its traceback, after the items before it. The thread ends when the
-    items do or when this generator is closed or dropped; it closes a generator that it was reading from.
+    An exception of the iterable is re-raised here, with its traceback, after the items before it. The thread ends when
+    the items are exhausted or this generator is closed or dropped; it closes a generator that it reads from.
 
     Raises: ValueError for a depth below 1, at the first item.
     """
     if depth < 1:
-        raise ValueError(f"depth is {depth}; at least 1 item ahead is wanted")
+        raise ValueError(f"depth is {depth}; it must be at least 1")
     ahead: queue.Queue[object] = queue.Queue(depth)
     stop = threading.Event()
 
     def put(value: object) -> bool:
         while not stop.is_set():
             try:
-                ahead.put(value, timeout=_LOOK_S)
+                ahead.put(value, timeout=_POLL_S)
             except queue.Full:
                 continue
             return True
@@ -78,41 +78,41 @@ class _Raised:
         self.error = error
 
 
-class RenderAhead(Generic[Item, Input, Made, Result]):
-    """Works on the items of a shard ahead of the loop that asks for their results.
+class RenderAhead(Generic[Item, Input, Rendered, Result]):
+    """Processes the items of a shard ahead of the loop that consumes their results.
 
-    Three steps run at once, each on another item: ``load`` and ``render`` in a thread each, ``write`` in ``writers``
-    threads. Use as a context manager; leaving it ends the threads, after the step each is in.
+    Three steps run concurrently on different items: ``load`` and ``render`` in one thread each, ``write`` in
+    ``writers`` threads. Use it as a context manager; on exit each thread finishes its current step and ends.
 
     Args:
-        items: in the order in which ``take`` will ask for them; it may leave items out.
-        load: item → what is needed to render it.
-        render: item and that → what is written. Only one runs at a time.
-        write: item and that → result.
-        depth: items that may be beyond ``load`` and not yet taken; bounds memory. 0 does everything in ``take``, in the
-            calling thread and for the items asked for only.
-        writers: threads that write.
+        items: in the order in which ``take`` requests them; it may skip items.
+        load: item → input of ``render``.
+        render: item and its input → input of ``write``. Never runs concurrently with itself.
+        write: item and rendered output → result.
+        depth: items past ``load`` that have not been taken yet; bounds memory. 0 runs all steps in ``take``, in the
+            calling thread and for requested items only.
+        writers: number of writer threads.
     """
 
     def __init__(
         self,
         items: Iterable[Item],
         load: Callable[[Item], Input],
-        render: Callable[[Item, Input], Made],
-        write: Callable[[Item, Made], Result],
+        render: Callable[[Item, Input], Rendered],
+        write: Callable[[Item, Rendered], Result],
         *,
         depth: int = 4,
         writers: int = 2,
     ) -> None:
         if depth < 0 or writers < 1:
-            raise ValueError(f"depth is {depth}, writers {writers}; depth from 0 and writers from 1 are wanted")
+            raise ValueError(f"depth is {depth} and writers {writers}; they must be at least 0 and 1")
         self._items = list(items)
         self._load, self._render, self._write = load, render, write
         self._depth = depth
         self._writers = ThreadPoolExecutor(writers, thread_name_prefix="write") if depth else None
         self._results: Generator[tuple[Item, Future[Result]], None, None] | None = None
 
-    def __enter__(self) -> RenderAhead[Item, Input, Made, Result]:
+    def __enter__(self) -> RenderAhead[Item, Input, Rendered, Result]:
         return self
 
     def __exit__(
@@ -124,34 +124,34 @@ class RenderAhead(Generic[Item, Input, Made, Result]):
             self._writers.shutdown(cancel_futures=True)
 
     def take(self, item: Item) -> Result:
-        """Return the result of an item; work on those after it begins or goes on.
+        """Return the result of an item; the items after it are processed in the background.
 
-        Raises: what a step raised for this item; LookupError when the item does not come after those taken before.
+        Raises: what a step raised for this item; LookupError when the item does not follow those already taken.
         """
         if self._writers is None:
             return self._write(item, self._render(item, self._load(item)))
         if self._results is None:
-            # A job that goes on after a kill skips what is finished: begin with the first item that is wanted.
+            # A resumed job skips finished items: start with the first one requested.
             first = next((index for index, one in enumerate(self._items) if one == item), len(self._items))
             self._results = prefetch(self._rendered(self._items[first:]), self._depth)
         for one, result in self._results:
             if one == item:
                 return result.result()
-        raise LookupError(f"{item!r} is not among the items that are left")
+        raise LookupError(f"{item!r} is not among the remaining items")
 
     def _rendered(self, items: list[Item]) -> Generator[tuple[Item, Future[Result]], None, None]:
         assert self._writers is not None
         with closing(prefetch(((item, _outcome(self._load, item)) for item in items), 1)) as loaded:
-            for item, found in loaded:
-                made = _outcome(lambda item, found: self._render(item, found.result()), item, found)
-                if made.exception() is None:
-                    yield item, self._writers.submit(self._write, item, made.result())
+            for item, given in loaded:
+                rendered = _outcome(lambda item, given: self._render(item, given.result()), item, given)
+                if rendered.exception() is None:
+                    yield item, self._writers.submit(self._write, item, rendered.result())
                 else:
-                    yield item, cast("Future[Result]", made)
+                    yield item, cast("Future[Result]", rendered)
 
 
 def _outcome(function: Callable[..., Result], *arguments: object) -> Future[Result]:
-    """Call now; what it raises is kept with the item it belongs to."""
+    """Call the function now; its exception stays with the item that caused it."""
     outcome: Future[Result] = Future()
     try:
         outcome.set_result(function(*arguments))

@@ -4,7 +4,7 @@ To add one, write ``animate/animators/<name>.py`` with a function
 
     def load(settings: AnimatorSettings, weights: Path | None, device: str) -> Animator
 
-and set ``animator.name: <name>``. Nothing else needs to know of it: ``weights`` is the file that the config names.
+and set ``animator.name: <name>``. No other code changes; ``weights`` is the file named in the config.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _PACKAGE = "deepfakemnist.animate.animators"
 
 
 def load_animator(settings: AnimatorSettings, weights: Path | None, device: str = "auto") -> Animator[Any]:
-    """Return the animator that the settings name, ready to work.
+    """Return the animator named in the settings, ready for use.
 
     Args:
         settings: the config's ``animator``.
-        weights: file of weights; None for an animator that needs none.
+        weights: weight file; None for an animator without weights.
         device: ``cpu``, ``cuda`` or ``auto``.
 
     Raises: ConfigError for missing or unusable weights.

@@ -1,4 +1,4 @@
-"""The workflow's stages of animation: keep each driver's motion, animate the plan."""
+"""Workflow stages of animation: motion extraction from drivers, animation of planned source-driver pairs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from deepfakemnist.tables.files import read_rows
 from deepfakemnist.tables.schemas import ANIMATED, MOTIONS, OK, Row
 from deepfakemnist.tables.shards import Tally, run_shard
 
-#: Rendered clips that wait on a GPU for a writer or to be taken, beside those being written; bounds memory.
+#: Rendered clips that may wait for a writer or to be taken on a GPU, besides those being written; bounds memory.
 _WAITING_ON_GPU = 2
 
 
@@ -37,9 +37,9 @@ def extract_motion_shard(
     max_failed_fraction: float,
     device: str = "auto",
 ) -> Tally:
-    """Compute the motion of every cropped driver of a shard: ``folder/<video_id>.npz`` and a MOTIONS row each.
+    """Extract the motion of every cropped driver of a shard: ``folder/<video_id>.npz`` and a MOTIONS row each.
 
-    Crops that are not ok are left out; their own table says why.
+    Crops that are not ok are skipped; their own table gives the reason.
 
     Raises: ConfigError for unusable weights, TooManyFailures; nothing for a bad clip.
     """
@@ -56,12 +56,12 @@ def extract_motion_shards(
     device: str = "auto",
     keep_journal: bool = False,
 ) -> Tally:
-    """As extract_motion_shard, for the shards of one job.
+    """Same as ``extract_motion_shard`` for the shards of one job.
 
     Args:
-        folders: table of crops of each shard → where its motions go.
-        table: gets the rows of all of them, in this order.
-        keep_journal: see shards.run_shard.
+        folders: crop table of each shard → output folder of its motions.
+        table: file to write, with the rows of all shards in this order.
+        keep_journal: see ``shards.run_shard``.
     """
     animator = load_animator(settings, weights, device)
     sha256 = animator.info.weights_sha256 or ""
@@ -79,7 +79,10 @@ def extract_motion_shards(
         }
 
     return run_shard(
-        *(rows, table, MOTIONS, extract_motion),
+        rows,
+        table,
+        MOTIONS,
+        extract_motion,
         code=code,
         settings=_without_training(settings),
         inputs=sha256,
@@ -102,8 +105,8 @@ def animate_shard(
 ) -> Tally:
     """Animate every planned pair of a shard: a lossless ``folder/<video_id>.mp4`` and an ANIMATED row each.
 
-    Plan rows that are not ok are left out; the plan says why. Only the one frame wanted of a source is decoded. On a
-    GPU ``writers`` clips are encoded at once, a process and a core each, while the next ones are read and rendered.
+    Plan rows that are not ok are skipped; the plan gives the reason. A source is decoded up to its source frame only.
+    On a GPU ``writers`` clips are encoded in parallel, one process and core each, while the next are read and rendered.
 
     Raises: ConfigError for unusable weights, TooManyFailures; nothing for a bad pair.
     """
@@ -122,17 +125,17 @@ def animate_shards(
     writers: int = 2,
     keep_journal: bool = False,
 ) -> Tally:
-    """As animate_shard, for the shards of one job, between which a GPU does not pause.
+    """Same as ``animate_shard`` for the shards of one job; the GPU does not idle between them.
 
     Args:
-        folders: plan of each shard → where its clips go.
-        table: gets the rows of all of them, in this order.
-        keep_journal: see shards.run_shard.
+        folders: plan of each shard → output folder of its clips.
+        table: file to write, with the rows of all shards in this order.
+        keep_journal: see ``shards.run_shard``.
     """
     animator = load_animator(settings, weights, device)
     info = animator.info
     rows, folder_of = _rows_and_folders(folders)
-    # A plan holds the sources' pixel hashes but not the motions', and a driver may have been cropped anew.
+    # A plan holds pixel hashes of the sources but none of the motions, and a driver may have been cropped again.
     motions = {path: _digest_file(path) for path in {row["motion_path"] for row in rows}}
     rows = [{**row, "motion_sha256": motions[row["motion_path"]]} for row in rows]
 
@@ -141,15 +144,15 @@ def animate_shards(
         if len(motion) != row["motion_frames"]:
             raise Failed(
                 "motion_changed",
-                f"{row['motion_path']} has {len(motion)} frames, the plan was made for {row['motion_frames']}",
+                f"{row['motion_path']} has {len(motion)} frames, the plan expects {row['motion_frames']}",
             )
         return motion, _frame(row["source_path"], settings.source_frame)
 
     def render(row: Row, loaded: tuple[Motion, np.ndarray]) -> tuple[int, list[np.ndarray], str]:
-        motion, picture = loaded
-        state = animator.prepare_source(picture)
+        motion, image = loaded
+        state = animator.prepare_source(image)
         start, frames = animator.start_of(state, motion), list(animator.render(state, motion))
-        return start, frames, animator.info.precision  # which a source of another size may change
+        return start, frames, animator.info.precision  # read per clip: a source of another size may change it
 
     def write(row: Row, rendered: tuple[int, list[np.ndarray], str]) -> Row:
         start, frames, precision = rendered
@@ -176,13 +179,16 @@ def animate_shards(
     with ExitStack() as stack:
         ahead: RenderAhead[Row, tuple[Motion, np.ndarray], tuple[int, list[np.ndarray], str], Row]
 
-        def begin(wanted: list[Row]) -> None:
+        def begin(remaining: list[Row]) -> None:
             nonlocal ahead
             stack.enter_context(clips)
-            ahead = stack.enter_context(RenderAhead(wanted, load, render, write, depth=depth, writers=writers))
+            ahead = stack.enter_context(RenderAhead(remaining, load, render, write, depth=depth, writers=writers))
 
         return run_shard(
-            *(rows, table, ANIMATED, lambda row: ahead.take(row)),
+            rows,
+            table,
+            ANIMATED,
+            lambda row: ahead.take(row),
             code=code,
             settings=_without_training(settings),
             inputs=f"{info.weights_sha256} {fps}",
@@ -193,14 +199,14 @@ def animate_shards(
 
 
 def _rows_and_folders(folders: Mapping[Path, Path]) -> tuple[list[Row], dict[str, Path]]:
-    """Return the rows of some tables that are ok, and where the file of each video goes."""
+    """Return the ok rows of all tables, and the output folder of each video."""
     rows_of = {folder: _ok_rows([table]) for table, folder in folders.items()}
     rows = [row for rows in rows_of.values() for row in rows]
     return rows, {row["video_id"]: folder for folder, rows in rows_of.items() for row in rows}
 
 
 def _ok_rows(tables: Iterable[Path]) -> list[Row]:
-    """Return the rows that are ok, without their status: they carry that of their own stage."""
+    """Return the ok rows without the status columns, which belong to the previous stage."""
     status = ("status", "reason", "detail")
     return [
         {name: value for name, value in row.items() if name not in status}
@@ -210,18 +216,18 @@ def _ok_rows(tables: Iterable[Path]) -> list[Row]:
 
 
 def _without_training(settings: AnimatorSettings) -> BaseModel:
-    """Leave out what shaped the weights: their sha256 already says it."""
+    """Drop the settings that shaped the weights; their sha256 already covers them."""
     weights = dict.fromkeys(("weights", "weights_sha256", "weights_url"))
     return settings.model_copy(update={"train": type(settings.train)(), **weights})
 
 
 def _frame(path: str, index: int) -> np.ndarray:
-    """Return one frame, decoding no further than it."""
+    """Return one frame, decoding no further."""
     for frame in islice(read_frames(path), index, None):
         return frame
     raise Rejected("source_frame_missing", f"{path} ends before frame {index} (animator.source_frame, from 0)")
 
 
 def _digest_file(path: str) -> str:
-    """Return the sha256 of a file; a missing one becomes the failed row of its pair."""
+    """Return the sha256 of a file, empty for a missing one, which later fails the row of its pair."""
     return hashlib.sha256(Path(path).read_bytes()).hexdigest() if Path(path).is_file() else ""

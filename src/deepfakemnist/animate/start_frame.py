@@ -1,8 +1,8 @@
-"""Which frame of a driver relative movement starts from: the one whose pose is nearest the source's.
+"""Start frame of relative motion: the driver frame whose pose is closest to the source's.
 
-FOMM's ``--find_best_frame``: landmarks are centred and divided by the root of their hull's area, then compared by their
-summed squared distance. Forwards and backwards from that frame, as its demo animates, is the same as taking every
-frame's movement relative to that frame: the movement of a frame depends on nothing but the two.
+FOMM's ``--find_best_frame``: landmarks are centred, divided by the square root of the area of their convex hull, and
+compared by summed squared distance. The demo animates forwards and backwards from that frame, which equals taking the
+motion of every frame relative to it, because relative motion depends on these two frames only.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from deepfakemnist.faces.landmarks import FaceLandmarks
 
 
 def face_lines(found: FaceLandmarks | None, width: int, height: int) -> NDArray[np.float32]:
-    """Return the points (L, 2) of ``FACE_LINES`` with the picture's sides at -1 and 1; NaN where there is no face."""
+    """Return the points (L, 2) of ``FACE_LINES``, image borders at -1 and 1; NaN without a face."""
     if found is None:
         return np.full((len(FACE_LINES), 2), np.nan, dtype=np.float32)
     scaled: NDArray[np.float32] = (2 * (found.points[list(FACE_LINES)] + 0.5) / (width, height) - 1).astype(np.float32)
@@ -24,18 +24,18 @@ def face_lines(found: FaceLandmarks | None, width: int, height: int) -> NDArray[
 
 
 def best_start(source: NDArray[np.float32], driver: NDArray[np.float32]) -> int | None:
-    """Return the driver frame whose landmarks (T, L, 2) are most like the source's (L, 2).
+    """Return the driver frame whose landmarks (T, L, 2) are closest to the source's (L, 2).
 
-    None when the source or every driver frame shows no face; other frames without one are passed over.
+    Frames without a face are skipped. None when the source or all driver frames have none.
     """
-    wanted = _normalised(source)
-    if wanted is None:
+    target = _normalised(source)
+    if target is None:
         return None
     distances = np.full(len(driver), np.inf)
     for index, landmarks in enumerate(driver):
         candidate = _normalised(landmarks)
         if candidate is not None:
-            distances[index] = np.square(candidate - wanted).sum()
+            distances[index] = np.square(candidate - target).sum()
     best = int(np.argmin(distances))
     return best if np.isfinite(distances[best]) else None
 

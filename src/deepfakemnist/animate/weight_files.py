@@ -1,4 +1,4 @@
-"""The file that holds an animator's weights: is it what it should be, and where it is fetched from."""
+"""Weight files of animators: download, checksum, and recognition of files that are not weights."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from deepfakemnist.tables.files import atomic_path
 
 log = logging.getLogger(__name__)
 
-#: Size and sha256 of the official vox-cpk.pth.tar as a Git-LFS pointer of a third party gives them
-#: (wisehackermonkey/deepfakes-server); the file itself was not at hand to confirm them.
+#: Size and sha256 of the official vox-cpk.pth.tar according to a third party's Git-LFS pointer
+#: (wisehackermonkey/deepfakes-server); not verified against the file itself.
 OFFICIAL_BYTES = 728_766_691
 OFFICIAL_SHA256 = "abb41ab1f279f26326c0d6e4d20702de6658364665aa1313daa7a63e89ea2b23"
 
 OFFICIAL = (
     f"The official file is vox-cpk.pth.tar ({OFFICIAL_BYTES:,} bytes, sha256 {OFFICIAL_SHA256}; both taken from a "
-    "third party's Git-LFS pointer, not confirmed). Despite its name it is a pickle, not a tar: use it as it is"
+    "third party's Git-LFS pointer, not confirmed). Despite its name it is a pickle, not a tar: use it as is"
 )
 _CHUNK = 1 << 20
-#: Seconds to connect, and between two chunks.
+#: Timeouts for connecting and between two chunks, seconds.
 _TIMEOUT = (20, 60)
 
 
 def checkpoint_sha256(path: Path | str) -> str:
-    """Return the sha256 of a file. Raises ConfigError when there is none."""
+    """Return the sha256 of a weight file. Raises ConfigError, see ``check_weight_file``."""
     path = Path(path)
     check_weight_file(path)
     with path.open("rb") as file:
@@ -34,20 +34,20 @@ def checkpoint_sha256(path: Path | str) -> str:
 
 
 def check_sha256(path: Path | str, sha256: str) -> None:
-    """Refuse a file with another digest. Raises ConfigError that names both."""
+    """Verify the checksum of a file. Raises ConfigError that names both digests if it differs."""
     if (found := checkpoint_sha256(path)) != sha256:
-        raise ConfigError(f"animator weights {path} have sha256 {found}, but the config asks for {sha256}")
+        raise ConfigError(f"animator weights {path} have sha256 {found}, but the config expects {sha256}")
 
 
 def fetch_weights(url: str, path: Path | str, sha256: str) -> None:
-    """Download weights to ``path``, whole and with the right digest or not at all.
+    """Download weights to ``path`` atomically and verify their checksum.
 
-    A file that is there already and has that digest is left alone; with another digest it is not overwritten.
+    An existing file with that checksum is kept; one with another checksum is not overwritten.
 
-    Raises: ConfigError when there is no answer, an error status, a web page instead of a file, a connection that
-        breaks off, or a file with another digest.
+    Raises: ConfigError for no response, an error status, a web page instead of a file, an interrupted download or a
+        checksum mismatch.
     """
-    # Imported here, because weights at hand are read where no such library is installed.
+    # Imported here, because local weights are also read where requests is not installed.
     import requests
     from requests.adapters import HTTPAdapter
     from urllib3.util import Retry
@@ -56,42 +56,42 @@ def fetch_weights(url: str, path: Path | str, sha256: str) -> None:
     if path.is_file():
         check_sha256(path, sha256)
         return
-    # A server that is busy or restarting is asked again after 1, 2, 4 and 8 seconds.
+    # A busy or restarting server is retried after 1, 2, 4 and 8 seconds.
     retry = Retry(4, connect=1, backoff_factor=1, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False)
-    log.info("fetching %s", url)
+    log.info("downloading %s", url)
     digest, size = hashlib.sha256(), 0
     with atomic_path(path) as part, requests.Session() as session:
         for scheme in ("http://", "https://"):
             session.mount(scheme, HTTPAdapter(max_retries=retry))
         try:
-            with session.get(url, stream=True, timeout=_TIMEOUT) as answer, part.open("wb") as file:
-                if not answer.ok:
-                    raise ConfigError(f"animator.weights_url {url} answered {answer.status_code} {answer.reason}")
-                for chunk in answer.iter_content(_CHUNK):
+            with session.get(url, stream=True, timeout=_TIMEOUT) as response, part.open("wb") as file:
+                if not response.ok:
+                    raise ConfigError(f"animator.weights_url {url} returned {response.status_code} {response.reason}")
+                for chunk in response.iter_content(_CHUNK):
                     file.write(chunk)
                     digest.update(chunk)
                     size += len(chunk)
         except requests.RequestException as error:
             raise ConfigError(
-                f"animator.weights_url {url} could not be fetched ({type(error).__name__}). "
+                f"animator.weights_url {url} could not be downloaded ({type(error).__name__}). "
                 f"Try again, or put the file at {path} yourself"
             ) from error
         if problem := _not_weights(part):
-            raise ConfigError(f"animator.weights_url {url} gave {size:,} bytes: this {problem}. {OFFICIAL}")
+            raise ConfigError(f"animator.weights_url {url} returned {size:,} bytes: this {problem}. {OFFICIAL}")
         if digest.hexdigest() != sha256:
             raise ConfigError(
-                f"animator.weights_url {url} gave {size:,} bytes with sha256 {digest.hexdigest()}, "
+                f"animator.weights_url {url} returned {size:,} bytes with sha256 {digest.hexdigest()}, "
                 f"but animator.weights_sha256 is {sha256}"
             )
     log.info("wrote %s (%d bytes)", path, size)
 
 
 def check_weight_file(path: Path) -> None:
-    """Recognise what people end up with instead of the weights. Raises ConfigError that says what it is."""
+    """Detect common mix-ups, e.g. a Git-LFS pointer or a web page. Raises ConfigError that says what the file is."""
     if not path.is_file():
         raise ConfigError(
             f"animator weights {path} do not exist. {OFFICIAL}. "
-            "Without it set animator.weights to null, and an animator is trained on this run's own crops"
+            "Without it, set animator.weights to null to train an animator on the crops of this run"
         )
     if problem := _not_weights(path):
         raise ConfigError(f"animator weights {path} ({path.stat().st_size:,} bytes): this {problem}. {OFFICIAL}")
@@ -102,9 +102,9 @@ def _not_weights(path: Path) -> str:
         head = file.read(512)
     start = head.lstrip().lower()
     if start.startswith(b"version https://git-lfs"):
-        return "is a Git-LFS pointer, not the file it stands for (fetch it with `git lfs pull`)"
+        return "is a Git-LFS pointer, not the file itself (fetch it with `git lfs pull`)"
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "is a web page, probably a download's error or confirmation page, saved under the name of the weights"
+        return "is a web page, probably the download's error or confirmation page, saved under the name of the weights"
     if head[257:262] == b"ustar" or head.startswith(b"\x1f\x8b"):
-        return "is a tar or gzip archive; the checkpoint is the file that was packed into it"
+        return "is a tar or gzip archive; extract the checkpoint from it"
     return "" if start else "is empty"

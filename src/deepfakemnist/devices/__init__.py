@@ -1,1 +1,1 @@
-"""Processors: choice of the torch device, allocation of GPUs to jobs, checked reduced precision."""
+"""Compute devices: torch device selection, GPU allocation to jobs, validated reduced precision."""

@@ -1,3 +1,5 @@
+"""Warp animator on a real face: motion transfer, start frame, missing faces; Motion files."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -19,7 +21,7 @@ NOSE_TIP = FACE_LINES.index(NOSE[6])
 
 
 def turned(image: np.ndarray, degrees: float) -> np.ndarray:
-    """The image turned counter-clockwise about its middle."""
+    """Return the image rotated counter-clockwise about its centre."""
     return (transform.rotate(image, degrees, mode="edge") * 255).round().astype(np.uint8)
 
 
@@ -43,7 +45,7 @@ def roll(frame: np.ndarray) -> float:
     return float(FaceLandmarker()(frame).pose[2])
 
 
-def test_the_animators_of_the_package_are_known_by_their_files():
+def test_animators_are_registered_by_their_files():
     assert animator_names() == ["fomm", "warp"]
     with pytest.raises(ValueError, match="unknown animator; allowed are fomm, warp"):
         AnimatorSettings(name="fom")
@@ -51,18 +53,18 @@ def test_the_animators_of_the_package_are_known_by_their_files():
 
 def test_a_face_moves_as_the_driver_moves(face, leaning):
     animator = warp()
-    state = animator.prepare_source(face[:, ::-1])  # somebody else, as far as left and right go
+    state = animator.prepare_source(face[:, ::-1])  # mirrored, as a different person
     motion = animator.prepare_driving(leaning)
     frames = list(animator.render(state, motion))
     assert len(frames) == 5
     assert frames[0].shape == (256, 256, 3)
-    assert np.array_equal(frames[0], face[:, ::-1]), "no movement is no change"
+    assert np.array_equal(frames[0], face[:, ::-1]), "zero motion leaves the image unchanged"
     drivers, results = [roll(frame) for frame in leaning], [roll(frame) for frame in frames]
     assert results[2] - results[0] == pytest.approx(drivers[2] - drivers[0], rel=0.25)
     assert abs(drivers[2] - drivers[0]) > 12
 
 
-def test_a_border_never_moves(face, leaning):
+def test_the_image_border_does_not_move(face, leaning):
     animator = warp()
     frames = list(animator.render(animator.prepare_source(face), animator.prepare_driving(leaning)))
     changed = np.abs(frames[2].astype(int) - face)
@@ -99,11 +101,11 @@ def test_the_best_start_is_the_frame_that_looks_like_the_source(face, leaning):
     assert animator.start_of(state, motion) == 2
     frames = list(animator.render(state, motion))
     assert np.array_equal(frames[2], state.image)
-    assert roll(frames[0]) == pytest.approx(roll(face), abs=3), "backwards from there the head comes upright"
+    assert roll(frames[0]) == pytest.approx(roll(face), abs=3), "backwards from there the head returns upright"
     assert warp().start_of(state, motion) == 0
 
 
-def test_a_frame_without_a_face_is_passed_over_and_none_at_all_is_rejected(face, leaning):
+def test_frames_without_a_face_are_interpolated_and_a_driver_without_any_is_rejected(face, leaning):
     driver = leaning.copy()
     driver[1] = 127
     animator = warp()
@@ -119,14 +121,14 @@ def test_a_frame_without_a_face_is_passed_over_and_none_at_all_is_rejected(face,
         animator.prepare_driving(nothing[:0])
 
 
-def test_best_start_without_a_face_says_so():
+def test_best_start_skips_frames_without_a_face():
     line = np.linspace(0, 1, 2 * len(FACE_LINES), dtype=np.float32).reshape(-1, 2)
     face = np.random.default_rng(0).normal(size=(len(FACE_LINES), 2)).astype(np.float32)
     none = face_lines(None, 256, 256)
     assert best_start(none, face[None]) is None
     assert best_start(face, np.stack([none, none])) is None
     assert best_start(face, np.stack([none, face])) == 1
-    assert best_start(face, np.stack([line, 3 * face + 0.4])) == 1, "neither place nor size matters"
+    assert best_start(face, np.stack([line, 3 * face + 0.4])) == 1, "position and size do not matter"
 
 
 def test_motion_and_weights_of_other_animators_are_refused(face, tmp_path):

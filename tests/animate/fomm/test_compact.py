@@ -1,4 +1,4 @@
-"""The weights that the project ships do what their card says, on people they were not trained on."""
+"""Shipped compact-256 weights against their model card, on people not seen in training."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.numeric
 
 ROOT = Path(__file__).parents[3]
 WEIGHTS = ROOT / "resources" / "animators" / "compact-256.safetensors"
-#: Of the heads that config/actors/training.yaml leaves out: those moved, and those who move them.
-MOVED, MOVERS = (57, 61, 66, 59, 68), (70, 58, 63, 71, 60)
+#: Heads that config/actors/training.yaml leaves out.
+SOURCES, DRIVERS = (57, 61, 66, 59, 68), (70, 58, 63, 71, 60)
 CLOSE = Framing(eyes_y=0.44, head=0.75)
 
 
@@ -30,7 +30,7 @@ def both(name: str, weight: float) -> dict[str, float]:
     return {f"{name}{side}": weight for side in ("Left", "Right")}
 
 
-#: Signal of ``measure_action``, and a pose and expression that shows it.
+#: Signal of ``measure_action`` → pose and expression that show it.
 SHOWN: dict[str, tuple[Pose, dict[str, float]]] = {
     "rest": (Pose(), {}),
     "blink": (Pose(), both("eyeBlink", 1.0)),
@@ -44,50 +44,50 @@ SHOWN: dict[str, tuple[Pose, dict[str, float]]] = {
 
 @pytest.fixture(scope="module")
 def shares() -> dict[str, float]:
-    """Median over people of each signal's change in the animation over its change in the same person's true pictures.
+    """Median over people of the ratio of each signal's change in the animation to its change in the ground truth.
 
-    What the landmarks see of a rendered smile or lid differs from face to face, so the truth is the measure and not
-    what was commanded.
+    Landmarks respond differently to a rendered smile or lid on each face, so the reference is the rendered ground truth
+    rather than the commanded value.
     """
     bank, landmarker = load_bank(), FaceLandmarker()
     animator = FommAnimator(load_checkpoint(WEIGHTS), device="cpu")
     found: dict[str, list[float]] = {name: [] for name in SHOWN if name != "rest"}
-    for moved, mover in zip(MOVED, MOVERS, strict=True):
+    for source, driver in zip(SOURCES, DRIVERS, strict=True):
         truth, driving = (
             np.stack([person.render(pose, actions, framing=CLOSE) for pose, actions in SHOWN.values()])
-            for person in (Actor(bank, moved, moved), Actor(bank, mover, mover))
+            for person in (Actor(bank, source, source), Actor(bank, driver, driver))
         )
         motion = animator.prepare_driving(driving)
-        made = np.stack(list(animator.render(animator.prepare_source(truth[0]), motion)))
-        true, got = (measure_action([landmarker(frame) for frame in clip]) for clip in (truth, made))
-        for place, name in enumerate(SHOWN):
+        result = np.stack(list(animator.render(animator.prepare_source(truth[0]), motion)))
+        true, shown = (measure_action([landmarker(frame) for frame in clip]) for clip in (truth, result))
+        for index, name in enumerate(SHOWN):
             if name != "rest":
-                found[name].append((got[name][place] - got[name][0]) / (true[name][place] - true[name][0]))
+                found[name].append((shown[name][index] - shown[name][0]) / (true[name][index] - true[name][0]))
     return {name: float(np.median(values)) for name, values in found.items()}
 
 
 @pytest.mark.parametrize("name", ["jaw", "yaw", "pitch", "roll"])
-def test_large_movements_reach_people_never_seen(shares, name):
+def test_large_motions_transfer_to_unseen_people(shares, name):
     assert shares[name] >= 0.5, shares
 
 
 @pytest.mark.parametrize("name", ["blink", "smile"])
-def test_blinks_and_smiles_reach_people_never_seen(shares, name):
+def test_blinks_and_smiles_transfer_to_unseen_people(shares, name):
     assert shares[name] >= 0.3, shares
 
 
 def test_it_is_small_enough_for_a_demo(tmp_path):
     networks = load_checkpoint(WEIGHTS)
-    picture = torch.zeros(1, 3, 256, 256)
+    image = torch.zeros(1, 3, 256, 256)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        found = networks.kp_detector(picture)
-        networks.generator(picture, found, found)
+        found = networks.kp_detector(image)
+        networks.generator(image, found, found)
     assert counter.get_total_flops() <= 8e9
     save_checkpoint(tmp_path / "half.safetensors", networks, {}, half=True)
     assert (tmp_path / "half.safetensors").stat().st_size <= 12e6
 
 
-def test_demos_and_card_name_these_weights():
+def test_demo_presets_and_model_card_reference_these_weights():
     sha256 = hashlib.sha256(WEIGHTS.read_bytes()).hexdigest()
     for preset in ("demo", "demo_large"):
         animator = yaml.safe_load((ROOT / "config" / "presets" / f"{preset}.yaml").read_text())["animator"]

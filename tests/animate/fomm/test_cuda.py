@@ -1,4 +1,4 @@
-"""Rendering on a GPU against the CPU; all but the last test need one."""
+"""GPU rendering against the CPU, CUDA graphs, and running out of memory; all tests but the last need a GPU."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from deepfakemnist.config.animator import FommModel
 
 WEIGHTS = Path(__file__).parents[3] / "resources" / "animators" / "compact-256.safetensors"
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
-#: Not a multiple of the batch: the last one is filled up.
+#: Not a multiple of the batch size, so that the last batch is padded.
 FRAMES, BATCH = 21, 8
 
 
 @pytest.fixture(scope="module")
 def takes() -> tuple[np.ndarray, np.ndarray]:
-    """A source's picture and another actor's yaw."""
+    """A source image and a driving clip of another actor, a yaw."""
     bank, close = load_bank(), Framing(eyes_y=0.44, head=0.75)
     return Actor(bank, 57, 57).render(framing=close), perform(
         Actor(bank, 70, 70), "yaw", 3, FRAMES, framing=close
@@ -43,34 +43,34 @@ def animate(takes, precision, device, batch_size=BATCH) -> np.ndarray:
 
 @needs_gpu
 @pytest.mark.parametrize(("precision", "levels", "share"), [("exact", 1, 1.0), ("tf32", 2, 0.999), ("fast", 2, 0.999)])
-def test_a_gpu_renders_what_the_cpu_does(takes, precision, levels, share, caplog):
+def test_gpu_and_cpu_render_the_same_frames(takes, precision, levels, share, caplog):
     with caplog.at_level(logging.WARNING):
         wanted, made = animate(takes, "exact", "cpu").astype(int), animate(takes, precision, "cuda").astype(int)
     assert made.shape == wanted.shape == (FRAMES, 256, 256, 3)
     assert np.mean(np.abs(made - wanted) <= levels) >= share
-    assert not caplog.records  # a graph was captured, and every layer's reduced precision is right
+    assert not caplog.records  # a graph was captured, and reduced precision is accurate in every layer
 
 
 @needs_gpu
 @pytest.mark.parametrize("precision", ["exact", "tf32", "fast"])
-def test_a_gpu_gives_the_same_frames_twice(takes, precision):
+def test_gpu_rendering_is_deterministic(takes, precision):
     assert np.array_equal(animate(takes, precision, "cuda"), animate(takes, precision, "cuda"))
 
 
 @needs_gpu
-def test_a_graph_gives_what_its_kernels_give_without_it(takes):
+def test_rendering_with_and_without_a_graph_is_identical(takes):
     plain = FommAnimator(load_checkpoint(WEIGHTS), precision="fast", batch_size=BATCH, device="cuda")
     plain._graphed = None
     source, driving = takes
     wanted = np.stack(list(plain.render(plain.prepare_source(source), plain.prepare_driving(driving))))
-    # The last batch is not filled up without a graph, so that other kernels may be chosen for it.
+    # Without a graph the last batch is not padded, so cuDNN may choose other kernels for it.
     whole = FRAMES // BATCH * BATCH
     assert np.array_equal(animate(takes, "fast", "cuda")[:whole], wanted[:whole])
 
 
 @contextmanager
 def memory_limit(size: int) -> Iterator[None]:
-    """Let this process have ``size`` bytes of the card more than it holds already."""
+    """Limit this process to ``size`` bytes of GPU memory beyond what it already holds."""
     gc.collect()
     torch.cuda.empty_cache()
     size += torch.cuda.memory_reserved()
@@ -88,22 +88,22 @@ def test_too_large_a_batch_is_halved_until_it_fits(takes, caplog):
     wanted = animate(long, "exact", "cuda")
     with memory_limit(2**30), caplog.at_level(logging.WARNING):
         made = animate(long, "exact", "cuda", batch_size=512)
-    assert "out of memory on cuda; going on with" in caplog.text
-    assert "no CUDA graph" not in caplog.text
+    assert "out of memory on cuda; continuing with" in caplog.text
+    assert "CUDA graph capture failed" not in caplog.text
     assert np.max(np.abs(made.astype(int) - wanted)) <= 1
 
 
 @needs_gpu
-def test_running_out_inside_a_capture_halves_the_batch_and_goes_on(takes, caplog, monkeypatch):
-    """What the warm-up needed is taken away before the capture, once."""
+def test_running_out_of_memory_in_a_capture_halves_the_batch(takes, caplog, monkeypatch):
+    """After the warm-up, memory is withdrawn once, at the start of the capture."""
     wanted = animate(takes, "exact", "cuda", batch_size=1)
-    capture, taken = cuda.captured_graph, []
+    capture, withdrawn = cuda.captured_graph, []
 
     @contextmanager
     def without_memory() -> Iterator[torch.cuda.CUDAGraph]:
         with capture() as graph:
-            if not taken:
-                taken.append(None)
+            if not withdrawn:
+                withdrawn.append(None)
                 torch.cuda.set_per_process_memory_fraction(1e-9)
             try:
                 yield graph
@@ -113,14 +113,16 @@ def test_running_out_inside_a_capture_halves_the_batch_and_goes_on(takes, caplog
     monkeypatch.setattr(cuda, "captured_graph", without_memory)
     with caplog.at_level(logging.WARNING):
         made = animate(takes, "exact", "cuda")
-    assert taken
-    assert [record.message for record in caplog.records] == ["out of memory on cuda; going on with 4 frames at once"]
+    assert withdrawn
+    assert [record.message for record in caplog.records] == [
+        "out of memory on cuda; continuing with batches of 4 frames"
+    ]
     assert np.max(np.abs(made.astype(int) - wanted)) <= 1
 
 
 @needs_gpu
-@pytest.mark.parametrize("fault", ["waits for the card", "raises"])
-def test_a_failed_capture_leaves_stream_and_memory_as_they_were(fault):
+@pytest.mark.parametrize("fault", ["synchronises", "raises"])
+def test_a_failed_capture_restores_stream_and_memory(fault):
     x = torch.ones(2**20, device="cuda")
     gc.collect()
     torch.cuda.empty_cache()
@@ -137,10 +139,10 @@ def test_a_failed_capture_leaves_stream_and_memory_as_they_were(fault):
         torch.cuda.empty_cache()
         assert torch.cuda.memory_reserved() == reserved
         torch.manual_seed(3)
-        drawn = torch.rand(4, device="cuda")
+        numbers = torch.rand(4, device="cuda")
         torch.manual_seed(3)
-        assert torch.equal(torch.rand(4, device="cuda"), drawn)
-        del drawn
+        assert torch.equal(torch.rand(4, device="cuda"), numbers)
+        del numbers
     with cuda.captured_graph() as graph:
         y = x + 1
     x.fill_(2)
@@ -149,7 +151,7 @@ def test_a_failed_capture_leaves_stream_and_memory_as_they_were(fault):
 
 
 @needs_gpu
-def test_where_a_graph_cannot_be_captured_rendering_goes_on_without(takes, caplog, monkeypatch):
+def test_rendering_continues_without_a_graph_if_capturing_fails(takes, caplog, monkeypatch):
     wanted = animate(takes, "exact", "cuda")
     motion = Generator.motion
 
@@ -161,12 +163,12 @@ def test_where_a_graph_cannot_be_captured_rendering_goes_on_without(takes, caplo
     monkeypatch.setattr(Generator, "motion", waiting)
     with caplog.at_level(logging.WARNING):
         made = animate(takes, "exact", "cuda")
-    assert [record.message[:36] for record in caplog.records] == ["no CUDA graph could be captured, ren"]
+    assert [record.message[:36] for record in caplog.records] == ["CUDA graph capture failed, rendering"]
     assert np.max(np.abs(made.astype(int) - wanted)) <= 1
 
 
-def test_running_out_inside_a_capture_is_no_refusal_of_graphs(monkeypatch):
-    """Leaving a capture that failed raises an error of its own, which must not hide what happened."""
+def test_running_out_of_memory_in_a_capture_does_not_disable_graphs(monkeypatch):
+    """Ending a failed capture raises another error, which must not mask the original one."""
 
     def capture(self, inputs):
         try:

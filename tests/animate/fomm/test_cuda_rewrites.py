@@ -1,4 +1,4 @@
-"""What is rewritten for CUDA computes the same: layer by layer, on the CPU in float64."""
+"""Layer rewrites for CUDA against the plain layers, on the CPU in float64."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from deepfakemnist.animate.fomm.animator import filled_up
+from deepfakemnist.animate.fomm.animator import padded_batch
 from deepfakemnist.animate.fomm.blocks import UpBlock
 from deepfakemnist.animate.fomm.folded_conv import FoldedConv
 from deepfakemnist.animate.fomm.inference import TapwiseConv, _rewritten
 
 
 @pytest.mark.parametrize("size", [(2, 4, 4), (1, 5, 9), (3, 1, 2)])
-def test_a_doubling_is_one_transposed_convolution(size):
+def test_upsampling_and_convolution_equal_one_transposed_convolution(size):
     torch.manual_seed(0)
     batch, height, width = size
     block = UpBlock(6, 4).eval()
@@ -32,7 +32,7 @@ def test_a_doubling_is_one_transposed_convolution(size):
 
 
 @pytest.mark.parametrize(("outputs", "kernel"), [(11, 7), (1, 7), (3, 3)])
-def test_a_head_is_matrix_products_of_its_taps(outputs, kernel):
+def test_a_tapwise_convolution_equals_the_convolution(outputs, kernel):
     torch.manual_seed(0)
     conv = nn.Conv2d(9, outputs, kernel, padding=kernel // 2)
     made = TapwiseConv(conv)
@@ -43,8 +43,8 @@ def test_a_head_is_matrix_products_of_its_taps(outputs, kernel):
     assert (got - wanted).abs().max() < 1e-5
 
 
-def test_the_last_batch_is_filled_up_to_few_sizes():
-    assert [filled_up(count, 64) for count in (1, 8, 9, 16, 17, 33, 64)] == [8, 8, 16, 16, 32, 64, 64]
-    assert [filled_up(count, 5) for count in (1, 4, 5)] == [5, 5, 5]
-    assert [filled_up(count, 48) for count in (20, 32, 33, 48)] == [32, 32, 48, 48]
-    assert filled_up(1, 1) == 1
+def test_the_last_batch_is_padded_to_few_sizes():
+    assert [padded_batch(count, 64) for count in (1, 8, 9, 16, 17, 33, 64)] == [8, 8, 16, 16, 32, 64, 64]
+    assert [padded_batch(count, 5) for count in (1, 4, 5)] == [5, 5, 5]
+    assert [padded_batch(count, 48) for count in (20, 32, 33, 48)] == [32, 32, 48, 48]
+    assert padded_batch(1, 1) == 1

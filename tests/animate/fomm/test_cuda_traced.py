@@ -1,4 +1,4 @@
-"""What rendering asks of a GPU, traced without one: torch's fake tensors know devices, types and layouts."""
+"""Rendering for CUDA traced without a GPU: torch's fake tensors track devices, dtypes and memory layouts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ BATCH = 4
 
 
 class Trace(TorchDispatchMode):
-    """Writes down every operation that leaves the card, or brings something to it, or waits for a number."""
+    """Records every operation that copies to or from the GPU, or synchronises with it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,8 +42,8 @@ class Trace(TorchDispatchMode):
 
 
 @pytest.fixture(autouse=True)
-def sampling_without_a_card(monkeypatch):
-    """cuDNN's sampler cannot be traced; as on a card, what it gives has its channels first."""
+def traceable_sampling(monkeypatch):
+    """Replace cuDNN's sampler, which cannot be traced; like on a GPU, its output is channels first."""
     sample = F.grid_sample
 
     def traceable(*given, **named):
@@ -53,9 +53,9 @@ def sampling_without_a_card(monkeypatch):
     monkeypatch.setattr(F, "grid_sample", traceable)
 
 
-def trace(model: FommModel, painting: torch.dtype) -> tuple[Trace, dict[str, bool]]:
-    """Trace the rendering of a batch; return the trace, and for each layer whether it got its input channels last."""
-    networks = rewritten(FirstOrderMotionModel(model), painting, cpu=False)
+def trace(model: FommModel, decoder: torch.dtype) -> tuple[Trace, dict[str, bool]]:
+    """Trace the rendering of a batch; return the trace, and for each layer whether its input was channels last."""
+    networks = rewritten(FirstOrderMotionModel(model), decoder, cpu=False)
     channels_last: dict[str, bool] = {}
     with FakeTensorMode() as mode:
         for module in networks.modules():
@@ -63,11 +63,11 @@ def trace(model: FommModel, painting: torch.dtype) -> tuple[Trace, dict[str, boo
                 for name, value in values.items():
                     if value is not None:
                         values[name] = mode.from_tensor(value).to("cuda")  # type: ignore[assignment]
-        picture = torch.empty(1, 3, 256, 256, device="cuda").contiguous(memory_format=torch.channels_last)
+        image = torch.empty(1, 3, 256, 256, device="cuda").contiguous(memory_format=torch.channels_last)
         generator = networks.generator
         with torch.inference_mode():
-            found = networks.kp_detector(picture)
-            encoded = generator.encode(picture)
+            found = networks.kp_detector(image)
+            encoded = generator.encode(image)
             driving = Keypoints(*(part.expand(BATCH, *part.shape[1:]).contiguous() for part in found))
 
             def note(name: str):
@@ -88,10 +88,10 @@ def models() -> dict[str, FommModel]:
     return {"vox-256": FommModel(), "compact-256": load_checkpoint(WEIGHTS).settings}
 
 
-@pytest.mark.parametrize("painting", [torch.float32, torch.float16])
+@pytest.mark.parametrize("decoder", [torch.float32, torch.float16])
 @pytest.mark.parametrize("name", ["vox-256", "compact-256"])
-def test_rendering_stays_on_the_card_and_in_one_layout(name, painting):
-    traced, channels_last = trace(models()[name], painting)
+def test_rendering_stays_on_the_gpu_and_in_one_layout(name, decoder):
+    traced, channels_last = trace(models()[name], decoder)
     assert traced.operations > 100
     assert traced.on_the_host == []
     wrong = [layer for layer, right in channels_last.items() if not right]
@@ -99,7 +99,7 @@ def test_rendering_stays_on_the_card_and_in_one_layout(name, painting):
     assert wrong == []
 
 
-def test_a_copy_from_the_host_and_a_wait_are_noticed(monkeypatch):
+def test_a_copy_from_the_host_is_detected(monkeypatch):
     decode = Generator.decode
 
     def waiting(self, encoded, motion):
@@ -111,7 +111,7 @@ def test_a_copy_from_the_host_and_a_wait_are_noticed(monkeypatch):
     assert any("to" in operation for operation in traced.on_the_host)
 
 
-def test_a_layout_lost_on_the_way_is_noticed(monkeypatch):
+def test_a_change_of_memory_layout_is_detected(monkeypatch):
     warp = Generator._warp
     monkeypatch.setattr(Generator, "_warp", lambda *given: warp(*given).contiguous())
     _, channels_last = trace(models()["vox-256"], torch.float16)

@@ -1,4 +1,4 @@
-"""Reduced precision is used where it is right: what a GPU gets, computed on the CPU right, wrongly or not at all."""
+"""Validation of reduced precision: a GPU's layers emulated on the CPU, correct, wrong or unsupported."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import torch.nn.functional as F
 from deepfakemnist.animate.fomm.animator import FommAnimator
 from deepfakemnist.animate.fomm.checkpoint import load_checkpoint
 from deepfakemnist.animate.fomm.folded_conv import FoldedConv, check_reduced_layers
-from deepfakemnist.animate.fomm.inference import painting_dtype, rewritten
+from deepfakemnist.animate.fomm.inference import decoder_dtype, rewritten
 from deepfakemnist.config.animator import AnimatorSettings
-from deepfakemnist.devices.reduced_precision import convolutions
+from deepfakemnist.devices.reduced_precision import deterministic_cudnn
 
 pytestmark = pytest.mark.numeric
 
 
 class Gpu:
-    """Computes layers of reduced precision as a GPU does: short factors, long sums. Animators get a GPU's rewrites."""
+    """Emulates a GPU: its rewrites, and reduced-precision layers with rounded factors and float32 accumulation."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls = 0
@@ -30,7 +30,7 @@ class Gpu:
 
     @staticmethod
     def _optimised(networks, *, precision, device):
-        return rewritten(networks, painting_dtype(precision, torch.device("cuda")), cpu=False)
+        return rewritten(networks, decoder_dtype(precision, torch.device("cuda")), cpu=False)
 
     def _convolved(self, layer, x, weight, bias):
         if x.dtype == torch.float32:
@@ -43,14 +43,14 @@ class Gpu:
 
 
 class WithFault(Gpu):
-    """Kernels of 10×10 over 8 channels, which the tiny networks end with, mix the channels up."""
+    """Mixes up the channels in 10×10 kernels over 8 channels, the last layer of the tiny networks."""
 
     def reduced(self, layer, x, weight, bias):
         return super().reduced(layer, x.roll(1, 1) if weight.shape[1:] == (8, 10, 10) else x, weight, bias)
 
 
 class Refusing(Gpu):
-    """Has no kernel for anything."""
+    """Supports no reduced-precision layer."""
 
     def reduced(self, *_):
         raise RuntimeError("GET was unable to find an engine to execute this computation")
@@ -58,7 +58,7 @@ class Refusing(Gpu):
 
 @pytest.fixture
 def animate(tiny_checkpoint, tiny_model, expected):
-    """Animate the original program's inputs; returns the animator and how far its pictures are from the original's."""
+    """Animate the inputs of the original program; return the animator and its difference from the original output."""
 
     def run(precision: str) -> tuple[FommAnimator, np.ndarray]:
         settings = AnimatorSettings(model=tiny_model, align_corners=True, precision=precision)
@@ -74,7 +74,7 @@ def share_within_two_levels(difference: np.ndarray) -> float:
     return float(np.mean(difference <= 2 / 255))
 
 
-def test_float16_is_used_where_it_is_right(animate, monkeypatch, caplog):
+def test_float16_is_used_where_it_is_accurate(animate, monkeypatch, caplog):
     gpu = Gpu(monkeypatch)
     animator, difference = animate("fast")
     assert animator.info.precision == "float32+float16"
@@ -83,7 +83,7 @@ def test_float16_is_used_where_it_is_right(animate, monkeypatch, caplog):
     assert not caplog.records
 
 
-def test_a_layer_that_is_computed_wrongly_falls_back_alone(animate, monkeypatch, caplog):
+def test_only_the_wrong_layer_falls_back(animate, monkeypatch, caplog):
     WithFault(monkeypatch)
     animator, difference = animate("fast")
     assert animator.info.precision == "float32+float16 (float32 in final.conv)"
@@ -96,15 +96,15 @@ def test_a_layer_that_is_computed_wrongly_falls_back_alone(animate, monkeypatch,
     )
 
 
-def test_without_the_check_that_fault_would_ruin_the_picture(animate, monkeypatch):
-    """Else the test above would prove nothing."""
+def test_without_the_check_the_fault_ruins_the_image(animate, monkeypatch):
+    """Otherwise the test above would prove nothing."""
     monkeypatch.setattr("deepfakemnist.animate.fomm.animator.check_reduced_layers", lambda *_: [])
     WithFault(monkeypatch)
     _, difference = animate("fast")
     assert share_within_two_levels(difference) < 0.2
 
 
-def test_a_library_that_refuses_is_no_end(animate, monkeypatch, caplog, rounding):
+def test_unsupported_layers_fall_back_to_float32(animate, monkeypatch, caplog, rounding):
     Refusing(monkeypatch)
     animator, difference = animate("fast")
     assert animator.info.precision == "float32"
@@ -114,8 +114,8 @@ def test_a_library_that_refuses_is_no_end(animate, monkeypatch, caplog, rounding
     assert warning.message.count("refused: ") == 1
 
 
-def test_sources_of_a_size_are_checked_once(tiny_checkpoint, tiny_model, monkeypatch, caplog):
-    """A fault that only large pictures meet is found when the first of them comes."""
+def test_layers_are_checked_once_per_image_size(tiny_checkpoint, tiny_model, monkeypatch, caplog):
+    """A fault that affects only large images is found at the first large one."""
 
     class WithLargeFault(Gpu):
         def reduced(self, layer, x, weight, bias):
@@ -136,7 +136,7 @@ def test_sources_of_a_size_are_checked_once(tiny_checkpoint, tiny_model, monkeyp
     assert len(caplog.records) == 1
 
 
-def test_memory_that_runs_out_in_the_check_is_no_fault(tiny_checkpoint, tiny_model, monkeypatch):
+def test_running_out_of_memory_in_the_check_is_not_a_fault(tiny_checkpoint, tiny_model, monkeypatch):
     class Full(Gpu):
         def reduced(self, *_):
             raise torch.OutOfMemoryError("CUDA out of memory")
@@ -150,8 +150,8 @@ def test_memory_that_runs_out_in_the_check_is_no_fault(tiny_checkpoint, tiny_mod
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("relu", [False, True])
-def test_rounding_is_no_fault(dtype, relu):
-    """Not even in channels that are nearly always below 0, or have no weights: torch's own arithmetic."""
+def test_rounding_is_not_a_fault(dtype, relu):
+    """Real torch arithmetic, including channels that are almost always negative or have zero weights."""
     torch.manual_seed(0)
     weight, bias = torch.randn(6, 32, 3, 3), torch.randn(6)
     weight[1] = bias[1] = 0
@@ -160,7 +160,7 @@ def test_rounding_is_no_fault(dtype, relu):
     bias[4] = 1e3
     layer = FoldedConv(weight, bias, padding=1, relu=relu, dtype=dtype, prepack=False)
     with torch.inference_mode():
-        assert layer.fault(torch.randn(1, 32, 128, 128)) is None
+        assert layer.find_fault(torch.randn(1, 32, 128, 128)) is None
 
 
 @pytest.mark.parametrize("damage", [float("nan"), 3.0])
@@ -180,18 +180,18 @@ def test_one_wrong_value_is_a_fault(dtype, damage, monkeypatch):
         np.testing.assert_allclose(layer(x), F.conv2d(x, layer.weight, layer.bias, padding=1), atol=1e-4, rtol=0)
 
 
-def test_factors_of_tf32_are_checked_too(monkeypatch, caplog):
-    """The CPU has no TF32: what torch's flags make a GPU do is done here, right in one layer and wrong in the other."""
+def test_tf32_layers_are_checked_too(monkeypatch, caplog):
+    """The CPU has no TF32, so it is emulated according to torch's flags: right in one layer, wrong in the other."""
     whole = FoldedConv._convolved
 
-    def shortened(value, bits):
+    def truncated(value, bits):
         return (value.contiguous().view(torch.int32) + (1 << bits - 1) >> bits << bits).view(torch.float32)
 
     def convolved(layer, x, weight, bias):
         if torch.backends.cudnn.conv.fp32_precision != "tf32":
             return whole(layer, x, weight, bias)
         bits = 13 if weight.shape[2] == 3 else 20
-        return whole(layer, shortened(x, bits), shortened(weight, bits), bias)
+        return whole(layer, truncated(x, bits), truncated(weight, bits), bias)
 
     monkeypatch.setattr(FoldedConv, "_convolved", convolved)
     torch.manual_seed(0)
@@ -200,21 +200,21 @@ def test_factors_of_tf32_are_checked_too(monkeypatch, caplog):
         for k in (3, 5)
     )
     right.tf32 = wrong.tf32 = True
-    with torch.inference_mode(), convolutions(tf32=False):  # as animators render on CUDA
+    with torch.inference_mode(), deterministic_cudnn(tf32=False):  # as animators render on CUDA
         assert check_reduced_layers(torch.nn.Sequential(right, wrong), torch.zeros(1, 4, 16, 16)) == ["1"]
     assert [layer.arithmetic for layer in (right, wrong)] == ["tf32", "float32"]
     (warning,) = caplog.records
     assert "tf32 is wrong or refused on this processor, these layers compute in float32: 1 (off by" in warning.message
 
 
-def test_weights_of_reduced_precision_are_not_packed():
-    with pytest.raises(ValueError, match="in float32 and not in torch.bfloat16"):
+def test_reduced_precision_weights_cannot_be_prepacked():
+    with pytest.raises(ValueError, match="in float32, not in torch.bfloat16"):
         FoldedConv(torch.ones(4, 4, 3, 3), torch.ones(4), padding=1, relu=False, dtype=torch.bfloat16, prepack=True)
 
 
 def test_networks_in_float32_have_nothing_to_check():
     def never(*_: object) -> None:
-        raise AssertionError("run without need")
+        raise AssertionError("unnecessary forward pass")
 
     network = torch.nn.Sequential(torch.nn.Conv2d(3, 3, 3))
     network.forward = never  # type: ignore[method-assign]

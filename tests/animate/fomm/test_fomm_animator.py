@@ -1,3 +1,5 @@
+"""FOMM animator against the original program: modes, batches, missing memory, start frame."""
+
 from __future__ import annotations
 
 import hashlib
@@ -23,8 +25,8 @@ def animator(tiny_checkpoint, tiny_model):
     return FommAnimator(load_checkpoint(tiny_checkpoint, tiny_model), device="cpu")
 
 
-def as_bytes(pictures: np.ndarray) -> np.ndarray:
-    return np.rint(pictures * 255).astype(np.uint8)
+def as_bytes(images: np.ndarray) -> np.ndarray:
+    return np.rint(images * 255).astype(np.uint8)
 
 
 def rendered(animator: Animator, source: np.ndarray, driving: np.ndarray) -> np.ndarray:
@@ -40,7 +42,7 @@ MODES = {
 
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("mode", MODES)
-def test_predictions_are_the_original_programs(tiny_checkpoint, tiny_model, expected, mode, align_corners, rounding):
+def test_predictions_match_the_original_program(tiny_checkpoint, tiny_model, expected, mode, align_corners, rounding):
     settings = AnimatorSettings(model=tiny_model, align_corners=align_corners, batch_size=4, **MODES[mode])
     animator = FommAnimator.from_checkpoint(tiny_checkpoint, settings, device="cpu")
     state, motion = animator.prepare_source(expected["source"]), animator.prepare_driving(expected["driving"])
@@ -51,12 +53,12 @@ def test_predictions_are_the_original_programs(tiny_checkpoint, tiny_model, expe
     np.testing.assert_allclose(np.concatenate(batches), wanted, atol=bound, rtol=0)
 
 
-@pytest.mark.parametrize("able", [{}, {"avx512_bf16": True, "amx_bf16": True}], ids=["no bfloat16", "bfloat16"])
+@pytest.mark.parametrize("capabilities", [{}, {"avx512_bf16": True, "amx_bf16": True}], ids=["no bfloat16", "bfloat16"])
 def test_on_a_cpu_every_precision_gives_the_same_pixels(
-    tiny_checkpoint, tiny_model, expected, monkeypatch, caplog, able
+    tiny_checkpoint, tiny_model, expected, monkeypatch, caplog, capabilities
 ):
-    """Whatever the processor says that it can do."""
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    """Whatever the capabilities of the processor."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
 
     def predicted(precision: str) -> np.ndarray:
         settings = AnimatorSettings(model=tiny_model, precision=precision)
@@ -74,13 +76,13 @@ def test_on_a_cpu_every_precision_gives_the_same_pixels(
 
 
 def test_modes_and_conventions_differ(expected):
-    """Else the test above could not tell them apart."""
+    """Otherwise the comparison with the original program could not distinguish them."""
     predictions = [value for name, value in expected.items() if name.startswith("prediction__")]
     for i, one in enumerate(predictions):
         assert all(np.abs(one - other).max() > 1e-3 for other in predictions[:i])
 
 
-def test_motion_is_the_original_programs(animator, expected, rounding):
+def test_motion_matches_the_original_program(animator, expected, rounding):
     motion = animator.prepare_driving(expected["driving"])
     for part in ("value", "jacobian"):
         wanted = expected[f"kp_driving_{part}"]
@@ -88,19 +90,19 @@ def test_motion_is_the_original_programs(animator, expected, rounding):
     assert (len(motion), motion.value.dtype, motion.jacobian.dtype) == (6, np.float32, np.float32)
 
 
-def test_frames_are_rounded_as_skimage_does(animator, expected):
+def test_frames_are_rounded_like_skimage(animator, expected):
     state, motion = animator.prepare_source(expected["source"]), animator.prepare_driving(expected["driving"])
     wanted = img_as_ubyte(np.concatenate(list(animator.predict(state, motion))))
     np.testing.assert_array_equal(np.stack(list(animator.render(state, motion))), wanted)
 
 
-def test_bytes_and_floats_of_the_same_picture_give_the_same(animator, expected):
+def test_bytes_and_floats_of_an_image_give_the_same_motion(animator, expected):
     driving = as_bytes(expected["driving"])
     floats = animator.prepare_driving((driving / 255).astype(np.float32))
     np.testing.assert_allclose(animator.prepare_driving(driving).value, floats.value, atol=1e-6)
 
 
-def test_batch_size_changes_nothing_visible(tiny_checkpoint, tiny_model, expected):
+def test_batch_size_has_no_visible_effect(tiny_checkpoint, tiny_model, expected):
     networks = load_checkpoint(tiny_checkpoint, tiny_model)
     source, driving = as_bytes(expected["source"]), as_bytes(expected["driving"])
     one, all_at_once = (
@@ -157,13 +159,13 @@ def test_motion_of_another_precision_is_refused():
 
 
 @pytest.mark.parametrize("shape", [(48, 64, 3), (16, 64, 3), (63, 63, 3)])
-def test_pictures_the_network_cannot_take(animator, shape):
+def test_unsupported_image_sizes_fail(animator, shape):
     with pytest.raises(Failed, match=r"sides from 32 in multiples of 32") as error:
         animator.prepare_source(np.zeros(shape, np.uint8))
     assert error.value.reason == "frame_size"
 
 
-def test_pictures_that_are_none(animator):
+def test_arrays_that_are_no_images_are_refused(animator):
     with pytest.raises(ValueError, match="float64"):
         animator.prepare_source(np.zeros((64, 64, 3)))
     with pytest.raises(ValueError, match="4 dimensions"):
@@ -172,7 +174,7 @@ def test_pictures_that_are_none(animator):
         animator.prepare_driving(np.zeros((0, 64, 64, 3), np.uint8))
 
 
-def test_motion_of_other_weights(animator, expected):
+def test_motion_of_other_weights_is_refused(animator, expected):
     state = animator.prepare_source(expected["source"])
     motion = Motion(np.zeros((2, 7, 2), np.float32), np.zeros((2, 7, 2, 2), np.float32))
     with pytest.raises(Failed, match="7 keypoints, the animator 5"):
@@ -181,7 +183,7 @@ def test_motion_of_other_weights(animator, expected):
         next(animator.render(state, Motion(np.zeros((2, 5, 2), np.float32))))
 
 
-def test_keypoints_on_a_line_need_another_mode(animator, expected):
+def test_collinear_keypoints_need_another_mode(animator, expected):
     state, motion = animator.prepare_source(expected["source"]), animator.prepare_driving(expected["driving"])
     line = np.repeat(np.linspace(-0.5, 0.5, 5, dtype=np.float32)[:, None], 2, axis=1)
     flat = replace(motion, value=np.broadcast_to(line, motion.value.shape).copy())
@@ -190,64 +192,64 @@ def test_keypoints_on_a_line_need_another_mode(animator, expected):
     assert error.value.reason == "flat_keypoints"
 
 
-def test_a_network_that_gives_nan_is_no_success(tiny_checkpoint, tiny_model, expected):
+def test_nan_in_the_output_is_a_failure(tiny_checkpoint, tiny_model, expected):
     networks = load_checkpoint(tiny_checkpoint, tiny_model)
     with torch.no_grad():
         networks.generator.final.bias[0] = float("nan")
     animator = FommAnimator(networks, batch_size=4, device="cpu")
     state, motion = animator.prepare_source(expected["source"]), animator.prepare_driving(expected["driving"])
     for work in (animator.render, animator.predict):
-        with pytest.raises(Failed, match="frames from 0 on hold NaN") as error:
+        with pytest.raises(Failed, match="frames from 0 on contain NaN") as error:
             next(work(state, motion))
         assert error.value.reason == "not_finite"
 
 
 class MemoryOf(torch.nn.Module):
-    """Stands before a generator's last convolution and has memory for so many pictures only."""
+    """Raises OutOfMemoryError for batches of more than ``images``; placed before a layer."""
 
-    def __init__(self, pictures: int) -> None:
+    def __init__(self, images: int) -> None:
         super().__init__()
-        self.pictures = pictures
-        self.tried: list[int] = []
+        self.images = images
+        self.batches: list[int] = []
 
     def forward(self, x):
-        self.tried.append(len(x))
-        if len(x) > self.pictures:
+        self.batches.append(len(x))
+        if len(x) > self.images:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return x
 
 
-def with_memory(animator: FommAnimator, pictures: int) -> MemoryOf:
-    memory = MemoryOf(pictures)
+def with_memory(animator: FommAnimator, images: int) -> MemoryOf:
+    memory = MemoryOf(images)
     animator.networks.generator.final = torch.nn.Sequential(memory, animator.networks.generator.final)
     return memory
 
 
-def test_short_memory_halves_the_batch_and_loses_no_frame(animator, expected, caplog):
+def test_running_out_of_memory_halves_the_batch_and_loses_no_frame(animator, expected, caplog):
     source, driving = as_bytes(expected["source"]), as_bytes(expected["driving"])
     whole = rendered(animator, source, driving).astype(int)
-    memory = with_memory(animator, pictures=2)
+    memory = with_memory(animator, images=2)
     split = rendered(animator, source, driving).astype(int)
     assert np.abs(whole - split).max() <= 1
-    assert memory.tried == [6, 4, 2, 2, 2]
-    assert "going on with 2 frames at once" in caplog.text
+    assert memory.batches == [6, 4, 2, 2, 2]
+    assert "continuing with batches of 2 frames" in caplog.text
     assert animator.batch_size == 2
 
 
-def test_short_memory_halves_the_batch_for_drivers_too(animator, expected):
+def test_running_out_of_memory_halves_the_batch_for_drivers_too(animator, expected):
     driving = as_bytes(expected["driving"])
     whole = animator.prepare_driving(driving)
     memory = MemoryOf(2)
     animator.networks.kp_detector = torch.nn.Sequential(memory, animator.networks.kp_detector)
     split = animator.prepare_driving(driving)
-    assert memory.tried == [6, 4, 2, 2, 2]
+    assert memory.batches == [6, 4, 2, 2, 2]
     np.testing.assert_allclose(split.value, whole.value, atol=1e-5)
     np.testing.assert_allclose(split.jacobian, whole.jacobian, atol=1e-4)
 
 
-def test_memory_too_short_for_one_frame_says_what_to_do(animator, expected):
-    with_memory(animator, pictures=0)
-    with pytest.raises(MemoryError, match="use smaller pictures"):
+def test_the_error_says_what_to_do_when_not_even_one_frame_fits(animator, expected):
+    with_memory(animator, images=0)
+    with pytest.raises(MemoryError, match="use smaller images"):
         rendered(animator, as_bytes(expected["source"]), as_bytes(expected["driving"]))
 
 
@@ -267,13 +269,13 @@ def best(tiny_checkpoint, tiny_model):
     return FommAnimator(load_checkpoint(tiny_checkpoint, tiny_model), start_frame="best", device="cpu")
 
 
-def test_best_start_is_the_frame_in_the_sources_pose(best, portrait, tiny_checkpoint, tiny_model):
+def test_the_best_start_frame_has_the_pose_of_the_source(best, portrait, tiny_checkpoint, tiny_model):
     driver = np.stack([turned(portrait, angle) for angle in (-24, -12, 11, 25)])
     state, motion = best.prepare_source(turned(portrait, 10)), best.prepare_driving(driver)
     assert motion.pose.shape[0] == 4
     assert best.start_of(state, motion) == 2
     frames = np.stack(list(best.render(state, motion)))
-    # FOMM animates forwards from the best frame, and backwards from it: from that frame as the first.
+    # FOMM's demo animates forwards and backwards from the best frame, each time with it as the first frame.
     first = FommAnimator(load_checkpoint(tiny_checkpoint, tiny_model), device="cpu")
     assert first.start_of(state, motion) == 0
     forwards = replace(motion, **{name: getattr(motion, name)[2:] for name in ("value", "jacobian", "pose")})
@@ -300,12 +302,12 @@ def test_without_faces_the_first_frame_is_the_start(best, portrait, caplog):
 def test_best_start_needs_a_motion_with_poses(best, animator, portrait):
     motion = animator.prepare_driving(portrait[None])
     assert motion.pose is None
-    with pytest.raises(Failed, match="prepare it anew") as error:
+    with pytest.raises(Failed, match="prepare it again") as error:
         best.start_of(best.prepare_source(portrait), motion)
     assert error.value.reason == "motion_without_pose"
 
 
-def test_what_the_animator_says_of_itself(tiny_checkpoint, tiny_model):
+def test_info_describes_the_animator(tiny_checkpoint, tiny_model):
     networks = load_checkpoint(tiny_checkpoint, tiny_model, align_corners=False)
     exact = FommAnimator(networks, device="cpu", weights_sha256="5a").info
     assert (exact.name, exact.precision, exact.weights_sha256) == ("fomm", "float32", "5a")
@@ -315,8 +317,8 @@ def test_what_the_animator_says_of_itself(tiny_checkpoint, tiny_model):
 
 
 def test_settings_reach_the_checkpoint_check(tiny_checkpoint, tiny_model):
-    with pytest.raises(ConfigError, match="do not fit animator.model"):
+    with pytest.raises(ConfigError, match="do not match animator.model"):
         FommAnimator.from_checkpoint(tiny_checkpoint, AnimatorSettings(), device="cpu")
-    with pytest.raises(ConfigError, match="but the config asks for"):
+    with pytest.raises(ConfigError, match="but the config expects"):
         settings = AnimatorSettings(model=tiny_model)
         FommAnimator.from_checkpoint(tiny_checkpoint, settings, sha256="0" * 64, device="cpu")

@@ -1,3 +1,5 @@
+"""FOMM checkpoints: round trips, and messages for files that are no such checkpoint."""
+
 from __future__ import annotations
 
 import hashlib
@@ -17,7 +19,7 @@ from deepfakemnist.errors import ConfigError
 
 
 class WritesAFile:
-    """A pickle that runs code when it is loaded carelessly."""
+    """A pickle that runs code when loaded unsafely."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -38,7 +40,7 @@ def tensors(path: Path) -> dict[str, np.ndarray]:
     return {f"{part}.{k}": v.numpy() for part in ("generator", "kp_detector") for k, v in content[part].items()}
 
 
-def test_a_missing_file_says_what_is_wanted(tmp_path, tiny_model):
+def test_the_error_describes_the_missing_file(tmp_path, tiny_model):
     with pytest.raises(ConfigError) as error:
         load_checkpoint(tmp_path / "vox-cpk.pth.tar", tiny_model)
     for part in (
@@ -58,10 +60,10 @@ def test_a_missing_file_says_what_is_wanted(tmp_path, tiny_model):
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:abb41\nsize 728766691\n", "Git-LFS pointer"),
         (b"\n<!DOCTYPE html><html><title>Google Drive - Virus scan warning</title>", "web page"),
         (b"", "is empty"),
-        (b"\x00\x01 no pickle" * 50, "damaged, incomplete or no PyTorch checkpoint"),
+        (b"\x00\x01 no pickle" * 50, "damaged, incomplete or not a PyTorch checkpoint"),
     ],
 )
-def test_what_people_have_instead_is_recognised(tmp_path, tiny_model, content, message):
+def test_common_mix_ups_are_recognised(tmp_path, tiny_model, content, message):
     path = tmp_path / "vox-cpk.pth.tar"
     path.write_bytes(content)
     with pytest.raises(ConfigError, match=message) as error:
@@ -70,7 +72,7 @@ def test_what_people_have_instead_is_recognised(tmp_path, tiny_model, content, m
     assert "728,766,691" in str(error.value)
 
 
-def test_a_packed_checkpoint_is_recognised(tmp_path, tiny_model, tiny_checkpoint):
+def test_an_archive_of_a_checkpoint_is_recognised(tmp_path, tiny_model, tiny_checkpoint):
     path = tmp_path / "packed.tar"
     path.write_bytes(tar_of(tiny_checkpoint))
     with pytest.raises(ConfigError, match="tar or gzip archive"):
@@ -78,7 +80,7 @@ def test_a_packed_checkpoint_is_recognised(tmp_path, tiny_model, tiny_checkpoint
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_a_cut_off_file_is_recognised(tmp_path, tiny_model, tiny_checkpoint, zipped):
+def test_a_truncated_file_is_recognised(tmp_path, tiny_model, tiny_checkpoint, zipped):
     path = tmp_path / "cut.pth.tar"
     content = torch.load(tiny_checkpoint, weights_only=True)
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
@@ -90,7 +92,7 @@ def test_a_cut_off_file_is_recognised(tmp_path, tiny_model, tiny_checkpoint, zip
 def test_a_pickle_that_runs_code_is_refused_and_does_not_run(tmp_path, tiny_model):
     path, trace = tmp_path / "evil.pth.tar", tmp_path / "ran"
     torch.save({"generator": WritesAFile(trace)}, path)
-    with pytest.raises(ConfigError, match="could run code, so the file is refused") as error:
+    with pytest.raises(ConfigError, match="could execute code, so the file is refused") as error:
         load_checkpoint(path, tiny_model)
     assert not trace.exists()
     assert "weights_only=False" not in str(error.value)
@@ -99,11 +101,11 @@ def test_a_pickle_that_runs_code_is_refused_and_does_not_run(tmp_path, tiny_mode
 def test_sha256_is_checked(tiny_checkpoint, tiny_model):
     right = hashlib.sha256(tiny_checkpoint.read_bytes()).hexdigest()
     load_checkpoint(tiny_checkpoint, tiny_model, sha256=right)
-    with pytest.raises(ConfigError, match=f"have sha256 {right}, but the config asks for {'0' * 64}"):
+    with pytest.raises(ConfigError, match=f"have sha256 {right}, but the config expects {'0' * 64}"):
         load_checkpoint(tiny_checkpoint, tiny_model, sha256="0" * 64)
 
 
-def test_another_architecture_is_named_setting_by_setting(tiny_checkpoint, tiny_model):
+def test_every_differing_setting_of_the_architecture_is_named(tiny_checkpoint, tiny_model):
     dense = tiny_model.generator.dense_motion.model_copy(update={"block_expansion": 16, "scale_factor": 0.5})
     generator = tiny_model.generator.model_copy(update={"num_bottleneck_blocks": 6, "dense_motion": dense})
     keypoints = tiny_model.keypoints.model_copy(update={"num_blocks": 4})
@@ -136,12 +138,12 @@ def test_missing_and_unknown_tensors_are_named(tmp_path, tiny_checkpoint, tiny_m
 def test_other_dictionaries_are_refused(tmp_path, tiny_model):
     path = tmp_path / "resnet.pth"
     torch.save({"conv1.weight": torch.zeros(3)}, path)
-    with pytest.raises(ConfigError, match=r"no state of 'generator'.*this file holds conv1\.weight"):
+    with pytest.raises(ConfigError, match=r"no state_dict 'generator'.*this file contains conv1\.weight"):
         load_checkpoint(path, tiny_model)
 
 
 def test_the_official_layout_in_a_legacy_pickle_loads(tmp_path, tiny_checkpoint, tiny_model):
-    """As torch 1.0 wrote it: no zip, with discriminator and the optimizers' states beside the networks."""
+    """As written by torch 1.0: no zip, with discriminator and optimizer states besides the networks."""
     content = torch.load(tiny_checkpoint, weights_only=True)
     weight = torch.nn.Parameter(torch.ones(4))
     optimizer = torch.optim.Adam([weight], betas=(0.5, 0.999))
@@ -162,7 +164,7 @@ def test_the_official_layout_in_a_legacy_pickle_loads(tmp_path, tiny_checkpoint,
     assert not networks.training
 
 
-def test_what_is_saved_loads_again(tmp_path, tiny_checkpoint, tiny_model):
+def test_a_saved_checkpoint_loads_again(tmp_path, tiny_checkpoint, tiny_model):
     path = tmp_path / "new" / "saved.pth.tar"
     save_checkpoint(path, load_checkpoint(tiny_checkpoint, tiny_model), {"steps": 7})
     assert torch.load(path, weights_only=True)["epoch"] == 7
@@ -180,7 +182,7 @@ def test_a_setting_without_a_tensor_is_checked_too(tmp_path, tiny_checkpoint, ti
         load_checkpoint(path, tiny_model.model_copy(update={"generator": skip}))
 
 
-def test_a_save_that_fails_leaves_the_old_file(tmp_path, tiny_model):
+def test_a_failed_save_keeps_the_old_file(tmp_path, tiny_model):
     path = tmp_path / "weights.pth.tar"
     path.write_bytes(b"old")
     with torch.device("meta"):
@@ -197,7 +199,7 @@ def test_safetensors_keep_weights_architecture_and_facts(tmp_path, tiny_model, t
     save_checkpoint(path, networks, {"steps": 7, "seed": 3})
     loaded = load_checkpoint(path)
     assert loaded.settings == tiny_model
-    assert loaded.generator.align_corners is False, "as the weights were trained"
+    assert loaded.generator.align_corners is False, "as in training"
     assert load_checkpoint(path, align_corners=True).generator.align_corners is True
     assert read_facts(path) == {"steps": 7, "seed": 3, "align_corners": False}
     for name, tensor in networks.state_dict().items():
@@ -206,7 +208,7 @@ def test_safetensors_keep_weights_architecture_and_facts(tmp_path, tiny_model, t
     assert path.read_bytes() == again.read_bytes(), "equal weights are equal files"
 
 
-def test_float16_weights_come_back_as_float32_of_half_the_size(tmp_path, tiny_model, tiny_checkpoint):
+def test_float16_weights_halve_the_file_and_load_as_float32(tmp_path, tiny_model, tiny_checkpoint):
     networks = load_checkpoint(tiny_checkpoint, tiny_model)
     whole, half = tmp_path / "whole.safetensors", tmp_path / "half.safetensors"
     save_checkpoint(whole, networks, {})
@@ -223,15 +225,15 @@ def test_float16_weights_come_back_as_float32_of_half_the_size(tmp_path, tiny_mo
     assert not (tmp_path / "over.safetensors").exists()
 
 
-def test_unusable_safetensors_say_what_they_are(tmp_path, tiny_model, tiny_checkpoint):
+def test_unusable_safetensors_are_described(tmp_path, tiny_model, tiny_checkpoint):
     path = tmp_path / "weights.safetensors"
     save_checkpoint(path, load_checkpoint(tiny_checkpoint, tiny_model), {})
     with pytest.raises(ConfigError, match="animator.model.num_kp is 9 in the config but 5 in the weights"):
         load_checkpoint(path, tiny_model.model_copy(update={"num_kp": 9}))
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ConfigError, match="damaged, incomplete or no safetensors file"):
+    with pytest.raises(ConfigError, match="damaged, incomplete or not a safetensors file"):
         load_checkpoint(path)
     save_file({"generator.weight": torch.ones(2), "kp_detector.weight": torch.ones(2)}, path, {"format": "pt"})
-    with pytest.raises(ConfigError, match=r"another kind: its metadata has format, deepfakemnist.fomm.1 is wanted"):
+    with pytest.raises(ConfigError, match=r"another format: its metadata has format, expected deepfakemnist.fomm.1"):
         load_checkpoint(path)

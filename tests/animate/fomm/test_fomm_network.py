@@ -1,3 +1,5 @@
+"""FOMM networks against the original program, and the options that it does not have."""
+
 from __future__ import annotations
 
 import json
@@ -16,8 +18,8 @@ from deepfakemnist.errors import ConfigError
 pytestmark = pytest.mark.numeric
 
 
-def nchw(pictures: np.ndarray) -> Tensor:
-    return torch.from_numpy(pictures).permute(0, 3, 1, 2)
+def nchw(images: np.ndarray) -> Tensor:
+    return torch.from_numpy(images).permute(0, 3, 1, 2)
 
 
 def keypoints(expected: dict[str, np.ndarray], of: str, which: slice = slice(None)) -> Keypoints:
@@ -34,7 +36,7 @@ def test_vox256_has_the_official_tensors(fixtures):
         assert sum(parameter.numel() for parameter in network.parameters()) == parameters
 
 
-def test_keypoints_are_the_original_programs(tiny_checkpoint, tiny_model, expected, arithmetic):
+def test_keypoints_match_the_original_program(tiny_checkpoint, tiny_model, expected, arithmetic):
     dtype, bounds = arithmetic
     detector = load_checkpoint(tiny_checkpoint, tiny_model).kp_detector.to(dtype)
     with torch.inference_mode():
@@ -45,7 +47,7 @@ def test_keypoints_are_the_original_programs(tiny_checkpoint, tiny_model, expect
             np.testing.assert_allclose(found.jacobian, wanted.jacobian, atol=bounds["jacobian"], rtol=0)
 
 
-def test_motion_and_picture_are_the_original_programs(tiny_checkpoint, tiny_model, expected, arithmetic):
+def test_motion_and_image_match_the_original_program(tiny_checkpoint, tiny_model, expected, arithmetic):
     dtype, bounds = arithmetic
     generator = load_checkpoint(tiny_checkpoint, tiny_model, align_corners=False).generator.to(dtype)
     source, driving = (
@@ -61,29 +63,29 @@ def test_motion_and_picture_are_the_original_programs(tiny_checkpoint, tiny_mode
         np.testing.assert_allclose(made, expected["frame2_prediction"], atol=bounds["prediction"], rtol=0)
 
 
-def test_a_new_models_antialias_kernel_is_the_checkpoints(tiny_checkpoint, tiny_model):
+def test_the_initial_antialiasing_kernel_is_that_of_the_checkpoint(tiny_checkpoint, tiny_model):
     trained, new = load_checkpoint(tiny_checkpoint, tiny_model), FirstOrderMotionModel(tiny_model)
     np.testing.assert_allclose(new.kp_detector.down.weight, trained.kp_detector.down.weight, rtol=1e-6)
 
 
-def test_a_new_models_jacobians_are_the_identity(tiny_model):
+def test_initial_jacobians_are_the_identity(tiny_model):
     found = FirstOrderMotionModel(tiny_model).eval().kp_detector(torch.rand(2, 3, 64, 64))
     np.testing.assert_allclose(found.jacobian.detach(), np.broadcast_to(np.eye(2), (2, 5, 2, 2)), atol=1e-6)
 
 
-def test_full_resolution_skip_returns_a_visible_unmoved_source_exactly(small_model):
+def test_full_resolution_skip_returns_a_visible_static_source_exactly(small_model):
     generator = FirstOrderMotionModel(small_model, align_corners=True).eval().generator
     torch.nn.init.zeros_(generator.dense_motion_network.occlusion.weight)
     torch.nn.init.constant_(generator.dense_motion_network.occlusion.bias, 50.0)  # everything is visible
-    picture = torch.rand(1, 3, 32, 32)
+    image = torch.rand(1, 3, 32, 32)
     still = Keypoints(torch.rand(1, 4, 2) - 0.5, torch.eye(2).expand(1, 4, 2, 2))
     with torch.inference_mode():
-        np.testing.assert_allclose(generator(picture, still, still), picture, atol=2e-5)
+        np.testing.assert_allclose(generator(image, still, still), image, atol=2e-5)
 
 
-def test_bicubic_sampling_keeps_more_of_a_shifted_source(small_model):
-    """Everything visible and moved by a third of a pixel: bilinear blurs more, and both stay in 0..1."""
-    picture = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)).round()
+def test_bicubic_sampling_keeps_a_shifted_source_sharper(small_model):
+    """Everything is visible and shifted by a third of a pixel: bilinear blurs more, and both stay in 0..1."""
+    image = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0)).round()
     at = torch.rand(1, 4, 2) - 0.5
     identity = torch.eye(2).expand(1, 4, 2, 2)
     contrast = {}
@@ -98,9 +100,9 @@ def test_bicubic_sampling_keeps_more_of_a_shifted_source(small_model):
         with torch.no_grad():
             dense.mask.bias.copy_(torch.tensor([-50.0, 0, 0, 0, 0]))  # all follow the keypoints, none the background
         with torch.inference_mode():
-            still = generator(picture, Keypoints(at, identity), Keypoints(at, identity))
-            moved = generator(picture, Keypoints(at, identity), Keypoints(at + 2 / 31 / 3, identity))
-        np.testing.assert_allclose(still, picture, atol=1e-4)
+            still = generator(image, Keypoints(at, identity), Keypoints(at, identity))
+            moved = generator(image, Keypoints(at, identity), Keypoints(at + 2 / 31 / 3, identity))
+        np.testing.assert_allclose(still, image, atol=1e-4)
         assert moved.min() >= 0 and moved.max() <= 1
         contrast[sampling] = moved.std().item()
     assert contrast["bicubic"] > 1.1 * contrast["bilinear"]
@@ -111,8 +113,8 @@ def with_dense(model: FommModel, **changes: object) -> FommModel:
     return model.model_copy(update={"generator": model.generator.model_copy(update={"dense_motion": dense})})
 
 
-def test_with_the_prior_a_new_model_follows_the_nearest_keypoint(small_model):
-    """One keypoint moves by 0.3 and three stay: what is at the moving one comes from 0.3 away, the rest from itself."""
+def test_with_the_prior_an_untrained_model_follows_the_nearest_keypoint(small_model):
+    """One keypoint moves by 0.3 and three stay: pixels at the moving one come from 0.3 away, the rest does not move."""
     torch.manual_seed(0)
     model = with_dense(small_model, keypoint_prior=2.0)
     network = FirstOrderMotionModel(model).eval().generator.dense_motion_network
@@ -131,7 +133,7 @@ def test_with_the_prior_a_new_model_follows_the_nearest_keypoint(small_model):
 
 
 def test_upsampled_masks_have_sharper_edges(small_model):
-    """Left of the middle a keypoint comes from 0.4 away, right of it one stays: how steep is the border?"""
+    """Left of the centre a keypoint moves by 0.4, right of it one stays; upsampling makes the border steeper."""
     at = torch.tensor([[[-0.1, 0.0], [0.1, 0.0], [0.5, 0.5], [0.5, -0.5]]])
     from_far = at + torch.tensor([[[0.0, 0.4], [0.0, 0.0], [0.0, 0.0], [0.0, 0.0]]])
     identity = torch.eye(2).expand(1, 4, 2, 2)
@@ -142,21 +144,21 @@ def test_upsampled_masks_have_sharper_edges(small_model):
         generator = FirstOrderMotionModel(model).eval().generator
         torch.nn.init.zeros_(generator.dense_motion_network.occlusion.weight)
         torch.nn.init.constant_(generator.dense_motion_network.occlusion.bias, 50.0)
-        picture = torch.rand(1, 3, 64, 64)
+        image = torch.rand(1, 3, 64, 64)
         with torch.inference_mode():
-            motion = generator.motion(generator.encode(picture), Keypoints(from_far, identity), Keypoints(at, identity))
-            still = generator(picture, Keypoints(at, identity), Keypoints(at, identity))
+            motion = generator.motion(generator.encode(image), Keypoints(from_far, identity), Keypoints(at, identity))
+            still = generator(image, Keypoints(at, identity), Keypoints(at, identity))
         assert motion.mask.shape == (1, 5, 32 * upsampling, 32 * upsampling)
         assert motion.occlusion.shape == (1, 1, 32 * upsampling, 32 * upsampling)
         np.testing.assert_allclose(motion.mask.sum(1), 1, atol=1e-5)
-        np.testing.assert_allclose(still, picture, atol=4e-5)
+        np.testing.assert_allclose(still, image, atol=4e-5)
         flow = torch.nn.functional.interpolate(motion.deformation[..., 1][None], size=(256, 256), mode="bilinear")
         steepest[upsampling] = flow[..., 128, :].diff(dim=-1).abs().max().item()
     assert steepest[4] > 1.5 * steepest[1]
 
 
-def test_mixed_motions_are_the_mean_of_each(small_model):
-    """Coefficients averaged by the mask against a map of every motion averaged by it."""
+def test_blended_motion_is_the_weighted_mean_of_all_motions(small_model):
+    """Coefficients averaged by the mask against dense motions averaged by it."""
     dense = FirstOrderMotionModel(with_dense(small_model, upsampling=2)).eval().generator.dense_motion_network
     torch.manual_seed(0)
     source, driving = (
@@ -170,37 +172,37 @@ def test_mixed_motions_are_the_mean_of_each(small_model):
 
 
 @pytest.mark.parametrize("scale", [0.5, 0.25])
-def test_painting_at_a_share_of_the_resolution(small_model, scale):
-    """What is visible stays as sharp as the source; what is painted is at that share of the resolution."""
+def test_inpainting_at_reduced_resolution(small_model, scale):
+    """Visible regions stay as sharp as the source; inpainted ones have the reduced resolution."""
     generator_model = small_model.generator.model_copy(update={"scale_factor": scale})
     model = small_model.model_copy(update={"generator": generator_model})
     generator = FirstOrderMotionModel(model).eval().generator
     occlusion = generator.dense_motion_network.occlusion
     torch.nn.init.zeros_(occlusion.weight)
-    picture = torch.rand(1, 3, 64, 64)
+    image = torch.rand(1, 3, 64, 64)
     still = Keypoints(torch.rand(1, 4, 2) - 0.5, torch.eye(2).expand(1, 4, 2, 2))
     with torch.inference_mode():
         torch.nn.init.constant_(occlusion.bias, 50.0)
-        np.testing.assert_allclose(generator(picture, still, still), picture, atol=4e-5)
+        np.testing.assert_allclose(generator(image, still, still), image, atol=4e-5)
         torch.nn.init.constant_(occlusion.bias, -50.0)
-        painted = generator(picture, still, still)
-        coarse = torch.nn.functional.interpolate(painted, scale_factor=scale, mode="bilinear", antialias=False)
+        inpainted = generator(image, still, still)
+        coarse = torch.nn.functional.interpolate(inpainted, scale_factor=scale, mode="bilinear", antialias=False)
         again = torch.nn.functional.interpolate(coarse, size=(64, 64), mode="bilinear")
-    assert generator.encode(picture).features.shape[-1] == 64 * scale / 4
-    assert (painted - again).abs().max() < 0.02  # nothing finer than that is in it
+    assert generator.encode(image).features.shape[-1] == 64 * scale / 4
+    assert (inpainted - again).abs().max() < 0.02  # no finer detail
     assert size_multiple(model) == max(8, round(4 / scale))
 
 
-def test_heads_can_be_smaller(small_model):
+def test_heads_can_have_smaller_kernels(small_model):
     model = with_dense(small_model, head_kernel=3)
     model = model.model_copy(update={"keypoints": model.keypoints.model_copy(update={"head_kernel": 3})})
     networks = FirstOrderMotionModel(model)
     assert networks.kp_detector.kp.weight.shape[-2:] == (3, 3)
     assert networks.generator.dense_motion_network.mask.weight.shape[-2:] == (3, 3)
     assert minimum_size(model) == 8
-    picture = torch.rand(2, 3, 32, 32)
-    found = networks.kp_detector(picture)
-    assert networks.generator(picture, found, found).shape == (2, 3, 32, 32)
+    image = torch.rand(2, 3, 32, 32)
+    found = networks.kp_detector(image)
+    assert networks.generator(image, found, found).shape == (2, 3, 32, 32)
 
 
 def test_geometry_stays_float32_under_autocast(tiny_checkpoint, tiny_model, expected, rounding):
@@ -214,7 +216,7 @@ def test_geometry_stays_float32_under_autocast(tiny_checkpoint, tiny_model, expe
         assert generator.decode(encoded, motion).dtype == torch.float32
 
 
-def test_sizes_a_network_takes(tiny_model, small_model):
+def test_supported_image_sizes(tiny_model, small_model):
     assert size_multiple(FommModel()) == 128
     assert (size_multiple(tiny_model), minimum_size(tiny_model)) == (32, 32)
     smallest = minimum_size(small_model)

@@ -1,3 +1,5 @@
+"""Inference rewrites against the plain networks and the original program."""
+
 from __future__ import annotations
 
 import numpy as np
@@ -13,8 +15,8 @@ from deepfakemnist.animate.fomm.inference import (
     PhasedUp,
     TapwiseConv,
     arithmetic,
+    decoder_dtype,
     optimised,
-    painting_dtype,
     rewritten,
 )
 from deepfakemnist.animate.fomm.network import EncodedSource, FirstOrderMotionModel, Keypoints, invert_2x2
@@ -25,7 +27,7 @@ pytestmark = pytest.mark.numeric
 
 
 def settle(network: nn.Module, *inputs: Tensor) -> None:
-    """Give every batch norm statistics and an affine part of its own."""
+    """Randomise the affine parameters of every batch norm and compute its statistics."""
     for norm in network.modules():
         if isinstance(norm, nn.BatchNorm2d):
             norm.momentum = None
@@ -47,8 +49,8 @@ def folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> Tensor:
-    """Three soft discs that wander, (3, 3, 64, 64) in 0..1."""
+def images() -> Tensor:
+    """A moving soft disc, (3, 3, 64, 64) in 0..1."""
     y, x = np.mgrid[:64, :64].astype(np.float32)
     waves = 0.1 * np.sin(x / 3) * np.cos(y / 5)
     discs = [1 / (1 + np.exp(np.hypot(x - 20 - 9 * i, y - 24 - 6 * i) - 12)) for i in range(3)]
@@ -57,7 +59,7 @@ def pictures() -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def wide(pictures) -> FirstOrderMotionModel:
+def wide(images) -> FirstOrderMotionModel:
     """Random networks with a bottleneck of 128 channels, which Winograd computes, and settled batch norms."""
     torch.manual_seed(1)
     widths = {"block_expansion": 8, "max_features": 32, "num_blocks": 3}
@@ -65,37 +67,37 @@ def wide(pictures) -> FirstOrderMotionModel:
         block_expansion=32, max_features=128, num_bottleneck_blocks=2, dense_motion=DenseMotionModel(**widths)
     )
     networks = FirstOrderMotionModel(FommModel(num_kp=4, keypoints=KeypointModel(**widths), generator=generator))
-    settle(networks.kp_detector, pictures)
+    settle(networks.kp_detector, images)
     with torch.no_grad():
-        found = networks.kp_detector(pictures)
-    settle(networks.generator, pictures, found, Keypoints(*(part.roll(1, 0) for part in found)))
+        found = networks.kp_detector(images)
+    settle(networks.generator, images, found, Keypoints(*(part.roll(1, 0) for part in found)))
     return networks
 
 
-def animation(networks: FirstOrderMotionModel, pictures: Tensor) -> Tensor:
-    """The first picture, moved as the others are."""
+def animation(networks: FirstOrderMotionModel, images: Tensor) -> Tensor:
+    """Return the first image animated by all images."""
     with torch.inference_mode():
-        found = networks.kp_detector(pictures)
+        found = networks.kp_detector(images)
         source = Keypoints(*(part[:1].expand_as(part) for part in found))
-        encoded = networks.generator.encode(pictures[:1])
+        encoded = networks.generator.encode(images[:1])
         encoded = EncodedSource(*(part.expand(3, -1, -1, -1) for part in encoded))
         return networks.generator.decode(encoded, networks.generator.motion(encoded, source, found))
 
 
-def test_exact_is_the_plain_network_to_rounding(wide, pictures):
-    plain, fast = animation(wide, pictures), animation(optimised(wide), pictures)
+def test_exact_equals_the_plain_network_up_to_rounding(wide, images):
+    plain, fast = animation(wide, images), animation(optimised(wide), images)
     assert plain.std() > 0.02
     np.testing.assert_allclose(fast, plain, atol=3e-5, rtol=0)  # 6.9e-6 with AVX2, 6.0e-6 with SSE4.1
 
 
 @pytest.mark.parametrize("precision", ["exact", "tf32", "fast"])
-def test_only_fast_on_a_gpu_paints_in_another_type(precision):
-    assert painting_dtype(precision, torch.device("cpu")) == torch.float32
+def test_only_fast_on_a_gpu_uses_another_dtype(precision):
+    assert decoder_dtype(precision, torch.device("cpu")) == torch.float32
     on_cuda = torch.float16 if precision == "fast" else torch.float32
-    assert painting_dtype(precision, torch.device("cuda")) == on_cuda
+    assert decoder_dtype(precision, torch.device("cuda")) == on_cuda
 
 
-def test_every_intermediate_of_the_original_program_stays(tiny_checkpoint, tiny_model, expected, rounding):
+def test_every_intermediate_result_matches_the_original_program(tiny_checkpoint, tiny_model, expected, rounding):
     networks = optimised(load_checkpoint(tiny_checkpoint, tiny_model, align_corners=False))
     source = torch.from_numpy(expected["source"][None]).permute(0, 3, 1, 2)
     driving = torch.from_numpy(expected["driving"]).permute(0, 3, 1, 2)
@@ -118,44 +120,44 @@ def test_every_intermediate_of_the_original_program_stays(tiny_checkpoint, tiny_
             np.testing.assert_allclose(made, expected[wanted], atol=bound, rtol=0)
 
 
-def test_a_network_with_skip_and_smaller_painting_is_kept_too(small_model):
+def test_a_network_with_skip_and_reduced_resolution_is_preserved(small_model):
     torch.manual_seed(0)
-    pictures = torch.rand(3, 3, 32, 32)
+    images = torch.rand(3, 3, 32, 32)
     dense = small_model.generator.dense_motion.model_copy(update={"upsampling": 2, "keypoint_prior": 2.0})
     generator = small_model.generator.model_copy(
         update={"scale_factor": 0.5, "skip_sampling": "bicubic", "dense_motion": dense}
     )
-    # Noise is the worst picture to sample between the pixels of: what rounding moves shows more with sharper sampling.
+    # Noise is the worst case for resampling: sharper sampling amplifies rounding errors of the motion.
     for model, furthest in ((small_model, 5e-5), (small_model.model_copy(update={"generator": generator}), 2e-4)):
         networks = FirstOrderMotionModel(model)
-        settle(networks.kp_detector, pictures)
+        settle(networks.kp_detector, images)
         np.testing.assert_allclose(
-            animation(optimised(networks), pictures), animation(networks.eval(), pictures), atol=furthest, rtol=0
+            animation(optimised(networks), images), animation(networks.eval(), images), atol=furthest, rtol=0
         )
 
 
-def test_the_networks_given_are_left_alone(wide, pictures):
+def test_the_original_networks_are_not_modified(wide, images):
     before = {name: tensor.clone() for name, tensor in wide.state_dict().items()}
-    plain = animation(wide, pictures)
+    plain = animation(wide, images)
     optimised(wide, precision="fast")
     assert all(torch.equal(tensor, before[name]) for name, tensor in wide.state_dict().items())
     assert any(parameter.requires_grad for parameter in wide.parameters())
-    assert torch.equal(animation(wide, pictures), plain)
+    assert torch.equal(animation(wide, images), plain)
 
 
-@pytest.mark.parametrize(("painting", "furthest"), [(torch.float32, 2e-5), (torch.float16, 2 / 255)])
-def test_what_a_gpu_gets_computes_the_same(wide, pictures, painting, furthest):
-    """On the CPU, which knows float16 too: right arithmetic does not depend on the device."""
-    networks = rewritten(wide, painting, cpu=False)
+@pytest.mark.parametrize(("decoder", "furthest"), [(torch.float32, 2e-5), (torch.float16, 2 / 255)])
+def test_rewrites_for_a_gpu_preserve_the_output(wide, images, decoder, furthest):
+    """Run on the CPU, which supports float16, too."""
+    networks = rewritten(wide, decoder, cpu=False)
     with torch.inference_mode():
-        found = networks.kp_detector(pictures)
-        assert check_reduced_layers(networks.generator, pictures, found, found) == []
-    assert arithmetic(networks) == ("float32" if painting == torch.float32 else "float32+float16")
-    np.testing.assert_allclose(animation(networks, pictures), animation(wide, pictures), atol=furthest, rtol=0)
+        found = networks.kp_detector(images)
+        assert check_reduced_layers(networks.generator, images, found, found) == []
+    assert arithmetic(networks) == ("float32" if decoder == torch.float32 else "float32+float16")
+    np.testing.assert_allclose(animation(networks, images), animation(wide, images), atol=furthest, rtol=0)
     kinds = {type(module) for module in networks.modules()}
     assert kinds >= {TapwiseConv, BlockedConv, FoldedConv}
     assert not kinds & {WinogradResidual, PhasedUp, nn.BatchNorm2d}
-    assert networks.generator.final.conv.dtype == painting
+    assert networks.generator.final.conv.dtype == decoder
 
 
 @pytest.mark.parametrize("size", [(2, 16, 16), (1, 9, 18), (3, 4, 3)])
@@ -172,13 +174,13 @@ def test_winograd_computes_a_residual_block(size, threads):
     torch.set_num_threads(threads)
     try:
         with torch.inference_mode():
-            # Measured 2.3e-5 with AVX2 and 1.8e-5 with SSE4.1 (two sums of 2,304 products each), and four times that.
+            # Four times the measured 2.3e-5 with AVX2 and 1.8e-5 with SSE4.1 (two sums of 2,304 products each).
             np.testing.assert_allclose(quick(x), block(x), atol=1e-4, rtol=0)
     finally:
         torch.set_num_threads(1)
 
 
-def test_winograd_lets_no_nan_disappear():
+def test_winograd_propagates_nan():
     block = ResidualBlock(128).eval()
     quick = WinogradResidual(
         *affine(block.norm1), folded(block.conv1, block.norm2), (block.conv2.weight, block.conv2.bias)
@@ -189,7 +191,7 @@ def test_winograd_lets_no_nan_disappear():
         assert torch.isnan(quick(x)[0, :, 3, 3]).all()
 
 
-def test_four_small_convolutions_are_the_doubled_picture_convolved():
+def test_four_small_convolutions_equal_upsampling_and_convolution():
     torch.manual_seed(0)
     block = UpBlock(12, 20)
     settle(block, torch.randn(4, 12, 9, 7))
@@ -201,7 +203,7 @@ def test_four_small_convolutions_are_the_doubled_picture_convolved():
 
 @pytest.mark.parametrize("side", [1, 2, 4])
 @pytest.mark.parametrize("prepack", [False, True])
-def test_blocks_of_pixels_are_the_convolution(side, prepack):
+def test_a_blocked_convolution_equals_the_convolution(side, prepack):
     torch.manual_seed(0)
     conv = nn.Conv2d(10, 3, 7, padding=3)
     blocked = BlockedConv(conv, side, dtype=torch.float32, prepack=prepack)
@@ -210,7 +212,7 @@ def test_blocks_of_pixels_are_the_convolution(side, prepack):
         np.testing.assert_allclose(blocked(x), conv(x), atol=1e-5, rtol=0)
 
 
-def test_weights_packed_for_one_size_serve_others():
+def test_weights_packed_for_one_image_size_work_for_others():
     torch.manual_seed(0)
     weight, bias = torch.randn(64, 32, 3, 3), torch.randn(64)
     packed, plain = (

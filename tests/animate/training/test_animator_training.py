@@ -1,3 +1,5 @@
+"""Animator training end to end: determinism, resuming, held-out people, reports, refused settings."""
+
 from __future__ import annotations
 
 import json
@@ -28,7 +30,7 @@ from deepfakemnist.faces.facial_points import FACIAL_POINTS
 from deepfakemnist.media.encode import write_working_clip
 
 QUICK = TrainAnimatorSettings(steps=3, batch_size=2, size=32, frames_per_clip=8, samples_every=1000)
-#: Everything that random numbers or optimisers are needed for.
+#: Every option that uses random numbers or an optimiser.
 FULL = QUICK.model_copy(
     update={
         "steps": 12,
@@ -49,12 +51,12 @@ FULL = QUICK.model_copy(
 
 @pytest.fixture
 def clips(moving_discs):
-    """A person each."""
+    """One clip per person."""
     return [TrainingClip(frames, f"person{i}") for i, frames in enumerate(moving_discs)]
 
 
 def with_points(clip: TrainingClip) -> TrainingClip:
-    """Say where the disc is: every facial point is its middle, found by its brightness."""
+    """Set every facial point to the centre of the disc, located by its brightness."""
     grey = clip.frames.astype(float).mean(-1)
     weights = np.clip(grey - grey.min(axis=(1, 2), keepdims=True) - 20, 0, None)
     y, x = np.mgrid[:32, :32]
@@ -73,7 +75,7 @@ def train(clips, folder: Path, model, settings=QUICK, seed=0, **more):
 def test_the_same_seed_gives_the_same_weights(tmp_path, small_model, clips):
     torch.manual_seed(1)
     first_report, first = train(clips, tmp_path / "first", small_model)
-    torch.rand(5)  # what others draw must not matter
+    torch.rand(5)  # the global random state must not matter
     again_report, again = train(clips, tmp_path / "again", small_model)
     np.testing.assert_array_equal(first, again)
     assert first_report.losses == again_report.losses
@@ -82,7 +84,7 @@ def test_the_same_seed_gives_the_same_weights(tmp_path, small_model, clips):
     assert not np.array_equal(first, other)
 
 
-def test_training_leaves_the_callers_random_numbers_alone(tmp_path, small_model, clips):
+def test_training_does_not_touch_the_global_random_state(tmp_path, small_model, clips):
     torch.manual_seed(5)
     wanted = torch.rand(3)
     torch.manual_seed(5)
@@ -100,7 +102,7 @@ def test_files_and_arrays_give_the_same_weights(tmp_path, small_model, clips):
     np.testing.assert_array_equal(files, arrays)
 
 
-def test_it_learns_to_move_what_it_has_never_seen(tmp_path, small_model, clips, caplog):
+def test_it_learns_to_animate_an_unseen_clip(tmp_path, small_model, clips, caplog):
     settings = QUICK.model_copy(update={"steps": 150, "batch_size": 4, "learning_rate": 2e-3})
     with caplog.at_level(logging.INFO):
         report, _ = train(clips, tmp_path, small_model, settings)
@@ -115,19 +117,21 @@ def test_it_learns_to_move_what_it_has_never_seen(tmp_path, small_model, clips, 
     assert "s left" in caplog.text
 
 
-def test_keypoints_learn_where_facial_points_are(tmp_path, small_model, clips):
+def test_keypoints_learn_the_positions_of_facial_points(tmp_path, small_model, clips):
     settings = QUICK.model_copy(update={"steps": 80, "batch_size": 4, "learning_rate": 2e-3})
-    pointed = [with_points(clip) for clip in clips]
-    pulled, _ = train(pointed, tmp_path / "pulled", small_model, settings.model_copy(update={"landmarks": 50.0}))
-    free, _ = train(pointed, tmp_path / "free", small_model, QUICK)
-    assert pulled.held_out_landmark_error < 0.05
+    annotated = [with_points(clip) for clip in clips]
+    supervised, _ = train(
+        annotated, tmp_path / "supervised", small_model, settings.model_copy(update={"landmarks": 50.0})
+    )
+    free, _ = train(annotated, tmp_path / "free", small_model, QUICK)
+    assert supervised.held_out_landmark_error < 0.05
     assert free.held_out_landmark_error is None
-    assert pulled.losses[-1].landmarks < 0.5 * pulled.losses[0].landmarks
+    assert supervised.losses[-1].landmarks < 0.5 * supervised.losses[0].landmarks
     assert free.losses[-1].landmarks == 0
 
 
-def test_the_first_steps_can_be_the_keypoint_detectors_alone(tmp_path, small_model, clips):
-    """The discs' middles are learnt while nothing is animated yet."""
+def test_the_first_steps_can_train_only_the_keypoint_detector(tmp_path, small_model, clips):
+    """It learns the centres of the discs before anything is animated."""
     settings = QUICK.model_copy(
         update={"steps": 51, "batch_size": 4, "learning_rate": 2e-3, "landmarks": 50.0, "landmark_steps": 50}
     )
@@ -136,7 +140,7 @@ def test_the_first_steps_can_be_the_keypoint_detectors_alone(tmp_path, small_mod
     assert report.losses[1].landmarks < 0.5 * report.losses[0].landmarks
 
 
-def test_people_not_only_clips_are_held_out(tmp_path, small_model, clips):
+def test_the_held_out_split_is_person_disjoint(tmp_path, small_model, clips):
     two_each = [replace(clip, person=f"person{i // 2}") for i, clip in enumerate(clips)]
     report, _ = train(two_each, tmp_path / "people", small_model)
     assert (report.clips, report.people, report.held_out_clips, report.held_out_people) == (4, 2, 2, 1)
@@ -146,13 +150,13 @@ def test_people_not_only_clips_are_held_out(tmp_path, small_model, clips):
 
 
 def test_copy_l1_is_the_plain_difference_of_frames(tmp_path, small_model):
-    """Two frames per clip, 51 levels apart: whichever pair is drawn, copying is off by 51/255."""
+    """Two frames per clip that differ by 51 levels: copying is off by 51/255 for every pair."""
     frames = np.stack([np.full((32, 32, 3), level, np.uint8) for level in (100, 151)])
     report, _ = train([TrainingClip(frames, "a"), TrainingClip(frames, "b")], tmp_path, small_model)
     assert report.copy_l1 == pytest.approx(0.2, abs=1e-6)
 
 
-def test_the_report_is_json_and_the_weights_know_it(tmp_path, small_model, clips):
+def test_the_report_is_json_and_its_facts_are_stored_with_the_weights(tmp_path, small_model, clips):
     report, _ = train(clips, tmp_path, small_model, seed=4)
     report.save(tmp_path / "report.json")
     content = json.loads((tmp_path / "report.json").read_text())
@@ -179,8 +183,8 @@ def test_clips_of_another_size_are_resized(tmp_path, small_model, clips):
     assert report.copy_l1 == pytest.approx(same_size.copy_l1, rel=0.1)
 
 
-def test_averaged_weights_are_smoother_than_the_last_ones(tmp_path, small_model, clips):
-    """With a decay of 0.9 after 12 steps the average lies between the first weights and the last."""
+def test_averaged_weights_lag_behind_the_last_ones(tmp_path, small_model, clips):
+    """With a decay of 0.9, the average after 12 steps lies between the first and the last weights."""
     settings = QUICK.model_copy(update={"steps": 12})
     _, one = train(clips, tmp_path / "one", small_model, settings.model_copy(update={"steps": 1}))
     _, last = train(clips, tmp_path / "last", small_model, settings)
@@ -188,7 +192,7 @@ def test_averaged_weights_are_smoother_than_the_last_ones(tmp_path, small_model,
     assert 0 < np.abs(mean - one).sum() < np.abs(last - one).sum()
 
 
-def test_pictures_and_curves_of_the_training(tmp_path, small_model, clips):
+def test_training_writes_sample_sheets_and_curves(tmp_path, small_model, clips):
     train(clips, tmp_path, small_model, QUICK.model_copy(update={"samples_every": 2}))
     sheets = sorted((tmp_path / "work" / "samples").glob("*.png"))
     assert [sheet.name for sheet in sheets] == [
@@ -197,7 +201,7 @@ def test_pictures_and_curves_of_the_training(tmp_path, small_model, clips):
     sheet = cv2.imread(str(sheets[0]))
     assert sheet.shape == (6 * 32, 5 * 32, 3)
     assert sheet[:, :32].std() > 5  # sources
-    assert sheet[:, 96:128].mean() > 200  # a new model takes nearly everything from the source
+    assert sheet[:, 96:128].mean() > 200  # an untrained model copies nearly everything from the source
     assert list((tmp_path / "work" / "tensorboard").glob("events.out.tfevents.*"))
 
 
@@ -212,29 +216,29 @@ train_animator(clips, folder / "weights.pth", folder / "work", model, settings, 
 """
 
 
-def test_a_killed_training_goes_on_as_if_nothing_had_happened(tmp_path, small_model, clips, caplog):
-    """kill -9 between two states; losses and weights are those of a run that was left alone, to the last bit."""
-    pointed = [with_points(clip) for clip in clips]
-    unbroken = train_animator(
-        pointed, tmp_path / "w.pth", tmp_path / "unbroken", small_model, FULL, True, 0, "cpu", log_every=1
+def test_a_killed_training_resumes_bit_for_bit(tmp_path, small_model, clips, caplog):
+    """kill -9 between two states; losses and weights equal those of an uninterrupted run to the last bit."""
+    annotated = [with_points(clip) for clip in clips]
+    uninterrupted = train_animator(
+        annotated, tmp_path / "w.pth", tmp_path / "uninterrupted", small_model, FULL, True, 0, "cpu", log_every=1
     )
     folder = tmp_path / "killed"
-    (tmp_path / "arguments").write_bytes(pickle.dumps((pointed, folder, small_model, FULL)))
+    (tmp_path / "arguments").write_bytes(pickle.dumps((annotated, folder, small_model, FULL)))
     state = folder / "work" / STATE
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(tmp_path / "arguments")])
     while not state.exists():
-        assert process.poll() is None, "it ended before it wrote a state"
+        assert process.poll() is None, "the process ended before it wrote a state"
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     assert not (folder / "weights.pth").exists()
     with caplog.at_level(logging.INFO):
         resumed = train_animator(
-            pointed, folder / "weights.pth", folder / "work", small_model, FULL, True, 0, "cpu", log_every=1
+            annotated, folder / "weights.pth", folder / "work", small_model, FULL, True, 0, "cpu", log_every=1
         )
-    assert "going on from step 4 of" in caplog.text or "going on from step 8 of" in caplog.text
-    assert [asdict(entry) for entry in resumed.losses] == [asdict(entry) for entry in unbroken.losses]
-    assert resumed.held_out_l1 == unbroken.held_out_l1
+    assert "resuming at step 4 from" in caplog.text or "resuming at step 8 from" in caplog.text
+    assert [asdict(entry) for entry in resumed.losses] == [asdict(entry) for entry in uninterrupted.losses]
+    assert resumed.held_out_l1 == uninterrupted.held_out_l1
     first, second = load_checkpoint(tmp_path / "w.pth"), load_checkpoint(folder / "weights.pth")
     for name, tensor in first.state_dict().items():
         assert torch.equal(tensor, second.state_dict()[name]), name
@@ -247,18 +251,18 @@ def test_a_killed_training_goes_on_as_if_nothing_had_happened(tmp_path, small_mo
         ({"learning_rate": 1e-3}, "train.learning_rate was 0.0004, is 0.001"),
     ],
 )
-def test_the_state_of_another_training_is_left_alone(tmp_path, small_model, clips, caplog, change, why):
+def test_the_state_of_another_training_is_not_resumed(tmp_path, small_model, clips, caplog, change, why):
     train(clips, tmp_path, small_model)
     changed = QUICK.model_copy(update=change)
     report, mixed = train(clips, tmp_path, small_model, changed, log_every=1)
-    assert "starting anew" in caplog.text
+    assert "starting from scratch" in caplog.text
     assert why in caplog.text
     assert report.losses[0].step == 1
     _, clean = train(clips, tmp_path / "clean", small_model, changed)
     np.testing.assert_array_equal(mixed, clean)
 
 
-def test_other_clips_start_anew_and_a_torn_state_does_too(tmp_path, small_model, clips, caplog):
+def test_other_clips_and_a_truncated_state_start_from_scratch(tmp_path, small_model, clips, caplog):
     train(clips, tmp_path, small_model)
     train(clips[:5], tmp_path, small_model)
     assert "clips was" in caplog.text
@@ -267,23 +271,23 @@ def test_other_clips_start_anew_and_a_torn_state_does_too(tmp_path, small_model,
     assert "is unreadable" in caplog.text
 
 
-def test_a_training_that_was_stopped_early_goes_on_by_its_plan(tmp_path, small_model, clips):
-    """The learning rate follows all planned steps, so that stopping and going on is the same as not stopping."""
+def test_a_training_stopped_early_resumes_its_schedule(tmp_path, small_model, clips):
+    """The learning rate depends on the planned steps, so stopping and resuming equals not stopping."""
     settings = QUICK.model_copy(update={"steps": 6})
     whole_report, whole = train(clips, tmp_path / "whole", small_model, settings)
     early_report, early = train(clips, tmp_path / "parts", small_model, settings.model_copy(update={"stop_after": 4}))
     assert (early_report.steps, whole_report.steps) == (4, 6)
     assert read_facts(tmp_path / "parts" / "weights.pth")["steps"] == 4
-    _, went_on = train(clips, tmp_path / "parts", small_model, settings)
-    np.testing.assert_array_equal(went_on, whole)
+    _, resumed = train(clips, tmp_path / "parts", small_model, settings)
+    np.testing.assert_array_equal(resumed, whole)
     assert not np.array_equal(early, whole)
 
 
-def test_a_finished_training_is_not_done_twice(tmp_path, small_model, clips, caplog):
+def test_a_finished_training_is_not_repeated(tmp_path, small_model, clips, caplog):
     _, first = train(clips, tmp_path, small_model)
     with caplog.at_level(logging.INFO):
         report, second = train(clips, tmp_path, small_model)
-    assert "going on from step 3" in caplog.text
+    assert "resuming at step 3" in caplog.text
     assert [entry.step for entry in report.losses] == [1, 3]
     np.testing.assert_array_equal(first, second)
 
@@ -297,8 +301,8 @@ def equal(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bo
     return all(torch.equal(tensor, second[name]) for name, tensor in first.items())
 
 
-def test_a_training_can_start_from_weights_and_leave_the_keypoints(tmp_path, small_model, clips, caplog):
-    """The detector stays to the last bit, its batch norms included; killed or not, the same start gives the same."""
+def test_a_training_can_start_from_weights_with_a_frozen_keypoint_detector(tmp_path, small_model, clips, caplog):
+    """The detector stays bit-identical, its batch norms included; resuming equals an uninterrupted run."""
     train(clips, tmp_path / "first", small_model)
     settings = QUICK.model_copy(
         update={"start_from": tmp_path / "first" / "weights.pth", "train_keypoints": False, "ema": 0.5}
@@ -312,32 +316,32 @@ def test_a_training_can_start_from_weights_and_leave_the_keypoints(tmp_path, sma
 
     stopped = settings.model_copy(update={"stop_after": 2})
     train(clips, tmp_path / "parts", small_model, stopped)
-    _, went_on = train(clips, tmp_path / "parts", small_model, settings)
-    np.testing.assert_array_equal(went_on, whole)
+    _, resumed = train(clips, tmp_path / "parts", small_model, settings)
+    np.testing.assert_array_equal(resumed, whole)
 
     train(clips, tmp_path / "first", small_model, seed=3)  # other weights under the same name
     train(clips, tmp_path / "second", small_model, settings)
     assert "train.start_from was" in caplog.text
 
 
-def test_weights_to_start_from_must_fit(tmp_path, small_model, tiny_checkpoint, clips):
+def test_initial_weights_must_match_the_architecture(tmp_path, small_model, tiny_checkpoint, clips):
     with pytest.raises(ConfigError, match="num_kp"):
         train(clips, tmp_path, small_model, QUICK.model_copy(update={"start_from": tiny_checkpoint}))
 
 
-def test_keeping_the_source_is_rewarded(tmp_path, small_model, clips):
-    """With it the occlusion maps of a model that learns to paint stay nearer to 1."""
+def test_keep_source_favours_copying_over_inpainting(tmp_path, small_model, clips):
+    """It keeps the occlusion maps closer to 1 while the model learns to inpaint."""
     settings = QUICK.model_copy(update={"steps": 40, "learning_rate": 2e-3})
     shown = {}
     for weight in (0.0, 20.0):
         folder = tmp_path / str(weight)
         train(clips, folder, small_model, settings.model_copy(update={"keep_source": weight}))
         networks = load_checkpoint(folder / "weights.pth", small_model)
-        pictures = torch.from_numpy(clips[0].frames[:6]).permute(0, 3, 1, 2).float() / 255
+        images = torch.from_numpy(clips[0].frames[:6]).permute(0, 3, 1, 2).float() / 255
         with torch.inference_mode():
-            found = networks.kp_detector(pictures)
+            found = networks.kp_detector(images)
             source, driving = ([part[i : i + 3] for part in found] for i in (0, 3))
-            encoded = networks.generator.encode(pictures[:3])
+            encoded = networks.generator.encode(images[:3])
             motion = networks.generator.motion(encoded, Keypoints(*source), Keypoints(*driving))
         shown[weight] = motion.occlusion.mean().item()
     assert 1 - shown[20.0] < 0.5 * (1 - shown[0.0])
@@ -348,15 +352,15 @@ def test_keeping_the_source_is_rewarded(tmp_path, small_model, clips):
     [
         (3, {"train_keypoints": False}, "train_keypoints: false needs weights in start_from"),
         (1, {}, "at least 2 usable clips, one of them held out; there are 1"),
-        (3, {"size": 36}, r"train\.size is 36; this architecture takes sizes from 16 in multiples of 8"),
-        (3, {"size": 32, "adversarial": 1.0}, r"train\.size is 32; this architecture takes sizes from 64"),
+        (3, {"size": 36}, r"train\.size is 36; this architecture supports sizes from 16 in multiples of 8"),
+        (3, {"size": 32, "adversarial": 1.0}, r"train\.size is 32; this architecture supports sizes from 64"),
         (3, {"landmark_steps": 2}, "landmark_steps is 2; it needs landmarks above 0"),
-        (3, {"landmark_steps": 3, "landmarks": 1.0}, "must leave some of the 3 steps"),
+        (3, {"landmark_steps": 3, "landmarks": 1.0}, "must be less than the 3 steps"),
         (3, {"vgg19": WeightFile(path=Path("vgg19.pth"), sha256="0" * 64)}, r"train\.size is 32.* sizes from 128"),
-        (3, {"frames_per_clip": 1}, "frames_per_clip is 1; a pair takes at least 2"),
+        (3, {"frames_per_clip": 1}, "frames_per_clip is 1; a pair needs at least 2"),
     ],
 )
-def test_impossible_trainings_are_refused(tmp_path, small_model, clips, count, change, message):
+def test_impossible_settings_are_refused(tmp_path, small_model, clips, count, change, message):
     settings = QUICK.model_copy(update=change)
     with pytest.raises(ConfigError, match=message):
         train(clips[:count], tmp_path, small_model, settings)
@@ -373,8 +377,8 @@ def test_unusable_clips_are_refused(tmp_path, small_model, clips):
 
 
 def test_facial_points_need_faces(tmp_path, small_model, clips):
-    """Real detector, pictures of discs."""
-    with pytest.raises(ConfigError, match=r"need faces, and none was found"):
+    """The real detector on images of discs."""
+    with pytest.raises(ConfigError, match=r"need faces, but no training frame shows one"):
         train(clips[:2], tmp_path, small_model, QUICK.model_copy(update={"landmarks": 1.0, "frames_per_clip": 2}))
 
 
@@ -400,13 +404,13 @@ def test_the_jacobian_of_a_deformation_is_its_derivative():
 
 
 @pytest.mark.numeric
-def test_a_deformed_picture_shows_what_the_points_say():
-    """A picture whose colours are its coordinates turns into the coordinates it is sampled at."""
+def test_images_and_points_are_deformed_consistently():
+    """An image of its own coordinates is deformed into the coordinates that it is sampled at."""
     deformation = RandomDeformation(1, torch.Generator().manual_seed(3), torch.device("cpu"))
     line = torch.linspace(-1, 1, 64)
     y, x = torch.meshgrid(line, line, indexing="ij")
-    picture = torch.stack([x, y, torch.zeros_like(x)])[None]
-    found = deformation.pictures(picture, align_corners=True)[0, :2].permute(1, 2, 0)
+    image = torch.stack([x, y, torch.zeros_like(x)])[None]
+    found = deformation.images(image, align_corners=True)[0, :2].permute(1, 2, 0)
     wanted = deformation.points(torch.stack([x, y], -1).view(1, -1, 2)).view(64, 64, 2)
     inside = (wanted.abs() < 1).all(-1)
     assert inside.float().mean() > 0.7
@@ -414,8 +418,8 @@ def test_a_deformed_picture_shows_what_the_points_say():
     np.testing.assert_allclose(found[inside], wanted[inside], atol=1e-5)
 
 
-def test_it_needs_no_video_or_vision_library():
-    """A machine that only trains has torch, numpy, pyarrow and pydantic."""
+def test_training_needs_no_video_or_vision_library():
+    """A training machine needs only torch, numpy, pyarrow and pydantic."""
     code = (
         "import sys, deepfakemnist.animate.training.loop\n"
         "print(sorted({'av', 'cv2', 'ffmpeg', 'scipy', 'skimage', 'torchvision'} & set(sys.modules)))"

@@ -1,3 +1,5 @@
+"""Losses of animator training, pair sampling and image perturbation, on values derived by hand."""
+
 from __future__ import annotations
 
 import hashlib
@@ -12,7 +14,7 @@ from deepfakemnist.animate.training.equivariance import RandomDeformation
 from deepfakemnist.animate.training.losses import Objective, StepLosses, detail_loss, equivariance_losses, landmark_loss
 from deepfakemnist.animate.training.pairs import Pairs, PairSampler, TrainingClip, hold_out, load_clips
 from deepfakemnist.animate.training.perceptual import PixelPyramid, VggPyramid
-from deepfakemnist.animate.training.perturb import perturb_pictures
+from deepfakemnist.animate.training.perturb import perturb_images
 from deepfakemnist.config.animator import TrainAnimatorSettings
 from deepfakemnist.config.base import WeightFile
 from deepfakemnist.errors import ConfigError
@@ -22,24 +24,24 @@ COUNT = len(FACIAL_POINTS)
 
 
 def face(opening: float = 0.04) -> torch.Tensor:
-    """(1, P, 2): eyes at (∓0.3, -0.2), mouth at (0, 0.4), everything else in the middle."""
+    """(1, P, 2): eyes at (∓0.3, -0.2), mouth at (0, 0.4), everything else in the centre."""
     points = torch.zeros(1, COUNT, 2)
     eyes = {0: (-0.3, -0.2 - opening), 1: (-0.3, -0.2 + opening), 17: (-0.4, -0.2), 18: (-0.2, -0.2)}
     eyes |= {2: (0.3, -0.2 - opening), 3: (0.3, -0.2 + opening), 19: (0.4, -0.2), 20: (0.2, -0.2)}
     mouth = {4: (0.0, 0.35), 5: (0.0, 0.45), 6: (-0.2, 0.4), 7: (0.2, 0.4)}
-    for index, place in (eyes | mouth).items():
-        points[0, index] = torch.tensor(place)
+    for index, position in (eyes | mouth).items():
+        points[0, index] = torch.tensor(position)
     return points
 
 
-def test_pixel_pyramid_of_a_constant_error_is_that_error_at_each_of_four_scales():
+def test_pixel_pyramid_counts_a_constant_error_at_each_of_four_scales():
     target = torch.rand(2, 3, 32, 32)
     assert PixelPyramid(1.0)(target, target).item() == 0
     assert PixelPyramid(1.0)(target + 0.1, target).item() == pytest.approx(0.4, rel=1e-4)
 
 
-def test_pixel_pyramid_sees_edges_through_its_gradients():
-    """A step of 1 between two halves: L1 is the same as that of a flat error of 0.5, gradients add 1/31, 1/15 …"""
+def test_pixel_pyramid_penalises_edges_by_gradients():
+    """A step of 1 between two halves: L1 equals that of a constant error of 0.5, gradients add 1/31, 1/15 …"""
     error = torch.zeros(1, 1, 32, 32)
     error[..., 16:] = 1
     flat = PixelPyramid(0.0)(error, torch.zeros_like(error))
@@ -50,7 +52,7 @@ def test_pixel_pyramid_sees_edges_through_its_gradients():
 
 @pytest.fixture(scope="module")
 def vgg_file(tmp_path_factory) -> WeightFile:
-    """Weights of the right shapes; nobody may download the real ones in a test. Only the features are kept."""
+    """Random weights of the right shapes, because tests must not download the real ones; features only."""
     torch.manual_seed(0)
     with torch.device("meta"):
         shapes = {name: tensor.shape for name, tensor in vgg19(weights=None).features.state_dict().items()}
@@ -88,7 +90,7 @@ def test_vgg_pyramid_is_the_sum_of_five_layers_at_four_scales(vgg_file):
     assert found.item() == pytest.approx(wanted, rel=1e-4)
 
 
-def test_vgg_pyramid_trains_the_prediction_and_nothing_else(vgg_file):
+def test_vgg_pyramid_has_gradients_for_the_prediction_only(vgg_file):
     pyramid = VggPyramid(vgg_file)
     prediction = torch.rand(1, 3, 128, 128, requires_grad=True)
     pyramid(prediction, torch.rand(1, 3, 128, 128)).backward()
@@ -99,15 +101,15 @@ def test_vgg_pyramid_trains_the_prediction_and_nothing_else(vgg_file):
 def test_unusable_vgg_weights_are_refused(vgg_file, tmp_path):
     with pytest.raises(ConfigError, match="vgg19.pth does not exist"):
         VggPyramid(WeightFile(path=tmp_path / "vgg19.pth", sha256="0" * 64))
-    with pytest.raises(ConfigError, match=f"has sha256 {vgg_file.sha256}, the config wants 0000"):
+    with pytest.raises(ConfigError, match=f"has sha256 {vgg_file.sha256}, but the config expects 0000"):
         VggPyramid(WeightFile(path=vgg_file.path, sha256="0" * 64))
     other = tmp_path / "other.pth"
     torch.save({"fc.weight": torch.zeros(1)}, other)
-    with pytest.raises(ConfigError, match="is no state_dict of torchvision's VGG19"):
+    with pytest.raises(ConfigError, match="is not a state_dict of torchvision's VGG19"):
         VggPyramid(WeightFile(path=other, sha256=hashlib.sha256(other.read_bytes()).hexdigest()))
 
 
-def test_keypoints_that_move_with_the_picture_cost_nothing():
+def test_equivariant_keypoints_have_zero_loss():
     deformation = RandomDeformation(2, torch.Generator().manual_seed(0), torch.device("cpu"))
     deformed = Keypoints(torch.rand(2, 4, 2) - 0.5, torch.eye(2).expand(2, 4, 2, 2))
     exact = Keypoints(deformation.points(deformed.value), deformation.jacobian(deformed.value))
@@ -119,7 +121,7 @@ def test_keypoints_that_move_with_the_picture_cost_nothing():
     assert jacobian.item() == pytest.approx(0.25, rel=1e-4)  # |I - I/2|, of which half the entries are 0
 
 
-def test_landmark_loss_is_distance_plus_wrong_apertures():
+def test_landmark_loss_is_point_error_plus_aperture_error():
     points = face()
     assert landmark_loss(points[:, :10], points).item() == 0
     assert landmark_loss(points[:, :10] + 0.1, points).item() == pytest.approx(0.1)
@@ -129,7 +131,7 @@ def test_landmark_loss_is_distance_plus_wrong_apertures():
     assert landmark_loss(shut, points).item() == pytest.approx(0.08 / 20 + 0.08 / apertures)
 
 
-def test_pictures_without_a_face_teach_no_landmarks():
+def test_images_without_a_face_do_not_contribute_to_the_landmark_loss():
     points = torch.cat([face(), torch.full((1, COUNT, 2), torch.nan)])
     values = torch.zeros(2, 3, 2, requires_grad=True)
     loss = landmark_loss(values, points)
@@ -140,7 +142,7 @@ def test_pictures_without_a_face_teach_no_landmarks():
     assert landmark_loss(values, points[1:].expand(2, -1, -1)).item() == 0
 
 
-def test_detail_is_eyes_and_mouth():
+def test_detail_map_covers_eyes_and_mouth():
     weights = detail_map(face(), 201, 201)[0, 0]
     at = lambda x, y: weights[round((y + 1) * 100), round((x + 1) * 100)].item()  # noqa: E731
     assert min(at(-0.3, -0.2), at(0.3, -0.2), at(0.0, 0.4)) > 0.99
@@ -149,7 +151,7 @@ def test_detail_is_eyes_and_mouth():
     assert detail_map(torch.full((1, COUNT, 2), torch.nan), 8, 8).abs().sum() == 0
 
 
-def test_detail_loss_counts_errors_there_and_only_there():
+def test_detail_loss_counts_errors_only_in_its_regions():
     target = torch.zeros(1, 3, 64, 64)
     elsewhere, mouth = target.clone(), target.clone()
     elsewhere[..., :8, :8] = 1
@@ -159,18 +161,18 @@ def test_detail_loss_counts_errors_there_and_only_there():
     assert detail_loss(mouth, target, face(), EYE_REGIONS).item() < 1e-3
 
 
-def test_the_total_is_what_the_networks_are_trained_on():
+def test_the_total_excludes_the_discriminator():
     losses = StepLosses(step=7, reconstruction=1, landmarks=2, adversarial=4, discriminator=100)
     assert losses.total == 7
 
 
 @pytest.mark.numeric
 @pytest.mark.parametrize("kernel", [None, 3, 7])
-def test_bfloat16_is_dropped_where_it_is_computed_wrongly(
+def test_bfloat16_is_disabled_where_it_is_computed_wrongly(
     small_model, monkeypatch, plant_bfloat16_fault, caplog, kernel
 ):
-    able = {**torch.cpu.get_capabilities(), "amx_bf16": True}
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: able)
+    capabilities = {**torch.cpu.get_capabilities(), "amx_bf16": True}
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     if kernel is not None:
         plant_bfloat16_fault(kernel)
     objective = Objective(TrainAnimatorSettings(size=32), torch.device("cpu"))
@@ -192,13 +194,13 @@ def test_mirroring_swaps_left_and_right():
 
 
 def clips_of(frames: int, people: list[str]) -> list[TrainingClip]:
-    """Grey clips: picture t of clip i has level 10·i + t."""
+    """Grey clips: image t of clip i has level 10·i + t."""
     made = []
     for i, person in enumerate(people):
         levels = 10 * i + np.arange(frames)
-        pictures = np.broadcast_to(levels[:, None, None, None], (frames, 32, 32, 3)).astype(np.uint8)
+        images = np.broadcast_to(levels[:, None, None, None], (frames, 32, 32, 3)).astype(np.uint8)
         points = np.broadcast_to(np.arange(COUNT)[:, None].astype(np.float32), (frames, COUNT, 2))
-        made.append(TrainingClip(pictures, person, points))
+        made.append(TrainingClip(images, person, points))
     return made
 
 
@@ -213,48 +215,49 @@ def levels(pairs) -> np.ndarray:
 
 
 def test_pairs_are_two_frames_of_one_clip(tmp_path):
-    pairs = sampler(clips_of(5, ["a", "b", "c"]), tmp_path).draw(200, torch.Generator().manual_seed(0))
+    pairs = sampler(clips_of(5, ["a", "b", "c"]), tmp_path).sample(200, torch.Generator().manual_seed(0))
     source, driving = levels(pairs)
     assert (source // 10 == driving // 10).all()
     assert (source != driving).all()
     assert set(source // 10) == {0, 1, 2}
 
 
-def test_sampling_by_person_gives_each_person_the_same_share(tmp_path):
-    """One clip of a, nine of b."""
+def test_sampling_by_person_balances_people(tmp_path):
+    """One clip of person a, nine of b."""
     clips = clips_of(5, ["a", *["b"] * 9])
-    by_clip = levels(sampler(clips, tmp_path).draw(400, torch.Generator().manual_seed(0)))[0]
-    by_person = levels(sampler(clips, tmp_path, sampling="person").draw(400, torch.Generator().manual_seed(0)))[0]
+    by_clip = levels(sampler(clips, tmp_path).sample(400, torch.Generator().manual_seed(0)))[0]
+    by_person = levels(sampler(clips, tmp_path, sampling="person").sample(400, torch.Generator().manual_seed(0)))[0]
     assert (by_clip < 10).mean() == pytest.approx(0.1, abs=0.05)
     assert (by_person < 10).mean() == pytest.approx(0.5, abs=0.08)
 
 
 def test_far_pairs_are_farther_apart(tmp_path):
     clips = clips_of(10, ["a", "b"])
-    apart = {}
+    distance = {}
     for share in (0.0, 1.0):
-        source, driving = levels(sampler(clips, tmp_path, far_pairs=share).draw(200, torch.Generator().manual_seed(0)))
-        apart[share] = np.abs(source - driving).mean()
-    assert apart[0.0] == pytest.approx(11 / 3, abs=0.4)  # two of ten numbers
-    assert apart[1.0] > 6.5
+        pairs = sampler(clips, tmp_path, far_pairs=share).sample(200, torch.Generator().manual_seed(0))
+        source, driving = levels(pairs)
+        distance[share] = np.abs(source - driving).mean()
+    assert distance[0.0] == pytest.approx(11 / 3, abs=0.4)  # two of ten numbers
+    assert distance[1.0] > 6.5
 
 
-def test_aperture_pairs_differ_in_how_far_the_eyes_are_open(tmp_path):
-    """Eyes of frame t are open by t, whatever the level of the picture; frame 0 shows no face."""
+def test_aperture_pairs_differ_in_eye_aperture(tmp_path):
+    """The eye aperture of frame t is proportional to t, independent of the grey level; frame 0 shows no face."""
     clips = clips_of(10, ["a", "b"])
     points = torch.cat([face(opening=0.01 * t) for t in range(10)]).numpy()
     points[0] = np.nan
-    pointed = [TrainingClip(clip.frames[::-1], clip.person, points) for clip in clips]
-    apart = {}
+    annotated = [TrainingClip(clip.frames[::-1], clip.person, points) for clip in clips]
+    distance = {}
     for share in (0.0, 1.0):
-        drawn = sampler(pointed, tmp_path, landmarks=1.0, aperture_pairs=share).draw(
+        pairs = sampler(annotated, tmp_path, landmarks=1.0, aperture_pairs=share).sample(
             200, torch.Generator().manual_seed(0)
         )
-        source, driving = levels(drawn)
-        apart[share] = np.abs(source - driving).mean()
-        unseen = torch.cat([drawn.source_points, drawn.driving_points]).isnan().any(dim=2).any(dim=1).sum()
-        assert (unseen > 10) == (share == 0.0), "what cannot be compared is not preferred"
-    assert apart[1.0] > 5.0 > apart[0.0]
+        source, driving = levels(pairs)
+        distance[share] = np.abs(source - driving).mean()
+        faceless = torch.cat([pairs.source_points, pairs.driving_points]).isnan().any(dim=2).any(dim=1).sum()
+        assert (faceless > 10) == (share == 0.0), "frames without a face are not preferred"
+    assert distance[1.0] > 5.0 > distance[0.0]
 
 
 def test_a_mirrored_pair_has_mirrored_points(tmp_path):
@@ -262,7 +265,7 @@ def test_a_mirrored_pair_has_mirrored_points(tmp_path):
     frames = np.zeros((4, 32, 32, 3), np.uint8)
     frames[:, :, :16] = 255
     points = np.broadcast_to(np.arange(COUNT)[:, None].astype(np.float32), (4, COUNT, 2))
-    pairs = sampler([TrainingClip(frames, "a", points)] * 2, tmp_path, landmarks=1.0).draw(
+    pairs = sampler([TrainingClip(frames, "a", points)] * 2, tmp_path, landmarks=1.0).sample(
         40, torch.Generator().manual_seed(0)
     )
     plain = torch.from_numpy(2 * np.array(points[0]) / 31 - 1)
@@ -275,10 +278,10 @@ def test_a_mirrored_pair_has_mirrored_points(tmp_path):
         torch.testing.assert_close(driving, wanted)
 
 
-def test_colours_change_alike_in_both_frames(tmp_path):
+def test_colour_jitter_is_the_same_for_both_frames(tmp_path):
     settings = TrainAnimatorSettings(size=32, colour_jitter=0.2)
     frames = np.full((4, 32, 32, 3), 128, np.uint8)
-    pairs = PairSampler(load_clips([TrainingClip(frames, "a")], settings, tmp_path), settings).draw(
+    pairs = PairSampler(load_clips([TrainingClip(frames, "a")], settings, tmp_path), settings).sample(
         50, torch.Generator().manual_seed(0)
     )
     assert torch.equal(pairs.source, pairs.driving)
@@ -288,7 +291,7 @@ def test_colours_change_alike_in_both_frames(tmp_path):
     assert (spread[:, 0] - spread[:, 1]).abs().mean() > 0.01
 
 
-def test_nobody_is_both_trained_on_and_held_out(tmp_path):
+def test_training_and_held_out_people_are_disjoint(tmp_path):
     settings = TrainAnimatorSettings(size=32)
     loaded = load_clips(clips_of(3, [f"p{i // 2}" for i in range(40)]), settings, tmp_path)
     training, held = hold_out(loaded, torch.Generator().manual_seed(0))
@@ -296,8 +299,8 @@ def test_nobody_is_both_trained_on_and_held_out(tmp_path):
     assert not {clip.person for clip in training} & {clip.person for clip in held}
 
 
-def test_found_facial_points_are_kept(tmp_path, monkeypatch):
-    """A real face is found once; the second time the detector is not even loaded."""
+def test_detected_facial_points_are_cached(tmp_path, monkeypatch):
+    """A real face is detected once; the second time the detector is not even loaded."""
     from skimage import data
 
     face = np.ascontiguousarray(data.astronaut()[:256, 96:352])
@@ -305,7 +308,7 @@ def test_found_facial_points_are_kept(tmp_path, monkeypatch):
     clip = TrainingClip(np.stack([face, face[:, ::-1]]), "astronaut")
     first = load_clips([clip], settings, tmp_path)[0].points
     lids = first[0, [0, 1, 2, 3]]
-    assert (lids[:2, 0] < lids[2:, 0]).all()  # her right eye is on the left of the picture
+    assert (lids[:2, 0] < lids[2:, 0]).all()  # her right eye is on the left of the image
     assert (first[0, 9, 1] > first[0, 4, 1]) and (first[0, 4, 1] > first[0, 8, 1])  # chin, lip, nose: upwards
     monkeypatch.setattr("deepfakemnist.animate.training.pairs.find_facial_points", None)
     assert torch.equal(load_clips([clip], settings, tmp_path)[0].points, first)
@@ -318,11 +321,11 @@ def grating() -> torch.Tensor:
     return (lines * torch.tensor([1.0, 0.7, 0.5])[:, None, None]).expand(8, 3, 64, 48)
 
 
-def perturbed(pictures, strength, seed=0):
-    return perturb_pictures(pictures, strength, torch.Generator().manual_seed(seed))
+def perturbed(images, strength, seed=0):
+    return perturb_images(images, strength, torch.Generator().manual_seed(seed))
 
 
-def test_every_picture_is_perturbed_in_its_own_way_by_seed(grating):
+def test_every_image_has_its_own_perturbation_determined_by_the_seed(grating):
     made = perturbed(grating, 0.5)
     assert made.shape == grating.shape and made.min() >= 0 and made.max() <= 1
     assert torch.equal(made, perturbed(grating, 0.5))
@@ -330,8 +333,8 @@ def test_every_picture_is_perturbed_in_its_own_way_by_seed(grating):
     assert all(not torch.equal(made[0], other) for other in made[1:])
 
 
-def test_perturbing_keeps_things_where_they_are(grating):
-    """Every row still correlates with the lines at no shift better than at any other within half a period."""
+def test_perturbation_does_not_move_image_content(grating):
+    """Every row correlates best with the lines at zero shift, among shifts within half a period."""
     made = perturbed(grating, 0.5, seed=2).mean(dim=(1, 2))
     lines = grating[0, 0, 0] - grating[0, 0, 0].mean()
     for row in made:
@@ -343,7 +346,7 @@ def test_a_stronger_perturbation_changes_more(grating):
     assert torch.allclose(perturbed(grating, 0.0), grating, atol=1e-6)
     changes = [(perturbed(grating, strength) - grating).abs().mean().item() for strength in (0.1, 0.4, 1.0)]
     assert 0 < changes[0] < changes[1] < changes[2]
-    # Light, colour and detail each change: means, ratios of channels, contrast of the lines.
+    # Brightness, colour and detail change: means, ratios of channels, contrast of the lines.
     made = perturbed(grating, 0.6)
     assert made.mean(dim=(1, 2, 3)).std() > 0.03
     assert (made[:, 0].mean(dim=(1, 2)) / made[:, 2].mean(dim=(1, 2))).std() > 0.05
@@ -351,14 +354,14 @@ def test_a_stronger_perturbation_changes_more(grating):
     assert contrast.max() > 1.2 * contrast.min()
 
 
-def test_only_the_keypoint_detector_sees_perturbed_pictures(small_model):
+def test_only_the_keypoint_detector_sees_perturbed_images(small_model):
     settings = TrainAnimatorSettings(size=32, disturb_keypoints=0.8)
     networks = FirstOrderMotionModel(small_model)
     seen: dict[str, torch.Tensor] = {}
     networks.kp_detector.register_forward_pre_hook(lambda module, given: seen.update(keypoints=given[0]))
     networks.generator.first.register_forward_pre_hook(lambda module, given: seen.update(generator=given[0]))
-    pictures = torch.rand(2, 3, 32, 32)
-    pairs = Pairs(pictures, pictures.flip(0), None, None)
+    images = torch.rand(2, 3, 32, 32)
+    pairs = Pairs(images, images.flip(0), None, None)
     Objective(settings, torch.device("cpu"))(networks, None, pairs, torch.Generator().manual_seed(0), 1)
-    assert torch.equal(seen["generator"], pictures)
-    assert (seen["keypoints"][:2] - pictures).abs().mean() > 0.02
+    assert torch.equal(seen["generator"], images)
+    assert (seen["keypoints"][:2] - images).abs().mean() > 0.02

@@ -1,3 +1,5 @@
+"""Stage of animator training: selection of clips from tables, folders and sheets."""
+
 from __future__ import annotations
 
 import json
@@ -39,7 +41,7 @@ def training_tables(tmp_path, moving_discs) -> tuple[list[Path], list[Path]]:
 
 
 @pytest.mark.parametrize(("people", "clips"), [(None, 5), ({"person0", "person1"}, 4), (set(), 2)])
-def test_training_takes_the_chosen_people_and_every_driver(tmp_path, small_model, training_tables, people, clips):
+def test_training_uses_the_selected_people_and_every_driver(tmp_path, small_model, training_tables, people, clips):
     training = TrainAnimatorSettings(steps=2, batch_size=2, size=32)
     settings = AnimatorSettings(model=small_model, train=training)
     checkpoint, report = tmp_path / "animator.pth", tmp_path / "report.json"
@@ -50,7 +52,7 @@ def test_training_takes_the_chosen_people_and_every_driver(tmp_path, small_model
     assert animator.prepare_driving(np.zeros((1, 32, 32, 3), np.uint8)).value.shape == (1, 4, 2)
 
 
-def test_training_on_a_large_collection_draws_from_it(tmp_path, small_model, training_tables):
+def test_max_sources_limits_the_sources_but_not_the_drivers(tmp_path, small_model, training_tables):
     training = TrainAnimatorSettings(steps=1, batch_size=2, size=32, max_sources=1)
     settings = AnimatorSettings(model=small_model, train=training)
     report = tmp_path / "report.json"
@@ -59,7 +61,7 @@ def test_training_on_a_large_collection_draws_from_it(tmp_path, small_model, tra
     assert content["clips"] + content["held_out_clips"] == 1 + 2, "one source and both drivers"
 
 
-def test_the_order_of_shards_does_not_matter_to_training(tmp_path, small_model, training_tables):
+def test_training_does_not_depend_on_the_order_of_shards(tmp_path, small_model, training_tables):
     training = TrainAnimatorSettings(steps=2, batch_size=2, size=32)
     settings = AnimatorSettings(model=small_model, train=training)
     sources, drivers = training_tables
@@ -74,18 +76,24 @@ def test_the_order_of_shards_does_not_matter_to_training(tmp_path, small_model, 
     np.testing.assert_array_equal(one.value, other.value)
 
 
-def test_training_on_nothing_says_what_to_do(tmp_path, small_model, training_tables):
+def test_too_few_clips_are_an_error_that_says_what_to_do(tmp_path, small_model, training_tables):
     sources, _ = training_tables
     settings = AnimatorSettings(model=small_model)
     with pytest.raises(ConfigError, match=r"this run \(1 people\) has 1, and there are 0 drivers.*animator\.weights"):
         train_animator_stage(
-            *(sources, [], {"person0"}, tmp_path / "a.pth", tmp_path, tmp_path / "a.json", settings),
+            sources,
+            [],
+            {"person0"},
+            tmp_path / "a.pth",
+            tmp_path,
+            tmp_path / "a.json",
+            settings,
             seed=0,
             device="cpu",
         )
 
 
-def test_clips_of_ones_own_take_the_place_of_the_crops(tmp_path, small_model, training_tables):
+def test_custom_clips_replace_the_crops(tmp_path, small_model, training_tables):
     training = TrainAnimatorSettings(clips=tmp_path / "crops", steps=1, batch_size=2, size=32)
     settings = AnimatorSettings(model=small_model, train=training)
     report = tmp_path / "report.json"
@@ -94,27 +102,34 @@ def test_clips_of_ones_own_take_the_place_of_the_crops(tmp_path, small_model, tr
     assert content["clips"] + content["held_out_clips"] == 5
 
 
-def test_whom_the_list_excludes_is_not_trained_on(tmp_path, small_model, training_tables):
+def test_excluded_people_are_not_trained_on(tmp_path, small_model, training_tables):
     people = sorted({row["person_id"] for row in clips_of(tmp_path / "crops")})
-    gone = [row for row in clips_of(tmp_path / "crops") if row["person_id"] == people[0]]
+    excluded = [row for row in clips_of(tmp_path / "crops") if row["person_id"] == people[0]]
     (tmp_path / "exclude.tsv").write_text(f"person_id\n{people[0]}\n")
     training = TrainAnimatorSettings(clips=tmp_path / "crops", steps=1, batch_size=2, size=32)
     report = tmp_path / "report.json"
     train_animator_stage(
-        *([], [], set(), tmp_path / "a.pth", tmp_path, report),
+        [],
+        [],
+        set(),
+        tmp_path / "a.pth",
+        tmp_path,
+        report,
         AnimatorSettings(model=small_model, train=training),
-        seed=0, device="cpu", exclude=tmp_path / "exclude.tsv",
-    )  # fmt: skip
+        seed=0,
+        device="cpu",
+        exclude=tmp_path / "exclude.tsv",
+    )
     content = json.loads(report.read_text())
-    assert content["clips"] + content["held_out_clips"] == 5 - len(gone) < 5
+    assert content["clips"] + content["held_out_clips"] == 5 - len(excluded) < 5
 
 
-def test_clips_are_named_by_a_folder_or_a_table(tmp_path, moving_discs):
+def test_clips_come_from_a_folder_or_a_table(tmp_path, moving_discs):
     folder = tmp_path / "id1"
     for name in ("id1#a#0", "id1#b#1", "id2#c#2"):
         write_working_clip(folder / f"{name}.mp4", moving_discs[0][:2], 25.0)
     (folder / "notes.txt").write_text("no clip")
-    (folder / ".id3#d#3.x1y2.part.mp4").write_bytes(b"what a killed writer left")
+    (folder / ".id3#d#3.x1y2.part.mp4").write_bytes(b"partial file of a killed writer")
     found = clips_of(tmp_path)
     assert [(row["video_id"], row["person_id"]) for row in found] == [
         ("id1#a#0", "id1"),
@@ -137,10 +152,10 @@ def test_clips_are_named_by_a_folder_or_a_table(tmp_path, moving_discs):
     [
         (None, "is neither a folder nor a file"),
         ("file\nx.mp4\n", "has no column path, it has file"),
-        ("path\nx.mp4\ny.mp4\n", r"names 2 missing files, the first is .*x\.mp4"),
+        ("path\nx.mp4\ny.mp4\n", r"lists 2 missing files, the first is .*x\.mp4"),
     ],
 )
-def test_an_unusable_list_of_clips_says_why(tmp_path, content, message):
+def test_an_unusable_list_of_clips_is_an_error(tmp_path, content, message):
     sheet = tmp_path / "clips.tsv"
     if content is not None:
         sheet.write_text(content)

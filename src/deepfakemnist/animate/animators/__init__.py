@@ -1,1 +1,1 @@
-"""Animators that ``animator.name`` may name, one module each; see :mod:`deepfakemnist.animate.registry`."""
+"""Available animators, one module per value of ``animator.name``; see :mod:`deepfakemnist.animate.registry`."""

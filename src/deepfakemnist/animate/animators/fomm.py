@@ -1,4 +1,4 @@
-"""``animator.name: fomm``: the First Order Motion Model."""
+"""First Order Motion Model as animator, ``animator.name: fomm``."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from deepfakemnist.errors import ConfigError
 
 
 def load(settings: AnimatorSettings, weights: Path | None, device: str) -> FommAnimator:
-    """Return the animator with its weights. Raises ConfigError, see ``load_checkpoint``."""
+    """Return the animator with its weights loaded. Raises ConfigError, see ``load_checkpoint``."""
     if weights is None:
         raise ConfigError("animator.name: fomm needs animator.weights")
-    # A digest in the config speaks of the user's weights, not of those this run trained.
+    # A checksum in the config refers to the user's weights, not to those trained by this run.
     sha256 = settings.weights_sha256 if settings.weights is not None else None
     return FommAnimator.from_checkpoint(weights, settings, sha256=sha256, device=device)

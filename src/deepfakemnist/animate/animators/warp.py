@@ -1,8 +1,8 @@
-"""``animator.name: warp``: bends the source picture by facial landmarks, with a thin-plate spline.
+"""Landmark-driven thin-plate-spline warp of the source image, ``animator.name: warp``.
 
-A baseline fake that needs no weights and no GPU: what is hidden in the source cannot appear, so an opening mouth shows
-stretched lips and a turning head is a bent picture. A detector that finds FOMM's fakes no better than these has
-learnt little; and it shows that an animator is one file.
+A baseline fake without weights or GPU. Regions occluded in the source cannot appear: an opening mouth shows stretched
+lips, a turning head is a distorted image. A detector that finds FOMM's fakes no better than these has learnt little.
+The module also serves as the example of an animator in one file.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ from deepfakemnist.faces.landmarks import FaceLandmarker
 
 log = logging.getLogger(__name__)
 
-#: The spline is evaluated on a grid of this many points a side and interpolated between: faces bend smoothly.
+#: Points per side of the grid on which the spline is evaluated; the smooth warp is interpolated in between.
 _GRID = 65
-#: Lids or lips that meet map one place to two; smoothing keeps the spline from tearing there.
+#: Closed lids or lips map one point to two; smoothing keeps the spline from tearing there.
 _SMOOTHING = 1e-3
-#: Points along each border of the picture, which stay where they are.
+#: Fixed points along each border of the image.
 _BORDER = 7
 
 
 @dataclass(frozen=True, eq=False)
 class WarpState:
-    """A source picture and where its face is."""
+    """Source image and its facial landmarks."""
 
-    picture: NDArray[np.uint8]
+    image: NDArray[np.uint8]
     """(H, W, 3)."""
     landmarks: NDArray[np.float32]
     """(L, 2) in -1..1."""
 
 
 class WarpAnimator:
-    """Moves a source's landmarks as the driver's move and bends the picture after them.
+    """Transfers the motion of the driver's landmarks to the source's and warps the image accordingly.
 
     Args:
-        settings: motion, adapt_scale and start_frame are followed.
+        settings: uses motion, adapt_scale and start_frame.
     """
 
     def __init__(self, settings: AnimatorSettings) -> None:
@@ -56,11 +56,11 @@ class WarpAnimator:
 
     @property
     def info(self) -> AnimatorInfo:
-        """What the animator is."""
+        """Description of the animator."""
         return AnimatorInfo("warp", "MIT; landmarks Apache-2.0", None, ("relative", "absolute"), "float32", None)
 
     def prepare_driving(self, frames: NDArray[np.uint8]) -> Motion:
-        """Return the landmarks of a driver's frames (T, H, W, 3), RGB; where a frame shows no face, those between.
+        """Return the landmarks of the driving frames (T, H, W, 3), RGB, interpolated over frames without a face.
 
         Raises: Failed("no_frames"), Rejected("no_face") when no frame shows a face.
         """
@@ -70,7 +70,7 @@ class WarpAnimator:
         landmarks = np.stack([face_lines(found, width, height) for found in self._landmarker.track(frames)])
         seen = np.flatnonzero(np.isfinite(landmarks).all(axis=(1, 2)))
         if len(seen) == 0:
-            raise Rejected("no_face", f"none of the {len(frames)} frames of the driver shows a face to the landmarker")
+            raise Rejected("no_face", f"the landmarker finds no face in any of the {len(frames)} frames of the driver")
         if len(seen) < len(frames):
             log.info("landmarks of %d of %d driver frames are interpolated", len(frames) - len(seen), len(frames))
         every, flat = np.arange(len(frames)), landmarks.reshape(len(frames), -1)
@@ -78,15 +78,15 @@ class WarpAnimator:
         return Motion(filled.reshape(landmarks.shape).astype(np.float32))
 
     def prepare_source(self, frame: NDArray[np.uint8]) -> WarpState:
-        """Find the face in the picture (H, W, 3), RGB. Raises: Rejected("no_face")."""
+        """Return the image (H, W, 3), RGB, with its landmarks. Raises: Rejected("no_face")."""
         height, width = frame.shape[:2]
         landmarks = face_lines(self._landmarker(frame), width, height)
         if not np.isfinite(landmarks).all():
-            raise Rejected("no_face", "the source frame shows no face to the landmarker")
+            raise Rejected("no_face", "the landmarker finds no face in the source frame")
         return WarpState(frame, landmarks)
 
     def start_of(self, state: WarpState, motion: Motion) -> int:
-        """Return the driver frame that relative movement starts from."""
+        """Return the driver frame that relative motion starts from."""
         best = best_start(state.landmarks, motion.value) if self._settings.start_frame == "best" else None
         return best or 0
 
@@ -98,47 +98,49 @@ class WarpAnimator:
         if motion.value.shape[1:] != state.landmarks.shape:
             raise Failed(
                 "motion_mismatch",
-                f"the motion has {motion.value.shape[1:]} landmarks, {state.landmarks.shape} are wanted: "
-                "it was made by another animator",
+                f"the motion has {motion.value.shape[1:]} landmarks, expected {state.landmarks.shape}: "
+                "it belongs to another animator",
             )
         start = motion.value[self.start_of(state, motion)]
         scale = _size(state.landmarks) / _size(start) if self._settings.scales_motion else 1.0
         for landmarks in motion.value:
             relative = state.landmarks + (landmarks - start) * scale
-            yield _bend(state, landmarks if self._settings.motion == "absolute" else relative)
+            yield _warp(state, landmarks if self._settings.motion == "absolute" else relative)
 
 
 def load(settings: AnimatorSettings, weights: Path | None, device: str) -> WarpAnimator:
-    """Return the animator; the device does not matter. Raises ConfigError for weights: it has none."""
+    """Return the animator; ``device`` is ignored. Raises ConfigError if weights are given."""
     if weights is not None:
         raise ConfigError(f"animator.name: warp takes no weights, but animator.weights is {weights}; set it to null")
     return WarpAnimator(settings)
 
 
-def _bend(state: WarpState, wanted: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Return the picture with its landmarks moved to ``wanted``; each pixel asks where in the source it comes from."""
-    height, width = state.picture.shape[:2]
+def _warp(state: WarpState, target: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Backward-warp the image so that its landmarks move to ``target``."""
+    height, width = state.image.shape[:2]
     edge = np.linspace(-1, 1, _BORDER)
     border = np.array([(x, y) for x in edge for y in edge if max(abs(x), abs(y)) == 1])
-    # The spline describes how far to look aside: no movement is exactly no change.
-    aside = np.concatenate([state.landmarks - wanted, np.zeros_like(border)])
-    places = np.concatenate([wanted, border])
+    # The spline interpolates displacements, so that zero motion leaves the image exactly unchanged.
+    displacement = np.concatenate([state.landmarks - target, np.zeros_like(border)])
+    points = np.concatenate([target, border])
     axis = np.linspace(-1, 1, _GRID)
     grid = np.stack(np.meshgrid(axis, axis), axis=-1).reshape(-1, 2)
-    spline = RBFInterpolator(places, aside, kernel="thin_plate_spline", smoothing=_SMOOTHING)
+    spline = RBFInterpolator(points, displacement, kernel="thin_plate_spline", smoothing=_SMOOTHING)
     coarse = spline(grid).reshape(_GRID, _GRID, 2).astype(np.float32)
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    # Grid points sit at -1 and 1, the outer edges of the border pixels: sample between them by pixel centres.
+    # Grid points at -1 and 1 are the outer edges of the border pixels; sampling is at pixel centres.
     to_grid = (_GRID - 1) / width, (_GRID - 1) / height
     flow = cv2.remap(coarse, (x + 0.5) * to_grid[0], (y + 0.5) * to_grid[1], cv2.INTER_LINEAR)
-    bent = cv2.remap(
-        *(state.picture, x + flow[..., 0] * width / 2, y + flow[..., 1] * height / 2),
+    warped = cv2.remap(
+        state.image,
+        x + flow[..., 0] * width / 2,
+        y + flow[..., 1] * height / 2,
         cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_REPLICATE,
     )
-    return bent.astype(np.uint8)
+    return warped.astype(np.uint8)
 
 
 def _size(landmarks: NDArray[np.float32]) -> float:
-    """Root mean square distance of the landmarks from their middle."""
+    """Return the root mean square distance of the landmarks from their centroid."""
     return float(np.sqrt(np.square(landmarks - landmarks.mean(axis=0)).sum(axis=1).mean()))

@@ -1,4 +1,7 @@
-"""The First Order Motion Model as an ``Animator``."""
+"""Animator based on the First Order Motion Model: batched inference on CPU and CUDA.
+
+It trades memory for speed: large batches, one CUDA graph per batch size, halved batches where memory runs out.
+"""
 
 from __future__ import annotations
 
@@ -31,50 +34,51 @@ from deepfakemnist.animate.protocol import AnimatorInfo, Motion
 from deepfakemnist.animate.start_frame import best_start, face_lines
 from deepfakemnist.animate.weight_files import checkpoint_sha256
 from deepfakemnist.config.animator import AnimatorSettings, FommModel
-from deepfakemnist.devices.reduced_precision import convolutions
+from deepfakemnist.devices.reduced_precision import deterministic_cudnn
 from deepfakemnist.devices.torch_device import choose_device
 from deepfakemnist.errors import Failed
 from deepfakemnist.faces.landmarks import FaceLandmarker
 
 log = logging.getLogger(__name__)
 
-#: Pictures as files give them (uint8, 0..255), or already scaled to 0..1 (float32).
-Pictures = NDArray[np.uint8] | NDArray[np.float32]
-Made = TypeVar("Made")
+#: Decoded images (uint8, 0..255), or images scaled to 0..1 (float32).
+Images = NDArray[np.uint8] | NDArray[np.float32]
+Output = TypeVar("Output")
 
 _LICENCE = "MIT (code); the weights' own"
-#: Larger ones gain nothing on a CPU. On an H200 64 frames of vox-256 are a fifth faster than 16 (benchmarks/gpu.json).
+#: Larger batches gain nothing on a CPU. On an H200 a batch of 64 frames of vox-256 is a fifth faster than one of 16
+#: (benchmarks/gpu.json).
 _CPU_BATCH, _CUDA_BATCH = 8, 64
 _SMALLEST_GRAPH = 8
-_VOX_SIZE = 256  # of the pictures that the official weights were trained on
+_VOX_SIZE = 256  # training image size of the official weights
 
 
 @dataclass(frozen=True, eq=False)
 class SourceState:
-    """A source picture, encoded once."""
+    """A source image, encoded once."""
 
     encoded: EncodedSource
     keypoints: Keypoints
     pose: NDArray[np.float32] | None = None
-    """(L, 2) facial landmarks where the best start frame is wanted; NaN when the picture shows no face."""
+    """(L, 2) facial landmarks for ``start_frame: best``; NaN when the image shows no face."""
 
 
 class FommAnimator:
-    """Animates with FOMM weights; deterministic on one device and torch version.
+    """Animates with FOMM weights; deterministic on a given device and torch version.
 
-    What ``tf32`` and ``fast`` shorten on CUDA is compared with float32 when the first source of a size comes, see
-    ``check_reduced_layers``; ``info`` says what is computed with.
+    Layers that ``tf32`` and ``fast`` run in reduced precision on CUDA are compared with float32 at the first source of
+    each image size, see ``check_reduced_layers``; ``info`` gives the precision in use.
 
     Args:
-        networks: the weights; an optimised copy of them is used, see ``optimised``.
-        motion: ``absolute`` takes the driver's keypoints as they are, ``relative`` moves the source's keypoints by what
-            the driver's moved since its start frame.
-        adapt_scale: scale relative movement by the sizes of the two faces; None is yes with ``relative``.
-        start_frame: ``first``, or ``best``: the frame whose pose is nearest the source's.
+        networks: the weights; the animator runs an optimised copy, see ``optimised``.
+        motion: ``absolute`` uses the driver's keypoints as they are, ``relative`` moves the source's keypoints by the
+            motion of the driver's since its start frame.
+        adapt_scale: scale relative motion by the ratio of the face sizes; None means yes with ``relative``.
+        start_frame: ``first``, or ``best``: the frame whose pose is closest to the source's.
         precision: ``exact``, ``tf32`` or ``fast``, see ``optimised``.
-        batch_size: frames rendered at once; None is 8 on the CPU and 64 on CUDA. Halved for good where memory runs out.
-        device: ``auto`` takes CUDA where there is one.
-        weights_sha256: of the file the weights came from, for ``info``.
+        batch_size: frames per batch; None is 8 on the CPU and 64 on CUDA. Halved permanently where memory runs out.
+        device: ``auto`` uses CUDA if available.
+        weights_sha256: checksum of the weight file, for ``info``.
     """
 
     def __init__(
@@ -104,7 +108,7 @@ class FommAnimator:
     def from_checkpoint(
         cls, checkpoint: Path | str, settings: AnimatorSettings, *, sha256: str | None = None, device: str = "auto"
     ) -> FommAnimator:
-        """Load the weights, which must have ``sha256`` if given. Raises ConfigError, see ``load_checkpoint``."""
+        """Load the weights and verify ``sha256`` if given. Raises ConfigError, see ``load_checkpoint``."""
         networks = load_checkpoint(checkpoint, settings.model, sha256, align_corners=settings.align_corners)
         return cls(
             networks,
@@ -119,7 +123,7 @@ class FommAnimator:
 
     @property
     def info(self) -> AnimatorInfo:
-        """What the animator is."""
+        """Description of the animator."""
         return AnimatorInfo(
             name="fomm",
             licence=_LICENCE,
@@ -130,10 +134,10 @@ class FommAnimator:
             align_corners=self.networks.generator.align_corners,
         )
 
-    def prepare_driving(self, frames: Pictures) -> Motion:
-        """Return the keypoints of a driver's frames (T, H, W, 3), RGB; with ``start_frame: best`` their poses too.
+    def prepare_driving(self, frames: Images) -> Motion:
+        """Return the keypoints of the driving frames (T, H, W, 3), RGB; with ``start_frame: best`` their poses too.
 
-        Raises: Failed("frame_size") for pictures the network cannot take, Failed("no_frames") for none.
+        Raises: Failed("frame_size") for image sizes that the network does not support, Failed("no_frames").
         """
         self._check(frames, dimensions=4)
         if len(frames) == 0:
@@ -149,47 +153,47 @@ class FommAnimator:
         jacobian = torch.cat([part.jacobian for part in parts]).cpu().numpy()
         return Motion(value, jacobian, self._poses(frames))
 
-    def prepare_source(self, frame: Pictures) -> SourceState:
-        """Encode the picture (H, W, 3), RGB. Raises: Failed("frame_size") for one the network cannot take."""
+    def prepare_source(self, frame: Images) -> SourceState:
+        """Encode the image (H, W, 3), RGB. Raises: Failed("frame_size") for an unsupported size."""
         self._check(frame, dimensions=3)
         poses = self._poses(frame[None])
         self._check_layers(frame)
         with _inference(self.device):
-            picture = self._tensor(frame[None])
-            found = self.networks.kp_detector(picture)
-            encoded = self.networks.generator.encode(picture)
+            image = self._tensor(frame[None])
+            found = self.networks.kp_detector(image)
+            encoded = self.networks.generator.encode(image)
             return SourceState(encoded, found, None if poses is None else poses[0])
 
-    def _check_layers(self, frame: Pictures) -> None:
-        """At the first picture (H, W, 3) of a size: what computes with less than float32 must be right at that size."""
+    def _check_layers(self, frame: Images) -> None:
+        """Validate the reduced-precision layers at the first image (H, W, 3) of each size."""
         if frame.shape in self._checked_sizes:
             return
         with _inference(self.device):
-            picture = self._tensor(frame[None])
-            check_reduced_layers(self.networks.kp_detector, picture)
-            found = self.networks.kp_detector(picture)
-            check_reduced_layers(self.networks.generator, picture, found, found)
+            image = self._tensor(frame[None])
+            check_reduced_layers(self.networks.kp_detector, image)
+            found = self.networks.kp_detector(image)
+            check_reduced_layers(self.networks.generator, image, found, found)
         self._checked_sizes.add(frame.shape)
 
     def start_of(self, state: SourceState, motion: Motion) -> int:
-        """Return the driver frame that relative movement starts from: 0 too where no faces can be compared.
+        """Return the driver frame that relative motion starts from, 0 if there are no faces to compare.
 
-        Raises: Failed("motion_without_pose") when ``best`` is wanted and the motion was made without.
+        Raises: Failed("motion_without_pose") for ``best`` if the motion has no poses.
         """
         return self._best_start(state, motion) or 0
 
     def render(self, state: SourceState, motion: Motion) -> Iterator[NDArray[np.uint8]]:
-        """Yield one RGB frame (H, W, 3) for each frame of the motion, rounded to the nearest of 256 levels.
+        """Yield one RGB frame (H, W, 3) for each frame of the motion, rounded to 8 bits.
 
         Raises: see ``predict``.
         """
 
         def levels() -> Iterator[tuple[Tensor, ...]]:
-            for pictures in self._batches(state, motion):
+            for images in self._batches(state, motion):
                 with _inference(self.device):
-                    # Half to even, as skimage's img_as_ubyte does; in a file's order here, where a GPU does it at once.
-                    rounded = (pictures * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-                    finite = torch.isfinite(pictures).all()
+                    # Half to even, like skimage's img_as_ubyte. Permuted on the device, where it is cheap on a GPU.
+                    rounded = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+                    finite = torch.isfinite(images).all()
                 yield rounded, finite
 
         batches = to_host(levels()) if self.device.type == "cuda" else levels()
@@ -202,64 +206,64 @@ class FommAnimator:
     def predict(self, state: SourceState, motion: Motion) -> Iterator[NDArray[np.float32]]:
         """Yield batches of frames (n, H, W, 3) in 0..1, before rounding.
 
-        Raises: Failed("motion_mismatch") when the motion was made with another number of keypoints,
-            Failed("flat_keypoints") when no face area is found to compare for ``adapt_scale``,
-            Failed("not_finite") when the network gives NaN or infinity,
+        Raises: Failed("motion_mismatch") when the motion has another number of keypoints,
+            Failed("flat_keypoints") when ``adapt_scale`` has no face area to compare,
+            Failed("not_finite") when the network outputs NaN or infinity,
             Failed("motion_without_pose"), see ``start_of``,
-            MemoryError when not even a single frame fits into the GPU's memory.
+            MemoryError when not even one frame fits into GPU memory.
         """
         done = 0
         for batch in self._batches(state, motion):
-            pictures = batch.permute(0, 2, 3, 1).cpu().contiguous().numpy()
-            _check_finite(bool(np.isfinite(pictures).all()), done)
-            done += len(pictures)
-            yield pictures
+            images = batch.permute(0, 2, 3, 1).cpu().contiguous().numpy()
+            _check_finite(bool(np.isfinite(images).all()), done)
+            done += len(images)
+            yield images
 
     def _batches(self, state: SourceState, motion: Motion) -> Iterator[Tensor]:
-        """Yield (n, 3, H, W) on the device; each holds until the next is asked for."""
-        movement = self._movement(state, motion)
+        """Yield (n, 3, H, W) on the device; each batch is valid until the next one is requested."""
+        driving = self._driving_keypoints(state, motion)
         yield from self._by_batches(
-            len(motion), lambda start, stop: self._generate(state, Keypoints(*(part[start:stop] for part in movement)))
+            len(motion), lambda start, stop: self._generate(state, Keypoints(*(part[start:stop] for part in driving)))
         )
 
-    def _by_batches(self, count: int, work: Callable[[int, int], Made]) -> Iterator[Made]:
-        """Yield what ``work`` makes of frames ``start`` to ``stop``, batch by batch; halve where memory runs out."""
+    def _by_batches(self, count: int, process: Callable[[int, int], Output]) -> Iterator[Output]:
+        """Yield ``process(start, stop)`` for each batch of frames; halve the batch size where memory runs out."""
         start = 0
-        # Inference mode must not stay on while the caller has the batch, so it spans one batch and not the loop.
+        # Inference mode must be off while the caller holds a batch, so it spans single batches instead of the loop.
         while start < count:
             stop = min(start + self.batch_size, count)
-            made = None
+            output = None
             try:
                 with _inference(self.device):
-                    made = work(start, stop)
+                    output = process(start, stop)
             except torch.OutOfMemoryError as error:
                 if self.batch_size == 1:
                     raise MemoryError(
-                        f"not even one frame fits into the memory of {self.device}; use smaller pictures, a device "
-                        "with more memory or device: cpu, and see that no other process holds it"
+                        f"not even one frame fits into the memory of {self.device}; use smaller images, a device "
+                        "with more memory or device: cpu, and check that no other process occupies it"
                     ) from error
-            if made is None:  # not in the handler: the error holds what was allocated
+            if output is None:  # outside the handler, because the exception keeps the allocations alive
                 self._halve_batch()
                 continue
             start = stop
-            yield made
+            yield output
 
-    def _movement(self, state: SourceState, motion: Motion) -> Keypoints:
-        """Return the driving keypoints (T, K, ...) on the device, in the source's terms if motion is relative."""
+    def _driving_keypoints(self, state: SourceState, motion: Motion) -> Keypoints:
+        """Return the driving keypoints (T, K, ...) on the device; relative motion is applied to the source's."""
         source = state.keypoints
         if motion.jacobian is None or motion.value.shape[1:] != source.value.shape[1:]:
             jacobians = "" if motion.jacobian is not None else " without jacobians"
             raise Failed(
                 "motion_mismatch",
                 f"the motion has {motion.value.shape[1]} keypoints{jacobians}, the animator {source.value.shape[1]} "
-                "with jacobians: it was made with other weights",
+                "with jacobians: it was extracted with other weights",
             )
         driving = Keypoints(*(torch.from_numpy(part).to(self.device) for part in (motion.value, motion.jacobian)))
         if not self.relative:
             return driving
         start = self._best_start(state, motion)
         if start is None:
-            log.warning("no face to compare poses by; movement starts from the driver's first frame")
+            log.warning("no face to compare poses by; relative motion starts from the driver's first frame")
             start = 0
         scale = size_ratio(source.value[0], driving.value[start]) if self.adapt_scale else 1.0
         with _inference(self.device):
@@ -270,10 +274,10 @@ class FommAnimator:
             return 0
         if motion.pose is None or state.pose is None:
             missing = "motion" if motion.pose is None else "source"
-            raise Failed("motion_without_pose", f"the {missing} was prepared with start_frame: first; prepare it anew")
+            raise Failed("motion_without_pose", f"the {missing} was prepared with start_frame: first; prepare it again")
         return best_start(state.pose, motion.pose)
 
-    def _poses(self, frames: Pictures) -> NDArray[np.float32] | None:
+    def _poses(self, frames: Images) -> NDArray[np.float32] | None:
         if self._landmarker is None:
             return None
         levels = frames if frames.dtype == np.uint8 else np.rint(frames * 255).astype(np.uint8)
@@ -283,47 +287,47 @@ class FommAnimator:
     def _generate(self, state: SourceState, driving: Keypoints) -> Tensor:
         count = len(driving.value)
         if self._graphed is not None:
-            # Graphs have fixed shapes, so the last batch of a clip is filled up with copies of its last frame.
-            missing = filled_up(count, self.batch_size) - count
-            full = [torch.cat([part, part[-1:].repeat_interleave(missing, 0)]) for part in driving]
-            return self._graphed(state.encoded, state.keypoints, Keypoints(*full))[:count]
+            # Graphs have fixed shapes, so the last batch of a clip is padded with copies of its last frame.
+            missing = padded_batch(count, self.batch_size) - count
+            padded = [torch.cat([part, part[-1:].repeat_interleave(missing, 0)]) for part in driving]
+            return self._graphed(state.encoded, state.keypoints, Keypoints(*padded))[:count]
         encoded = EncodedSource(*(part.expand(count, -1, -1, -1) for part in state.encoded))
         source = Keypoints(*(part.expand(count, *part.shape[1:]) for part in state.keypoints))
         generator = self.networks.generator
-        pictures: Tensor = generator.decode(encoded, generator.motion(encoded, source, driving))
-        return pictures
+        images: Tensor = generator.decode(encoded, generator.motion(encoded, source, driving))
+        return images
 
     def _halve_batch(self) -> None:
         self.batch_size //= 2
-        log.warning("out of memory on %s; going on with %d frames at once", self.device, self.batch_size)
+        log.warning("out of memory on %s; continuing with batches of %d frames", self.device, self.batch_size)
         if self._graphed is not None:
-            self._graphed.forget()
-        gc.collect()  # errors and the frames in their tracebacks hold each other
+            self._graphed.release()
+        gc.collect()  # exceptions and the frames of their tracebacks reference each other
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _tensor(self, pictures: Pictures) -> Tensor:
+    def _tensor(self, images: Images) -> Tensor:
         """(T, H, W, 3) → (T, 3, H, W) in 0..1 on the device, channels last in memory."""
-        batch = torch.from_numpy(np.ascontiguousarray(pictures)).to(self.device).permute(0, 3, 1, 2)
+        batch = torch.from_numpy(np.ascontiguousarray(images)).to(self.device).permute(0, 3, 1, 2)
         return batch.float() / 255 if batch.dtype == torch.uint8 else batch
 
-    def _check(self, pictures: Pictures, dimensions: int) -> None:
-        if pictures.ndim != dimensions or pictures.shape[-1] != 3 or pictures.dtype not in (np.uint8, np.float32):
+    def _check(self, images: Images, dimensions: int) -> None:
+        if images.ndim != dimensions or images.shape[-1] != 3 or images.dtype not in (np.uint8, np.float32):
             raise ValueError(
-                f"pictures are {pictures.dtype} {pictures.shape}; uint8 or float32 with {dimensions} dimensions, "
-                "the last being RGB, are wanted"
+                f"images are {images.dtype} {images.shape}, expected uint8 or float32 with {dimensions} dimensions, "
+                "the last being RGB"
             )
         multiple, smallest = size_multiple(self.networks.settings), minimum_size(self.networks.settings)
-        height, width = pictures.shape[-3:-1]
+        height, width = images.shape[-3:-1]
         if height % multiple or width % multiple or min(height, width) < smallest:
             raise Failed(
                 "frame_size",
-                f"pictures are {width}×{height}; this network takes sides from {smallest} in multiples of {multiple}",
+                f"images are {width}×{height}; this network supports sides from {smallest} in multiples of {multiple}",
             )
 
 
-def filled_up(count: int, batch_size: int) -> int:
-    """Return how many frames to render for ``count``: a few sizes only, for each of which a graph is captured."""
+def padded_batch(count: int, batch_size: int) -> int:
+    """Return the padded size of a batch of ``count`` frames: few distinct sizes, because each captures a graph."""
     size = min(_SMALLEST_GRAPH, batch_size)
     while size < count:
         size *= 2
@@ -332,12 +336,12 @@ def filled_up(count: int, batch_size: int) -> int:
 
 def _check_finite(finite: bool, frame: int) -> None:
     if not finite:
-        cause = "are the weights damaged? On a GPU precision: exact can hold larger values than fast"
-        raise Failed("not_finite", f"frames from {frame} on hold NaN or infinity; {cause}")
+        cause = "are the weights damaged? On a GPU, precision: exact has a larger range of values than fast"
+        raise Failed("not_finite", f"frames from {frame} on contain NaN or infinity; {cause}")
 
 
 @contextmanager
 def _inference(device: torch.device) -> Iterator[None]:
-    """No gradients; on CUDA only deterministic algorithms, in full float32 (TF32 keeps 10 bits of the mantissa)."""
-    with torch.inference_mode(), convolutions(tf32=False) if device.type == "cuda" else nullcontext():
+    """Disable gradients; on CUDA, use deterministic algorithms in full float32 (TF32 keeps 10 bits of mantissa)."""
+    with torch.inference_mode(), deterministic_cudnn(tf32=False) if device.type == "cuda" else nullcontext():
         yield

@@ -1,7 +1,7 @@
 """Building blocks of the First Order Motion Model (Siarohin et al., NeurIPS 2019, arXiv 2003.00196).
 
-Attribute names are those of the official checkpoints' state_dict. Batch norm is synchronised in name only there: in
-evaluation, and on one device, it is plain ``BatchNorm2d``.
+Attribute names match the state_dict of the official checkpoints. Their synchronised batch norm is replaced by plain
+``BatchNorm2d``, which is equivalent in evaluation and on one device.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from deepfakemnist.errors import ConfigError
 
 
 class SameBlock(nn.Module):
-    """Convolution, batch norm, ReLU; keeps height and width."""
+    """Convolution, batch norm and ReLU at constant resolution."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int = 3) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class DownBlock(SameBlock):
 
 
 class UpBlock(SameBlock):
-    """Nearest-neighbour doubling followed by a ``SameBlock``."""
+    """2× nearest-neighbour upsampling followed by a ``SameBlock``."""
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in, H, W) → (B, out, 2H, 2W)."""
@@ -61,7 +61,7 @@ class ResidualBlock(nn.Module):
 
 
 class HourglassEncoder(nn.Module):
-    """Halves the resolution ``num_blocks`` times and keeps every level."""
+    """Encoder that halves the resolution ``num_blocks`` times and returns every level."""
 
     def __init__(self, in_channels: int, block_expansion: int, max_features: int, num_blocks: int) -> None:
         super().__init__()
@@ -77,19 +77,19 @@ class HourglassEncoder(nn.Module):
 
 
 class HourglassDecoder(nn.Module):
-    """Climbs back up; after each step the encoder's level of that resolution is joined on."""
+    """Decoder that doubles the resolution per block and concatenates the encoder level of that resolution."""
 
     def __init__(self, block_expansion: int, max_features: int, num_blocks: int) -> None:
         super().__init__()
         blocks = []
         for i in reversed(range(num_blocks)):
-            joined = 1 if i == num_blocks - 1 else 2  # the deepest level has nothing joined to it
-            in_channels = joined * min(max_features, block_expansion * 2 ** (i + 1))
+            inputs = 1 if i == num_blocks - 1 else 2  # the deepest level has no skip connection
+            in_channels = inputs * min(max_features, block_expansion * 2 ** (i + 1))
             blocks.append(UpBlock(in_channels, min(max_features, block_expansion * 2**i)))
         self.up_blocks = nn.ModuleList(blocks)
 
     def forward(self, levels: list[Tensor]) -> Tensor:
-        """Levels of the encoder, finest first → features at the finest resolution."""
+        """Encoder levels, finest first → features at the finest resolution."""
         out = levels[-1]
         for block, skip in zip(self.up_blocks, reversed(levels[:-1]), strict=True):
             out = torch.cat([block(out), skip], dim=1)
@@ -97,7 +97,7 @@ class HourglassDecoder(nn.Module):
 
 
 class Hourglass(nn.Module):
-    """U-Net whose last join is the input itself, hence ``block_expansion + in_channels`` output channels."""
+    """U-Net whose last skip connection is the input, hence ``block_expansion + in_channels`` output channels."""
 
     def __init__(self, in_channels: int, block_expansion: int, max_features: int, num_blocks: int) -> None:
         super().__init__()
@@ -114,7 +114,7 @@ class Hourglass(nn.Module):
 class AntiAliasDownsample(nn.Module):
     """Gaussian blur and decimation in one strided depthwise convolution.
 
-    The kernel is a buffer of the official checkpoints. Zero padding darkens the borders; the weights expect that.
+    The kernel is a buffer of the official checkpoints. Zero padding darkens the borders, as the weights expect.
     """
 
     weight: Tensor
@@ -135,12 +135,12 @@ class AntiAliasDownsample(nn.Module):
 
 
 def downsample(channels: int, scale: float) -> AntiAliasDownsample | nn.Identity:
-    """Return what shrinks a picture by ``scale``; at scale 1 it has no state, as in the official model."""
+    """Return the module that downsamples by ``scale``; without state at scale 1, like the official model."""
     return nn.Identity() if scale == 1 else AntiAliasDownsample(channels, scale)
 
 
 def stride_of(scale: float) -> int:
-    """Return 1/scale, e.g. 4 for 0.25. Raises ConfigError when that is no whole number."""
+    """Return 1/scale, e.g. 4 for 0.25. Raises ConfigError when it is not an integer."""
     stride = round(1 / scale)
     if stride < 1 or abs(stride * scale - 1) > 1e-6:
         raise ConfigError(f"scale_factor {scale} is not allowed: it must be 1, 0.5, 0.25 or another 1/n")
@@ -148,7 +148,7 @@ def stride_of(scale: float) -> int:
 
 
 def coordinate_grid(height: int, width: int, like: Tensor) -> Tensor:
-    """Return (height, width, 2) coordinates in (x, y) order; -1 and 1 are the centres of the outermost pixels."""
+    """Return (height, width, 2) coordinates (x, y); -1 and 1 are the centres of the outermost pixels."""
     x = torch.arange(width, dtype=like.dtype, device=like.device) * (2 / (width - 1)) - 1
     y = torch.arange(height, dtype=like.dtype, device=like.device) * (2 / (height - 1)) - 1
     return torch.stack([x.expand(height, width), y[:, None].expand(height, width)], dim=-1)

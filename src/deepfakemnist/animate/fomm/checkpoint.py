@@ -1,8 +1,8 @@
-"""Reading and writing FOMM weights: the official layout, and safetensors that say what they are.
+"""FOMM checkpoints: the official pickle layout, and self-describing safetensors.
 
 The official layout is a pickle of ``generator``, ``kp_detector``, ``epoch`` and more. A ``.safetensors`` file of this
-project holds the same tensors as ``generator.<name>`` and ``kp_detector.<name>``, float32 or float16, and in its
-metadata the architecture and the facts of the training.
+project holds the same tensors as ``generator.<name>`` and ``kp_detector.<name>``, float32 or float16, with the
+architecture and the training facts as metadata.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 _FORMAT = "deepfakemnist.fomm.1"
 _PARTS = ("generator", "kp_detector")
-#: Differences listed before the rest is only counted.
+#: Differences that an error message lists before it counts the rest.
 _LISTED = 5
 
 State = dict[str, Tensor]
@@ -44,18 +44,18 @@ def load_checkpoint(
     align_corners: bool | None = None,
     tensors_only: bool = False,
 ) -> FirstOrderMotionModel:
-    """Build the networks and fill them with the weights of ``path``; on the CPU, float32, in evaluation mode.
+    """Build the networks and load the weights of ``path``; on the CPU, float32, in evaluation mode.
 
     Other entries of the file (optimizers, discriminator) are ignored. Only tensors and plain values are unpickled.
 
     Args:
         path: checkpoint in the official layout, zip or legacy pickle, or a ``.safetensors`` of this project.
-        model: architecture that the weights must fit exactly; None takes what the file states, or vox-256.
-        sha256: refuse a file with any other digest.
-        align_corners: see ``FirstOrderMotionModel``; None takes what the weights were trained with.
-        tensors_only: settings that shape no tensor may differ from what the file states; for training on.
+        model: architecture that the weights must match exactly; None uses the one stored in the file, else vox-256.
+        sha256: expected checksum; a file with another one is refused.
+        align_corners: see ``FirstOrderMotionModel``; None uses the value that the weights were trained with.
+        tensors_only: allow settings that shape no tensor to differ from the stored ones; for fine-tuning.
 
-    Raises: ConfigError saying what the file is when it is not such a checkpoint, or how it differs from ``model``.
+    Raises: ConfigError that says what the file is if it is no such checkpoint, or how it differs from ``model``.
     """
     path = Path(path)
     check_weight_file(path)
@@ -65,7 +65,7 @@ def load_checkpoint(
     _check_layout(path, content)
     model = model or _stated_model(path, content) or FommModel()
     if align_corners is None:
-        # The official weights were published for torch 1.0, which aligned corners.
+        # The official weights were trained with torch 1.0, which always aligned corners.
         align_corners = bool(_facts(content).get("align_corners", True))
     with torch.device("meta"):
         networks = FirstOrderMotionModel(model, align_corners)
@@ -78,7 +78,7 @@ def load_checkpoint(
 
 
 def read_facts(path: Path | str) -> dict[str, Any]:
-    """Return what a checkpoint of this project says of its training; empty for an official one.
+    """Return the training facts stored in a checkpoint of this project; empty for an official one.
 
     Raises: ConfigError, see ``load_checkpoint``.
     """
@@ -90,15 +90,15 @@ def read_facts(path: Path | str) -> dict[str, Any]:
 def save_checkpoint(
     path: Path | str, networks: FirstOrderMotionModel, facts: dict[str, Any], *, half: bool = False
 ) -> None:
-    """Write the weights, whole or not at all: ``.safetensors`` if the name says so, else the official layout.
+    """Write the weights atomically: safetensors for the suffix ``.safetensors``, else the official layout.
 
     Args:
         path: file to write.
         networks: the weights.
-        facts: of the training, as plain values, e.g. steps and seed; kept with the weights, ``align_corners`` too.
-        half: float16, for half the size; reading turns them back to float32.
+        facts: training facts as plain values, e.g. steps and seed; stored with the weights and ``align_corners``.
+        half: store float16, half the size; loading converts back to float32.
 
-    Raises: OverflowError for a weight beyond float16's range.
+    Raises: OverflowError for a weight outside the range of float16.
     """
     path = Path(path)
     facts = {**facts, "align_corners": networks.generator.align_corners}
@@ -106,7 +106,7 @@ def save_checkpoint(
     model = networks.settings.model_dump(mode="json")
     with atomic_path(path) as part_path:
         if path.suffix == ".safetensors":
-            # One entry only: safetensors writes several in random order, and equal weights shall be equal files.
+            # A single entry, because safetensors writes several in random order and equal weights shall be equal files.
             metadata = {_FORMAT: json.dumps({"model": model, "facts": facts}, sort_keys=True)}
             flat = {f"{part}.{name}": tensor for part, state in states.items() for name, tensor in state.items()}
             save_file(flat, part_path, metadata)
@@ -121,7 +121,7 @@ def _state(module: torch.nn.Module, half: bool) -> State:
     halves = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     for name, tensor in halves.items():
         if not torch.isfinite(tensor).all():
-            raise OverflowError(f"{name} holds values that float16 cannot")
+            raise OverflowError(f"{name} has values outside the range of float16")
     return halves
 
 
@@ -138,7 +138,7 @@ def _stated_model(path: Path, content: dict[str, Any]) -> FommModel | None:
         return FommModel.model_validate(stated)
     except ValidationError as error:
         raise ConfigError(
-            f"animator weights {path} state an architecture that this version does not know: "
+            f"animator weights {path} have an architecture that this version does not support: "
             f"{'; '.join(problem['msg'] for problem in error.errors())}"
         ) from error
 
@@ -148,19 +148,19 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            for key in file.keys():  # noqa: SIM118 - the file is no dictionary
+            for key in file.keys():  # noqa: SIM118 - the file is not a dictionary
                 part, _, name = key.partition(".")
                 tensor = file.get_tensor(key)
                 content.setdefault(part, {})[name] = tensor.float() if tensor.is_floating_point() else tensor
     except (SafetensorError, OSError) as error:
         raise ConfigError(
-            f"animator weights {path} ({path.stat().st_size:,} bytes) are damaged, incomplete or no safetensors file "
-            f"({error})"
+            f"animator weights {path} ({path.stat().st_size:,} bytes) are damaged, incomplete or not a safetensors "
+            f"file ({error})"
         ) from error
     if _FORMAT not in metadata:
         raise ConfigError(
-            f"animator weights {path} are a safetensors file of another kind: its metadata has "
-            f"{', '.join(metadata) or 'no entry'}, {_FORMAT} is wanted"
+            f"animator weights {path} are a safetensors file of another format: its metadata has "
+            f"{', '.join(metadata) or 'no entry'}, expected {_FORMAT}"
         )
     return {**content, **json.loads(metadata[_FORMAT])}
 
@@ -172,29 +172,29 @@ def _unpickle(path: Path) -> Any:
         raise
     except Exception as error:  # a damaged file makes torch raise almost anything
         text = str(error)
-        # PyTorch's own message goes on to recommend the unsafe way, so only the facts are taken from it.
+        # PyTorch's message also recommends unsafe loading, so only its facts are quoted.
         if forbidden := re.search(r"GLOBAL (\S+)", text):
             raise ConfigError(
-                f"animator weights {path} refer to {forbidden[1]}: more than tensors and plain values, and loading it "
-                f"could run code, so the file is refused. {OFFICIAL}"
+                f"animator weights {path} reference {forbidden[1]}, which is neither a tensor nor a plain value; "
+                f"loading it could execute code, so the file is refused. {OFFICIAL}"
             ) from error
-        fact = "no valid pickle" if isinstance(error, pickle.UnpicklingError) else text.split(". ")[0]
+        fact = "invalid pickle" if isinstance(error, pickle.UnpicklingError) else text.split(". ")[0]
         raise ConfigError(
-            f"animator weights {path} ({path.stat().st_size:,} bytes) are damaged, incomplete or no PyTorch checkpoint "
-            f"({type(error).__name__}: {fact}). {OFFICIAL}"
+            f"animator weights {path} ({path.stat().st_size:,} bytes) are damaged, incomplete or not a PyTorch "
+            f"checkpoint ({type(error).__name__}: {fact}). {OFFICIAL}"
         ) from error
 
 
 def _check_layout(path: Path, content: Any) -> None:
     if not isinstance(content, dict):
-        raise ConfigError(f"animator weights {path} hold a {type(content).__name__}, not a dictionary of networks")
+        raise ConfigError(f"animator weights {path} contain a {type(content).__name__}, not a dictionary of networks")
     for part in _PARTS:
         state = content.get(part)
         if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
             have = ", ".join(map(str, list(content)[:_LISTED])) or "nothing"
             raise ConfigError(
-                f"animator weights {path} have no state of {part!r}: an official checkpoint holds "
-                f"'generator' and 'kp_detector', this file holds {have}"
+                f"animator weights {path} have no state_dict {part!r}: an official checkpoint contains "
+                f"'generator' and 'kp_detector', this file contains {have}"
             )
 
 
@@ -203,12 +203,12 @@ def _check_states(
 ) -> None:
     differences = []
     for part in _PARTS:
-        wanted, found = getattr(networks, part).state_dict(), content[part]
-        differences += [f"{part}.{name} is missing" for name in wanted if name not in found]
-        differences += [f"{part}.{name} is not in the model" for name in found if name not in wanted]
+        expected, found = getattr(networks, part).state_dict(), content[part]
+        differences += [f"{part}.{name} is missing" for name in expected if name not in found]
+        differences += [f"{part}.{name} is not in the model" for name in found if name not in expected]
         differences += [
             f"{part}.{name} is {tuple(found[name].shape)}, the model's is {tuple(tensor.shape)}"
-            for name, tensor in wanted.items()
+            for name, tensor in expected.items()
             if name in found and found[name].shape != tensor.shape
         ]
     settings = _differing_settings(content, model, bool(differences))
@@ -217,27 +217,27 @@ def _check_states(
         if len(differences) > _LISTED:
             listed += f"; and {len(differences) - _LISTED} more"
         cause = f" Settings that differ: {'; '.join(settings)}." if settings else ""
-        raise ConfigError(f"animator weights {path} do not fit animator.model.{cause} {listed}".rstrip())
+        raise ConfigError(f"animator weights {path} do not match animator.model.{cause} {listed}".rstrip())
 
 
 def _differing_settings(content: dict[str, Any], model: FommModel, shapes_differ: bool) -> list[str]:
-    """Say which settings of ``model`` the weights were not made with, as they state it or as their shapes show it."""
+    """List the settings of ``model`` that differ from the weights', stored in the file or inferred from its shapes."""
     if isinstance(content.get("model"), dict):
         found = _flatten(content["model"])
     elif shapes_differ:
-        found = _settings_of(content["generator"], content["kp_detector"])
+        found = _inferred_settings(content["generator"], content["kp_detector"])
     else:
         return []
-    wanted = _flatten(model.model_dump(mode="json"))
+    expected = _flatten(model.model_dump(mode="json"))
     return [
-        f"animator.model.{name} is {wanted[name]} in the config but {value} in the weights"
+        f"animator.model.{name} is {expected[name]} in the config but {value} in the weights"
         for name, value in found.items()
-        if name in wanted and wanted[name] != value
+        if name in expected and expected[name] != value
     ]
 
 
-def _settings_of(generator: State, kp_detector: State) -> dict[str, Any]:
-    """Read the settings that show in the tensors' shapes; a missing tensor gives 0, which fits no setting."""
+def _inferred_settings(generator: State, kp_detector: State) -> dict[str, Any]:
+    """Infer settings from tensor shapes; a missing tensor gives 0, which no setting allows."""
     num_kp = _length(kp_detector, "kp.weight", 0)
     num_channels = _length(generator, "first.conv.weight", 1)
     evidence = (num_kp + 1) * (num_channels + 1)
@@ -274,5 +274,5 @@ def _count(state: State, pattern: str) -> int:
 
 
 def _scale(state: State, name: str) -> float:
-    """Invert the anti-alias kernel's size, 2·round(2·(1/scale − 1)) + 1; no kernel means scale 1."""
+    """Infer the scale from the size of the anti-aliasing kernel, 2·round(2·(1/scale − 1)) + 1; 1 without a kernel."""
     return 1 / ((_length(state, name, 2) - 1) / 4 + 1) if name in state else 1.0

@@ -1,6 +1,6 @@
-"""Convolution with its batch norm folded in, in float32 or in a reduced precision that is checked before it is used.
+"""Convolution with folded batch norm, in float32 or in a reduced precision that is validated before use.
 
-A layer keeps its float32 weights and goes back to them where the reduced precision is wrong, see ``reduced_precision``.
+A layer keeps its float32 weights and falls back to them where reduced precision is wrong, see ``reduced_precision``.
 """
 
 from __future__ import annotations
@@ -12,29 +12,28 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from deepfakemnist.devices.reduced_precision import checked_layers, convolutions, described, fault
+from deepfakemnist.devices.reduced_precision import checked_layers, describe_faults, deterministic_cudnn, find_fault
 
 log = logging.getLogger(__name__)
 
-#: Machine epsilon of TF32, which has no type in torch: 10 bits of mantissa.
+#: Machine epsilon of TF32, which is no dtype of torch: 10 bits of mantissa.
 _TF32_EPS = 2.0**-10
 
 
 class FoldedConv(nn.Module):
-    """A convolution with its batch norm folded in, then ReLU or nothing; channels last.
+    """Convolution with folded batch norm and an optional ReLU; channels last.
 
     Args:
-        weight: (out, in, k, k), or (in, out, k, k) where ``transposed``; float32.
+        weight: (out, in, k, k), or (in, out, k, k) if ``transposed``; float32.
         bias: (out,), float32.
         padding: of height and width, both sides.
         stride: of height and width.
         relu: whether ReLU follows.
-        dtype: of the arithmetic and of the result.
-        tf32: let CUDA shorten the factors of float32 products to TF32.
-        transposed: a transposed convolution.
-        prepack: keep the weights in the order that oneDNN computes with; on the CPU, float32. Else they are put in
-            order at each call, which costs more than the products themselves where the picture is small and channels
-            are many.
+        dtype: of the computation and the output.
+        tf32: allow TF32 in float32 products on CUDA.
+        transposed: whether it is a transposed convolution.
+        prepack: store the weights in oneDNN's blocked layout; on the CPU, float32. Otherwise every call reorders them,
+            which costs more than the products themselves for small images with many channels.
 
     Raises: ValueError for ``prepack`` in a reduced precision.
     """
@@ -59,7 +58,7 @@ class FoldedConv(nn.Module):
     ) -> None:
         super().__init__()
         if prepack and dtype != torch.float32:
-            raise ValueError(f"weights are packed for the CPU, which computes in float32 and not in {dtype}")
+            raise ValueError(f"prepacked weights are for the CPU, which computes in float32, not in {dtype}")
         weight = weight.contiguous(memory_format=torch.channels_last)
         reduced = dtype != torch.float32
         self.register_buffer("weight", weight)
@@ -73,18 +72,18 @@ class FoldedConv(nn.Module):
         self._packed: Tensor | None = None
 
     def forward(self, x: Tensor) -> Tensor:
-        """(B, in, H, W) of any type → (B, out, H', W') of ``dtype``."""
+        """(B, in, H, W) of any dtype → (B, out, H', W') of ``dtype``."""
         x = x.to(self.dtype, memory_format=torch.channels_last)
         if self._prepack:
             return self._convolved_packed(x)
         weight = self.weight if self._reduced_weight is None else self._reduced_weight
         bias = self.bias if self._reduced_bias is None else self._reduced_bias
-        with convolutions(tf32=True) if self.tf32 else nullcontext():
+        with deterministic_cudnn(tf32=True) if self.tf32 else nullcontext():
             out = self._convolved(x, weight, bias)
         return F.relu_(out) if self.relu else out
 
     def _convolved_packed(self, x: Tensor) -> Tensor:
-        # What torch.compile calls with frozen weights. It is no public interface; requirements.lock pins the torch.
+        # The ops that torch.compile emits for frozen weights. They are not public API; requirements.lock pins torch.
         geometry = [self.padding] * 2, [self.stride] * 2, [1, 1], 1
         if self._packed is None:
             self._packed = torch.ops.mkldnn._reorder_convolution_weight(self.weight, *geometry, list(x.shape))
@@ -98,11 +97,11 @@ class FoldedConv(nn.Module):
 
     @property
     def arithmetic(self) -> str:
-        """What is computed with: a type of torch, e.g. ``float16``, or ``tf32``."""
+        """Precision of the computation: a torch dtype, e.g. ``float16``, or ``tf32``."""
         return "tf32" if self.tf32 else str(self.dtype).removeprefix("torch.")
 
-    def fault(self, x: Tensor) -> str | None:
-        """Say what is wrong with the layer's reduced precision here, or None when it agrees with float32.
+    def find_fault(self, x: Tensor) -> str | None:
+        """Describe what is wrong with the layer's reduced precision; None when it agrees with float32.
 
         Args:
             x: (B, in, H, W) float32, standard normal.
@@ -110,10 +109,10 @@ class FoldedConv(nn.Module):
         Raises: torch.OutOfMemoryError.
         """
         exact = self._convolved(x, self.weight, self.bias)
-        # A transposed convolution sums up 1/stride² of its taps at each place.
+        # A transposed convolution sums 1/stride² of its taps per output position.
         weight = self.weight.transpose(0, 1) / self.stride if self.transposed else self.weight
         eps = _TF32_EPS if self.tf32 else torch.finfo(self.dtype).eps
-        return fault(lambda: self.forward(x), exact.relu() if self.relu else exact, weight, self.bias, eps)
+        return find_fault(lambda: self.forward(x), exact.relu() if self.relu else exact, weight, self.bias, eps)
 
     def fall_back(self) -> None:
         """Compute in float32 from now on."""
@@ -122,15 +121,15 @@ class FoldedConv(nn.Module):
 
 
 def check_reduced_layers(network: nn.Module, *inputs: object) -> list[str]:
-    """Compare every layer of reduced precision with float32 on random input; those that are wrong fall back to it.
+    """Compare every reduced-precision layer with float32 on random input; wrong layers fall back to float32.
 
-    Costs one pass through the network, and each of these layers in both precisions.
+    Costs one forward pass, plus each of these layers in both precisions.
 
     Args:
-        network: whose ``FoldedConv`` layers are checked.
-        inputs: what the network takes.
+        network: its ``FoldedConv`` layers are checked.
+        inputs: arguments of the network.
 
-    Returns: names of the layers that fell back in this call; one warning names them and says why.
+    Returns: names of the layers that fell back in this call; one warning names them and gives the reasons.
     Raises: torch.OutOfMemoryError.
     """
     reduced = {name: layer for name, layer in folded_layers(network).items() if layer.arithmetic != "float32"}
@@ -140,19 +139,19 @@ def check_reduced_layers(network: nn.Module, *inputs: object) -> list[str]:
 
     def check(layer: nn.Module, x: Tensor) -> str | None:
         assert isinstance(layer, FoldedConv)
-        wrong = layer.fault(x)
-        if wrong:
+        problem = layer.find_fault(x)
+        if problem:
             layer.fall_back()
-        return wrong
+        return problem
 
     with checked_layers(reduced, check) as faults:
         network(*inputs)
     if faults:
-        said = "%s is wrong or refused on this processor, these layers compute in float32: %s"
-        log.warning(said, dtypes, described(faults))
+        message = "%s is wrong or refused on this processor, these layers compute in float32: %s"
+        log.warning(message, dtypes, describe_faults(faults))
     return list(faults)
 
 
 def folded_layers(network: nn.Module) -> dict[str, FoldedConv]:
-    """Return the layers that can have a reduced precision by their names in ``network``."""
+    """Return the layers that support reduced precision, by name."""
     return {name: layer for name, layer in network.named_modules() if isinstance(layer, FoldedConv)}

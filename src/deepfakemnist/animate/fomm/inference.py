@@ -1,11 +1,11 @@
-"""Rewrites a First Order Motion Model for inference: the same arithmetic in fewer and cheaper operations.
+"""Inference optimisation of the First Order Motion Model: graph rewrites that save operations.
 
-All of it is exact up to float32 rounding: batch norm folded into the convolution before it, a doubling and the 3×3
-convolution after it as four 2×2 convolutions of the small picture, a convolution with few outputs computed a square of
-pixels at a time, residual blocks by Winograd, weights packed once. What is gained on one Zen 4 core stands in
-benchmarks/animate.json. On CUDA, measured in benchmarks/gpu.json: batch norm folded, a doubling and its convolution as
-one transposed convolution, the motion's heads as matrix products, memory laid out channels last; ``tf32`` and ``fast``
-shorten the arithmetic too.
+All rewrites are exact up to float32 rounding. On the CPU: batch norm folded into the preceding convolution, upsampling
+and the following 3×3 convolution as four 2×2 convolutions of the small image, convolutions with few outputs computed
+for a square of pixels at a time, residual blocks by Winograd, weights packed once; benchmarks/animate.json has the
+speed-up on one Zen 4 core. On CUDA, measured in benchmarks/gpu.json: batch norm folded, upsampling and its convolution
+as one transposed convolution, the heads of dense motion as matrix products, channels-last memory; ``tf32`` and ``fast``
+reduce precision too.
 """
 
 from __future__ import annotations
@@ -25,46 +25,46 @@ from deepfakemnist.animate.fomm.winograd import WinogradResidual
 
 Precision = Literal["exact", "tf32", "fast"]
 
-#: oneDNN computes output channels in groups of 16; fewer cost as much.
+#: oneDNN computes output channels in groups of 16; fewer cost the same.
 _GROUP = 16
-#: cuDNN's kernels compute them by 32 and more: the last convolution of vox-256, 3 outputs, was a sixth of ``exact``.
+#: cuDNN's kernels compute 32 and more: the last convolution of vox-256, 3 outputs, took a sixth of ``exact``.
 _CUDA_GROUP = 64
 
 
 def optimised(
     networks: FirstOrderMotionModel, *, precision: Precision = "exact", device: torch.device | str = "cpu"
 ) -> FirstOrderMotionModel:
-    """Return a copy of ``networks`` on ``device``, for evaluation only, that computes the same faster.
+    """Return an evaluation-only copy of ``networks`` on ``device`` that computes the same function faster.
 
     Args:
-        networks: left as it is.
-        precision: ``exact`` is float32 throughout; on the CPU so are the others. On CUDA they shorten what follows the
-            warp: ``tf32`` the factors of its products to TF32, ``fast`` all of it to float16. Motion, the source's
-            features, warps, the trunk of the residual blocks and the output's sigmoid stay in float32. Let
-            ``check_reduced_layers`` see the generator before its pictures are used.
-        device: where the copy will run; it decides which rewrites are made.
+        networks: not modified.
+        precision: ``exact`` is float32 throughout; on the CPU the others are, too. On CUDA they reduce the precision of
+            the decoder, i.e. of what follows the warp: ``tf32`` of its products to TF32, ``fast`` of all of it to
+            float16. Motion, source features, warps, the trunk of the residual blocks and the output's sigmoid stay in
+            float32. Run ``check_reduced_layers`` on the generator before you use its images.
+        device: device of the copy; determines the rewrites.
     """
     device = torch.device(device)
-    made = rewritten(networks, painting_dtype(precision, device), cpu=device.type == "cpu").to(device)
+    fast = rewritten(networks, decoder_dtype(precision, device), cpu=device.type == "cpu").to(device)
     if precision == "tf32" and device.type == "cuda":
-        for part in _painters(made.generator):
+        for part in _decoder_parts(fast.generator):
             for layer in folded_layers(part).values():
                 layer.tf32 = True
-    return made
+    return fast
 
 
-def painting_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """Return the type that what follows the warp is computed in: float16 for ``fast`` on CUDA, else float32.
+def decoder_dtype(precision: Precision, device: torch.device) -> torch.dtype:
+    """Return the dtype of the decoder, i.e. of what follows the warp: float16 for ``fast`` on CUDA, else float32.
 
-    GPUs are as quick in float16 as in bfloat16, and it is eight times as precise: on random vox-256 weights the whole
-    painting in float16 was within 2 of 255 everywhere, in bfloat16 in 96 % of the values (measured on the CPU). CPUs
-    are slow in float16, and bfloat16 with AVX512-BF16 gained about a tenth for errors of 4 of 255 and more.
+    On GPUs float16 is as fast as bfloat16 and eight times as precise: with random vox-256 weights the output of the
+    decoder in float16 was within 2 of 255 everywhere, in bfloat16 in 96 % of the values (measured on the CPU). CPUs are
+    slow in float16, and bfloat16 with AVX512-BF16 gained about a tenth at errors of 4 of 255 and more.
     """
     return torch.float16 if precision == "fast" and device.type == "cuda" else torch.float32
 
 
 def arithmetic(networks: FirstOrderMotionModel) -> str:
-    """Return the types that optimised networks compute with, and which layers fell back to float32.
+    """Return the dtypes of optimised networks, and the layers that fell back to float32.
 
     For example ``float32``, ``float32+float16``, or ``float32+float16 (float32 in final.conv)``.
     """
@@ -75,13 +75,13 @@ def arithmetic(networks: FirstOrderMotionModel) -> str:
     return f"{text} (float32 in {', '.join(fell_back)})" if fell_back and len(kinds) > 1 else text
 
 
-def rewritten(networks: FirstOrderMotionModel, painting: torch.dtype, *, cpu: bool) -> FirstOrderMotionModel:
-    """Return the copy where ``networks`` are, with the rewrites for the CPU or for a GPU.
+def rewritten(networks: FirstOrderMotionModel, decoder: torch.dtype, *, cpu: bool) -> FirstOrderMotionModel:
+    """Return a rewritten copy on the device of ``networks``.
 
     Args:
-        networks: left as it is.
-        painting: type that what follows the warp is computed in; float32 with ``cpu``.
-        cpu: whether to make the rewrites for the CPU. Those for a GPU compute the same on a CPU, but slower.
+        networks: not modified.
+        decoder: dtype of the decoder; float32 with ``cpu``.
+        cpu: apply the rewrites for the CPU, else those for a GPU, which give the same result on a CPU, only slower.
     """
     fast = copy.deepcopy(networks).eval().requires_grad_(False)
     _rewrite(fast.kp_detector, torch.float32, cpu)
@@ -91,14 +91,14 @@ def rewritten(networks: FirstOrderMotionModel, painting: torch.dtype, *, cpu: bo
         if head is not None and not cpu:
             setattr(motion, name, TapwiseConv(head))
     _rewrite(motion, torch.float32, cpu)
-    _rewrite_appearance(fast.generator, painting, cpu)
+    _rewrite_appearance(fast.generator, decoder, cpu)
     return fast
 
 
 class PhasedUp(nn.Module):
-    """Nearest-neighbour doubling, 3×3 convolution and ReLU as four 2×2 convolutions of the small picture.
+    """2× nearest-neighbour upsampling, 3×3 convolution and ReLU as four 2×2 convolutions of the small image.
 
-    Of the nine products of an output pixel at most four have different inputs, so weights of equal inputs are summed.
+    The nine products of an output pixel have at most four distinct inputs, so weights with equal inputs are summed.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor, *, dtype: torch.dtype, prepack: bool) -> None:
@@ -115,7 +115,7 @@ class PhasedUp(nn.Module):
         out: Tensor | None = None
         for number, phase in enumerate(self.phases):
             i, j = divmod(number, 2)
-            part = phase(x)  # (H+1, W+1): one row and one column more than this phase needs
+            part = phase(x)  # (H+1, W+1): one row and column more than this phase needs
             if out is None:
                 shape = (batch, part.shape[1], 2 * height, 2 * width)
                 out = torch.empty(shape, dtype=part.dtype, device=x.device, memory_format=torch.channels_last)
@@ -125,10 +125,10 @@ class PhasedUp(nn.Module):
 
 
 class TapwiseConv(nn.Module):
-    """A padded convolution with few outputs as one matrix product for all taps, whose maps are then shifted and summed.
+    """Padded convolution with few outputs as one matrix product for all taps, whose maps are shifted and summed.
 
-    For CUDA, float32: for the 11 and the 1 of vox-256 cuDNN goes through FFT, which took a quarter of the time of all
-    the rendering with ``fast`` (profiled on an H200).
+    For CUDA in float32: for the 11 and the 1 outputs of vox-256 cuDNN chooses FFT, which took a quarter of the total
+    rendering time with ``fast`` (profiled on an H200).
     """
 
     weight: Tensor
@@ -137,7 +137,7 @@ class TapwiseConv(nn.Module):
     def __init__(self, conv: nn.Conv2d) -> None:
         super().__init__()
         self.kernel = conv.kernel_size[0]
-        # F.fold sends a tap's map the other way.
+        # F.fold shifts the map of a tap in the opposite direction.
         taps = conv.weight.flip(2, 3).permute(0, 2, 3, 1)
         self.register_buffer("weight", taps.reshape(1, -1, conv.in_channels).contiguous())
         self.register_buffer("bias", _bias(conv).view(1, -1, 1, 1))
@@ -150,9 +150,9 @@ class TapwiseConv(nn.Module):
 
 
 class BlockedConv(nn.Module):
-    """A padded convolution with few outputs, computed for ``side``×``side`` pixels at once with a larger kernel.
+    """Padded convolution with few outputs, computed for ``side``×``side`` pixels at once with a larger kernel.
 
-    Three outputs cost as much as sixteen; for 2×2 pixels at once they are twelve.
+    Three outputs cost as much as sixteen; 2×2 pixels at once make them twelve.
     """
 
     def __init__(self, conv: nn.Conv2d, side: int, *, dtype: torch.dtype, prepack: bool) -> None:
@@ -179,7 +179,7 @@ class BlockedConv(nn.Module):
 
 
 class FoldedResidual(nn.Module):
-    """A residual block with norm2 folded into conv1; the trunk stays in float32."""
+    """Residual block with norm2 folded into conv1; the trunk stays in float32."""
 
     def __init__(self, block: ResidualBlock, *, dtype: torch.dtype, prepack: bool) -> None:
         super().__init__()
@@ -198,15 +198,15 @@ class FoldedResidual(nn.Module):
         return x + self.conv2(self.conv1(F.relu_(torch.addcmul(self.shift, x, self.scale))))
 
 
-def _painters(generator: Generator) -> tuple[nn.Module, nn.Module, nn.Module]:
-    """What follows the warp."""
+def _decoder_parts(generator: Generator) -> tuple[nn.Module, nn.Module, nn.Module]:
+    """Return the modules that follow the warp."""
     return generator.bottleneck, generator.up_blocks, generator.final
 
 
 def _rewrite_appearance(generator: Generator, dtype: torch.dtype, cpu: bool) -> None:
-    # The source is encoded once, so float32 costs nothing there; less would cost most of the precision.
-    once = torch.float32
-    for name, part_dtype in {"first": once, "down_blocks": once, "up_blocks": dtype, "final": dtype}.items():
+    # The source is encoded once, so float32 is free there; reducing it would cost most of the precision.
+    encoder = torch.float32
+    for name, part_dtype in {"first": encoder, "down_blocks": encoder, "up_blocks": dtype, "final": dtype}.items():
         setattr(generator, name, _rewritten(getattr(generator, name), part_dtype, cpu))
     for name, block in list(generator.bottleneck.named_children()):
         assert isinstance(block, ResidualBlock)
@@ -235,7 +235,7 @@ def _rewritten(module: nn.Module, dtype: torch.dtype, cpu: bool) -> nn.Module:
 
 
 def _head(conv: nn.Conv2d, dtype: torch.dtype, cpu: bool) -> nn.Module:
-    """A convolution at the end of a network, without norm or ReLU."""
+    """Rewrite an output convolution, i.e. one without norm or ReLU."""
     padded = conv.padding == (conv.kernel_size[0] // 2,) * 2
     side = _best_side(conv.out_channels, conv.kernel_size[0], _GROUP if cpu else _CUDA_GROUP) if padded else 1
     if side == 1:
@@ -244,7 +244,7 @@ def _head(conv: nn.Conv2d, dtype: torch.dtype, cpu: bool) -> nn.Module:
 
 
 def _transposed(weight: Tensor, bias: Tensor, *, dtype: torch.dtype) -> FoldedConv:
-    """Nearest-neighbour doubling, 3×3 convolution and ReLU as one transposed 4×4 convolution: 4/9 of the products."""
+    """2× nearest-neighbour upsampling, 3×3 convolution and ReLU as one transposed 4×4 one: 4/9 of the products."""
 
     def spread(taps: Tensor, dim: int) -> Tensor:
         first, second, third = taps.unbind(dim)
@@ -278,7 +278,7 @@ def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d | None) -> tuple[Tensor, Tensor]
 
 
 def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Return factor and addend of each channel in evaluation."""
+    """Return scale and shift of each channel in evaluation mode."""
     assert norm.running_mean is not None and norm.running_var is not None
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     return scale, norm.bias - norm.running_mean * scale
@@ -293,6 +293,6 @@ def _bias(conv: nn.Conv2d) -> Tensor:
 
 
 def _sum_taps(weight: Tensor, i: int, j: int) -> Tensor:
-    """(out, in, 3, 3) → (out, in, 2, 2) of the output pixels in even or odd rows (``i``) and columns (``j``)."""
+    """(out, in, 3, 3) → (out, in, 2, 2) for output pixels in even or odd rows (``i``) and columns (``j``)."""
     rows = torch.stack([weight[:, :, : 1 + i].sum(2), weight[:, :, 1 + i :].sum(2)], dim=2)
     return torch.stack([rows[..., : 1 + j].sum(3), rows[..., 1 + j :].sum(3)], dim=3)

@@ -1,10 +1,10 @@
-"""Residual blocks by Winograd's minimal filtering F(4×4, 3×3), in float32 on the CPU.
+"""Winograd convolution F(4×4, 3×3) of residual blocks, in float32 on the CPU.
 
 A tile of 4×4 outputs needs 36 products per pair of channels instead of 144 (Lavin and Gray, CVPR 2016, arXiv
-1509.09308). Products become 36 matrix products, which BLAS does; the two transforms are compiled by numba and carry
-what stands around the convolution (batch norm, ReLU, bias, the residual sum), so that no pass over memory is spent on
-those. For 256 channels at 64×64 that takes half the time of oneDNN's direct convolution on a Zen 4 core. The same
-arithmetic in plain torch calls takes longer than the direct convolution: it is bound by memory.
+1509.09308). BLAS computes them as 36 matrix products; the two transforms are compiled by numba and fuse the operations
+around the convolution (batch norm, ReLU, bias, residual sum), which saves their passes over memory. For 256 channels at
+64×64 this takes half the time of oneDNN's direct convolution on a Zen 4 core. Own code, because a library convolution
+leaves those operations outside, and the same arithmetic in plain torch calls is memory-bound and slower than oneDNN.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from torch import Tensor, nn
 
 Array = NDArray[np.float32]
 
-#: Points of a tile of input, 6×6, of which 4×4 are new.
+#: Points of an input tile, 6×6 with a stride of 4.
 _POINTS = 36
-#: Channels worked on at once. A constant, so that the compiler sees which accesses cannot overlap; of 16, 32, 64 and
-#: 128 the fastest.
+#: Channels processed at once. A constant, so that the compiler can rule out aliasing; the fastest of 16, 32, 64 and
+#: 128.
 _CHUNK = 128
 _ROW = 6 * _CHUNK
-#: Where the second half of the work space begins.
+#: Offset of the second half of the workspace.
 _HALF = _POINTS * _CHUNK
 
 #: Kernel transform at the points 0, ±1, ±2 and infinity; (6, 3).
@@ -46,22 +46,22 @@ _KERNEL = np.array(
 
 
 def _compiled(function: Callable[..., None]) -> Any:
-    """Compile when first called. "contract" allows fused multiply-add; NaN must still come out as NaN."""
+    """Compile at the first call. "contract" allows fused multiply-add but still propagates NaN."""
     options: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}}
     try:
         return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # no folder to write the cache to: compile in every process
+    except RuntimeError:  # no writable cache folder: compile in every process
         return numba.njit(**options)(function)
 
 
 class WinogradResidual(nn.Module):
-    """A residual block in evaluation: ``x + conv2(relu(norm2(conv1(relu(norm1(x))))))`` with norm2 folded into conv1.
+    """Residual block in evaluation: ``x + conv2(relu(norm2(conv1(relu(norm1(x))))))`` with norm2 folded into conv1.
 
-    Channels must be a multiple of 128. The images of a batch are shared out over ``torch.get_num_threads()`` threads.
+    Channels must be a multiple of 128. The images of a batch are distributed over ``torch.get_num_threads()`` threads.
 
     Args:
-        scale: (C,) factor of norm1.
-        shift: (C,) addend of norm1.
+        scale: (C,) scale of norm1.
+        shift: (C,) shift of norm1.
         conv1: weight (C, C, 3, 3) and bias (C,); padding is 1.
         conv2: the same.
     """
@@ -86,26 +86,26 @@ class WinogradResidual(nn.Module):
 
     @staticmethod
     def takes(channels: int) -> bool:
-        """Whether blocks of that many channels can be computed this way. Fewer than 128 would gain nothing."""
+        """Return whether blocks with that many channels are supported. Fewer than 128 would gain nothing."""
         return channels % _CHUNK == 0
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) float32 → the same shape, channels last in memory."""
-        pictures = x.permute(0, 2, 3, 1).contiguous().numpy()
-        out = np.empty_like(pictures)
+        images = x.permute(0, 2, 3, 1).contiguous().numpy()
+        out = np.empty_like(images)
 
         def one(index: int) -> None:
-            self._block(pictures[index], out[index])
+            self._block(images[index], out[index])
 
-        threads = min(torch.get_num_threads(), len(pictures))
-        # BLAS has threads of its own, which would fight with ours.
+        threads = min(torch.get_num_threads(), len(images))
+        # BLAS threads would compete with these.
         with self._blas.limit(limits=1, user_api="blas"):
             if threads == 1:
-                for index in range(len(pictures)):
+                for index in range(len(images)):
                     one(index)
             else:
                 with ThreadPoolExecutor(threads) as pool:
-                    list(pool.map(one, range(len(pictures))))
+                    list(pool.map(one, range(len(images))))
         return torch.from_numpy(out).permute(0, 3, 1, 2)
 
     def _block(self, x: Array, out: Array) -> None:
@@ -120,7 +120,7 @@ class WinogradResidual(nn.Module):
 
 
 def transform_kernel(weight: Tensor) -> Tensor:
-    """(out, in, 3, 3) → (36, in, out), computed in double precision."""
+    """(out, in, 3, 3) → (36, in, out) float32, computed in float64."""
     kernel = weight.detach().double().numpy()
     transformed = np.einsum("ar,oirs,bs->abio", _KERNEL, kernel, _KERNEL)
     return torch.from_numpy(transformed.reshape(_POINTS, *transformed.shape[2:]).astype(np.float32))
@@ -130,7 +130,7 @@ _local = threading.local()
 
 
 def _scratch(shape: tuple[int, ...]) -> tuple[Array, Array, Array]:
-    """Return this thread's work space: fresh memory of that size would cost a tenth of the time in page faults."""
+    """Return the workspace of this thread: allocating it per call would cost a tenth of the time in page faults."""
     if getattr(_local, "shape", None) != shape:
         height, width, channels = shape
         points = (_POINTS, -(-height // 4) * -(-width // 4), channels)
@@ -142,7 +142,7 @@ def _scratch(shape: tuple[int, ...]) -> tuple[Array, Array, Array]:
 
 @_compiled
 def _transform_input(x, scale, shift, normalise, values):  # type: ignore[no-untyped-def]
-    """``x`` (H, W, C), zero-padded by 1 → ``values`` (36, tiles, C); first relu(x·scale + shift) if ``normalise``."""
+    """``x`` (H, W, C), zero-padded by 1 → ``values`` (36, tiles, C); applies relu(x·scale + shift) if ``normalise``."""
     height, width, channels = x.shape
     work = np.empty(2 * _HALF, np.float32)
     zero, two, four, five = np.float32(0), np.float32(2), np.float32(4), np.float32(5)

@@ -1,1 +1,1 @@
-"""Training of a First Order Motion Model on clips of one's own."""
+"""Training of a First Order Motion Model on custom clips."""

@@ -1,6 +1,6 @@
-"""The judge of realism of adversarial training (vox-adv-256): tells driving frames from animated ones, patch by patch.
+"""Patch discriminator for adversarial training (vox-adv-256): classifies patches of driving and animated frames.
 
-Names and shapes of the parameters are those of the official checkpoints' entry ``discriminator``.
+Parameter names and shapes match the entry ``discriminator`` of the official checkpoints.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _SLOPE = 0.2
 
 
 class DiscriminatorBlock(nn.Module):
-    """Unpadded convolution with spectral norm, instance norm, leaky ReLU and, but for the last block, pooling."""
+    """Unpadded convolution with spectral norm, instance norm, leaky ReLU and, except in the last block, pooling."""
 
     def __init__(self, in_channels: int, out_channels: int, normalise: bool, pool: bool) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class DiscriminatorBlock(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Judges patches of a picture at one scale."""
+    """Scores patches of an image at one scale."""
 
     def __init__(self, model: DiscriminatorModel, num_kp: int, num_channels: int) -> None:
         super().__init__()
@@ -49,12 +49,12 @@ class Discriminator(nn.Module):
         )
         self.conv = nn.utils.spectral_norm(nn.Conv2d(widths[-1], 1, 1))
 
-    def forward(self, picture: Tensor, keypoints: Tensor) -> tuple[list[Tensor], Tensor]:
-        """Picture (B, 3, H, W) and driving keypoints (B, K, 2) → features of every block, verdicts (B, 1, h, w)."""
-        out = picture
+    def forward(self, image: Tensor, keypoints: Tensor) -> tuple[list[Tensor], Tensor]:
+        """Image (B, 3, H, W) and driving keypoints (B, K, 2) → features of every block, scores (B, 1, h, w)."""
+        out = image
         if self.use_keypoints:
-            grid = coordinate_grid(picture.shape[-2], picture.shape[-1], keypoints)
-            out = torch.cat([picture, keypoint_gaussians(grid, keypoints)], dim=1)
+            grid = coordinate_grid(image.shape[-2], image.shape[-1], keypoints)
+            out = torch.cat([image, keypoint_gaussians(grid, keypoints)], dim=1)
         features: list[Tensor] = []
         for block in self.down_blocks:
             out = block(out)
@@ -63,20 +63,20 @@ class Discriminator(nn.Module):
 
 
 class MultiScaleDiscriminator(nn.Module):
-    """The official container; vox-adv judges at full resolution only."""
+    """Container of the official checkpoints; vox-adv has a discriminator at full resolution only."""
 
     def __init__(self, model: DiscriminatorModel, num_kp: int, num_channels: int) -> None:
         super().__init__()
         self.discs = nn.ModuleDict({"1": Discriminator(model, num_kp, num_channels)})
 
-    def forward(self, picture: Tensor, keypoints: Tensor) -> tuple[list[Tensor], Tensor]:
+    def forward(self, image: Tensor, keypoints: Tensor) -> tuple[list[Tensor], Tensor]:
         """See ``Discriminator``."""
-        result: tuple[list[Tensor], Tensor] = self.discs["1"](picture, keypoints)
+        result: tuple[list[Tensor], Tensor] = self.discs["1"](image, keypoints)
         return result
 
 
-def smallest_picture(model: DiscriminatorModel) -> int:
-    """Return the smallest side of a picture: the last block must have 2×2 features, since it normalises over them."""
+def smallest_image(model: DiscriminatorModel) -> int:
+    """Return the smallest side of an image: the last block must have 2×2 features for its instance norm."""
     side = 2
     for i in range(model.num_blocks):
         side = (side if i == 0 else 2 * side) + _KERNEL - 1
@@ -84,15 +84,15 @@ def smallest_picture(model: DiscriminatorModel) -> int:
 
 
 def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """Least-squares GAN: verdicts on real pictures are to be 1, on animated ones 0."""
+    """Return the least-squares GAN loss of the discriminator: target scores are 1 for real, 0 for animated images."""
     return ((1 - real).square() + fake.square()).mean()
 
 
 def generator_loss(fake: Tensor) -> Tensor:
-    """Least-squares GAN: the generator wants verdicts of 1."""
+    """Return the least-squares GAN loss of the generator: the target score is 1."""
     return (1 - fake).square().mean()
 
 
 def feature_matching_loss(real: list[Tensor], fake: list[Tensor]) -> Tensor:
-    """Sum over blocks of the mean absolute difference of features; those of real pictures are the target."""
+    """Return the sum over blocks of the mean absolute difference to the features of the real images."""
     return torch.stack([(r.detach() - f).abs().mean() for r, f in zip(real, fake, strict=True)]).sum()

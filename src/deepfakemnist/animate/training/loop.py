@@ -1,8 +1,8 @@
-"""Training a First Order Motion Model on one's own clips, for those who have no official weights.
+"""Training loop of the First Order Motion Model, for users without the official weights.
 
-Self-supervised as in the paper (arXiv 2003.00196, section 3.3): of two frames of one clip, the first is animated to
-look like the second. With VGG19's weights the loss is the paper's; without them a multi-scale L1 and image-gradient
-loss, which needs no foreign weights, brings a small model with ``full_resolution_skip`` to usable pictures.
+Self-supervised as in the paper (arXiv 2003.00196, section 3.3): the model animates one frame of a clip to reconstruct
+another. With VGG19 weights the loss is the paper's; without them a multi-scale L1 and image-gradient loss, which needs
+no pretrained weights, trains a small model with ``full_resolution_skip`` to usable quality.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from torch import Tensor
 
 from deepfakemnist.animate.fomm.checkpoint import save_checkpoint
 from deepfakemnist.animate.fomm.network import FirstOrderMotionModel, minimum_size, size_multiple
-from deepfakemnist.animate.training.discriminator import smallest_picture
-from deepfakemnist.animate.training.losses import Objective, StepLosses, judge_loss
+from deepfakemnist.animate.training.discriminator import smallest_image
+from deepfakemnist.animate.training.losses import Objective, StepLosses, discriminator_objective
 from deepfakemnist.animate.training.pairs import Pairs, PairSampler, TrainingClip, content_digest, hold_out, load_clips
-from deepfakemnist.animate.training.perceptual import SMALLEST_VGG_PICTURE
+from deepfakemnist.animate.training.perceptual import SMALLEST_VGG_IMAGE
 from deepfakemnist.animate.training.sample_sheet import sample_sheet, write_png
 from deepfakemnist.animate.training.state import TrainingState, training_facts
 from deepfakemnist.config.animator import FommModel, TrainAnimatorSettings
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 _MAX_GRADIENT_NORM = 5.0
 _HELD_OUT_PAIRS = 64
 _SHEET_ROWS = 6
-#: Name of the full state below the training's folder.
+#: File name of the training state in the training folder.
 STATE = "state.pt"
 
 Scalars = Callable[[dict[str, float], int], None]
@@ -46,32 +46,32 @@ Scalars = Callable[[dict[str, float], int], None]
 
 @dataclass(frozen=True)
 class TrainingReport:
-    """How a training went."""
+    """Summary of a training run."""
 
     steps: int
     seconds: float
-    """Of training itself, over all its parts where it was interrupted."""
+    """Training time, accumulated over interruptions."""
     device: str
     reconstruction: str
-    """What the reconstruction was measured with: VGG19, or pixels and gradients."""
+    """Reconstruction loss: VGG19, or pixels and gradients."""
     clips: int
-    """Clips trained on."""
+    """Number of training clips."""
     people: int
     held_out_clips: int
-    """Clips kept back to measure the result; of other people, where there is more than one person."""
+    """Number of held-out clips; of other people unless all clips show one person."""
     held_out_people: int
     held_out_l1: float
-    """Mean absolute difference, of 0..1, between prediction and driving frame on pairs of the held-out clips."""
+    """Mean absolute difference, in 0..1, between prediction and driving frame on pairs of the held-out clips."""
     copy_l1: float
-    """The same for the source frame itself: what an animator that moves nothing would get."""
+    """The same for the source frame, i.e. the score of an animator that moves nothing."""
     held_out_landmark_error: float | None
-    """Mean distance of keypoints from facial points on held-out frames, as a share of the picture's side; None where
-    the settings pull no keypoint to facial points."""
+    """Mean distance between keypoints and facial points on held-out frames, as a fraction of the image side; None
+    without landmark supervision."""
     losses: list[StepLosses]
-    """Terms at every logged step."""
+    """Loss terms at every logged step."""
 
     def save(self, path: Path | str) -> None:
-        """Write the report as JSON, whole or not at all."""
+        """Write the report as JSON atomically."""
         with atomic_path(path) as part:
             part.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
 
@@ -87,25 +87,26 @@ def train_animator(
     device: str = "auto",
     log_every: int = 50,
 ) -> TrainingReport:
-    """Train on pairs of frames of each clip and write the weights.
+    """Train on frame pairs of the clips and write the weights.
 
-    On the CPU the same clips, settings, seed and thread count give the same weights, also when the training was killed
-    and started again: it goes on from the last full state in ``folder``, if that belongs to the same training. With
-    ``mixed_precision`` the appearance path runs in bfloat16 where the device gains by it, and motion stays in float32.
-    On CUDA the order of atomic additions makes runs differ in the last bits.
+    On the CPU the same clips, settings, seed and thread count give the same weights, even if the training was killed
+    and resumed: it continues from the last state in ``folder`` if that belongs to the same training. With
+    ``mixed_precision`` the appearance path runs in bfloat16 where the device benefits; motion stays in float32. On CUDA
+    the order of atomic additions makes runs differ in the last bits.
 
     Args:
-        clips: at least two, since some are held out.
-        checkpoint: file of weights to write.
-        folder: for the full state, sample sheets (``samples/``), TensorBoard (``tensorboard/``), found facial points.
+        clips: at least two, because some are held out.
+        checkpoint: weight file to write.
+        folder: for the training state, sample sheets (``samples/``), TensorBoard (``tensorboard/``) and detected facial
+            points.
         model: architecture.
-        settings: length and weights of the training.
-        align_corners: convention the animator will be used with.
+        settings: training hyper-parameters.
+        align_corners: argument of grid_sample at inference.
         seed: of initial weights, held-out people, pairs, augmentation and deformations.
         device: ``cpu``, ``cuda`` or ``auto``.
         log_every: steps between log lines and entries of the report.
 
-    Raises: ConfigError for too few clips, a size the architecture cannot take or unusable VGG19 weights,
+    Raises: ConfigError for too few clips, a size that the architecture does not support or unusable VGG19 weights,
         FloatingPointError when the loss is no longer finite, and what ``read_clip`` raises for a bad file.
     """
     _check(clips, model, settings)
@@ -119,17 +120,17 @@ def train_animator(
     facts = training_facts(model, settings, align_corners, seed, target.type, content_digest(loaded))
     state.resume(folder / STATE, facts)
     log.info("training on %d clips, %d held out, on %s", len(training), len(held_out), target)
-    log.info("reconstruction is measured by %s", objective.description)
+    log.info("reconstruction loss: %s", objective.description)
 
-    sampler, measured = PairSampler(training, settings), PairSampler(held_out, settings)
+    sampler, held_out_sampler = PairSampler(training, settings), PairSampler(held_out, settings)
     scalars, close = _tensorboard(folder / "tensorboard", state.step)
     started, before, first = time.monotonic(), state.seconds, state.step
     state.networks.train()
     last = min(settings.stop_after or settings.steps, settings.steps)
     while state.step < last:
         state.step += 1
-        pairs = sampler.draw(settings.batch_size, random).to(target)
-        # A cosine from the full rate to zero. It follows from the step, so a resumed training needs no other state.
+        pairs = sampler.sample(settings.batch_size, random).to(target)
+        # Cosine decay to zero. It depends on the step only, so resuming needs no scheduler state.
         rate = settings.learning_rate * (1 + math.cos(math.pi * (state.step - 1) / settings.steps)) / 2
         terms = train_step(state, objective, pairs, rate, settings.ema)
         state.seconds = before + time.monotonic() - started
@@ -138,12 +139,12 @@ def train_animator(
             _log_progress(state.losses[-1], last, first, time.monotonic() - started)
             scalars(asdict(state.losses[-1]) | {"total": state.losses[-1].total}, state.step)
         if state.step % settings.samples_every == 0 or state.step == last:
-            _write_samples(state, sampler, measured, folder / "samples", seed, target)
+            _write_samples(state, sampler, held_out_sampler, folder / "samples", seed, target)
         if state.step % settings.checkpoint_every == 0 or state.step == last:
             state.save(folder / STATE, facts)
     close()
 
-    held_out_l1, copy_l1, landmark_error = measure(state.result, measured, settings, seed, target)
+    held_out_l1, copy_l1, landmark_error = measure(state.result, held_out_sampler, settings, seed, target)
     log.info("held-out L1 %.4f, copying the source %.4f, after %.0f s", held_out_l1, copy_l1, state.seconds)
     report = TrainingReport(
         steps=state.step,
@@ -159,9 +160,9 @@ def train_animator(
         held_out_landmark_error=landmark_error,
         losses=state.losses,
     )
-    # Neither times nor machines, so that equal trainings give equal files.
-    facts_kept = {name: value for name, value in asdict(report).items() if name not in ("losses", "seconds", "device")}
-    save_checkpoint(checkpoint, state.result, {**facts_kept, "seed": seed})
+    # Without times and machines, so that equal trainings give equal files.
+    stored = {name: value for name, value in asdict(report).items() if name not in ("losses", "seconds", "device")}
+    save_checkpoint(checkpoint, state.result, {**stored, "seed": seed})
     return report
 
 
@@ -172,58 +173,58 @@ def _check(clips: Sequence[TrainingClip], model: FommModel, settings: TrainAnima
         )
     multiple, smallest = size_multiple(model), minimum_size(model)
     if settings.adversarial:
-        smallest = max(smallest, smallest_picture(settings.discriminator))
+        smallest = max(smallest, smallest_image(settings.discriminator))
     if settings.vgg19 is not None:
-        smallest = max(smallest, SMALLEST_VGG_PICTURE)
+        smallest = max(smallest, SMALLEST_VGG_IMAGE)
     smallest = multiple * math.ceil(smallest / multiple)
     if settings.size % multiple or settings.size < smallest:
         raise ConfigError(
-            f"animator.train.size is {settings.size}; this architecture takes sizes from {smallest} "
+            f"animator.train.size is {settings.size}; this architecture supports sizes from {smallest} "
             f"in multiples of {multiple}"
         )
     if settings.landmark_steps and not (settings.landmarks and settings.landmark_steps < settings.steps):
         raise ConfigError(
-            f"animator.train.landmark_steps is {settings.landmark_steps}; it needs landmarks above 0 and must leave "
-            f"some of the {settings.steps} steps"
+            f"animator.train.landmark_steps is {settings.landmark_steps}; it needs landmarks above 0 and must be less "
+            f"than the {settings.steps} steps"
         )
     if not settings.train_keypoints and (settings.start_from is None or settings.landmark_steps):
         raise ConfigError(
-            "animator.train.train_keypoints: false needs weights in start_from, and landmark_steps: 0, because those "
-            "steps train nothing else"
+            "animator.train.train_keypoints: false needs weights in start_from and landmark_steps: 0, because those "
+            "steps train only the keypoint detector"
         )
     if settings.frames_per_clip < 2:
-        raise ConfigError(f"animator.train.frames_per_clip is {settings.frames_per_clip}; a pair takes at least 2")
+        raise ConfigError(f"animator.train.frames_per_clip is {settings.frames_per_clip}; a pair needs at least 2")
 
 
 def train_step(state: TrainingState, objective: Objective, pairs: Pairs, rate: float, ema: float) -> dict[str, Tensor]:
-    """Improve the networks once, then the discriminator where there is one; return the terms of the loss.
+    """Update the networks, their moving average and the discriminator, if any, once; return the loss terms.
 
     Args:
-        state: changed in place, all but its step, which is that of this call.
+        state: updated in place, except for its step, which is the number of this step.
         objective: the loss.
-        pairs: on the networks' device.
+        pairs: on the device of the networks.
         rate: learning rate.
-        ema: decay of the averaged weights.
+        ema: decay of the moving average of the weights.
 
-    Raises: FloatingPointError when the loss is not finite; the weights are then as they were.
+    Raises: FloatingPointError when the loss is not finite; the weights are unchanged then.
     """
     animated = objective(state.networks, state.discriminator, pairs, state.random, state.step)
     terms = dict(animated.terms)
-    _descend(state.optimiser, torch.stack(list(terms.values())).sum(), rate, state.step)
-    state.follow(ema)
+    _gradient_step(state.optimiser, torch.stack(list(terms.values())).sum(), rate, state.step)
+    state.update_average(ema)
     prediction = animated.prediction
     if state.discriminator is not None and state.discriminator_optimiser is not None and prediction is not None:
-        terms["discriminator"] = judge_loss(state.discriminator, pairs, prediction, animated.driving)
-        _descend(state.discriminator_optimiser, terms["discriminator"], rate, state.step)
+        terms["discriminator"] = discriminator_objective(state.discriminator, pairs, prediction, animated.driving)
+        _gradient_step(state.discriminator_optimiser, terms["discriminator"], rate, state.step)
     return terms
 
 
-def _descend(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float, step: int) -> None:
+def _gradient_step(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float, step: int) -> None:
     if not torch.isfinite(loss):  # checked at every step: grid_sample's backward crashes on NaN coordinates
         raise FloatingPointError(f"the loss is {loss.item()} at step {step}; lower animator.train.learning_rate")
     for group in optimiser.param_groups:
         group["lr"] = rate
-    # Also drops what the generator's loss left in the discriminator.
+    # Also clears the discriminator's gradients from the generator's loss.
     optimiser.zero_grad(set_to_none=True)
     loss.backward()
     parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
@@ -234,34 +235,34 @@ def _descend(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float, step: 
 def _write_samples(
     state: TrainingState, sampler: PairSampler, held_out: PairSampler, folder: Path, seed: int, device: torch.device
 ) -> None:
-    """Write a sheet of training pairs and one of held-out pairs; the same pairs every time."""
+    """Write a sheet of training pairs and one of held-out pairs, always the same ones."""
     for name, source in (("training", sampler), ("held_out", held_out)):
-        pairs = source.draw(_SHEET_ROWS, torch.Generator().manual_seed(seed), augment=False).to(device)
+        pairs = source.sample(_SHEET_ROWS, torch.Generator().manual_seed(seed), augment=False).to(device)
         write_png(folder / f"{name}_{state.step:07d}.png", sample_sheet(state.result, pairs))
 
 
-class DrawsPairs(Protocol):
-    """Where pairs come from: clips in memory, or pictures that are still being rendered."""
+class PairSource(Protocol):
+    """Source of frame pairs, e.g. clips in memory or images rendered on the fly."""
 
-    def draw(self, count: int, random: torch.Generator, augment: bool = True) -> Pairs:
-        """Return ``count`` pairs; see ``PairSampler.draw``."""
+    def sample(self, count: int, random: torch.Generator, augment: bool = True) -> Pairs:
+        """Return ``count`` pairs; see ``PairSampler.sample``."""
 
 
 @torch.inference_mode()
 def measure(
     networks: FirstOrderMotionModel,
-    held_out: DrawsPairs,
+    held_out: PairSource,
     settings: TrainAnimatorSettings,
     seed: int,
     device: torch.device,
 ) -> tuple[float, float, float | None]:
-    """Return mean L1 of the prediction and of the bare source, and keypoints' distance from facial points."""
+    """Return the mean L1 of prediction and of source to the driving frame, and of keypoints to facial points."""
     networks.eval()
-    random = torch.Generator().manual_seed(seed)  # the same pairs however long the training was
+    random = torch.Generator().manual_seed(seed)  # the same pairs regardless of the length of the training
     predicted, copied, distances = [], [], []
     left = _HELD_OUT_PAIRS
     while left > 0:
-        pairs = held_out.draw(min(left, settings.batch_size), random, augment=False).to(device)
+        pairs = held_out.sample(min(left, settings.batch_size), random, augment=False).to(device)
         left -= settings.batch_size
         driving = networks.kp_detector(pairs.driving)
         prediction = networks.generator(pairs.source, networks.kp_detector(pairs.source), driving)
@@ -276,7 +277,7 @@ def measure(
 
 
 def _tensorboard(folder: Path, step: int) -> tuple[Scalars, Callable[[], None]]:
-    """Return what writes scalars and what closes the writer; both do nothing where TensorBoard is not installed."""
+    """Return functions that write scalars and close the writer; both do nothing if TensorBoard is not installed."""
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
@@ -297,5 +298,10 @@ def _log_progress(losses: StepLosses, steps: int, first: int, elapsed: float) ->
     terms = ", ".join(f"{name} {value:.3f}" for name, value in asdict(losses).items() if name != "step" and value)
     log.info(
         "step %d/%d: loss %.3f (%s), %.2f steps/s, about %.0f s left",
-        *(losses.step, steps, losses.total, terms, rate, (steps - losses.step) / rate),
+        losses.step,
+        steps,
+        losses.total,
+        terms,
+        rate,
+        (steps - losses.step) / rate,
     )

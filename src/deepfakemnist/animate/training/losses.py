@@ -1,7 +1,7 @@
-"""The losses of the First Order Motion Model (arXiv 2003.00196, section 3.3), and two that help small models.
+"""Losses of the First Order Motion Model (arXiv 2003.00196, section 3.3), with additions for small models.
 
-The paper's are reconstruction, equivariance of keypoints and jacobians, and, in vox-adv, the adversarial one with
-feature matching. ``landmarks`` and ``face_detail`` are not in the paper: see ``facial_points``.
+The paper has reconstruction, equivariance of keypoints and jacobians, and, in vox-adv, an adversarial loss with feature
+matching. ``landmarks`` and ``face_detail`` are not in the paper: see ``facial_points``.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ from deepfakemnist.animate.training.discriminator import (
 from deepfakemnist.animate.training.equivariance import RandomDeformation
 from deepfakemnist.animate.training.pairs import Pairs
 from deepfakemnist.animate.training.perceptual import PixelPyramid, VggPyramid
-from deepfakemnist.animate.training.perturb import perturb_pictures
+from deepfakemnist.animate.training.perturb import perturb_images
 from deepfakemnist.config.animator import TrainAnimatorSettings
-from deepfakemnist.devices.reduced_precision import autocast_is_right, gains_by_reduced_precision
+from deepfakemnist.devices.reduced_precision import autocast_is_accurate, benefits_from_reduced_precision
 from deepfakemnist.faces.facial_points import APERTURES, EYE_REGIONS, FACE_REGIONS, Regions, detail_map
 
-#: Steps over which the jacobian term grows to its weight: while keypoints still wander, jacobians learn nothing.
+#: Warm-up of the jacobian term, steps: jacobians learn nothing while keypoints are still unstable.
 _JACOBIAN_RAMP = 300
-#: Eyes and mouth are compared at full and half resolution; coarser scales hold nothing of them.
+#: Eyes and mouth are compared at full and half resolution; coarser scales do not resolve them.
 _DETAIL_SCALES = 2
 
 
 @dataclass(frozen=True)
 class StepLosses:
-    """Weighted terms of the loss at one step; 0 for those that are off."""
+    """Weighted loss terms at one step; 0 for disabled ones."""
 
     step: int
     reconstruction: float = 0.0
@@ -49,55 +49,55 @@ class StepLosses:
     adversarial: float = 0.0
     feature_matching: float = 0.0
     discriminator: float = 0.0
-    """Loss of the discriminator itself; not part of ``total``."""
+    """Loss of the discriminator; not part of ``total``."""
 
     @property
     def total(self) -> float:
-        """Sum of the terms that the two networks are trained on."""
+        """Total loss of keypoint detector and generator."""
         return sum(getattr(self, field.name) for field in fields(self) if field.name not in ("step", "discriminator"))
 
 
 class Animated(NamedTuple):
-    """What the networks made of a batch, and the weighted terms of the loss."""
+    """Animated batch with its weighted loss terms."""
 
     terms: dict[str, Tensor]
-    """By the names of ``StepLosses``."""
+    """Keyed like the fields of ``StepLosses``."""
     prediction: Tensor | None
-    """(B, 3, H, W); None in the steps that train the keypoint detector alone."""
+    """(B, 3, H, W); None in steps that train only the keypoint detector."""
     driving: Keypoints
 
 
 class Objective:
-    """The loss that the settings ask for.
+    """Training loss as configured.
 
     Args:
-        settings: weights of the terms.
-        device: where the networks are.
+        settings: weights of the loss terms.
+        device: of the networks.
     """
 
     def __init__(self, settings: TrainAnimatorSettings, device: torch.device) -> None:
         self.settings = settings
-        self.autocast = settings.mixed_precision and gains_by_reduced_precision(device)
+        self.autocast = settings.mixed_precision and benefits_from_reduced_precision(device)
         perceptual = PixelPyramid(settings.gradient) if settings.vgg19 is None else VggPyramid(settings.vgg19)
         self.perceptual = perceptual.to(device)
 
     @property
     def description(self) -> str:
-        """Say what the reconstruction is measured with."""
+        """Description of the reconstruction loss."""
         return str(self.perceptual.description)
 
     def check_autocast(self, networks: FirstOrderMotionModel) -> None:
-        """Do without bfloat16 where this processor computes it wrongly."""
+        """Disable autocast if this processor computes bfloat16 wrongly."""
         model, size = networks.settings, self.settings.size
         device = next(networks.parameters()).device
-        picture = torch.zeros(1, model.num_channels, size, size, device=device)
-        still = Keypoints(
+        image = torch.zeros(1, model.num_channels, size, size, device=device)
+        keypoints = Keypoints(
             torch.zeros(1, model.num_kp, 2, device=device), torch.eye(2, device=device).expand(1, model.num_kp, 2, 2)
         )
         self.autocast = (
             self.autocast
-            and autocast_is_right(networks.generator, picture, still, still, device=device)
-            and autocast_is_right(self.perceptual, picture, picture, device=device)
+            and autocast_is_accurate(networks.generator, image, keypoints, keypoints, device=device)
+            and autocast_is_accurate(self.perceptual, image, image, device=device)
         )
 
     def __call__(
@@ -108,14 +108,14 @@ class Objective:
         random: torch.Generator,
         step: int,
     ) -> Animated:
-        """Animate the sources of ``pairs`` towards their driving frames and weigh what is wrong with the result."""
+        """Animate the sources of ``pairs`` towards their driving frames and compute the weighted loss terms."""
         settings, device = self.settings, pairs.source.device
         if settings.train_keypoints:
             terms, of_source, of_driving = self._keypoint_terms(networks, pairs, random, step)
         else:
             terms = {}
             with torch.no_grad():
-                detector = networks.kp_detector.eval()  # its batch norms stay as they are, too
+                detector = networks.kp_detector.eval()  # freezes its batch norm statistics, too
                 of_source, of_driving = detector(pairs.source), detector(pairs.driving)
         if step <= settings.landmark_steps:
             return Animated(terms, None, of_driving)
@@ -132,8 +132,8 @@ class Objective:
                     terms[name] = weight * detail_loss(prediction, pairs.driving, pairs.driving_points, regions)
         if discriminator is not None:
             keypoints = of_driving.value.detach()
-            fake, verdict = discriminator(prediction, keypoints)
-            terms["adversarial"] = settings.adversarial * generator_loss(verdict)
+            fake, scores = discriminator(prediction, keypoints)
+            terms["adversarial"] = settings.adversarial * generator_loss(scores)
             if settings.feature_matching:
                 real, _ = discriminator(pairs.driving, keypoints)
                 terms["feature_matching"] = settings.feature_matching * feature_matching_loss(real, fake)
@@ -142,15 +142,15 @@ class Objective:
     def _keypoint_terms(
         self, networks: FirstOrderMotionModel, pairs: Pairs, random: torch.Generator, step: int
     ) -> tuple[dict[str, Tensor], Keypoints, Keypoints]:
-        """Return what is wrong with the keypoints, and those of sources and of driving frames."""
+        """Return the loss terms of the keypoints, and the keypoints of source and driving frames."""
         settings, batch = self.settings, len(pairs.source)
         deformation = RandomDeformation(batch, random, pairs.source.device)
-        deformed = deformation.pictures(pairs.driving, networks.generator.align_corners)
-        seen = torch.cat([pairs.source, pairs.driving, deformed])
+        deformed = deformation.images(pairs.driving, networks.generator.align_corners)
+        images = torch.cat([pairs.source, pairs.driving, deformed])
         if settings.disturb_keypoints:
-            seen = perturb_pictures(seen, settings.disturb_keypoints, random)
-        # One pass over all three, so that batch norm sees the same statistics for each.
-        found = networks.kp_detector(seen)
+            images = perturb_images(images, settings.disturb_keypoints, random)
+        # One forward pass for all three, so that they share batch norm statistics.
+        found = networks.kp_detector(images)
         of_source, of_driving, of_deformed = (
             Keypoints(*(part[i * batch : (i + 1) * batch] for part in found)) for i in range(3)
         )
@@ -167,8 +167,10 @@ class Objective:
         return terms, of_source, of_driving
 
 
-def judge_loss(discriminator: MultiScaleDiscriminator, pairs: Pairs, prediction: Tensor, driving: Keypoints) -> Tensor:
-    """Return the discriminator's own loss on driving frames and on what was animated towards them."""
+def discriminator_objective(
+    discriminator: MultiScaleDiscriminator, pairs: Pairs, prediction: Tensor, driving: Keypoints
+) -> Tensor:
+    """Return the discriminator's loss on driving frames and the frames animated towards them."""
     keypoints = driving.value.detach()
     _, real = discriminator(pairs.driving, keypoints)
     _, fake = discriminator(prediction.detach(), keypoints)
@@ -178,22 +180,22 @@ def judge_loss(discriminator: MultiScaleDiscriminator, pairs: Pairs, prediction:
 def equivariance_losses(
     driving: Keypoints, deformed: Keypoints, deformation: RandomDeformation
 ) -> tuple[Tensor, Tensor]:
-    """Return the mean absolute error of keypoints and of jacobians under a known deformation of the picture."""
+    """Return the mean absolute error of keypoints and jacobians under a known deformation of the image."""
     value = (driving.value - deformation.points(deformed.value)).abs().mean()
-    carried = deformation.jacobian(deformed.value) @ deformed.jacobian
-    identity = torch.eye(2, device=carried.device)
-    jacobian = (identity - torch.linalg.inv(driving.jacobian) @ carried).abs().mean()
+    transformed = deformation.jacobian(deformed.value) @ deformed.jacobian
+    identity = torch.eye(2, device=transformed.device)
+    jacobian = (identity - torch.linalg.inv(driving.jacobian) @ transformed).abs().mean()
     return value, jacobian
 
 
 def landmark_loss(values: Tensor, points: Tensor) -> Tensor:
-    """Return the mean absolute distance of the first keypoints from facial points, plus that of apertures.
+    """Return the mean absolute error of the first keypoints to facial points, plus that of eye and mouth apertures.
 
-    How far an eye is open is a small difference of two positions, so it has a term of its own.
+    An aperture is a small difference of two positions, so it gets a separate term.
 
     Args:
         values: (B, K, 2) keypoints.
-        points: (B, P, 2) ``FACIAL_POINTS`` in the same coordinates; pictures with NaN count for nothing.
+        points: (B, P, 2) ``FACIAL_POINTS`` in the same coordinates; images with NaN are ignored.
     """
     known = points.isfinite().all(dim=(1, 2))
     if not known.any():
@@ -209,7 +211,7 @@ def landmark_loss(values: Tensor, points: Tensor) -> Tensor:
 
 
 def detail_loss(prediction: Tensor, target: Tensor, points: Tensor, regions: Regions = FACE_REGIONS) -> Tensor:
-    """Return the mean over ``regions`` of L1 and gradients; 0 where no picture of the batch shows a face."""
+    """Return the mean L1 and gradient error within ``regions``; 0 if no image of the batch shows a face."""
     height, width = target.shape[-2:]
     weights = detail_map(points, height, width, regions)
     error = prediction - target

@@ -1,4 +1,4 @@
-"""The clips an animator is trained on, and how pairs of their frames are drawn."""
+"""Training clips of an animator, held-out split, and sampling of frame pairs."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from deepfakemnist.faces.facial_points import FACIAL_POINTS, MIRRORED, find_faci
 
 log = logging.getLogger(__name__)
 
-#: Share of the people, or of the clips of a single person, that is not trained on and measures the result.
+#: Held-out fraction of the people, or of the clips of a single person.
 _HELD_OUT = 0.1
-#: Pairs among which a far one is chosen.
+#: Candidates from which a far pair is chosen.
 _FAR_CANDIDATES = 6
-#: ``FACIAL_POINTS`` across and along the right eye, the left eye and the mouth.
-_OPENINGS, _WIDTHS = ((0, 1), (2, 3), (4, 5)), ((17, 18), (19, 20), (6, 7))
-#: Side of the small pictures by which frames are compared; a closed eye of a 256-pixel crop is about 4×1 of them.
+#: ``FACIAL_POINTS`` that span the height and width of the right eye, the left eye and the mouth.
+_HEIGHTS, _WIDTHS = ((0, 1), (2, 3), (4, 5)), ((17, 18), (19, 20), (6, 7))
+#: Side of the thumbnails that frames are compared by; a closed eye of a 256-pixel crop covers about 4×1 pixels.
 _THUMBNAIL = 32
 
 
 @dataclass(frozen=True)
 class TrainingClip:
-    """A clip of one face, cropped as the animator will see it."""
+    """Clip of one face, cropped like the input of the animator."""
 
     frames: Path | NDArray[np.uint8]
     """File, or (T, H, W, 3) uint8 RGB; square."""
     person: str
     points: NDArray[np.float32] | None = None
-    """(T, P, 2) pixels of ``facial_points.FACIAL_POINTS`` where they are known, as for rendered faces; else they are
-    found when the settings need them. NaN where there is no face."""
+    """(T, P, 2) ``facial_points.FACIAL_POINTS`` in pixels if known, e.g. for rendered faces; otherwise detected if the
+    settings need them. NaN without a face."""
 
 
 class Pairs(NamedTuple):
-    """A batch: each source is to be animated so that it looks like the driving frame of the same clip."""
+    """Batch of frame pairs: the animated source shall reconstruct the driving frame of the same clip."""
 
     source: Tensor
     """(B, 3, H, W) in 0..1."""
@@ -54,7 +54,7 @@ class Pairs(NamedTuple):
     driving_points: Tensor | None
 
     def to(self, device: torch.device) -> Pairs:
-        """Return the batch on another device."""
+        """Return the batch on ``device``."""
         source, driving, *points = (None if part is None else part.to(device) for part in self)
         assert source is not None and driving is not None
         return Pairs(source, driving, *points)
@@ -62,9 +62,9 @@ class Pairs(NamedTuple):
 
 @dataclass(frozen=True)
 class LoadedClip:
-    """Frames of a clip in memory."""
+    """Clip with its frames in memory."""
 
-    pictures: Tensor
+    images: Tensor
     """(N, 3, size, size) uint8."""
     points: Tensor | None
     """(N, P, 2) in -1..1."""
@@ -74,12 +74,12 @@ class LoadedClip:
 
 
 def load_clips(clips: Sequence[TrainingClip], settings: TrainAnimatorSettings, cache: Path) -> list[LoadedClip]:
-    """Read up to ``frames_per_clip`` evenly spaced frames of every clip, and find facial points if the settings ask.
+    """Read up to ``frames_per_clip`` evenly spaced frames of every clip, and detect facial points if needed.
 
     Args:
-        clips: what to read.
+        clips: clips to load.
         settings: size and number of frames; whether facial points are needed.
-        cache: folder where found points are kept, because finding them takes longer than reading.
+        cache: folder for detected points, because detection takes longer than decoding.
 
     Raises: ConfigError for a clip of fewer than two frames, and what ``read_clip`` raises for a bad file.
     """
@@ -91,14 +91,14 @@ def load_clips(clips: Sequence[TrainingClip], settings: TrainAnimatorSettings, c
         log.info("facial points in %d of %d frames", int(known.sum()), len(known))
         if not known.any():
             raise ConfigError(
-                "animator.train.landmarks, face_detail, eye_detail and aperture_pairs need faces, and none was found "
-                "in any training frame; set all to 0"
+                "animator.train.landmarks, face_detail, eye_detail and aperture_pairs need faces, but no training "
+                "frame shows one; set all to 0"
             )
     return loaded
 
 
 def hold_out(clips: list[LoadedClip], random: torch.Generator) -> tuple[list[LoadedClip], list[LoadedClip]]:
-    """Split into clips to train on and clips to measure with: of other people, or, with one person, other clips."""
+    """Split into training and held-out clips: person-disjoint, or by clip if all show one person."""
     people = sorted({clip.person for clip in clips})
     if len(people) > 1:
         order = torch.randperm(len(people), generator=random).tolist()
@@ -106,8 +106,8 @@ def hold_out(clips: list[LoadedClip], random: torch.Generator) -> tuple[list[Loa
         held = [clip.person in chosen for clip in clips]
     else:
         order = torch.randperm(len(clips), generator=random).tolist()
-        kept = set(order[: max(1, round(_HELD_OUT * len(clips)))])
-        held = [i in kept for i in range(len(clips))]
+        indices = set(order[: max(1, round(_HELD_OUT * len(clips)))])
+        held = [i in indices for i in range(len(clips))]
     return (
         [clip for clip, out in zip(clips, held, strict=True) if not out],
         [clip for clip, out in zip(clips, held, strict=True) if out],
@@ -115,11 +115,11 @@ def hold_out(clips: list[LoadedClip], random: torch.Generator) -> tuple[list[Loa
 
 
 class PairSampler:
-    """Draws pairs of different frames of one clip, mirrored half of the time where asked.
+    """Samples pairs of different frames of one clip, with optional augmentation.
 
     Args:
-        clips: what to draw from.
-        settings: ``sampling``, ``far_pairs`` and ``colour_jitter``.
+        clips: clips to sample from.
+        settings: ``sampling``, ``far_pairs``, ``aperture_pairs`` and ``colour_jitter``.
     """
 
     def __init__(self, clips: list[LoadedClip], settings: TrainAnimatorSettings) -> None:
@@ -130,22 +130,22 @@ class PairSampler:
             by_person.setdefault(clip.person, []).append(i)
         self.people = [by_person[person] for person in sorted(by_person)]
 
-    def draw(self, count: int, random: torch.Generator, augment: bool = True) -> Pairs:
-        """Return ``count`` pairs; ``augment`` mirrors and changes colours, and prefers far pairs as the settings say.
+    def sample(self, count: int, random: torch.Generator, augment: bool = True) -> Pairs:
+        """Return ``count`` pairs; ``augment`` flips, jitters colours and prefers far pairs according to the settings.
 
-        Both frames of a pair are changed in the same way, because the animator must not learn to change colours.
+        Both frames of a pair get the same augmentation, because the animator must not learn to change colours.
         """
-        pictures, points = [], []
+        images, points = [], []
         for _ in range(count):
             clip = self.clips[self._clip(random)]
             pair = self._choose_pair(clip, random) if augment else _pair(clip, random)
-            both = clip.pictures[pair].float() / 255
+            both = clip.images[pair].float() / 255
             where = clip.points[pair] if clip.points is not None else None
             if augment:
                 both, where = self._augment(both, where, random)
-            pictures.append(both)
+            images.append(both)
             points.append(where)
-        batch = torch.stack(pictures)
+        batch = torch.stack(images)
         known = [where for where in points if where is not None]
         located = torch.stack(known) if len(known) == count else None
         if located is None:
@@ -166,9 +166,9 @@ class PairSampler:
         first, second = candidates.unbind(dim=1)
         if kind < self.settings.far_pairs or clip.points is None:
             difference = (clip.thumbnails[first] - clip.thumbnails[second]).abs().mean(dim=(1, 2, 3))
-        else:  # NaN, where no face was found, is the least different
-            opened = openings(clip.points)
-            difference = (opened[first] - opened[second]).abs().amax(dim=1).nan_to_num(-1.0)
+        else:  # pairs with NaN, i.e. without a face, rank last
+            ratios = aperture_ratios(clip.points)
+            difference = (ratios[first] - ratios[second]).abs().amax(dim=1).nan_to_num(-1.0)
         return candidates[int(difference.argmax())]
 
     def _augment(self, both: Tensor, where: Tensor | None, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
@@ -184,11 +184,11 @@ class PairSampler:
 
 
 def content_digest(clips: list[LoadedClip]) -> str:
-    """Return 16 hex digits over everything in memory that a training depends on."""
+    """Return a digest, 16 hex digits, of all clip data that a training depends on."""
     digest = hashlib.blake2b(digest_size=8)
     for clip in clips:
-        digest.update(f"{clip.person}\0{tuple(clip.pictures.shape)}\0".encode())
-        digest.update(clip.pictures.numpy().data)
+        digest.update(f"{clip.person}\0{tuple(clip.images.shape)}\0".encode())
+        digest.update(clip.images.numpy().data)
         if clip.points is not None:
             digest.update(clip.points.numpy().data)
     return digest.hexdigest()
@@ -198,40 +198,40 @@ def _load(clip: TrainingClip, settings: TrainAnimatorSettings, cache: Path | Non
     if isinstance(clip.frames, np.ndarray):
         frames, name = clip.frames, f"array of shape {clip.frames.shape} of {clip.person}"
     else:
-        # Imported here, because arrays can be trained on where no video library is installed.
+        # Imported here, because training on arrays needs no video library.
         from deepfakemnist.media.decode import read_clip
 
         frames, name = read_clip(clip.frames), str(clip.frames)
     if len(frames) < 2:
-        raise ConfigError(f"training clip {name} has {len(frames)} frames; a pair takes at least 2")
+        raise ConfigError(f"training clip {name} has {len(frames)} frames; a pair needs at least 2")
     if frames.shape[1] != frames.shape[2]:
         raise ConfigError(f"training clip {name} is {frames.shape[2]}×{frames.shape[1]}; it must be square")
     count = min(settings.frames_per_clip, len(frames))
     chosen = np.linspace(0, len(frames) - 1, count).round().astype(int)
     points = None
     if cache is not None:
-        known = clip.points[chosen] if clip.points is not None else _found_points(frames[chosen], cache)
+        known = clip.points[chosen] if clip.points is not None else _detect_points(frames[chosen], cache)
         points = torch.from_numpy(2 * np.asarray(known, np.float32) / (frames.shape[1] - 1) - 1)
-    pictures = torch.empty(count, 3, settings.size, settings.size, dtype=torch.uint8)
+    images = torch.empty(count, 3, settings.size, settings.size, dtype=torch.uint8)
     side = min(_THUMBNAIL, settings.size)
     thumbnails = torch.empty(count, 3, side, side)
-    # One by one: the heap does not shrink again, and all frames of a clip as float32 would leave holes in it.
+    # One by one: converting a whole clip to float32 would fragment the heap, which never shrinks again.
     for i, index in enumerate(chosen):
-        pictures[i] = _resized(torch.from_numpy(frames[index]).permute(2, 0, 1), settings.size)
-        thumbnails[i] = F.adaptive_avg_pool2d(pictures[i].float(), side)
-    return LoadedClip(pictures, points, thumbnails, clip.person)
+        images[i] = _resized(torch.from_numpy(frames[index]).permute(2, 0, 1), settings.size)
+        thumbnails[i] = F.adaptive_avg_pool2d(images[i].float(), side)
+    return LoadedClip(images, points, thumbnails, clip.person)
 
 
-def _resized(picture: Tensor, size: int) -> Tensor:
-    if picture.shape[-2:] == (size, size):
-        return picture
-    larger = picture[None].float()
+def _resized(image: Tensor, size: int) -> Tensor:
+    if image.shape[-2:] == (size, size):
+        return image
+    larger = image[None].float()
     resized = F.interpolate(larger, size=(size, size), mode="bilinear", align_corners=False, antialias=True)
     return resized[0].round().clamp(0, 255).to(torch.uint8)
 
 
-def _found_points(frames: NDArray[np.uint8], cache: Path) -> NDArray[np.float32]:
-    """Look for facial points, or take those that an earlier run found in the same frames."""
+def _detect_points(frames: NDArray[np.uint8], cache: Path) -> NDArray[np.float32]:
+    """Detect facial points, or return those cached for the same frames."""
     path = cache / f"{hashlib.blake2b(np.ascontiguousarray(frames).data, digest_size=16).hexdigest()}.npy"
     if path.is_file():
         found = np.load(path)
@@ -245,13 +245,11 @@ def _found_points(frames: NDArray[np.uint8], cache: Path) -> NDArray[np.float32]
     return found
 
 
-def openings(points: Tensor) -> Tensor:
-    """(..., P, 2) facial points → (..., 3): how far each eye and the mouth are open, over their widths."""
-    lengths = [
-        [(points[..., i, :] - points[..., j, :]).norm(dim=-1) for i, j in sides] for sides in (_OPENINGS, _WIDTHS)
-    ]
+def aperture_ratios(points: Tensor) -> Tensor:
+    """(..., P, 2) facial points → (..., 3): height over width of the apertures of the eyes and the mouth."""
+    lengths = [[(points[..., i, :] - points[..., j, :]).norm(dim=-1) for i, j in ends] for ends in (_HEIGHTS, _WIDTHS)]
     return torch.stack(lengths[0], dim=-1) / torch.stack(lengths[1], dim=-1)
 
 
 def _pair(clip: LoadedClip, random: torch.Generator) -> Tensor:
-    return torch.randperm(len(clip.pictures), generator=random)[:2]
+    return torch.randperm(len(clip.images), generator=random)[:2]

@@ -1,4 +1,4 @@
-"""How far an animated picture is from the true one: the paper's VGG19 pyramid, or pixels and gradients without it."""
+"""Reconstruction losses: the paper's VGG19 perceptual pyramid, or pixels and gradients without weights."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from deepfakemnist.errors import ConfigError
 _SCALES = 4
 #: Ends of the five slices of torchvision's VGG19 ``features``: relu1_1, relu2_1, relu3_1, relu4_1, relu5_1.
 _SLICES = (2, 7, 12, 21, 30)
-#: The coarsest of the scales still has to survive four poolings.
-SMALLEST_VGG_PICTURE = 2 ** (_SCALES - 1) * 2**4
+#: Image side for which the coarsest scale still allows four poolings.
+SMALLEST_VGG_IMAGE = 2 ** (_SCALES - 1) * 2**4
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class PixelPyramid(nn.Module):
-    """Multi-scale mean L1 plus weighted mean L1 of horizontal and vertical differences; needs no weights.
+    """Multi-scale mean L1 plus weighted mean L1 of horizontal and vertical gradients; needs no weights.
 
     Args:
-        gradient: weight of the differences.
+        gradient: weight of the gradients.
     """
 
     description = "multi-scale L1 and image gradients (no VGG19 weights were given)"
@@ -35,7 +35,7 @@ class PixelPyramid(nn.Module):
         self.gradient = gradient
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Sum over scales of the loss of (B, 3, H, W) in 0..1."""
+        """Return the loss of images (B, 3, H, W) in 0..1, summed over scales."""
         loss = prediction.new_zeros(())
         error = prediction - target
         for scale in range(_SCALES):
@@ -47,12 +47,12 @@ class PixelPyramid(nn.Module):
 
 
 class VggPyramid(nn.Module):
-    """The paper's perceptual loss: mean L1 of five VGG19 layers at each of four scales.
+    """Perceptual loss of the paper: mean L1 of five VGG19 layers at each of four scales.
 
     Args:
         weights: torchvision's ImageNet state_dict of VGG19; its classifier is not used.
 
-    Raises: ConfigError when the file is missing, is not the one meant or does not fit.
+    Raises: ConfigError for a missing file, a checksum mismatch or an unexpected state_dict.
     """
 
     description = "VGG19 pyramid of the paper"
@@ -70,20 +70,20 @@ class VggPyramid(nn.Module):
         self.requires_grad_(False)
 
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
-        """Sum over scales and layers of the loss of (B, 3, H, W) in 0..1."""
+        """Return the loss of images (B, 3, H, W) in 0..1, summed over scales and layers."""
         loss = prediction.new_zeros(())
         for scale in range(_SCALES):
             if scale:
                 prediction, target = F.avg_pool2d(prediction, 2), F.avg_pool2d(target, 2)
-            found = self._layers(prediction)
+            predicted = self._layers(prediction)
             with torch.no_grad():
-                wanted = self._layers(target)
-            for f, w in zip(found, wanted, strict=True):
-                loss = loss + (f.float() - w.float()).abs().mean()
+                expected = self._layers(target)
+            for p, e in zip(predicted, expected, strict=True):
+                loss = loss + (p.float() - e.float()).abs().mean()
         return loss
 
-    def _layers(self, picture: Tensor) -> list[Tensor]:
-        out, layers = (picture - self.mean) / self.std, []
+    def _layers(self, image: Tensor) -> list[Tensor]:
+        out, layers = (image - self.mean) / self.std, []
         for part in self.slices:
             out = part(out)
             layers.append(out)
@@ -96,21 +96,23 @@ def _load_features(weights: WeightFile) -> nn.Sequential:
     with weights.path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()
     if found != weights.sha256:
-        raise ConfigError(f"animator.train.vgg19: {weights.path} has sha256 {found}, the config wants {weights.sha256}")
+        raise ConfigError(
+            f"animator.train.vgg19: {weights.path} has sha256 {found}, but the config expects {weights.sha256}"
+        )
     # Imported here, because training without VGG19 needs no torchvision.
     from torchvision.models import vgg19
 
     state = torch.load(weights.path, map_location="cpu", weights_only=True)
     with torch.device("meta"):
         features = vgg19(weights=None).features[: _SLICES[-1]]
-    wanted = {f"features.{name}": name for name in features.state_dict()}
-    if not isinstance(state, dict) or any(name not in state for name in wanted):
+    names = {f"features.{name}": name for name in features.state_dict()}
+    if not isinstance(state, dict) or any(name not in state for name in names):
         raise ConfigError(
-            f"animator.train.vgg19: {weights.path} is no state_dict of torchvision's VGG19, whose tensors are named "
+            f"animator.train.vgg19: {weights.path} is not a state_dict of torchvision's VGG19, whose tensors are named "
             "features.0.weight, features.0.bias, features.2.weight and so on"
         )
-    features.load_state_dict({short: state[name] for name, short in wanted.items()}, assign=True)
+    features.load_state_dict({short: state[name] for name, short in names.items()}, assign=True)
     for layer in features:
         if isinstance(layer, nn.ReLU):
-            layer.inplace = False  # the layers that are compared must not be overwritten by what follows
+            layer.inplace = False  # later layers must not overwrite the activations that are compared
     return features.eval()

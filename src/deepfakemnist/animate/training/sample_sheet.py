@@ -1,4 +1,4 @@
-"""Sheets of pictures that show how far a training has come."""
+"""Sample sheets: contact sheets of animated pairs for monitoring training progress."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ _DOT = 2
 
 @torch.inference_mode()
 def sample_sheet(networks: FirstOrderMotionModel, pairs: Pairs) -> NDArray[np.uint8]:
-    """Return a picture with one row per pair, (rows × H, 5 × W, 3) uint8 RGB.
+    """Return an image with one row per pair, (rows × H, 5 × W, 3) uint8 RGB.
 
-    Columns: the source and the driving frame with their keypoints drawn, the animation, the occlusion map (white:
-    taken from the source, black: painted), and the next row's source moved as this row's face has moved, which is what
-    animating another person looks like.
+    Columns: source and driving frame with their keypoints, the animation, the occlusion map (white: from the source,
+    black: inpainted), and the source of the next row animated by the motion of this row, i.e. cross-identity animation.
     """
     was_training = networks.training
     networks.eval()
@@ -34,7 +33,7 @@ def sample_sheet(networks: FirstOrderMotionModel, pairs: Pairs) -> NDArray[np.ui
     occlusion = torch.nn.functional.interpolate(occlusion, size=pairs.source.shape[-2:]).expand_as(pairs.source)
 
     others = Keypoints(*(part.roll(-1, dims=0) for part in of_source))
-    moved = Keypoints(
+    transferred = Keypoints(
         others.value + of_driving.value - of_source.value,
         of_driving.jacobian @ torch.linalg.inv(of_source.jacobian) @ others.jacobian,
     )
@@ -43,34 +42,34 @@ def sample_sheet(networks: FirstOrderMotionModel, pairs: Pairs) -> NDArray[np.ui
         _with_dots(pairs.driving, of_driving.value),
         generator.decode(encoded, motion),
         occlusion,
-        generator(pairs.source.roll(-1, dims=0), others, moved),
+        generator(pairs.source.roll(-1, dims=0), others, transferred),
     ]
     networks.train(was_training)
     rows = torch.cat(cells, dim=3).permute(0, 2, 3, 1).flatten(0, 1)
     return (255 * rows.clamp(0, 1)).round().to(torch.uint8).cpu().numpy()
 
 
-def write_png(path: Path, picture: NDArray[np.uint8]) -> None:
-    """Write an RGB picture, whole or not at all."""
-    # Imported here, because training itself needs no vision library.
+def write_png(path: Path, image: NDArray[np.uint8]) -> None:
+    """Write an RGB image atomically."""
+    # Imported here, because training itself does not need OpenCV.
     import cv2
 
     with atomic_path(path) as part:
-        if not cv2.imwrite(str(part), picture[..., ::-1]):
-            raise OSError(f"{path}: OpenCV could not write the picture")
+        if not cv2.imwrite(str(part), image[..., ::-1]):
+            raise OSError(f"{path}: OpenCV failed to write the image")
 
 
-def _with_dots(pictures: Tensor, keypoints: Tensor) -> Tensor:
+def _with_dots(images: Tensor, keypoints: Tensor) -> Tensor:
     """Draw keypoints (B, K, 2) as squares, from red for the first to blue for the last."""
-    drawn = pictures.clone()
-    height, width = pictures.shape[-2:]
+    marked = images.clone()
+    height, width = images.shape[-2:]
     count = keypoints.shape[1]
-    for picture, points in zip(drawn, keypoints, strict=True):
+    for image, points in zip(marked, keypoints, strict=True):
         for k, (x, y) in enumerate(points.tolist()):
             column, row = round((x + 1) / 2 * (width - 1)), round((y + 1) / 2 * (height - 1))
             share = k / max(1, count - 1)
-            colour = torch.tensor([1 - share, 1 - abs(2 * share - 1), share], device=pictures.device)
+            colour = torch.tensor([1 - share, 1 - abs(2 * share - 1), share], device=images.device)
             rows = slice(max(0, row - _DOT + 1), max(0, row + _DOT))
             columns = slice(max(0, column - _DOT + 1), max(0, column + _DOT))
-            picture[:, rows, columns] = colour[:, None, None]
-    return drawn
+            image[:, rows, columns] = colour[:, None, None]
+    return marked

@@ -1,4 +1,4 @@
-"""The workflow's stage that trains an animator, on the run's own crops or on clips that the config names."""
+"""Workflow stage of animator training, on the crops of the run or on clips named in the config."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def train_animator_stage(
     device: str = "auto",
     exclude: Path | None = None,
 ) -> None:
-    """Train an animator; write its weights and a JSON report. A killed training goes on from its last full state.
+    """Train an animator; write its weights and a JSON report. A killed training resumes from its last saved state.
 
     Args:
         crop_tables: crops of the sources.
         driver_crop_tables: crops of the drivers, all of which are used.
-        people: ``person_id`` of the sources to use, so that nobody of val or test is trained on; None is all.
-        checkpoint: weights to write.
-        folder: where full states, TensorBoard events and sample sheets go; not emptied.
+        people: ``person_id`` of the sources to use, which keeps people of val and test out of training; None is all.
+        checkpoint: weight file to write.
+        folder: for training state, TensorBoard events and sample sheets; existing files are kept.
         report: JSON to write, see ``TrainingReport``.
-        settings: architecture and training; ``train.clips`` takes the place of the crops.
+        settings: architecture and training; ``train.clips`` replaces the crops.
         seed: see ``train_animator``.
-        device: ``auto`` takes CUDA where there is one.
-        exclude: list of videos and people that ``train.clips`` must not bring back; crops hold none of them.
+        device: ``auto`` uses CUDA if available.
+        exclude: list of videos and people to remove from ``train.clips``; crops contain none of them.
 
     Raises: ConfigError when fewer than two clips are usable, and what ``train_animator`` raises.
     """
@@ -60,13 +60,17 @@ def train_animator_stage(
         where = settings.train.clips or f"this run ({'all' if people is None else len(people)} people)"
         raise ConfigError(
             f"training an animator needs at least 2 usable clips; {where} has {len(found)}, and there are "
-            f"{len(drivers)} drivers. Add videos, or name trained weights in animator.weights"
+            f"{len(drivers)} drivers. Add videos, or set animator.weights to trained weights"
         )
     log.info("training the animator on %d of %d clips and %d drivers", len(chosen), len(found), len(drivers))
-    # In order of their paths, so that the number of shards changes nothing.
+    # Sorted by path, so that the result does not depend on the number of shards.
     clips = [TrainingClip(Path(row["path"]), row["person_id"]) for row in sorted(chosen, key=lambda row: row["path"])]
     result = train_animator(
-        *(clips, checkpoint, folder, settings.model or FommModel(), settings.train),
+        clips,
+        checkpoint,
+        folder,
+        settings.model or FommModel(),
+        settings.train,
         align_corners=settings.align_corners is not False,
         seed=seed,
         device=device,
@@ -75,18 +79,16 @@ def train_animator_stage(
 
 
 def clips_of(where: Path) -> list[Row]:
-    """Return ``video_id``, ``path`` and ``person_id`` of the clips in a folder, or of those a table names.
+    """Return ``video_id``, ``path`` and ``person_id`` of the clips in a folder or in a TSV or Parquet table.
 
-    Tables are TSV or Parquet.
-    In a folder the person is the file's name up to the first ``#``, as VoxCeleb crops are named; in a table without
-    ``person_id`` likewise. Relative paths in a table start at its folder. Rows with a ``status`` other than ok are left
-    out.
+    In a folder, and in a table without ``person_id``, the person is the file name up to the first ``#``, the naming of
+    VoxCeleb crops. Paths in a TSV are relative to its folder. Rows with a ``status`` other than ok are skipped.
 
-    Raises: ConfigError for a table without the column ``path``, or that names missing files.
+    Raises: ConfigError for a table without the column ``path``, or with paths of missing files.
     """
     if where.is_dir():
         paths = sorted(path for path in where.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
-        # Hidden: what a killed writer left half done.
+        # Hidden files are partial files of killed writers.
         return [_clip(path) for path in paths if not path.name.startswith(".")]
     if not where.is_file():
         raise ConfigError(f"animator.train.clips: {str(where)!r} is neither a folder nor a file")
@@ -98,12 +100,12 @@ def clips_of(where: Path) -> list[Row]:
         table = table[table["status"] == OK]
     rows = []
     for record in table.to_dict("records"):
-        # Tables of this workflow name paths from the working directory, hand-written sheets from their own folder.
+        # Paths are relative to the working directory in tables of this workflow, to the sheet's folder in TSV sheets.
         path = Path(record["path"]) if is_parquet else where.parent / record["path"]
         rows.append(_clip(path, record.get("person_id")))
     if missing := [row["path"] for row in rows if not Path(row["path"]).is_file()]:
         raise ConfigError(
-            f"animator.train.clips: {where} names {len(missing)} missing files, the first is {missing[0]}"
+            f"animator.train.clips: {where} lists {len(missing)} missing files, the first is {missing[0]}"
         )
     return rows
 

@@ -1,4 +1,4 @@
-"""Everything a training needs to go on after it was killed, bit for bit on the CPU."""
+"""Training state for resuming after interruption, bit for bit on the CPU: networks, optimisers, random numbers."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from deepfakemnist.tables.files import atomic_path
 
 log = logging.getLogger(__name__)
 
-#: Settings that change what is written along the way but not the weights.
-_NO_MATTER = {"clips", "stop_after", "checkpoint_every", "samples_every", "splits", "max_sources"}
+#: Settings that do not affect the weights, apart from the clips, which are compared by content.
+_IRRELEVANT = {"clips", "stop_after", "checkpoint_every", "samples_every", "splits", "max_sources"}
 _BETAS = (0.5, 0.999)
 
 
 def training_facts(
     model: FommModel, settings: TrainAnimatorSettings, align_corners: bool, seed: int, device: str, clips: str
 ) -> dict[str, str]:
-    """Return what a training's result depends on; a state goes on only where all of it is the same.
+    """Return all facts that determine the result of a training; a state resumes only if all of them match.
 
     Args:
         model: architecture.
-        settings: of the training; the paths of weights do not matter, their sha256 does.
+        settings: of the training; weight files count by sha256, not by path.
         align_corners: see ``FirstOrderMotionModel``.
-        seed: of everything random.
-        device: type of the device.
+        seed: of all random numbers.
+        device: device type.
         clips: digest of the frames.
     """
-    values = settings.model_dump(mode="json", exclude=_NO_MATTER)
+    values = settings.model_dump(mode="json", exclude=_IRRELEVANT)
     if values["vgg19"]:
         del values["vgg19"]["path"]
     if settings.start_from is not None:
@@ -53,7 +53,7 @@ def training_facts(
         "align_corners": str(align_corners),
         "seed": str(seed),
         "device": device,
-        # A CPU of another kind adds in another order, or trains in another precision.
+        # Another CPU type sums in another order or trains in another precision.
         "cpu": torch.backends.cpu.get_cpu_capability() if device == "cpu" else "",
         "clips": clips,
         "torch": str(torch.__version__),
@@ -62,15 +62,14 @@ def training_facts(
 
 @dataclass
 class TrainingState:
-    """Networks, optimisers, random numbers and how far it has come.
+    """Networks, optimisers, random number generator and progress.
 
-    The learning rate follows from the step alone, and ``random`` is where every random number of a training is drawn
-    from, so there is nothing else to keep.
+    This is complete: the learning rate depends on the step only, and ``random`` is the only source of randomness.
     """
 
     networks: FirstOrderMotionModel
     average: FirstOrderMotionModel | None
-    """Running average of the weights, which is what is kept in the end; None where there is none."""
+    """Exponential moving average of the weights, which becomes the result; None if disabled."""
     discriminator: MultiScaleDiscriminator | None
     optimiser: torch.optim.Adam
     discriminator_optimiser: torch.optim.Adam | None
@@ -88,14 +87,14 @@ class TrainingState:
         random: torch.Generator,
         device: torch.device,
     ) -> TrainingState:
-        """Return networks with initial weights drawn from the seed of ``random``, on ``device``."""
+        """Return a state on ``device`` with weights initialised from the seed of ``random``."""
         discriminator = None
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(random.initial_seed())
             networks = FirstOrderMotionModel(model, align_corners)
             if settings.start_from is not None:
-                begun = load_checkpoint(settings.start_from, model, align_corners=align_corners, tensors_only=True)
-                networks.load_state_dict(begun.state_dict())
+                initial = load_checkpoint(settings.start_from, model, align_corners=align_corners, tensors_only=True)
+                networks.load_state_dict(initial.state_dict())
             if settings.adversarial:
                 discriminator = MultiScaleDiscriminator(settings.discriminator, model.num_kp, model.num_channels)
         # Measured on the CPU (AVX-512, one thread): 8 to 25 % less time per step than the default layout.
@@ -115,24 +114,27 @@ class TrainingState:
 
     @property
     def result(self) -> FirstOrderMotionModel:
-        """The networks to keep."""
+        """The trained networks: the average if there is one."""
         return self.networks if self.average is None else self.average
 
-    def follow(self, decay: float) -> None:
-        """Move the average towards the networks; faster at first, so that it forgets the initial weights."""
+    def update_average(self, decay: float) -> None:
+        """Update the moving average, with a smaller decay in early steps, so that it forgets the initial weights.
+
+        Own code: torch's ``AveragedModel`` starts with a copy, and renames the tensors of saved states.
+        """
         if self.average is None:
             return
-        share = 1 - min(decay, (1 + self.step) / (10 + self.step))
+        weight = 1 - min(decay, (1 + self.step) / (10 + self.step))
         pairs = list(zip(_tensors(self.average), _tensors(self.networks), strict=True))
-        moving = [pair for pair in pairs if pair[0].is_floating_point()]
-        # In one call, because a GPU would wait for hundreds of small ones.
-        torch._foreach_lerp_([kept for kept, _ in moving], [new for _, new in moving], share)
-        for kept, new in pairs:
-            if not kept.is_floating_point():
-                kept.copy_(new)
+        averaged = [pair for pair in pairs if pair[0].is_floating_point()]
+        # One fused call, because hundreds of small ones would stall a GPU.
+        torch._foreach_lerp_([average for average, _ in averaged], [new for _, new in averaged], weight)
+        for average, new in pairs:
+            if not average.is_floating_point():
+                average.copy_(new)
 
     def save(self, path: Path, facts: dict[str, str]) -> None:
-        """Write the state, whole or not at all."""
+        """Write the state atomically."""
         content: dict[str, Any] = {name: part.state_dict() for name, part in self._parts().items()}
         content["random"] = self.random.get_state()
         content["facts"] = facts
@@ -145,7 +147,7 @@ class TrainingState:
             torch.save(content, part)
 
     def resume(self, path: Path, facts: dict[str, str]) -> bool:
-        """Go on from the state in ``path``; return False and change nothing where it belongs to another training."""
+        """Load the state in ``path``; return False and change nothing if it belongs to another training."""
         if not path.is_file():
             return False
         try:
@@ -153,10 +155,11 @@ class TrainingState:
             found: dict[str, str] = content["facts"]
         except Exception as error:  # a damaged file makes torch raise almost anything
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-            log.warning("the training state %s is unreadable (%s): starting anew", path, reason)
+            log.warning("training state %s is unreadable (%s), starting from scratch", path, reason)
             return False
         if found != facts:
-            log.warning("the training state %s is of another training: starting anew. %s", path, _differ(found, facts))
+            differences = _differences(found, facts)
+            log.warning("training state %s belongs to another training, starting from scratch: %s", path, differences)
             return False
         for name, part in self._parts().items():
             part.load_state_dict(content[name])
@@ -164,7 +167,7 @@ class TrainingState:
         progress = content["progress"]
         self.step, self.seconds = progress["step"], progress["seconds"]
         self.losses = [StepLosses(**entry) for entry in progress["losses"]]
-        log.info("going on from step %d of %s", self.step, path)
+        log.info("resuming at step %d from %s", self.step, path)
         return True
 
     def _parts(self) -> dict[str, Any]:
@@ -182,6 +185,6 @@ def _tensors(module: nn.Module) -> list[Tensor]:
     return list(module.state_dict().values())
 
 
-def _differ(found: dict[str, str], wanted: dict[str, str]) -> str:
-    names = sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
-    return "; ".join(f"{name} was {found.get(name)}, is {wanted.get(name)}" for name in names)
+def _differences(found: dict[str, str], expected: dict[str, str]) -> str:
+    names = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+    return "; ".join(f"{name} was {found.get(name)}, is {expected.get(name)}" for name in names)
