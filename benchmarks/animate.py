@@ -1,14 +1,14 @@
-"""How fast the animator is on the CPU and how far from the original, measured in one process and thread.
+"""CPU benchmark of the FOMM animator: speed and deviation from the original program, in one process and thread.
 
     python benchmarks/animate.py                          vox-256; prints the table, writes benchmarks/animate.json
     python benchmarks/animate.py --weights FILE           a checkpoint of another architecture, e.g. a compact one
 
-Reference: what the original demo does, on this project's plain network: frame by frame, the source encoded and the
-hulls of the keypoints computed anew for each, batch norms not folded. Measured: the animator as the workflow uses it,
-the source's encoding and the driver's keypoints included. The two are run in turns, so that a noisy moment hits both
-alike; ratios are taken turn by turn. Without ``--weights`` the weights of vox-256 are random, with batch norms settled
-on pictures and heads scaled to fill their ranges: speed is that of the official weights, errors are indicative.
-GPUs, where precisions other than exact count, are measured by ``gpu.py``.
+Reference: the original demo on this project's plain network, i.e. frame by frame, with source encoding and keypoint
+hulls recomputed for each frame and batch norms not folded. Measured: the animator as used by the workflow, including
+source encoding and driver keypoints. Both run alternately, so that noise affects them equally; ratios are taken per
+round. Without ``--weights`` the vox-256 weights are random, with batch norm statistics from images and heads scaled to
+fill their ranges: speed is that of the official weights, errors are indicative. ``gpu.py`` measures GPUs, where
+precisions other than exact matter.
 """
 
 from __future__ import annotations
@@ -63,44 +63,44 @@ def main() -> None:
 
 
 def reference_frames(networks: FirstOrderMotionModel, source: np.ndarray, driving: np.ndarray) -> Iterator[Tensor]:
-    """The original's ``make_animation`` with --relative --adapt_scale, on its network: (1, 3, H, W) per frame."""
+    """Yield frames (1, 3, H, W) of the original's ``make_animation`` with --relative --adapt_scale."""
     device = next(networks.parameters()).device
 
-    def tensor(picture: np.ndarray) -> Tensor:
-        return (torch.from_numpy(picture.copy()).to(device).permute(2, 0, 1)[None].float() / 255).contiguous()
+    def tensor(image: np.ndarray) -> Tensor:
+        return (torch.from_numpy(image.copy()).to(device).permute(2, 0, 1)[None].float() / 255).contiguous()
 
     with torch.inference_mode():
-        picture = tensor(source)
-        of_source, first = networks.kp_detector(picture), networks.kp_detector(tensor(driving[0]))
+        image = tensor(source)
+        of_source, first = networks.kp_detector(image), networks.kp_detector(tensor(driving[0]))
         for frame in driving:
             found = networks.kp_detector(tensor(frame))
             areas = (ConvexHull(keypoints.value[0].cpu().numpy()).volume for keypoints in (of_source, first))
             scale = float(np.divide(*np.sqrt(list(areas))))
-            yield networks.generator(picture, of_source, relative_motion(of_source, found, first, scale))
+            yield networks.generator(image, of_source, relative_motion(of_source, found, first, scale))
 
 
 def compare(networks: FirstOrderMotionModel, frames: np.ndarray, repeats: int) -> dict[str, Any]:
-    """Time reference and exact in turns; return speeds and ratios of each, and the error of exact."""
+    """Time reference and exact alternately; return speeds and ratios of both, and the error of exact."""
     source, driving = frames[0], frames[1:]
     animator = FommAnimator(networks, precision="exact", device="cpu")
-    wanted = torch.cat(list(reference_frames(networks, source, driving))).permute(0, 2, 3, 1).numpy()
+    expected = torch.cat(list(reference_frames(networks, source, driving))).permute(0, 2, 3, 1).numpy()
 
     def predicted() -> np.ndarray:
         state, motion = animator.prepare_source(source), animator.prepare_driving(driving)
         return np.concatenate(list(animator.predict(state, motion)))
 
-    error = np.abs(predicted() - wanted)  # and a run to warm up
-    works: dict[str, tuple[Callable[[], object], int]] = {
+    error = np.abs(predicted() - expected)  # also warms up
+    workloads: dict[str, tuple[Callable[[], object], int]] = {
         "reference": (lambda: list(reference_frames(networks, source, driving[:REFERENCE_FRAMES])), REFERENCE_FRAMES),
         "exact": (predicted, len(driving)),
     }
-    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
+    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in workloads}
     for _ in range(repeats):
-        for name, (work, count) in works.items():
+        for name, (work, count) in workloads.items():
             cpu, wall = timed(work)
             seconds[name].append((cpu / count, wall / count))
     table: dict[str, Any] = {"frames": len(driving), "repeats": repeats, "batch_size": animator.batch_size}
-    for name in works:
+    for name in workloads:
         row: dict[str, Any] = {}
         for index, clock in enumerate(("cpu_time", "wall_time")):
             own = [one[index] for one in seconds[name]]
@@ -117,15 +117,15 @@ def compare(networks: FirstOrderMotionModel, frames: np.ndarray, repeats: int) -
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:
-    """Return the process's CPU seconds and the wall's."""
+    """Return CPU time and wall time, seconds."""
     cpu, wall = time.process_time(), time.perf_counter()
     work()
     return time.process_time() - cpu, time.perf_counter() - wall
 
 
 def gflop(networks: FirstOrderMotionModel, frames: np.ndarray) -> dict[str, float]:
-    """Count convolutions and matrix products of one frame, in 10⁹ operations (2 per product and sum)."""
-    pictures = torch.from_numpy(frames[:2].copy()).permute(0, 3, 1, 2).float() / 255
+    """Return the GFLOP per frame of convolutions and matrix products (2 per multiply-add)."""
+    images = torch.from_numpy(frames[:2].copy()).permute(0, 3, 1, 2).float() / 255
     generator = networks.generator
     counts: dict[str, float] = {}
 
@@ -136,9 +136,9 @@ def gflop(networks: FirstOrderMotionModel, frames: np.ndarray) -> dict[str, floa
         return made
 
     with torch.no_grad():
-        of_source = networks.kp_detector(pictures[:1])
-        found = count("keypoints", lambda: networks.kp_detector(pictures[1:]))
-        encoded = count("source encoding", lambda: generator.encode(pictures[:1]))
+        of_source = networks.kp_detector(images[:1])
+        found = count("keypoints", lambda: networks.kp_detector(images[1:]))
+        encoded = count("source encoding", lambda: generator.encode(images[:1]))
         motion = count("dense motion", lambda: generator.motion(encoded, of_source, found))
         count("bottleneck", lambda: generator.bottleneck(encoded.features))
         count("whole decoder", lambda: generator.decode(encoded, motion))
@@ -147,22 +147,22 @@ def gflop(networks: FirstOrderMotionModel, frames: np.ndarray) -> dict[str, floa
 
 
 def portrait(count: int) -> np.ndarray:
-    """A portrait that turns and shifts a little, (count, 256, 256, 3) uint8."""
-    picture = cv2.resize(data.astronaut()[:280, 84:364], (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+    """Return a slightly rotating and shifting portrait, (count, 256, 256, 3) uint8."""
+    image = cv2.resize(data.astronaut()[:280, 84:364], (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     frames = []
     for i in range(count):
         matrix = cv2.getRotationMatrix2D((SIDE / 2, SIDE / 2), 6 * np.sin(0.9 * i), 1.0)
         matrix[:, 2] += 10 * np.sin(0.7 * i), 8 * np.cos(0.5 * i)
-        frames.append(cv2.warpAffine(picture, matrix, (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT))
+        frames.append(cv2.warpAffine(image, matrix, (SIDE, SIDE), borderMode=cv2.BORDER_REFLECT))
     return np.stack(frames)
 
 
 def settled(frames: np.ndarray) -> FirstOrderMotionModel:
-    """Random vox-256 networks that behave like trained ones as to ranges: settled batch norms, heads that speak up."""
+    """Return random vox-256 networks whose batch norm statistics and head scales resemble those of trained ones."""
     torch.manual_seed(0)
     networks = FirstOrderMotionModel(FommModel())
     generator, dense = networks.generator, networks.generator.dense_motion_network
-    pictures = torch.from_numpy(frames[:4].copy()).permute(0, 3, 1, 2).float() / 255
+    images = torch.from_numpy(frames[:4].copy()).permute(0, 3, 1, 2).float() / 255
     for module in networks.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None
@@ -175,13 +175,13 @@ def settled(frames: np.ndarray) -> FirstOrderMotionModel:
         heads[dense.occlusion] = 2.0
     hooks = [head.register_forward_pre_hook(lambda head, given: inputs.update({head: given[0]})) for head in heads]
     with torch.no_grad():
-        for spread in (True, True, False):  # a head's new range changes what comes after it
+        for spread in (True, True, False):  # scaling a head changes the statistics of later layers
             networks.train()
             for module in networks.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.reset_running_stats()
-            found = networks.kp_detector(pictures)
-            generator(pictures, found, Keypoints(*(part.roll(1, 0) for part in found)))
+            found = networks.kp_detector(images)
+            generator(images, found, Keypoints(*(part.roll(1, 0) for part in found)))
             for head, deviation in heads.items() if spread else ():
                 made = head(inputs[head])
                 assert head.bias is not None

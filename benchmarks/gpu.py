@@ -1,21 +1,21 @@
-"""What runs on a GPU, in one command: whether it is right, then how fast it is and what limits it.
+"""GPU benchmark in one command: correctness first, then speed and bottlenecks.
 
     python benchmarks/gpu.py [--out FOLDER] [--minutes 8] [--parts NAME ...]
 
-Takes eight minutes at most on an H100 or H200, prints its tables last and writes gpu.json and gpu.log to FOLDER
-(default: benchmarks). benchmarks/gpu/README.md says how to run it where no package can be fetched. Every part is
-guarded: what one raises stands in the result, and the next one begins.
+Takes at most eight minutes on an H100 or H200, prints its tables last and writes gpu.json and gpu.log to FOLDER
+(default: benchmarks). benchmarks/gpu/README.md describes runs on machines without network access. Parts are
+independent: the error of one is recorded, and the next one runs.
 
-    tests      those that need a GPU: pixels against the CPU, memory running out inside and outside a capture, failed
-               captures, a detector trained there
-    card       measured rates of matrix products and of copying, which the other parts are compared with
+    tests      tests that need a GPU: pixels against the CPU, out of memory inside and outside of a capture, failed
+               captures, training of a detector
+    card       measured throughput of matrix products and copies, the baseline of the other parts
     vox-256, compact-256
-               the animator against the official program's loop over frames in float32 on the same card: precisions,
+               the animator against the official program's loop over frames in float32 on the same GPU: precisions,
                batch sizes, layouts, with and without a CUDA graph; frames/s, errors, memory
     shard      the rule animate over 50 clips: reading, rendering, lossless encoding, reading back, hashing
     detectors  training and scoring with the five networks of the paper: stored frames against random tensors
     training   train_animator, steps per second of the vox-256 architecture
-    two        two processes on one card
+    two        two processes on one GPU
 """
 
 from __future__ import annotations
@@ -51,21 +51,24 @@ import torch
 import torch.nn.functional as F
 
 from deepfakemnist.actors import Actor, load_bank, perform
-from deepfakemnist.animate import folded_conv, fomm, optimise, stages, training
+from deepfakemnist.animate import stages
+from deepfakemnist.animate.fomm import animator as fomm_animator
+from deepfakemnist.animate.fomm import folded_conv, inference
 from deepfakemnist.animate.fomm.animator import FommAnimator
 from deepfakemnist.animate.fomm.checkpoint import load_checkpoint, save_checkpoint
 from deepfakemnist.animate.fomm.folded_conv import folded_layers
 from deepfakemnist.animate.fomm.inference import Precision
 from deepfakemnist.animate.fomm.network import FirstOrderMotionModel
+from deepfakemnist.animate.training import loop as training
 from deepfakemnist.animate.training.pairs import TrainingClip
 from deepfakemnist.config.animator import AnimatorSettings, FommModel, TrainAnimatorSettings
 from deepfakemnist.detectors.registry import build
-from deepfakemnist.devices.reduced_precision import convolutions
+from deepfakemnist.devices.reduced_precision import deterministic_cudnn
 from deepfakemnist.media.encode import WorkingClip, write_working_clip
 from deepfakemnist.media.writer_processes import WriterProcesses
 from deepfakemnist.tables.files import write_table
 from deepfakemnist.tables.schemas import PLANNED
-from deepfakemnist.training.predict import logits_of
+from deepfakemnist.training.predict import predict_logits
 
 log = logging.getLogger("gpu")
 
@@ -74,14 +77,14 @@ VOX = Path(tempfile.gettempdir()) / f"random-vox-256-{os.getuid()}.safetensors"
 COMPACT = ROOT / "resources" / "animators" / "compact-256.safetensors"
 PRECISIONS: tuple[Precision, ...] = ("exact", "tf32", "fast")
 FPS = 25.0
-#: Frames of which errors are measured; the driver that speed is measured with is them over and over.
+#: Frames for error measurement; the driver for speed measurement repeats them.
 ERROR_FRAMES = 16
 Result = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Scale:
-    """How much is measured, and where."""
+    """Size of the measurements, and their device."""
 
     device: str = "cuda"
     batches: tuple[int, ...] = (1, 8, 16, 32, 64)
@@ -100,7 +103,7 @@ class Scale:
     render_s: float = 4.0
 
 
-#: Goes through the script on a CPU; its figures mean nothing.
+#: Runs the whole script on a CPU; its figures are meaningless.
 DRY = Scale("cpu", (2,), 2, 2, 16, 1, 64, 2**16, 2, 16, ("meso4",), 1, 12, 1, 0.1)
 SCALE = Scale()
 
@@ -108,18 +111,18 @@ SCALE = Scale()
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent)
-    parser.add_argument("--minutes", type=float, default=8.0, help="no part begins later than this")
+    parser.add_argument("--minutes", type=float, default=8.0, help="no part starts later than this")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--batches", nargs="+", type=int, help="batch sizes to measure instead of the usual ones")
-    parser.add_argument("--profile", action="store_true", help="write which kernels take the time to FOLDER too")
-    parser.add_argument("--dry-run", action="store_true", help="go through the script on the CPU with tiny sizes")
+    parser.add_argument("--batches", nargs="+", type=int, help="batch sizes to measure instead of the default ones")
+    parser.add_argument("--profile", action="store_true", help="also write a kernel profile to FOLDER")
+    parser.add_argument("--dry-run", action="store_true", help="run the whole script on the CPU with tiny sizes")
     parser.add_argument("--render", choices=PRECISIONS, help=argparse.SUPPRESS)  # a process of the part `two`
     arguments = parser.parse_args()
     global SCALE
     if arguments.dry_run:
         SCALE = DRY
     elif not torch.cuda.is_available():
-        sys.exit("torch sees no GPU here, and this benchmark measures one; --dry-run goes through it on the CPU")
+        sys.exit("torch sees no GPU here, but this benchmark needs one; --dry-run runs it on the CPU")
     if arguments.batches:
         SCALE = replace(SCALE, batches=tuple(arguments.batches))
     if arguments.render:
@@ -157,7 +160,7 @@ def main() -> None:
 
 
 def machine() -> Result:
-    """Name what the figures belong to."""
+    """Describe the machine and its software."""
     card = torch.cuda.get_device_properties(0) if on_gpu() else None
     return {
         "gpu": card.name if card else "none: a dry run",
@@ -191,7 +194,7 @@ def peak_gib() -> float:
 
 
 def tests() -> Result:
-    """Run the tests that need a GPU; every one must pass."""
+    """Run the tests that need a GPU; all must pass."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-rA", "--durations=0"]
     done = subprocess.run(
         [*command, str(ROOT / "tests/animate/fomm/test_cuda.py"), str(ROOT / "tests/training/test_cuda_step.py")],
@@ -206,7 +209,7 @@ def tests() -> Result:
 
 
 def card_rates() -> Result:
-    """Measure products of 8192×8192 matrices (10¹² operations a second) and a copy within the card (10¹² bytes)."""
+    """Measure products of 8192×8192 matrices (TFLOP/s) and copies within GPU memory (TB/s)."""
     side, rates = SCALE.matrix, {}
     for name, dtype, precision in (
         ("float32", torch.float32, "highest"),
@@ -227,7 +230,7 @@ def card_rates() -> Result:
 
 
 def median_seconds(work: Callable[[], object], repeats: int) -> float:
-    """Return the median time of ``work``, waited for, after two runs to warm up."""
+    """Return the median time of ``work``, synchronised, after two warm-up runs."""
     times = []
     for _ in range(repeats + 2):
         synchronise()
@@ -239,12 +242,12 @@ def median_seconds(work: Callable[[], object], repeats: int) -> float:
 
 
 def animator_part(vox: bool) -> Result:
-    """Compare every way to compute with the official program's, for the vox-256 architecture or for compact-256."""
+    """Compare all precisions, batch sizes and variants with the official program, for vox-256 or compact-256."""
     frames = reference.portrait(ERROR_FRAMES + 1)
     networks = weights(vox)
     source, driving = frames[0], frames[1:]
     plain = networks.to(SCALE.device)
-    wanted = with_tf32(False, lambda: reference_pictures(plain, source, driving))
+    expected = with_tf32(False, lambda: reference_images(plain, source, driving))
     result: Result = {"gflop_per_frame": reference.gflop(networks.to("cpu"), frames)}
     plain = networks.to(SCALE.device)
     result["reference"] = {
@@ -259,22 +262,22 @@ def animator_part(vox: bool) -> Result:
     for precision in PRECISIONS:
         for batch, variant in [*((batch, "") for batch in SCALE.batches), *((usual, name) for name in VARIANTS)]:
             with VARIANTS.get(variant, contextlib.nullcontext)():
-                row = measure(networks, source, driving, precision, batch, variant, wanted, on_cpu)
+                row = measure(networks, source, driving, precision, batch, variant, expected, on_cpu)
             rows.append({**row, "ratio": round(row["frames_per_s"] / base, 2)})
             log.info("%s", rows[-1])
     return result
 
 
 def weights(vox: bool) -> FirstOrderMotionModel:
-    """Return compact-256, or random weights of vox-256, which are kept in a file: to settle them takes a while."""
+    """Return compact-256, or random vox-256 weights, which are cached in a file because settling them takes a while."""
     if vox and not VOX.exists():
         save_checkpoint(VOX, reference.settled(reference.portrait(ERROR_FRAMES + 1)), {})
     return load_checkpoint(VOX if vox else COMPACT)
 
 
-def reference_pictures(networks: FirstOrderMotionModel, source: np.ndarray, driving: np.ndarray) -> np.ndarray:
-    made = torch.cat(list(reference.reference_frames(networks, source, driving)))
-    return made.permute(0, 2, 3, 1).cpu().numpy()
+def reference_images(networks: FirstOrderMotionModel, source: np.ndarray, driving: np.ndarray) -> np.ndarray:
+    frames = torch.cat(list(reference.reference_frames(networks, source, driving)))
+    return frames.permute(0, 2, 3, 1).cpu().numpy()
 
 
 def with_tf32(tf32: bool, work: Callable[[], np.ndarray]) -> np.ndarray:
@@ -283,11 +286,11 @@ def with_tf32(tf32: bool, work: Callable[[], np.ndarray]) -> np.ndarray:
 
 
 def loop_seconds(networks: FirstOrderMotionModel, source: np.ndarray, driving: np.ndarray, tf32: bool) -> float:
-    """Median time of the official loop, its pictures brought to the host one by one as it does."""
-    some = np.concatenate([driving, driving])[: SCALE.reference_frames]
+    """Return the median time of the official loop, which copies its images to the host one by one."""
+    driving = np.concatenate([driving, driving])[: SCALE.reference_frames]
 
     def loop() -> np.ndarray:
-        frames = reference.reference_frames(networks, source, some)
+        frames = reference.reference_frames(networks, source, driving)
         return np.stack([frame.permute(0, 2, 3, 1).cpu().numpy() for frame in frames])
 
     return median_seconds(lambda: with_tf32(tf32, loop), SCALE.repeats)
@@ -304,8 +307,8 @@ def build_animator(networks: FirstOrderMotionModel, precision: Precision, batch:
         animator._graphed = None
     if variant == "channels first":
         channels_first(animator.networks)
-    if variant == "phases" and on_gpu():  # on a CPU they are by phases already
-        doubled_by_phases(networks, animator.networks)
+    if variant == "phases" and on_gpu():  # the default on a CPU
+        upsample_by_phases(networks, animator.networks)
     return animator
 
 
@@ -316,36 +319,36 @@ def measure(
     precision: Precision,
     batch: int,
     variant: str,
-    wanted: np.ndarray,
+    expected: np.ndarray,
     on_cpu: np.ndarray,
 ) -> Result:
-    """Time the rendering of a driver whose keypoints are known, as in the rule animate; compare the pictures.
+    """Time the rendering of a driver with known keypoints, as in the rule animate, and compare the images.
 
     Args:
         networks: the plain ones.
-        source: picture.
+        source: image.
         driving: ERROR_FRAMES frames.
         precision: of the animator.
-        batch: frames at once.
+        batch: batch size.
         variant: one of VARIANTS, or "".
-        wanted: (ERROR_FRAMES, H, W, 3) in 0..1 of the official loop in float32.
-        on_cpu: the same in levels, rendered by the animator on the CPU.
+        expected: (ERROR_FRAMES, H, W, 3) in 0..1, output of the official loop in float32.
+        on_cpu: the same as uint8, rendered by the animator on the CPU.
     """
     reset_peak()
     animator = build_animator(networks, precision, batch, variant)
-    many = SCALE.speed_frames // len(driving)
-    motion = animator.prepare_driving(np.tile(driving, (many, 1, 1, 1)))
+    repeats = SCALE.speed_frames // len(driving)
+    motion = animator.prepare_driving(np.tile(driving, (repeats, 1, 1, 1)))
     state = animator.prepare_source(source)
     started = time.perf_counter()
-    made = np.stack(list(animator.render(state, motion)))  # cuDNN prepares, a graph is captured
+    rendered = np.stack(list(animator.render(state, motion)))  # includes cuDNN set-up and graph capture
     first = time.perf_counter() - started
-    times, used = [], []
+    times, cpu_times = [], []
     for _ in range(SCALE.repeats):
         started, cpu = time.perf_counter(), time.process_time()
         for _ in animator.render(state, motion):
             pass
         times.append(time.perf_counter() - started)
-        used.append(time.process_time() - cpu)
+        cpu_times.append(time.process_time() - cpu)
     row = {
         "precision": precision,
         "batch": batch,
@@ -353,12 +356,12 @@ def measure(
         "computed_in": animator.info.precision,
         "frames_per_s": round(len(motion) / statistics.median(times), 1),
         "first_clip_s": round(first, 3),
-        "cpu_ms_per_frame": round(1e3 * statistics.median(used) / len(motion), 3),
+        "cpu_ms_per_frame": round(1e3 * statistics.median(cpu_times) / len(motion), 3),
         "peak_gib": peak_gib(),
     }
     predicted = np.concatenate(list(animator.predict(state, motion)))[: len(driving)]
-    error = np.abs(predicted - wanted) * 255
-    levels = np.abs(made[: len(driving)].astype(int) - on_cpu)
+    error = np.abs(predicted - expected) * 255
+    levels = np.abs(rendered[: len(driving)].astype(int) - on_cpu)
     return row | {
         "max_error_in_levels": round(float(error.max()), 3),
         "share_within_2_levels": round(float(np.mean(error <= 2)), 6),
@@ -369,7 +372,7 @@ def measure(
 
 @contextlib.contextmanager
 def cudnn(benchmark: bool, deterministic: bool) -> Iterator[None]:
-    """Let cuDNN time its algorithms, of which another may win in the next run, or use those whose sums vary."""
+    """Let cuDNN benchmark its algorithms, whose choice varies between runs, or use non-deterministic ones."""
 
     def flags(*, tf32: bool) -> contextlib.AbstractContextManager[None]:
         precision = "tf32" if tf32 else "ieee"
@@ -377,12 +380,12 @@ def cudnn(benchmark: bool, deterministic: bool) -> Iterator[None]:
             enabled=True, benchmark=benchmark, deterministic=deterministic, allow_tf32=tf32, fp32_precision=precision
         )
 
-    kept = folded_conv.convolutions
-    fomm.convolutions = folded_conv.convolutions = flags  # type: ignore[assignment]
+    original = folded_conv.deterministic_cudnn
+    fomm_animator.deterministic_cudnn = folded_conv.deterministic_cudnn = flags  # type: ignore[assignment]
     try:
         yield
     finally:
-        fomm.convolutions = folded_conv.convolutions = kept
+        fomm_animator.deterministic_cudnn = folded_conv.deterministic_cudnn = original
 
 
 VARIANTS: dict[str, Callable[[], contextlib.AbstractContextManager[None]]] = {
@@ -394,16 +397,16 @@ VARIANTS: dict[str, Callable[[], contextlib.AbstractContextManager[None]]] = {
 }
 
 
-def doubled_by_phases(plain: FirstOrderMotionModel, networks: FirstOrderMotionModel) -> None:
-    """Compute doublings in float32 as the CPU does, by forward convolutions; transposed ones are slow in float32."""
-    parts = [model.generator.dense_motion_network.hourglass.decoder.up_blocks for model in (plain, networks)]
-    painting = [model.generator.up_blocks for model in (plain, networks)]
-    for blocks, rewritten in (parts, painting):
+def upsample_by_phases(plain: FirstOrderMotionModel, networks: FirstOrderMotionModel) -> None:
+    """Upsample in float32 by forward convolutions, like the CPU; transposed convolutions are slow in float32."""
+    motion = [model.generator.dense_motion_network.hourglass.decoder.up_blocks for model in (plain, networks)]
+    decoder = [model.generator.up_blocks for model in (plain, networks)]
+    for blocks, rewritten in (motion, decoder):
         for number, block in enumerate(blocks):
             if rewritten[number].arithmetic == "float32":
                 with torch.no_grad():
-                    folded = optimise._fold(block.conv, block.norm)
-                    phases = optimise.PhasedUp(*folded, dtype=torch.float32, prepack=False)
+                    folded = inference._fold(block.conv, block.norm)
+                    phases = inference.PhasedUp(*folded, dtype=torch.float32, prepack=False)
                 rewritten[number] = phases.to(SCALE.device)
 
 
@@ -411,7 +414,7 @@ def channels_first(networks: FirstOrderMotionModel) -> None:
     def forward(layer: folded_conv.FoldedConv, x: torch.Tensor) -> torch.Tensor:
         weight = layer.weight if layer._reduced_weight is None else layer._reduced_weight
         bias = layer.bias if layer._reduced_bias is None else layer._reduced_bias
-        with folded_conv.convolutions(tf32=layer.tf32):
+        with folded_conv.deterministic_cudnn(tf32=layer.tf32):
             out = layer._convolved(x.to(layer.dtype).contiguous(), weight, bias)
         return F.relu_(out) if layer.relu else out
 
@@ -423,7 +426,7 @@ def channels_first(networks: FirstOrderMotionModel) -> None:
 
 
 def profile(name: str, out: Path) -> None:
-    """Write the kernels of two batches by the time they take."""
+    """Append a kernel profile of each precision, sorted by time, to profile.txt."""
     frames = reference.portrait(ERROR_FRAMES + 1)
     networks = weights(name == "vox-256")
     for precision in PRECISIONS:
@@ -437,11 +440,11 @@ def profile(name: str, out: Path) -> None:
         order = "self_cuda_time_total" if on_gpu() else "self_cpu_time_total"
         table = measured.key_averages().table(sort_by=order, row_limit=40, max_name_column_width=90)
         with (out / "profile.txt").open("a") as file:
-            file.write(f"{name} {precision}, 16 frames at once\n{table}\n")
+            file.write(f"{name} {precision}, batch size 16\n{table}\n")
 
 
 def shard_part() -> Result:
-    """Run the rule animate over a shard; the pictures written are actors', since random weights paint noise."""
+    """Run the rule animate over a shard; clips written show actors, because random weights generate noise."""
     result: Result = {}
     cores = len(os.sched_getaffinity(0))
     bank = load_bank()
@@ -449,19 +452,19 @@ def shard_part() -> Result:
         folder = Path(name)
         clip = perform(Actor(bank, 70, 70), "nod", 3, SCALE.shard_frames).clip()
         weights(True)
-        many = max(cores - 2, 6)
-        runs: list[tuple[Path, Precision, int]] = [(COMPACT, "fast", many)]
-        if on_gpu():  # on a CPU it takes minutes
-            runs = [(VOX, "fast", many), (VOX, "fast", 6), (VOX, "tf32", 6), *runs, (VOX, "exact", 6)]
+        all_cores = max(cores - 2, 6)
+        runs: list[tuple[Path, Precision, int]] = [(COMPACT, "fast", all_cores)]
+        if on_gpu():  # takes minutes on a CPU
+            runs = [(VOX, "fast", all_cores), (VOX, "fast", 6), (VOX, "tf32", 6), *runs, (VOX, "exact", 6)]
         for weight_file, precision, writers in runs:
-            called = f"{'vox-256' if weight_file == VOX else 'compact-256'} {precision}, {writers} writers"
+            title = f"{'vox-256' if weight_file == VOX else 'compact-256'} {precision}, {writers} writers"
             try:
-                result[called] = run_shard(folder / called.replace(" ", "_"), weight_file, precision, writers, clip)
+                result[title] = run_shard(folder / title.replace(" ", "_"), weight_file, precision, writers, clip)
             except Exception as error:
-                log.exception("shard %s", called)
-                result[called] = {"failed": f"{type(error).__name__}: {error}"}
+                log.exception("shard %s", title)
+                result[title] = {"failed": f"{type(error).__name__}: {error}"}
             clean_up()
-            log.info("%s: %s", called, result[called])
+            log.info("%s: %s", title, result[title])
     return result
 
 
@@ -477,11 +480,26 @@ def run_shard(folder: Path, weight_file: Path, precision: Precision, writers: in
     for number in range(clips):
         source = folder / f"source{number}.mp4"
         write_working_clip(source, clip[number : number + 2], FPS)
-        names = {"video_id": f"fake{number:02d}", "source_id": f"source{number}", "driver_id": "driver"}
-        people = {"person_id": f"p{number}", "driver_person_id": "d", "action": "nod", "split": "train", "round": 1}
-        paths = {"source_path": str(source), "motion_path": str(folder / "motion.npz")}
-        facts = {"plan_order": number, "source_pixels_sha256": "0" * 64, "motion_frames": len(motion)}
-        plan.append({**names, **people, **paths, **facts, "status": "ok", "reason": "", "detail": ""})
+        plan.append(
+            {
+                "video_id": f"fake{number:02d}",
+                "source_id": f"source{number}",
+                "driver_id": "driver",
+                "person_id": f"p{number}",
+                "driver_person_id": "d",
+                "action": "nod",
+                "split": "train",
+                "round": 1,
+                "plan_order": number,
+                "source_path": str(source),
+                "source_pixels_sha256": "0" * 64,
+                "motion_path": str(folder / "motion.npz"),
+                "motion_frames": len(motion),
+                "status": "ok",
+                "reason": "",
+                "detail": "",
+            }
+        )
     write_table(plan, folder / "plan.parquet", PLANNED)
     state = animator.prepare_source(clip[0])
     list(animator.render(state, motion))
@@ -493,14 +511,14 @@ def run_shard(folder: Path, weight_file: Path, precision: Precision, writers: in
     del animator, state
     clean_up()
 
-    class ActorsInstead(WriterProcesses):
+    class WriteActors(WriterProcesses):
         def write(self, path: Path, frames: Sequence[np.ndarray], fps: float) -> WorkingClip:
             return super().write(path, clip[: len(frames)], fps)
 
-    with Watch() as watch:
+    with GpuUtilisation() as utilisation:
         started, before = time.perf_counter(), cpu_seconds()
         if weight_file != COMPACT:
-            stages.WriterProcesses = ActorsInstead  # type: ignore[misc]
+            stages.WriterProcesses = WriteActors  # type: ignore[misc]
         try:
             tally = stages.animate_shard(
                 folder / "plan.parquet",
@@ -524,19 +542,19 @@ def run_shard(folder: Path, weight_file: Path, precision: Precision, writers: in
         "frames_per_s": round(frames / wall, 1),
         "rendering_alone_frames_per_s": round(1 / rendering, 1),
         "share_of_rendering_alone": round(frames * rendering / wall, 3),
-        "gpu_busy": watch.share(),
+        "gpu_busy": utilisation.share(),
         "cpu_ms_per_frame": round(1e3 * used / frames, 2),
         "cores_used": round(used / wall, 1),
     }
 
 
-class Watch:
-    """nvidia-smi's share of time in which a kernel ran, as a context manager."""
+class GpuUtilisation:
+    """GPU utilisation by nvidia-smi, the fraction of time in which a kernel runs; a context manager."""
 
     def __init__(self) -> None:
         self._shares: list[float] = []
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> GpuUtilisation:
         if not on_gpu():
             return self
         command = ["nvidia-smi", "--query-gpu=utilization.gpu", "--format=csv,noheader,nounits", "-lms", "100"]
@@ -551,7 +569,7 @@ class Watch:
         self._shares = [float(line) / 100 for line in text.splitlines() if line.strip().isdigit()]
 
     def share(self) -> Result:
-        """Return the mean over the whole time, and over the time from the first to the last use: without the start."""
+        """Return the mean over the whole time, and over the time between first and last use."""
         used = [number for number, share in enumerate(self._shares) if share > 0]
         if not used:
             return {"all": None, "while_rendering": None}
@@ -560,7 +578,7 @@ class Watch:
 
 
 def cpu_seconds() -> float:
-    """CPU time of this process and of those that it waited for."""
+    """Return the CPU time of this process and its finished children."""
     own, children = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
 
@@ -574,7 +592,7 @@ def detectors_part() -> Result:
     with tempfile.TemporaryDirectory() as name:
         frames = loader.make_frames(Path(name))
         result["decoding_cpu_ms_per_frame"] = round(loader.decoding_ms(frames), 2)
-        # As often as it takes for an epoch to be many batches: at its end all workers wait.
+        # Repeated until an epoch has many batches, because all workers idle at its end.
         frames = pa.concat_tables([frames] * (SCALE.epoch // frames.num_rows or 1))
         for detector in SCALE.detectors:
             try:
@@ -589,16 +607,16 @@ def detectors_part() -> Result:
 
 
 def scoring(name: str, frames: Any, workers: int) -> Result:
-    """Frames per second of training.predict.logits_of, and of the network alone on a batch that lies on the card."""
+    """Measure frames/s of training.predict.predict_logits, and of the network alone on a batch in GPU memory."""
     detector = build(name).to(SCALE.device).eval()
     pixels = torch.randint(0, 256, (64, *detector.sample_shape), dtype=torch.uint8, device=SCALE.device)
     alone = {}
     for precision in ("ieee", "tf32"):
-        with torch.inference_mode(), convolutions(tf32=precision == "tf32"):
+        with torch.inference_mode(), deterministic_cudnn(tf32=precision == "tf32"):
             alone[precision] = round(64 / median_seconds(lambda: detector(pixels), 5), 1)
     some = frames.slice(0, 4096)
     started = time.perf_counter()
-    logits_of(detector, some, torch.device(SCALE.device), workers)
+    predict_logits(detector, some, torch.device(SCALE.device), workers)
     return {
         "random_frames_per_second": alone,
         "stored_frames_per_second": round(some.num_rows / (time.perf_counter() - started), 1),
@@ -606,18 +624,18 @@ def scoring(name: str, frames: Any, workers: int) -> Result:
 
 
 def training_part() -> Result:
-    """Train the vox-256 architecture on actors; time steps from the tenth on."""
+    """Train the vox-256 architecture on actors; timing starts at the tenth step."""
     bank = load_bank()
     clips = [TrainingClip(perform(Actor(bank, head, head), "yaw", 3, 16).clip(), f"actor{head}") for head in range(4)]
     model = FommModel() if on_gpu() else load_checkpoint(COMPACT).settings
     result: Result = {}
     for mixed in (True, False):
-        began: list[float] = []
+        starts: list[float] = []
         step = training.train_step
 
-        def timed(*arguments: Any, step: Any = step, began: list[float] = began) -> Any:
+        def timed(*arguments: Any, step: Any = step, starts: list[float] = starts) -> Any:
             synchronise()
-            began.append(time.perf_counter())
+            starts.append(time.perf_counter())
             return step(*arguments)
 
         settings = TrainAnimatorSettings(
@@ -636,7 +654,7 @@ def training_part() -> Result:
                 )
         finally:
             training.train_step = step
-        each = statistics.median(np.diff(began)[10:])
+        each = statistics.median(np.diff(starts)[10:])
         result["bfloat16" if mixed else "float32"] = {
             "steps_per_s": round(1 / each, 2),
             "pairs_per_s": round(settings.batch_size / each, 1),
@@ -649,8 +667,9 @@ def training_part() -> Result:
 
 
 def two_processes() -> Result:
-    """Render in one process, then in two at once: pixels must be the same; what sharing a card costs."""
-    command = [sys.executable, __file__, "--render", "fast", *(() if on_gpu() else ("--dry-run",))]
+    """Render in one process, then in two at once: checks equal pixels, measures the cost of sharing a GPU."""
+    options = () if on_gpu() else ("--dry-run",)
+    command = [sys.executable, __file__, "--render", "fast", *options]
 
     def run(count: int) -> list[Result]:
         running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT) for _ in range(count)]
@@ -658,22 +677,22 @@ def two_processes() -> Result:
 
     one, two = run(1), run(2)
     return {
-        "same_pixels": len({made["sha256"] for made in [*one, *two]}) == 1,
+        "same_pixels": len({result["sha256"] for result in [*one, *two]}) == 1,
         "one_frames_per_s": one[0]["frames_per_s"],
-        "two_frames_per_s_each": [made["frames_per_s"] for made in two],
+        "two_frames_per_s_each": [result["frames_per_s"] for result in two],
         "start_s": one[0]["start_s"],
     }
 
 
 def render_once(precision: Precision) -> Result:
-    """Render for some seconds; return a digest of a clip's pixels, the speed, and what the process's start took."""
+    """Render for some seconds; return a digest of a clip's pixels, the speed, and the start-up time of the process."""
     animator = FommAnimator(weights(True), precision=precision, batch_size=SCALE.usual_batch, device=SCALE.device)
     frames = reference.portrait(ERROR_FRAMES + 1)
     motion = animator.prepare_driving(np.tile(frames[1:], (SCALE.speed_frames // ERROR_FRAMES, 1, 1, 1)))
     state = animator.prepare_source(frames[0])
-    made = np.stack(list(animator.render(state, motion)))
+    rendered = np.stack(list(animator.render(state, motion)))
     ready = time.perf_counter()
-    start = time.clock_gettime(time.CLOCK_BOOTTIME) - process_began()
+    start = time.clock_gettime(time.CLOCK_BOOTTIME) - process_start()
     clips = 0
     while time.perf_counter() - ready < SCALE.render_s:
         for _ in animator.render(state, motion):
@@ -681,14 +700,14 @@ def render_once(precision: Precision) -> Result:
         clips += 1
     rate = clips * SCALE.speed_frames / (time.perf_counter() - ready)
     return {
-        "sha256": hashlib.sha256(made.tobytes()).hexdigest(),
+        "sha256": hashlib.sha256(rendered.tobytes()).hexdigest(),
         "frames_per_s": round(rate, 1),
         "start_s": round(start, 1),
     }
 
 
-def process_began() -> float:
-    """Return when this process began, in seconds since the machine's start."""
+def process_start() -> float:
+    """Return the start time of this process, seconds since boot."""
     fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
     return int(fields[19]) / os.sysconf("SC_CLK_TCK")
 
