@@ -126,6 +126,21 @@ def test_a_page_names_files_that_exist(page: str) -> None:
     assert [name for name in linked if not (DOCS / name).exists()] == []
 
 
+def test_a_page_names_functions_and_keys_that_exist(page: str) -> None:
+    text = page_text(page)
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    named = set(re.findall(r"`(\w*[a-z]_\w+|_\w+|[A-Z]\w+[a-z]\w*)(?:\([\w, ]*\))?`", prose))
+    assert named
+    written = "".join(block.text for block in blocks_of(page)) + "".join(
+        path.read_text(encoding="utf-8")
+        for folder in ("src", "tests", "workflow", "config")
+        for path in (ROOT / folder).rglob("*")
+        if path.suffix in {".py", ".smk", ".yaml"} and "docs" not in path.parts
+    )
+    words = set(re.findall(r"\w+", written))
+    assert sorted(named - words) == []
+
+
 def test_the_index_lists_every_page() -> None:
     index = (DOCS / "README.md").read_text(encoding="utf-8")
     pages = {path.name for path in DOCS.glob("*.md")} - {"README.md"}

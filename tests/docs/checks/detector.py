@@ -43,7 +43,7 @@ def test_the_registry_finds_the_detector_of_the_pages_config():
 def test_the_messages_of_the_page():
     with pytest.raises(ValueError) as error:
         DetectorTraining(name="two_layers")
-    assert quoted(error, "unknown detector; allowed are two_layer, resnet50")
+    assert quoted(error, "unknown detector; allowed are resnet50, resnet101")
     with pytest.raises(ConfigError) as error:
         detector_spec("two_layers")
     assert str(error.value).split(",")[0].replace("two_layers", "two_layer") in PAGE

@@ -52,5 +52,5 @@ def test_the_protocol_of_the_page_is_a_table_of_the_reports_page(tmp_path):
 def test_the_messages_of_the_page():
     with pytest.raises(ValueError) as error:
         EvaluationSettings(protocols=["worst"])
-    assert "Input should be 'worst_action', 'quality'" in str(error.value)
+    assert "Input should be 'quality', 'cross_quality'" in str(error.value)
     assert "Input should be 'quality', 'cross_quality'" in PAGE
