@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,14 @@ def page_text(page: str) -> str:
 
 def blocks_of(page: str) -> list[Block]:
     return [Block(*found) for found in FENCE.findall(page_text(page))]
+
+
+@cache
+def words_of_the_code() -> frozenset[str]:
+    """All identifiers of the repository's code and configs, without the tests of the pages."""
+    paths = [path for folder in ("src", "tests", "workflow", "config") for path in (ROOT / folder).rglob("*")]
+    code = (path for path in paths if path.suffix in {".py", ".smk", ".yaml"} and "docs" not in path.parts[-3:])
+    return frozenset(word for path in code for word in re.findall(r"\w+", path.read_text(encoding="utf-8")))
 
 
 def write_block(block: Block, folder: Path) -> None:
@@ -131,13 +140,7 @@ def test_a_page_names_functions_and_keys_that_exist(page: str) -> None:
     prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
     named = set(re.findall(r"`(\w*[a-z]_\w+|_\w+|[A-Z]\w+[a-z]\w*)(?:\([\w, ]*\))?`", prose))
     assert named
-    written = "".join(block.text for block in blocks_of(page)) + "".join(
-        path.read_text(encoding="utf-8")
-        for folder in ("src", "tests", "workflow", "config")
-        for path in (ROOT / folder).rglob("*")
-        if path.suffix in {".py", ".smk", ".yaml"} and "docs" not in path.parts
-    )
-    words = set(re.findall(r"\w+", written))
+    words = words_of_the_code() | set(re.findall(r"\w+", "".join(block.text for block in blocks_of(page))))
     assert sorted(named - words) == []
 
 
