@@ -19,7 +19,7 @@ SOURCE = Path(__file__).parents[1] / "src" / NAME
 def package_imports(source: Path = SOURCE) -> dict[str, dict[str, set[str]]]:
     """Return package → imported package → the modules that import it.
 
-    A package is a folder, named by its path below ``source`` (``animate/fomm``); each module beside the folders counts
+    A package is a folder, named by its path below ``source`` (``animate/fomm``); each module next to the folders counts
     as a package of its own (``errors``). Imports inside functions count too.
     """
     files = sorted(source.rglob("*.py"))

@@ -78,7 +78,7 @@ class Client:
         """Send a request, retrying transient errors with back-off.
 
         Args:
-            send: sends one attempt; called anew for each, so that timestamps and signatures are fresh.
+            send: sends one attempt; called again for each, so that timestamps and signatures are fresh.
             check_body: validates the returned JSON object; raises TransientError, StopRun or Failed.
             price: price of a response.
 
