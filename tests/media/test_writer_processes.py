@@ -24,7 +24,8 @@ from deepfakemnist.media.writer_processes import WriterProcesses
 
 #: Writes clips until it is killed; prints the number of each finished one.
 ENDLESS = """
-import itertools, sys
+import itertools, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 import numpy as np
 from deepfakemnist.media.writer_processes import WriterProcesses
 frames = list(np.random.default_rng(0).integers(0, 255, (60, 256, 256, 3), dtype=np.uint8))
