@@ -12,7 +12,7 @@ DEMO := demo
 # Numeric libraries take one thread a job; Snakemake runs the jobs side by side.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo demo-large gallery test test-processors lint format schemas lock check-lock clean-demo
+.PHONY: setup demo demo-large gallery test test-fast test-processors lint format schemas lock check-lock clean-demo
 
 setup: $(VENV)/.installed
 
@@ -46,6 +46,10 @@ gallery: demo
 # crashed worker ends the run, because xdist 3.8 may wait for ever when it replaces one.
 test: setup
 	$(BIN)/python -m pytest -n $(CORES) --dist loadfile --max-worker-restart 0 $(TESTS)
+
+# While you work: neither rendering nor training, nor Snakemake itself.
+test-fast: setup
+	$(BIN)/python -m pytest -q -n $(CORES) --dist loadfile --max-worker-restart 0 -m "not slow and not workflow" $(TESTS)
 
 # What computes in floating point, as on each older processor that this machine can simulate: none but on x86-64.
 test-processors: setup

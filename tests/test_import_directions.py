@@ -62,6 +62,7 @@ def test_the_picture_shows_the_code_of_today() -> None:
     assert drawn["PICTURE"].read_text(encoding="utf-8") == text, "run python docs/design_picture.py"
 
 
+@pytest.mark.slow
 def test_every_package_is_described() -> None:
     text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
     folders = {package.split("/")[0] for package in package_imports() if (SOURCE / package).is_dir()}
@@ -79,17 +80,20 @@ def plant(source: Path, module: str, line: str) -> list[str]:
     return faults(package_imports(source))
 
 
+@pytest.mark.slow
 def test_a_planted_circle_is_found(copy: Path) -> None:
     found = plant(copy, "media/frames.py", "from deepfakemnist.faces.detect import FaceDetector")
     assert found == ["circle of faces, media", "media must not import faces: media/frames.py"]
 
 
+@pytest.mark.slow
 def test_an_import_inside_a_function_counts(copy: Path) -> None:
     found = plant(copy, "tables/tsv.py", "def f():\n    import deepfakemnist.workflow.script")
     assert found[-1] == "tables must not import workflow: tables/tsv.py"
     assert found[0].startswith("circle of ") and "tables" in found[0] and "workflow" in found[0]
 
 
+@pytest.mark.slow
 def test_one_stage_knows_no_other(copy: Path) -> None:
     found = plant(copy, "animate/training/loop.py", "from deepfakemnist.liveness import stages")
     assert found == ["animate/training must not import liveness: animate/training/loop.py"]

@@ -18,6 +18,8 @@ from deepfakemnist.actors.pose import Framing
 from deepfakemnist.media.encode import DETERMINISTIC_X264, write_working_clip
 from deepfakemnist.media.ffmpeg import absolute, find_ffmpeg, frames_input, run_graph
 
+pytestmark = pytest.mark.slow
+
 FRAMES = 16
 STAGES = Path(__file__).parent / "helpers" / "stages_on_a_processor.py"
 #: Compared with this machine's own processor, the newest it can run.

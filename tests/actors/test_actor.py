@@ -7,6 +7,8 @@ from deepfakemnist.actors import Actor, Framing, Pose
 from deepfakemnist.actors.landmarks import LANDMARKS
 from deepfakemnist.faces.detect import FaceDetector
 
+pytestmark = pytest.mark.slow
+
 LARGE = Framing(384, 384, head=0.75, eyes_y=0.47)
 
 

@@ -42,6 +42,7 @@ def test_heads_that_cannot_be_packed_are_rejected():
         pack_heads(distant)
 
 
+@pytest.mark.slow
 def test_no_two_heads_are_alike(bank):
     face = bank.vertices_of("skin")
     face = face[(bank.template[face, 1] < 0.02) & (bank.template[face, 2] > -0.12)]

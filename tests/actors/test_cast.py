@@ -29,6 +29,8 @@ from deepfakemnist.media.ingest import ingest_shard
 from deepfakemnist.sources.sheets import read_sheet
 from deepfakemnist.tables.files import read_rows
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 

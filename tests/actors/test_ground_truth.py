@@ -23,6 +23,8 @@ from deepfakemnist.media.ingest import ingest_shard
 from deepfakemnist.planning.assignment import assign, choose_driver
 from deepfakemnist.tables.files import read_rows
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 CLOSE_UP = Framing(head=0.72, eyes_y=0.45)
 #: Landmarks that MediaPipe's mesh shares, by MediaPipe's index.

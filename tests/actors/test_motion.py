@@ -8,6 +8,8 @@ from deepfakemnist.actors.motion import make_motion
 from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.errors import ConfigError
 
+pytestmark = pytest.mark.slow
+
 SEEDS = range(6)
 
 

@@ -11,6 +11,7 @@ needs_numba = pytest.mark.skipif(raster.numba is None, reason="numba is not inst
 BOTH = [pytest.param(False, id="numpy"), pytest.param(True, id="numba", marks=needs_numba)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fast", BOTH)
 def test_the_nearest_triangle_is_visible_and_its_corners_are_interpolated(fast):
     far = [(0, 0, 2), (0, 20, 2), (20, 0, 2)]
@@ -49,6 +50,7 @@ def test_vertices_behind_a_triangle_are_in_shadow(fast):
     assert lit.tolist() == [True, True, True, False, True]
 
 
+@pytest.mark.slow
 @needs_numba
 @pytest.mark.parametrize("identity", [0, 1, 5])
 def test_numba_and_numpy_render_the_same_image(bank, identity):

@@ -27,6 +27,8 @@ from deepfakemnist.media.pixels import pixels_sha256
 from deepfakemnist.tables.files import read_rows, read_table, write_table
 from deepfakemnist.tables.schemas import ANIMATED, CROPPED, MOTIONS, PLANNED
 
+pytestmark = pytest.mark.slow
+
 STATUS_OK = {"status": "ok", "reason": "", "detail": ""}
 
 

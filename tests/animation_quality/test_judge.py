@@ -213,6 +213,7 @@ def test_reconstruction_and_keypoint_errors(landmarker: FaceLandmarker) -> None:
     assert isnan(keypoint_error([None], [face]))
 
 
+@pytest.mark.slow
 def test_half_of_the_drivers_tilt_is_half_transfer(
     landmarker: FaceLandmarker, embedder: FaceEmbedder, others: np.ndarray
 ) -> None:
@@ -227,6 +228,7 @@ def test_half_of_the_drivers_tilt_is_half_transfer(
     assert isnan(quality.reconstruction_l1) and isnan(quality.keypoint_error)
 
 
+@pytest.mark.slow
 def test_a_static_source_has_full_identity_and_no_transfer(
     landmarker: FaceLandmarker, embedder: FaceEmbedder, others: np.ndarray
 ) -> None:
@@ -238,6 +240,7 @@ def test_a_static_source_has_full_identity_and_no_transfer(
     assert (quality.identity_kept, quality.sharpness_ratio) == pytest.approx((1, 1), abs=0.02)
 
 
+@pytest.mark.slow
 def test_the_driver_as_result_has_full_transfer_and_no_identity(
     landmarker: FaceLandmarker, embedder: FaceEmbedder
 ) -> None:
@@ -250,6 +253,7 @@ def test_the_driver_as_result_has_full_transfer_and_no_identity(
     assert quality.identity_kept < 0.3
 
 
+@pytest.mark.slow
 def test_self_reenactment_has_reconstruction_errors(
     landmarker: FaceLandmarker, embedder: FaceEmbedder, others: np.ndarray
 ) -> None:
@@ -262,6 +266,7 @@ def test_self_reenactment_has_reconstruction_errors(
     assert quality.sharpness_ratio < 0.3
 
 
+@pytest.mark.slow
 def test_no_face_never_raises(landmarker: FaceLandmarker, embedder: FaceEmbedder, others: np.ndarray) -> None:
     sky = np.full((256, 256, 3), 120, np.uint8)
     driver = _tilting(_hopper(), 14, frames=8)
@@ -287,6 +292,7 @@ def test_the_quality_table_has_medians_per_action() -> None:
     assert set(blink) == {"action", "clips", *METRICS, *(f"{metric}_n" for metric in METRICS)}
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_real_drivers(real_data: Path, landmarker: FaceLandmarker, embedder: FaceEmbedder) -> None:
     """A real smile transfers fully to itself and not to somebody who talks; identities are not confused."""

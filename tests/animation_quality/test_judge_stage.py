@@ -14,6 +14,8 @@ from deepfakemnist.report.animation_page import write_animation_page
 from deepfakemnist.tables.files import read_rows, read_table, write_table
 from deepfakemnist.tables.schemas import ANIMATED, ANIMATION_QUALITY, CROPPED
 
+pytestmark = pytest.mark.slow
+
 OK = {"status": "ok", "reason": "", "detail": ""}
 CLOSE = Framing(head=0.75)
 FRAMES = 24

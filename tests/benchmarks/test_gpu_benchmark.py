@@ -9,6 +9,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 WHEELS = ROOT / "benchmarks" / "gpu" / "wheels.txt"
 #: Packages of a stock image with torch, dependencies included.

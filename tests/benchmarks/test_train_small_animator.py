@@ -23,6 +23,8 @@ from deepfakemnist.animate.training.pairs import aperture_ratios
 from deepfakemnist.config.animator import AnimatorSettings
 from deepfakemnist.faces.facial_points import FACIAL_POINTS, MIRRORED
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "gpu"
 SMALL = {
     "block_expansion": 8, "max_features": 16, "num_blocks": 2, "scale_factor": 0.5, "head_kernel": 3,

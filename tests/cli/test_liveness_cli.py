@@ -82,6 +82,7 @@ def test_a_run_in_rounds_announces_the_cost_of_its_first_round_and_that_more_may
     assert announce(liveness("local-action"), 100, rounds=True) == ""
 
 
+@pytest.mark.slow
 def test_ledger_shows_spend_and_pass_rates(tmp_path, monkeypatch, capsys):
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
@@ -113,6 +114,7 @@ def test_a_config_without_a_liveness_section_is_reported(tmp_path, capsys):
     assert "my.yaml is not YAML with a liveness section" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_simulate_runs_a_command_with_the_simulators_keys(tmp_path):
     """The command gets the simulator's keys instead of the user's own, and its exit status is returned."""
     script = "import os, sys; print(*map(os.environ.get, sys.argv[1:]), flush=True); sys.exit(7)"

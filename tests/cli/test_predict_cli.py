@@ -22,6 +22,8 @@ from deepfakemnist.media.decode import read_frames
 from deepfakemnist.media.ffmpeg import find_ffmpeg
 from deepfakemnist.training.checkpoint import load_checkpoint, save_checkpoint
 
+pytestmark = pytest.mark.slow
+
 torch.set_num_threads(1)
 FRAMES = 20
 CAST = CastSettings(

@@ -32,6 +32,7 @@ def audit(root: Path, monkeypatch: pytest.MonkeyPatch, **options) -> dict[str, R
     return {row["facts"]: row for row in rows}
 
 
+@pytest.mark.slow
 def test_metadata_of_a_fair_dataset_is_at_chance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = audit(tmp_path, monkeypatch, qualities={"real": FAIR, "fake": FAIR})
     assert set(rows) == {"container", "size", "brightness", "pictures"}
@@ -46,6 +47,7 @@ def test_metadata_of_a_fair_dataset_is_at_chance(tmp_path: Path, monkeypatch: py
     assert "LEAK" not in (tmp_path / "audit.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_different_crf_per_class_is_reported_as_a_leak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both classes show the same kind of noise; only the encoder settings differ."""
     rows = audit(tmp_path, monkeypatch, qualities=LEAKY)
@@ -69,6 +71,7 @@ def test_synthetic_media_marks_are_left_out_of_the_facts_and_other_tags_are_not(
     assert "fake" in container_facts(tagged)["tags"]
 
 
+@pytest.mark.slow
 def test_noise_is_no_leak_and_a_shift_is_one() -> None:
     rng = np.random.default_rng(0)
     people = [f"p{number // 4}" for number in range(240)]

@@ -96,6 +96,7 @@ def test_the_authors_tree_keeps_its_splits_and_actions(tmp_path: Path) -> None:
     assert not any(pair["complete"] for pair in manifest(out, "pairs"))
 
 
+@pytest.mark.slow
 def test_a_detector_is_evaluated_on_an_imported_tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cross-dataset evaluation: a prediction for every val and test frame of the tree, under the tree's name."""
     own, predictions = make_dataset(tmp_path), tmp_path / "predictions.parquet"
@@ -139,6 +140,7 @@ def test_file_names_that_name_the_pair_are_parsed(tmp_path: Path) -> None:
     assert (pair["real_id"], pair["driver_id"], pair["split"], pair["complete"]) == ("id2#a", "d1", "val", True)
 
 
+@pytest.mark.slow
 def test_a_release_of_this_project_round_trips(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = {"c23": Quality(crf=23, preset="ultrafast")}
     made = make_dataset(tmp_path / "run", people=3, qualities={"real": one, "fake": one})

@@ -23,6 +23,8 @@ from deepfakemnist.errors import ConfigError
 from deepfakemnist.sources.exclusions import Exclusions
 from deepfakemnist.tables.files import read_rows
 
+pytestmark = pytest.mark.slow
+
 ONE = {"c23": Quality(crf=23, preset="ultrafast")}
 SETTINGS = ReleaseSettings(
     name="Tiny set",

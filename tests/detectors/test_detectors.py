@@ -21,6 +21,7 @@ def parameters(module):
     return sum(parameter.numel() for parameter in module.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "count"),
     # torchvision's ResNets have 25,557,032, 44,549,160 and 60,192,808; 1000 logits of 2049 parameters become one.
@@ -42,6 +43,7 @@ def test_number_of_parameters(name, count):
         assert parameters(build(name)) == count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "size"),
     [
@@ -209,6 +211,7 @@ def file_of(path, state):
     return WeightFile(path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["pth", "safetensors"])
 def test_weights_by_path_load_everything_but_the_head(tmp_path, suffix):
     from torchvision import models
@@ -232,6 +235,7 @@ def test_weights_by_path_load_into_a_timm_network(tmp_path):
     assert network.head[1].weight.shape == (1, 64)
 
 
+@pytest.mark.slow
 def test_weights_of_another_network_or_sha256_are_refused(tmp_path):
     from torchvision import models
 
@@ -249,6 +253,7 @@ def test_weights_of_another_network_or_sha256_are_refused(tmp_path):
         build("resnet50", WeightFile(path=tmp_path / "gone.pth", sha256="0" * 64))
 
 
+@pytest.mark.slow
 def test_the_dropout_of_xception_takes_effect():
     """timm's own drop_rate has no effect in legacy_xception: its forward_head discards the result."""
     pixels = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)

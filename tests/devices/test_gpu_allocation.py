@@ -20,6 +20,8 @@ from deepfakemnist.devices.gpu_allocation import Gpu, allocate_gpus, has_gpu, li
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.workflow.script import gpus_per_job
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 FOUR = "".join(f"GPU {n}: NVIDIA H100 80GB HBM3 (UUID: GPU-{n}1111111-2222-3333-4444-555555555555)\n" for n in range(4))
 UUIDS = [line.split("UUID: ")[1].rstrip(")") for line in FOUR.splitlines()]

@@ -96,6 +96,7 @@ def copy(page: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_code_of_a_page_works_in_a_copy_of_the_package(page: str, copy: Path) -> None:
     """The tests on the page, and the check of it, which uses the public functions."""
     files = [copy / block.file for block in blocks_of(page) if block.file.startswith("tests/")]

@@ -104,6 +104,7 @@ def test_frame_level_keeps_every_frame():
     assert set(level["frames"].to_pylist()) == {1}
 
 
+@pytest.mark.slow
 def test_rows_and_values_of_the_tables(tmp_path):
     rows = predictions()
     whole, actions = run(tmp_path, rows)
@@ -133,6 +134,7 @@ def test_rows_and_values_of_the_tables(tmp_path):
     assert (found["n_videos"], found["n_frames"], found["n_people"]) == ("24", "48", "8")
 
 
+@pytest.mark.slow
 def test_an_action_compares_its_fakes_with_all_reals(tmp_path):
     rows = predictions()
     _, actions = run(tmp_path, rows)
@@ -165,6 +167,7 @@ def test_reals_only_have_no_actions(tmp_path):
     assert {row["fake_accuracy"] for row in whole} == {""}
 
 
+@pytest.mark.slow
 def test_seeds_have_a_mean_and_a_standard_deviation(tmp_path):
     whole, actions = run(tmp_path, predictions(2), predictions(0), predictions(1))
     rows = [row for row in whole if (row["tested_on"], row["split"], row["level"]) == ("raw", "test", "video")]
@@ -181,11 +184,13 @@ def test_seeds_have_a_mean_and_a_standard_deviation(tmp_path):
     assert {row["seed"] for row in actions} == {"0", "1", "2", "mean", "sd"}
 
 
+@pytest.mark.slow
 def test_one_seed_has_no_mean(tmp_path):
     whole, _ = run(tmp_path, predictions())
     assert {row["seed"] for row in whole} == {"0"}
 
 
+@pytest.mark.slow
 def test_an_undefined_value_of_one_seed_has_no_mean(tmp_path):
     whole, _ = run(tmp_path, predictions(0), [row for row in predictions(1) if row["label"] == 1])
     mean = one(whole, tested_on="raw", split="test", level="frame", seed="mean")
@@ -194,6 +199,7 @@ def test_an_undefined_value_of_one_seed_has_no_mean(tmp_path):
     assert mean["fake_accuracy"] != ""
 
 
+@pytest.mark.slow
 def test_tables_are_the_same_to_the_byte_in_any_input_order(tmp_path):
     parts = [predictions(seed) for seed in range(3)]
     run(tmp_path / "a", *parts)
@@ -204,6 +210,7 @@ def test_tables_are_the_same_to_the_byte_in_any_input_order(tmp_path):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
+@pytest.mark.slow
 def test_the_seed_determines_the_resampled_people(tmp_path):
     rows = predictions()
     first, _ = run(tmp_path / "a", rows, seed=0)
@@ -212,6 +219,7 @@ def test_the_seed_determines_the_resampled_people(tmp_path):
     assert [row["auc_low"] for row in first] != [row["auc_low"] for row in other]
 
 
+@pytest.mark.slow
 def test_rows_are_sorted(tmp_path):
     whole, actions = run(tmp_path, predictions(detector="resnet50"), predictions())
     key = ("detector", "trained_on", "tested_on", "split", "level")
@@ -279,6 +287,7 @@ def test_a_video_without_a_face_scores_a_half_and_is_counted(tmp_path):
     assert (samples[lost]["score"], samples[lost]["frames"]) == (0.5, 0)
 
 
+@pytest.mark.slow
 def test_detectors_are_compared_in_pairs_on_the_same_clips(tmp_path):
     good = [{**row, "detector": "good", "score": 0.9 if row["label"] else 0.1} for row in predictions()]
     bad = [{**row, "detector": "bad", "score": 0.1 if row["label"] else 0.9} for row in predictions()]

@@ -159,6 +159,7 @@ def population(random, people, per_person, effect):
     return labels, 1 / (1 + np.exp(-logits)), names
 
 
+@pytest.mark.slow
 def test_bootstrap_agrees_with_resampling_people_explicitly():
     labels, scores, names = population(np.random.default_rng(0), 20, 5, 1.0)
     result = bootstrap(labels, scores, names, 600, seed=1)
@@ -180,6 +181,7 @@ def test_bootstrap_agrees_with_resampling_people_explicitly():
     assert skipped <= 5
 
 
+@pytest.mark.slow
 def test_samples_of_a_person_are_resampled_together():
     """Repeating every sample ten times adds no information: resampled by person, the interval stays as wide."""
     random = np.random.default_rng(3)
@@ -191,6 +193,7 @@ def test_samples_of_a_person_are_resampled_together():
     assert alone["accuracy"].high - alone["accuracy"].low < 0.5 * (once["accuracy"].high - once["accuracy"].low)
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_true_value():
     """Over 60 populations with a strong person effect, about 95 % of the intervals must cover the true accuracy."""
     random = np.random.default_rng(5)
@@ -302,6 +305,7 @@ def test_pairing_narrows_the_interval():
     assert gap.high - gap.low < 0.7 * unpaired
 
 
+@pytest.mark.slow
 def test_equal_detectors_rarely_differ_significantly():
     random = np.random.default_rng(7)
     small = [paired_difference(*two_detectors(random, 0.0), 100, seed)["auc"].p < 0.05 for seed in range(60)]

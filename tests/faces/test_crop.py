@@ -63,6 +63,7 @@ def crop(folder: Path, table: Path, **settings: Any) -> dict[str, Row]:
     return {row["video_id"]: row for row in read_rows(folder / "c.parquet")}
 
 
+@pytest.mark.slow
 @pytest.mark.numeric
 def test_one_box_holds_a_moving_face(tmp_path: Path) -> None:
     """The face moves 40 px right and 20 px down; the box is fixed, so it moves by the same amount inside the crop."""
@@ -91,6 +92,7 @@ def test_one_box_holds_a_moving_face(tmp_path: Path) -> None:
     assert row["sharpness"] > 3 * cv2.Laplacian(cv2.cvtColor(blurred, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var()
 
 
+@pytest.mark.slow
 def test_unusable_clips_are_rejected(tmp_path: Path) -> None:
     clips = {
         "nobody": [picture(None)] * 20,
@@ -113,6 +115,7 @@ def test_unusable_clips_are_rejected(tmp_path: Path) -> None:
     assert not (tmp_path / "crops").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.numeric
 def test_longest_shot_is_kept(tmp_path: Path) -> None:
     """Two shots of a face with an empty one between: the longer is kept, and the row records what was dropped."""
@@ -131,6 +134,7 @@ def test_longest_shot_is_kept(tmp_path: Path) -> None:
     assert whole["detail"] == "face found in 50% of 10 sampled frames; at least 80% are required"
 
 
+@pytest.mark.slow
 def test_quality_gates_give_value_and_limit(tmp_path: Path) -> None:
     table = ingest(tmp_path, {"v": [picture(140)] * 16})
     row = crop(tmp_path, table)["v"]
@@ -147,6 +151,7 @@ def test_quality_gates_give_value_and_limit(tmp_path: Path) -> None:
         assert not list((tmp_path / "crops").iterdir())
 
 
+@pytest.mark.slow
 def test_cropped_clips_are_kept_uncropped(tmp_path: Path) -> None:
     """Other sizes are resized; a picture that is not square was not cropped and is rejected."""
     square = cv2.resize(PORTRAIT, (256, 256), interpolation=cv2.INTER_AREA)
@@ -173,6 +178,7 @@ def test_a_video_beyond_the_buffer_is_decoded_again(tmp_path: Path, monkeypatch:
     assert crop(tmp_path, table)["v"] == once
 
 
+@pytest.mark.slow
 def test_a_face_that_leaves_the_kept_region_is_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the region around the face is buffered; the crop is the same as from whole pictures."""
     reads: list[str] = []
@@ -198,6 +204,7 @@ def test_a_face_that_leaves_the_kept_region_is_decoded_again(tmp_path: Path, mon
     assert len(reads) == 5
 
 
+@pytest.mark.slow
 def test_only_the_segment_is_cropped(tmp_path: Path) -> None:
     """Outside the segment there is no face; detection over the whole video would lose it."""
     frames = [picture(None)] * 10 + [picture(120)] * 20 + [picture(None)] * 10
@@ -301,6 +308,7 @@ class TestCropBox:
         assert np.abs(CropBox(0, 0, 128, 256).crop(self.picture, 64) - expected).max() <= 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_real_clips(tmp_path: Path, real_data: Path) -> None:
     """A variable-rate video, 720p at 30 fps and a small webcam video give centred faces in 256x256 at 25 fps."""
@@ -316,6 +324,7 @@ def test_real_clips(tmp_path: Path, real_data: Path) -> None:
             assert abs(left + width / 2 - 128) < 30 and abs(top + height / 2 - 128) < 30
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_concatenated_real_clips_are_split(tmp_path: Path, real_data: Path) -> None:
     """Two people in one file, one after the other: one is kept, and the cut is frame-accurate."""

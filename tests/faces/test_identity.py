@@ -30,6 +30,7 @@ def embedder() -> FaceEmbedder:
     return FaceEmbedder()
 
 
+@pytest.mark.slow
 def test_same_person_is_closer_than_another(embedder: FaceEmbedder) -> None:
     picture = astronaut()
     turn = cv2.getRotationMatrix2D((223, 131), 20, 1.5)
@@ -81,6 +82,7 @@ def test_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         FaceEmbedder()
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_people_in_real_clips(real_data: Path, embedder: FaceEmbedder) -> None:
     """Two frames, two seconds apart, of six clips: five people, one of them also in other clothes and light."""

@@ -167,6 +167,7 @@ def test_other_weights_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
         FaceLandmarker()
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_every_blink_is_detected(real_data: Path, landmarker: FaceLandmarker) -> None:
     """The subject of lp-d14 blinks five times between 1.4 and 3.8 s, twice for a single frame at 25 fps."""

@@ -14,6 +14,8 @@ from deepfakemnist.liveness.local_action import LIMITS, LocalAction, movements, 
 from deepfakemnist.liveness.protocol import Clip
 from deepfakemnist.media.decode import read_frames
 
+pytestmark = pytest.mark.slow
+
 
 def provider(**settings):
     return LocalAction(LocalActionSettings(provider="local-action", **settings))

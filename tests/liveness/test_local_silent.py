@@ -55,6 +55,7 @@ def test_frames_are_evenly_spaced(total, wanted, indices):
     assert evenly_spaced(total, wanted) == indices
 
 
+@pytest.mark.slow
 @pytest.mark.numeric
 def test_score_is_the_mean_of_both_networks(silent_settings, face):
     provider = LocalSilent(silent_settings)
@@ -69,6 +70,7 @@ def test_score_is_the_mean_of_both_networks(silent_settings, face):
     assert provider.asked_motion("blink") == SILENT
 
 
+@pytest.mark.slow
 def test_a_frame_without_a_face_counts_as_zero(silent_settings, face, nobody):
     provider = LocalSilent(silent_settings)
     whole = provider.check(Clip(np.stack([face] * 4), 25.0, ""), "blink")
@@ -77,6 +79,7 @@ def test_a_frame_without_a_face_counts_as_zero(silent_settings, face, nobody):
     assert half.evidence["frames_without_face"] == [1, 3]
 
 
+@pytest.mark.slow
 def test_threshold_decides(silent_settings, face):
     clip = np.stack([face] * 2)
     score = LocalSilent(silent_settings).check(Clip(clip, 25.0, ""), "blink").score
@@ -139,6 +142,7 @@ def replay_attack(frame):
     return np.clip(blurred * moire[..., None] * [0.85, 0.95, 1.12] + 12, 0, 255).astype(np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_published_weights_separate_people_from_prints_and_screens(real_data):
     """Measured on these twelve clips: people 12 of 12 above 0.5, prints none, screens 2."""

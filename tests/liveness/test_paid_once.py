@@ -131,6 +131,7 @@ def test_an_interrupted_request_is_reported_as_lost_and_sent_again(tmp_path):
     assert [path.name for path in (tmp_path / "baidu" / key[:2]).iterdir()] == [f"{key}.json"]
 
 
+@pytest.mark.slow
 def test_parallel_jobs_are_billed_once_per_clip_and_keep_the_rate_limit(tmp_path):
     """Three jobs with overlapping clips; the simulator records billed requests and arrival times."""
     with vendors(record=tmp_path / "record.jsonl") as (simulator, address):
@@ -146,6 +147,7 @@ def test_parallel_jobs_are_billed_once_per_clip_and_keep_the_rate_limit(tmp_path
     assert meter["spent"] == pytest.approx(16 * 0.09)
 
 
+@pytest.mark.slow
 def test_killed_jobs_lose_at_most_the_request_in_flight(tmp_path, monkeypatch):
     """Three times SIGKILL, with injected faults; in the end every verdict is correct."""
     for name, value in ENVIRONMENT.items():

@@ -18,6 +18,8 @@ from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.tables.files import read_rows, write_table
 from deepfakemnist.tables.schemas import ANIMATED
 
+pytestmark = pytest.mark.slow
+
 ACTION = LocalActionSettings(provider="local-action")
 
 

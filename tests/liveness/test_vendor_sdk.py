@@ -74,6 +74,7 @@ def test_baidu_aip_sends_images(aip_face):
     assert len(scores) == 3
 
 
+@pytest.mark.slow
 def test_baidu_aip_gets_the_error_codes_of_baidu(aip_face, video):
     with vendors(qps=1) as (_, address):
         client = aip_face(address)

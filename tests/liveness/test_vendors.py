@@ -25,6 +25,8 @@ from deepfakemnist.liveness.upload import encode_clip
 from deepfakemnist.media.pixels import pixels_sha256
 from deepfakemnist.media.probe import probe
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def keys(monkeypatch):

@@ -296,6 +296,7 @@ def test_ffmpeg_builds_give_the_same_pixels(tmp_path: Path, moving: np.ndarray) 
     assert hashes[0] == hashes[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("junk", ["85", "165"])
 def test_pixels_are_independent_of_cpu_memory_and_x264_build(
     tmp_path: Path, moving: np.ndarray, monkeypatch: pytest.MonkeyPatch, junk: str

@@ -108,6 +108,7 @@ def test_a_file_without_frames_is_refused(run_ffmpeg: Run, tmp_path: Path) -> No
     assert caught.value.reason in ("no_video_stream", "no_frames")
 
 
+@pytest.mark.slow
 def test_8k(run_ffmpeg: Run, tmp_path: Path) -> None:
     source = ("-f", "lavfi", "-i", "testsrc2=s=7680x4320:r=25", "-frames:v", "2")
     encoder = ("-c:v", "libx264", "-preset", "ultrafast")

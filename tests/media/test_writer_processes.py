@@ -22,6 +22,8 @@ from deepfakemnist.media.decode import read_clip
 from deepfakemnist.media.pixels import pixels_sha256
 from deepfakemnist.media.writer_processes import WriterProcesses
 
+pytestmark = pytest.mark.slow
+
 #: Writes clips until it is killed; prints the number of each finished one.
 ENDLESS = """
 import itertools, signal, sys

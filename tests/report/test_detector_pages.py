@@ -14,6 +14,8 @@ from deepfakemnist.report.paper import paper_accuracy, paper_action_accuracy
 from deepfakemnist.tables.files import write_table
 from deepfakemnist.tables.schemas import CROPPED, PREDICTIONS, VIDEOS
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = EvaluationSettings(bootstrap=20)
 
 

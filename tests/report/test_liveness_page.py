@@ -65,6 +65,7 @@ def test_page_shows_pass_rates_intervals_agreement_and_cost(tmp_path, verdict_ta
     assert ["baidu", "not_asked", "2"] in rows
 
 
+@pytest.mark.slow
 def test_figure_shows_each_provider_and_is_reproducible(tmp_path, verdict_tables):
     for name in ("a.svg", "b.svg"):
         write_score_figure(verdict_tables[0], tmp_path / name)

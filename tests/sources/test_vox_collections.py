@@ -20,6 +20,8 @@ from deepfakemnist.sources.voxceleb1 import read_annotation, read_voxceleb1
 from deepfakemnist.tables.files import read_rows
 from deepfakemnist.tables.schemas import Row
 
+pytestmark = pytest.mark.slow
+
 
 def run(tmp_path: Path, sources: dict[str, object], **crop: object) -> tuple[dict[str, Row], dict[str, Row]]:
     """Ingest and crop; rows by id."""

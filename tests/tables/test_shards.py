@@ -109,6 +109,7 @@ def test_a_partial_last_line_of_the_journal_is_processed_again(tmp_path):
     assert run(tmp_path, _work_that_stops_at_c(tmp_path)).resumed == 1
 
 
+@pytest.mark.slow
 def test_the_journal_is_invalid_for_other_code_settings_or_missing_files(tmp_path):
     for change in ({"code": "v2"}, {"settings": FrameSettings(per_clip=3)}, {"inputs": "other weights"}):
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
@@ -122,6 +123,7 @@ def test_the_journal_is_invalid_for_other_code_settings_or_missing_files(tmp_pat
     assert run(folder, _work_that_stops_at_c(folder)).resumed == 1
 
 
+@pytest.mark.slow
 def test_a_successor_waits_for_the_orphan_and_reuses_its_table(tmp_path):
     lock = FileLock(tmp_path / ".shard.parquet.lock")
     with lock:

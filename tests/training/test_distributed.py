@@ -17,6 +17,8 @@ from deepfakemnist.training.distributed import Distributed
 from deepfakemnist.training.launch import launch_distributed
 from deepfakemnist.training.loop import train_detector
 
+pytestmark = pytest.mark.slow
+
 torch.set_num_threads(1)
 
 

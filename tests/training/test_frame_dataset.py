@@ -16,6 +16,8 @@ from deepfakemnist.training import frame_reader
 from deepfakemnist.training.data import FrameDataset, FrameSampler, make_loader, read_index
 from deepfakemnist.training.frame_reader import BadFrame
 
+pytestmark = pytest.mark.slow
+
 
 def shuffled_frames(data):
     frames = read_index(data.index, data.videos)

@@ -76,6 +76,7 @@ def test_checkpoint_bytes_do_not_depend_on_the_file_name(checkpoint, tmp_path):
     assert other.read_bytes() == checkpoint.read_bytes()
 
 
+@pytest.mark.slow
 def test_pretrained_weights_are_not_downloaded_for_a_checkpoint(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")

@@ -17,6 +17,8 @@ from deepfakemnist.training.loop import train_detector
 from deepfakemnist.training.optimise import ema_decay, make_ema, make_optimizer
 from deepfakemnist.training.training_log import best_epoch
 
+pytestmark = pytest.mark.slow
+
 torch.set_num_threads(1)
 CPU = torch.device("cpu")
 FIXED = {"name": "meso4", "image_size": 32, "preset": "fixed", "epochs": 3, "batch_size": 16}

@@ -20,6 +20,8 @@ from deepfakemnist.training.loop import train_detector
 from deepfakemnist.training.optimise import learning_rate_factor
 from deepfakemnist.training.predict import predict
 
+pytestmark = pytest.mark.slow
+
 torch.set_num_threads(1)
 
 MESO = {"name": "meso4", "image_size": 32}

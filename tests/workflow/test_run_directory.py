@@ -51,6 +51,7 @@ def test_only_what_is_there_is_offered_to_be_kept(tmp_path: Path) -> None:
     assert "Paid answers" not in str(told.value)
 
 
+@pytest.mark.slow
 @pytest.mark.workflow
 def test_the_commands_lead_on(tmp_path: Path) -> None:
     project = make_project(tmp_path)

@@ -51,6 +51,7 @@ def test_animators_are_registered_by_their_files():
         AnimatorSettings(name="fom")
 
 
+@pytest.mark.slow
 def test_a_face_moves_as_the_driver_moves(face, leaning):
     animator = warp()
     state = animator.prepare_source(face[:, ::-1])  # mirrored, as a different person

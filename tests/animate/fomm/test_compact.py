@@ -17,7 +17,7 @@ from deepfakemnist.animate.fomm.checkpoint import load_checkpoint, save_checkpoi
 from deepfakemnist.animation_quality.motion import measure_action
 from deepfakemnist.faces.landmarks import FaceLandmarker
 
-pytestmark = pytest.mark.numeric
+pytestmark = [pytest.mark.slow, pytest.mark.numeric]
 
 ROOT = Path(__file__).parents[3]
 WEIGHTS = ROOT / "resources" / "animators" / "compact-256.safetensors"

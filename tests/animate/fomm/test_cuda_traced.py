@@ -20,6 +20,8 @@ from deepfakemnist.animate.fomm.inference import rewritten
 from deepfakemnist.animate.fomm.network import FirstOrderMotionModel, Generator, Keypoints
 from deepfakemnist.config.animator import FommModel
 
+pytestmark = pytest.mark.slow
+
 WEIGHTS = Path(__file__).parents[3] / "resources" / "animators" / "compact-256.safetensors"
 BATCH = 4
 

@@ -53,6 +53,7 @@ def test_predictions_match_the_original_program(tiny_checkpoint, tiny_model, exp
     np.testing.assert_allclose(np.concatenate(batches), wanted, atol=bound, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("capabilities", [{}, {"avx512_bf16": True, "amx_bf16": True}], ids=["no bfloat16", "bfloat16"])
 def test_on_a_cpu_every_precision_gives_the_same_pixels(
     tiny_checkpoint, tiny_model, expected, monkeypatch, caplog, capabilities
@@ -225,6 +226,7 @@ def with_memory(animator: FommAnimator, images: int) -> MemoryOf:
     return memory
 
 
+@pytest.mark.slow
 def test_running_out_of_memory_halves_the_batch_and_loses_no_frame(animator, expected, caplog):
     source, driving = as_bytes(expected["source"]), as_bytes(expected["driving"])
     whole = rendered(animator, source, driving).astype(int)
@@ -236,6 +238,7 @@ def test_running_out_of_memory_halves_the_batch_and_loses_no_frame(animator, exp
     assert animator.batch_size == 2
 
 
+@pytest.mark.slow
 def test_running_out_of_memory_halves_the_batch_for_drivers_too(animator, expected):
     driving = as_bytes(expected["driving"])
     whole = animator.prepare_driving(driving)
@@ -247,6 +250,7 @@ def test_running_out_of_memory_halves_the_batch_for_drivers_too(animator, expect
     np.testing.assert_allclose(split.jacobian, whole.jacobian, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_error_says_what_to_do_when_not_even_one_frame_fits(animator, expected):
     with_memory(animator, images=0)
     with pytest.raises(MemoryError, match="use smaller images"):
@@ -269,6 +273,7 @@ def best(tiny_checkpoint, tiny_model):
     return FommAnimator(load_checkpoint(tiny_checkpoint, tiny_model), start_frame="best", device="cpu")
 
 
+@pytest.mark.slow
 def test_the_best_start_frame_has_the_pose_of_the_source(best, portrait, tiny_checkpoint, tiny_model):
     driver = np.stack([turned(portrait, angle) for angle in (-24, -12, 11, 25)])
     state, motion = best.prepare_source(turned(portrait, 10)), best.prepare_driving(driver)

@@ -84,6 +84,7 @@ def animation(networks: FirstOrderMotionModel, images: Tensor) -> Tensor:
         return networks.generator.decode(encoded, networks.generator.motion(encoded, source, found))
 
 
+@pytest.mark.slow
 def test_exact_equals_the_plain_network_up_to_rounding(wide, images):
     plain, fast = animation(wide, images), animation(optimised(wide), images)
     assert plain.std() > 0.02
@@ -145,6 +146,7 @@ def test_the_original_networks_are_not_modified(wide, images):
     assert torch.equal(animation(wide, images), plain)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("decoder", "furthest"), [(torch.float32, 2e-5), (torch.float16, 2 / 255)])
 def test_rewrites_for_a_gpu_preserve_the_output(wide, images, decoder, furthest):
     """Run on the CPU, which supports float16, too."""

@@ -29,6 +29,8 @@ from deepfakemnist.errors import ConfigError
 from deepfakemnist.faces.facial_points import FACIAL_POINTS
 from deepfakemnist.media.encode import write_working_clip
 
+pytestmark = pytest.mark.slow
+
 QUICK = TrainAnimatorSettings(steps=3, batch_size=2, size=32, frames_per_clip=8, samples_every=1000)
 #: Every option that uses random numbers or an optimiser.
 FULL = QUICK.model_copy(

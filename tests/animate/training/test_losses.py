@@ -65,6 +65,7 @@ def vgg_file(tmp_path_factory) -> WeightFile:
     return WeightFile(path=path, sha256=hashlib.sha256(path.read_bytes()).hexdigest())
 
 
+@pytest.mark.slow
 def test_vgg_pyramid_is_the_sum_of_five_layers_at_four_scales(vgg_file):
     pyramid = VggPyramid(vgg_file)
     prediction, target = torch.rand(1, 3, 128, 128), torch.rand(1, 3, 128, 128)
@@ -90,6 +91,7 @@ def test_vgg_pyramid_is_the_sum_of_five_layers_at_four_scales(vgg_file):
     assert found.item() == pytest.approx(wanted, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_vgg_pyramid_has_gradients_for_the_prediction_only(vgg_file):
     pyramid = VggPyramid(vgg_file)
     prediction = torch.rand(1, 3, 128, 128, requires_grad=True)

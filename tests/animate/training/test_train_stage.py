@@ -40,6 +40,7 @@ def training_tables(tmp_path, moving_discs) -> tuple[list[Path], list[Path]]:
     return [tmp_path / "sources0.parquet", tmp_path / "sources1.parquet"], [tmp_path / "drivers.parquet"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("people", "clips"), [(None, 5), ({"person0", "person1"}, 4), (set(), 2)])
 def test_training_uses_the_selected_people_and_every_driver(tmp_path, small_model, training_tables, people, clips):
     training = TrainAnimatorSettings(steps=2, batch_size=2, size=32)
@@ -52,6 +53,7 @@ def test_training_uses_the_selected_people_and_every_driver(tmp_path, small_mode
     assert animator.prepare_driving(np.zeros((1, 32, 32, 3), np.uint8)).value.shape == (1, 4, 2)
 
 
+@pytest.mark.slow
 def test_max_sources_limits_the_sources_but_not_the_drivers(tmp_path, small_model, training_tables):
     training = TrainAnimatorSettings(steps=1, batch_size=2, size=32, max_sources=1)
     settings = AnimatorSettings(model=small_model, train=training)
@@ -61,6 +63,7 @@ def test_max_sources_limits_the_sources_but_not_the_drivers(tmp_path, small_mode
     assert content["clips"] + content["held_out_clips"] == 1 + 2, "one source and both drivers"
 
 
+@pytest.mark.slow
 def test_training_does_not_depend_on_the_order_of_shards(tmp_path, small_model, training_tables):
     training = TrainAnimatorSettings(steps=2, batch_size=2, size=32)
     settings = AnimatorSettings(model=small_model, train=training)
@@ -93,6 +96,7 @@ def test_too_few_clips_are_an_error_that_says_what_to_do(tmp_path, small_model, 
         )
 
 
+@pytest.mark.slow
 def test_custom_clips_replace_the_crops(tmp_path, small_model, training_tables):
     training = TrainAnimatorSettings(clips=tmp_path / "crops", steps=1, batch_size=2, size=32)
     settings = AnimatorSettings(model=small_model, train=training)
@@ -102,6 +106,7 @@ def test_custom_clips_replace_the_crops(tmp_path, small_model, training_tables):
     assert content["clips"] + content["held_out_clips"] == 5
 
 
+@pytest.mark.slow
 def test_excluded_people_are_not_trained_on(tmp_path, small_model, training_tables):
     people = sorted({row["person_id"] for row in clips_of(tmp_path / "crops")})
     excluded = [row for row in clips_of(tmp_path / "crops") if row["person_id"] == people[0]]
