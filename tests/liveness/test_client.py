@@ -12,6 +12,8 @@ from deepfakemnist.liveness.client import _FIRST_BACKOFF_S, _MAX_BACKOFF_S, Clie
 from deepfakemnist.liveness.meter import Meter, StopRun
 from deepfakemnist.liveness.registry import build
 
+pytestmark = pytest.mark.slow
+
 GOOD = json.dumps({"answer": 1})
 
 
