@@ -20,13 +20,11 @@ from deepfakemnist.workflow.script import clips_per_job, gpus_of_run
 try:
     CONFIG = load_config(config)
     RESULTS = CONFIG.pathvars.get("results", "results")
-    if workflow.is_main_process:
+    # Only the main process checks files, and linting needs neither videos nor results.
+    CHECK_FILES = workflow.is_main_process and "--lint" not in sys.argv
+    if CHECK_FILES:
         check_run_directory(Path(RESULTS), CONFIG.liveness.answers)
-    # Only the main process checks files, and linting must work without videos.
-    RUN_PLAN = RunPlan(
-        CONFIG,
-        check_files=workflow.is_main_process and "--lint" not in sys.argv,
-    )
+    RUN_PLAN = RunPlan(CONFIG, check_files=CHECK_FILES)
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 
