@@ -43,7 +43,7 @@ def check_run_directory(results: Path, answers: Path | None = None) -> None:
     ]
     if answers is None and (results / "liveness_answers").is_dir():
         lines += [
-            "Paid answers of liveness vendors stay valid. In the config, with the name after the move if you move it:",
+            f"Paid answers of liveness vendors stay valid; in the config ({results}/… if you leave the run in place):",
             f"    liveness: {{answers: {aside}/liveness_answers}}",
         ]
     if (results / _TRAINED).is_file():
