@@ -49,6 +49,7 @@ else:
     include: "workflow/rules/sources.smk"
     include: "workflow/rules/rounds.smk"
     include: "workflow/rules/batches.smk"
+    include: "workflow/rules/animator.smk"
     include: "workflow/rules/animate.smk"
     include: "workflow/rules/judge.smk"
     include: "workflow/rules/liveness.smk"

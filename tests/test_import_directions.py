@@ -26,7 +26,7 @@ LAYERS = [
     ["report", "workflow", "cli"],
 ]
 LEVEL = {package: level for level, packages in enumerate(LAYERS) for package in packages}
-#: Seen by the rules and scripts only, never from below; the modules of one stage know no other stage's.
+#: Stages meet in rules and scripts only: package → packages that it must not import, although they lie below it.
 APART = {
     "animate": {"liveness", "dataset", "training", "evaluation", "detectors", "actors"},
     "liveness": {"animate", "dataset", "training", "actors"},

@@ -72,7 +72,7 @@ def _iris(actor: Actor, screen: NDArray[np.float32], side: str, sight: NDArray[n
 
 @cache
 def _vertices(bank: Bank) -> NDArray[np.int64]:
-    """Return the vertex of every facial point; a placeholder for an iris."""
+    """Return the vertex of every facial point; 0 for an iris, which is located by the gaze instead."""
     skin = bank.vertices_of("skin")
     found = []
     for name, _ in FACIAL_POINTS:

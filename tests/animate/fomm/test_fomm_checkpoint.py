@@ -187,7 +187,7 @@ def test_a_failed_save_keeps_the_old_file(tmp_path, tiny_model):
     path.write_bytes(b"old")
     with torch.device("meta"):
         networks = FirstOrderMotionModel(tiny_model)
-    with pytest.raises(NotImplementedError):  # tensors without data cannot be copied
+    with pytest.raises(NotImplementedError):  # torch: tensors on the meta device have no data to copy
         save_checkpoint(path, networks, {})
     assert path.read_bytes() == b"old"
     assert [entry.name for entry in tmp_path.iterdir()] == ["weights.pth.tar"]
