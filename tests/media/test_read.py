@@ -185,6 +185,17 @@ class TestWhole:
         path = run_ffmpeg(*LOSSLESS, tmp_path / "x.mkv", frames=ramp(5)).rename(tmp_path / "x.mp4")
         assert ramp_indices(read_frames(path)) == [0, 1, 2, 3, 4]
 
+    @pytest.mark.parametrize("name", ["first.mp4", "first.mov", "first.mkv", "first.ts"])
+    def test_audio_before_the_video(self, run_ffmpeg: Run, tmp_path: Path, moving: np.ndarray, name: str) -> None:
+        """Frames that the decoder holds back for B-frames come out after the last packet."""
+        picture = run_ffmpeg("-c:v", "libx264", "-bf", "3", "-g", "12", tmp_path / "b.mp4", frames=[*moving] * 2)
+        sound = ("-f", "lavfi", "-i", "sine=d=0.96")
+        path = run_ffmpeg(
+            "-i", picture, *sound, "-map", "1", "-map", "0", "-c:v", "copy", "-c:a", "aac", tmp_path / name
+        )
+        assert (len(read_clip(path)), probe(path)["frames"]) == (24, 24)
+        assert np.array_equal(read_clip(path), read_clip(picture))
+
     def test_hidden_packets_are_not_damage(self, run_ffmpeg: Run, tmp_path: Path, moving: np.ndarray) -> None:
         """VP8's alternate reference frames are packets that are never displayed."""
         words = ("-c:v", "libvpx", "-auto-alt-ref", "1", "-lag-in-frames", "16", "-b:v", "200k")

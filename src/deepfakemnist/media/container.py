@@ -129,7 +129,8 @@ def every_frame(video: Video) -> Iterator[av.VideoFrame]:
         for packet in video.container.demux():
             if packet.pts is not None and packet.time_base:
                 end = max(end, (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base))
-            if packet.stream_index != video.stream.index:
+            # Not packet.stream_index, which is 0 in the packets that flush the decoders at the end.
+            if packet.stream.index != video.stream.index:
                 continue
             if packet.is_corrupt:  # the demuxer got fewer bytes than the packet should have
                 reason = "corrupt" if _more_follows(video) else "truncated"
