@@ -176,6 +176,37 @@ def test_failures_are_counted_over_the_shards_of_a_stage(tmp_path):
         one("bad3")
 
 
+def test_a_table_that_vanishes_or_is_damaged_while_failures_are_counted_ends_no_job(tmp_path, caplog):
+    """Snakemake deletes the tables of jobs that it will run again while others of the stage are running."""
+    run(tmp_path, lambda row: {}, [f"good{number}" for number in range(18)])
+    whole = (tmp_path / "shard.parquet").rename(tmp_path / "whole.parquet").read_bytes()
+    # Listed with the folder, and not there when opened, like a file deleted in between.
+    (tmp_path / "vanished.parquet").symlink_to(tmp_path / "deleted.parquet")
+    (tmp_path / "half.parquet").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "empty.parquet").touch()
+
+    def work(row):
+        raise Failed("truncated")
+
+    assert run(tmp_path, work, "ab", max_failed_fraction=0.1).failed == 2, "2 of 20, exactly at the limit"
+    warned = "\n".join(record.getMessage() for record in caplog.records)
+    assert "half.parquet cannot be read" in warned and "empty.parquet cannot be read" in warned
+    assert "vanished" not in warned
+    (tmp_path / "shard.parquet").unlink()
+    with pytest.raises(TooManyFailures, match="3 of the 21 rows"):
+        run(tmp_path, work, "abc", max_failed_fraction=0.1)
+
+
+@pytest.mark.parametrize("kept", (0, 0.5))
+def test_a_damaged_table_of_the_shard_itself_is_written_again(tmp_path, kept):
+    run(tmp_path, lambda row: {})
+    table = tmp_path / "shard.parquet"
+    whole = table.read_bytes()
+    table.write_bytes(whole[: int(kept * len(whole))])
+    assert run(tmp_path, lambda row: {}).ok == 3
+    assert table.read_bytes() == whole
+
+
 def test_repeated_ids_are_refused(tmp_path):
     with pytest.raises(ValueError, match="more than once: a"):
         run(tmp_path, lambda row: {}, "aab")

@@ -114,7 +114,7 @@ def run_shard(
     fingerprint = _digest([base, rows])
 
     with _exclusive(table):
-        if table.exists() and read_metadata(table).get("fingerprint") == fingerprint:
+        if _fingerprint_of(table) == fingerprint:
             log.info("%s has been completed by another job in the meantime; nothing to do", table)
             return _count(read_rows(table, ["status"]))
         journal = Journal(table.with_name(table.name + ".journal"))
@@ -237,7 +237,7 @@ def _check_failures(table: Path, results: list[Row], key: str, limit: float) -> 
     total, bad = len(results), len(failed)
     for other in table.parent.glob("*.parquet"):
         if other != table:
-            states = [row["status"] for row in read_rows(other, ["status"])]
+            states = _states(other)
             total += len(states)
             bad += states.count(FAILED)
     if total >= _MIN_ROWS_FOR_FRACTION and bad / total > limit:
@@ -246,6 +246,20 @@ def _check_failures(table: Path, results: list[Row], key: str, limit: float) -> 
             f"{bad} of the {total} rows of this stage so far failed, more than max_failed_fraction = {limit} allows. "
             f"In {table}:\n{listing}\nFix the cause, or raise max_failed_fraction; finished videos are kept."
         )
+
+
+def _states(table: Path) -> list[str]:
+    """Return the status of every row of another shard; none if its table is gone or damaged.
+
+    Snakemake deletes the table of a job before it runs that job again, perhaps at this very moment.
+    """
+    try:
+        return [row["status"] for row in read_rows(table, ["status"])]
+    except FileNotFoundError:
+        return []
+    except (OSError, pa.ArrowException) as error:
+        log.warning("%s cannot be read, so its failed rows are not counted: %s", table, error)
+        return []
 
 
 @contextmanager
@@ -261,6 +275,14 @@ def _exclusive(table: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _fingerprint_of(table: Path) -> str | None:
+    """Return the fingerprint of a finished table; None if there is none or it is damaged."""
+    try:
+        return read_metadata(table).get("fingerprint")
+    except (OSError, pa.ArrowException):
+        return None
 
 
 def _report_progress(table: Path, tally: Tally, done: int, total: int, started: float) -> None:
