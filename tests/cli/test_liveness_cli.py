@@ -51,10 +51,10 @@ def test_a_provider_named_twice_is_refused():
 
 
 def test_keys_are_checked_before_a_run():
-    check_keys(liveness("local-action"), {})
-    check_keys(liveness("baidu", "tianyan"), ENVIRONMENT)
+    check_keys(["local-action"], {})
+    check_keys(["baidu", "tianyan"], ENVIRONMENT)
     with pytest.raises(ConfigError, match="baidu needs its keys .* DEEPFAKEMNIST_BAIDU_API_KEY and .* are not set"):
-        check_keys(liveness("baidu"), {})
+        check_keys(["baidu"], {})
 
 
 def test_estimate_of_10000_and_40000_clips(tmp_path, capsys):
@@ -75,11 +75,17 @@ def test_estimate_of_10000_and_40000_clips(tmp_path, capsys):
 
 
 def test_a_run_in_rounds_announces_the_cost_of_its_first_round_and_that_more_may_follow():
-    lines = announce(liveness("linkface"), 100, rounds=True).splitlines()
+    lines = announce(liveness("linkface"), {"linkface": 100}, rounds=True).splitlines()
     assert lines[0] == "liveness: 100 clips at linkface cost up to 9.00 and take about 0.0 h"
-    assert lines[1].endswith("These are the clips of the first round; later rounds add to the cost.")
-    assert "later rounds" not in announce(liveness("linkface"), 100)
-    assert announce(liveness("local-action"), 100, rounds=True) == ""
+    assert lines[1].endswith("These are the clips planned so far; later rounds add to the cost.")
+    assert "later rounds" not in announce(liveness("linkface"), {"linkface": 100})
+    assert announce(liveness("local-action"), {"local-action": 100}, rounds=True) == ""
+
+
+def test_only_vendors_that_are_sent_clips_are_announced():
+    settings = liveness("linkface", "tianyan")
+    assert "linkface" not in announce(settings, {"tianyan": 100})
+    assert announce(settings, {"linkface": 0}) == announce(settings, {}) == ""
 
 
 @pytest.mark.slow

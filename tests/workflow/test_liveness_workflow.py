@@ -60,10 +60,10 @@ def configure(project, address, **more):
     (project / "my.yaml").write_text(yaml.safe_dump(config))
 
 
-def snakemake(project, keys=ENVIRONMENT):
-    words = ["--cores", "1", "--allowed-rules", "liveness", "select", "liveness_page", "--configfile", "my.yaml"]
+def snakemake(project, keys=ENVIRONMENT, rules=("liveness", "select", "liveness_page"), goals=GOALS):
+    words = ["--cores", "1", "--allowed-rules", *rules, "--configfile", "my.yaml"]
     return subprocess.run(
-        [sys.executable, "-m", "snakemake", "-s", ROOT / "Snakefile", "-d", project, *words, "--", *GOALS],
+        [sys.executable, "-m", "snakemake", "-s", ROOT / "Snakefile", "-d", project, *words, "--", *goals],
         env={**os.environ, **keys, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, cwd=project, timeout=300,
     )  # fmt: skip
 
@@ -93,6 +93,32 @@ def test_vendors_are_queried_in_order_of_price_and_no_key_is_written(project):
     for text in (*(path.read_bytes() for path in files), done.stdout.encode(), done.stderr.encode()):
         for secret in secrets:
             assert not re.search(secret, text)
+
+
+def test_keys_are_asked_for_and_costs_announced_only_where_jobs_of_that_vendor_run(project):
+    def keys(*vendors):
+        return {name: value if name.split("_")[1] in vendors else "" for name, value in ENVIRONMENT.items()}
+
+    with vendors() as (_, address):
+        configure(project, address)
+        # A crop table asks no vendor.
+        (crops,) = goals = ["results/crop/source/shard-0000.parquet"]
+        done = snakemake(project, keys(), ("ingest", "crop"), goals)
+        assert done.returncode == 0 and (project / crops).is_file(), done.stderr[-3000:]
+        assert snakemake(project).returncode == 0
+
+        # Behind finished verdicts, nor does the report page.
+        (project / GOALS[0]).unlink()
+        done = snakemake(project, keys())
+        assert done.returncode == 0 and "liveness:" not in done.stderr, done.stderr[-3000:]
+        for table in ("liveness/baidu", "select"):
+            (project / f"results/{table}/shard-0000.parquet").unlink()
+        (project / GOALS[0]).unlink()
+        done = snakemake(project, keys("TIANYAN"))
+        assert done.returncode == 1 and "baidu needs its keys" in done.stderr
+        done = snakemake(project, keys("BAIDU"))
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert "4 clips at baidu" in done.stderr and "at tianyan" not in done.stderr
 
 
 def test_a_run_without_keys_stops_before_any_job(project):

@@ -4,16 +4,32 @@ from deepfakemnist.liveness.costs import announce
 from deepfakemnist.liveness.keys import check_keys
 
 
+def clips_of_job(job):
+    """Return the number of clips that a liveness job may send."""
+    shard = job.wildcards.shard
+    number = round_of(shard)
+    if number == 1:
+        return len(RUN_PLAN.assignments(shard))
+    table = Path(checkpoints.draw_candidates.get(round=number).output.table)
+    return len(
+        RUN_PLAN.assignments(shard, candidates_at(table, table.stat().st_mtime_ns))
+    )
+
+
+# Not called in a workflow that uses this one as a module: there, the job itself asks for its keys.
 onstart:
+    planned = list(workflow.dag.needrun_jobs())
+    # Which jobs a later round adds is not known before its candidates are.
+    more_rounds = any(job.rule.name == "draw_candidates" for job in planned)
+    clips_of = dict.fromkeys(PROVIDERS, 0) if more_rounds else {}
+    for job in planned:
+        if job.rule.name == "liveness":
+            provider = job.wildcards.provider
+            clips_of[provider] = clips_of.get(provider, 0) + clips_of_job(job)
     try:
-        check_keys(CONFIG.liveness)
-        clips = sum(
-            len(RUN_PLAN.assignments(shard)) for shard in RUN_PLAN.fake_shards()
-        )
+        check_keys(clips_of)
         print(
-            announce(CONFIG.liveness, clips, RUN_PLAN.rounds),
-            end="",
-            file=sys.stderr,
+            announce(CONFIG.liveness, clips_of, more_rounds), end="", file=sys.stderr
         )
     except ConfigError as error:
         raise WorkflowError(str(error)) from None

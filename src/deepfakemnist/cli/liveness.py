@@ -102,7 +102,8 @@ def show_estimate(arguments: argparse.Namespace) -> int:
         raise ConfigError(f"{arguments.config} is not YAML with a liveness section") from error
     except ValidationError as error:
         raise ConfigError(f"{arguments.config}: {error}") from None
-    lines = [describe(estimate(settings, clips)) for clips in arguments.clips]
+    names = [provider.provider for provider in settings.providers]
+    lines = [describe(estimate(settings, dict.fromkeys(names, clips))) for clips in arguments.clips]
     print("\n".join(line for line in lines if line) or "no vendor is configured: nothing is sent, nothing is billed")
     return 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,15 +45,19 @@ class LedgerSummary:
     in_doubt: int = 0
 
 
-def estimate(settings: LivenessSettings, clips: int) -> list[Estimate]:
-    """Estimate cost and duration at each configured vendor for ``clips`` clips, evenly distributed over the actions.
+def estimate(settings: LivenessSettings, clips_of: Mapping[str, int]) -> list[Estimate]:
+    """Estimate cost and duration at each configured vendor that is sent clips.
+
+    Args:
+        settings: the providers.
+        clips_of: provider → number of clips, evenly distributed over the actions.
 
     Raises:
         ConfigError: the motion sheet is unusable.
     """
     estimates = []
     for vendor in settings.providers:
-        if isinstance(vendor, VendorSettings):
+        if isinstance(vendor, VendorSettings) and (clips := clips_of.get(vendor.provider, 0)):
             price, requests = vendor.price, 1.0
             if isinstance(vendor, BaiduSettings):
                 motions = read_motions(settings.motions, vendor.provider)
@@ -75,18 +79,18 @@ def describe(estimates: Sequence[Estimate]) -> str:
     )
 
 
-def announce(settings: LivenessSettings, clips: int, rounds: bool = False) -> str:
-    """Return the cost notice to print before a run starts; empty if no vendor is configured.
+def announce(settings: LivenessSettings, clips_of: Mapping[str, int], rounds: bool = False) -> str:
+    """Return the cost notice to print before a run starts; empty if it sends no clips to a vendor.
 
     Args:
         settings: the providers.
-        clips: number of clips known so far.
-        rounds: these are the clips of the first round, and more may follow.
+        clips_of: provider → number of clips of the jobs that will run.
+        rounds: more rounds may follow, whose clips are not known yet.
     """
-    lines = describe(estimate(settings, clips))
+    lines = describe(estimate(settings, clips_of))
     if not lines:
         return ""
-    more = " These are the clips of the first round; later rounds add to the cost." if rounds else ""
+    more = " These are the clips planned so far; later rounds add to the cost." if rounds else ""
     return f"{lines}\nAnswers already in the ledger are not billed again.{more}\n"
 
 

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from deepfakemnist.config.liveness import LivenessSettings
 from deepfakemnist.errors import ConfigError
 
 #: Environment variables that hold the keys of each provider.
@@ -28,8 +27,8 @@ def load_secrets(provider: str, environment: Mapping[str, str] = os.environ) -> 
     return tuple(environment[name] for name in SECRETS[provider])
 
 
-def check_keys(settings: LivenessSettings, environment: Mapping[str, str] = os.environ) -> None:
-    """Raise ConfigError if a configured vendor has no keys in the environment, before a run starts."""
-    for provider in settings.providers:
-        if provider.provider in SECRETS:
-            load_secrets(provider.provider, environment)
+def check_keys(providers: Iterable[str], environment: Mapping[str, str] = os.environ) -> None:
+    """Raise ConfigError if a vendor among the providers that a run will ask has no keys in the environment."""
+    for provider in providers:
+        if provider in SECRETS:
+            load_secrets(provider, environment)
