@@ -29,7 +29,9 @@ onstart:
     try:
         check_keys(clips_of)
         print(
-            announce(CONFIG.liveness, clips_of, more_rounds), end="", file=sys.stderr
+            announce(CONFIG.liveness, clips_of, more_rounds),
+            end="",
+            file=sys.stderr,
         )
     except ConfigError as error:
         raise WorkflowError(str(error)) from None
