@@ -74,6 +74,8 @@ def test_every_video_of_a_folder_is_scored_and_has_a_row(videos, checkpoint, tmp
     options = ("--frames", 5, "--overlay", "--heat-map")
     status = command(videos, "--checkpoint", checkpoint, "--output", tmp_path / "out", *options)
     assert status == 1  # page.mp4 is not a video
+    printed = capsys.readouterr()
+    assert f"{videos}: left aside 1 without a video suffix (.txt 1)" in printed.err
     result = json.loads((tmp_path / "out/scores.json").read_text())
     assert (result["detector"], result["trained_on"], result["seed"]) == ("meso4", "c23", 5)
     by_name = {video["name"]: video for video in result["videos"]}
@@ -84,7 +86,7 @@ def test_every_video_of_a_folder_is_scored_and_has_a_row(videos, checkpoint, tmp
     assert [frame["time_s"] for frame in talk["frames"]] == pytest.approx([0.08, 0.24, 0.4, 0.56, 0.72])
     assert (by_name["wall"]["score"], by_name["wall"]["reason"], by_name["wall"]["frames"]) == (0.5, "no_face", [])
     assert by_name["page"]["reason"] == "not_a_video"
-    assert "0.500\twall\tno_face" in capsys.readouterr().out
+    assert "0.500\twall\tno_face" in printed.out
 
     with (tmp_path / "out/scores.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -130,7 +132,7 @@ def test_scores_equal_those_of_the_crop_stages_clip(videos, checkpoint, tmp_path
 def test_unusable_arguments_are_refused(checkpoint, tmp_path):
     with pytest.raises(ConfigError, match="gone.mp4: no such file or folder"):
         command(tmp_path / "gone.mp4", "--checkpoint", checkpoint, "--output", tmp_path)
-    with pytest.raises(ConfigError, match=r"no videos in .*; suffixes: \.avi"):
+    with pytest.raises(ConfigError, match=r"no videos in .*; suffixes: .*\.avi, .*\.mts, "):
         command(tmp_path, "--checkpoint", checkpoint, "--output", tmp_path)
     with pytest.raises(ConfigError, match="--frames 0: must be at least 1"):
         command(tmp_path, "--checkpoint", checkpoint, "--output", tmp_path, "--frames", 0)

@@ -41,6 +41,54 @@ def test_person_by_expression(tmp_path: Path) -> None:
     assert (refused["video_id"], refused["status"]) == ("2021/Nobody.mp4", "rejected")
 
 
+def test_a_file_without_a_folder_is_a_person_of_its_own(tmp_path: Path) -> None:
+    touch(tmp_path, "anna#1.mp4", "anna#2.mov", "bob.mp4", "carl/x#1.mp4")
+    sheet = read_sources(SourceSettings(folder=tmp_path))
+    assert {row["video_id"].split("-")[0]: row["person_id"] for row in sheet.rows} == {
+        "anna#1": "anna", "anna#2": "anna", "bob": "bob", "carl_x#1": "carl",
+    }  # fmt: skip
+    assert not sheet.person_stated
+
+
+def test_one_folder_that_holds_everything_is_not_taken_for_a_person(tmp_path: Path) -> None:
+    touch(tmp_path, "vids/a.mp4", "vids/deep/b.mp4")
+    with pytest.raises(
+        ConfigError, match=f"all 2 videos below .* set sources.folder: {tmp_path / 'vids'}; if it is one"
+    ):
+        read_sources(SourceSettings(folder=tmp_path))
+    rows = read_sources(SourceSettings(folder=tmp_path / "vids")).rows
+    assert [row["person_id"] for row in rows] == ["a", "deep"]
+    rows = read_sources(SourceSettings(folder=tmp_path, person_from="^(?P<person>[^/]+)/")).rows
+    assert [row["person_id"] for row in rows] == ["vids", "vids"]
+
+
+def test_files_that_differ_in_suffix_only_are_two_videos(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4", "a.mov", "b.mp4")
+    assert {row["video_id"] for row in read_sources(SourceSettings(folder=tmp_path)).rows} == {"a.mp4", "a.mov", "b"}
+
+
+def test_what_hides_a_video_has_a_row_and_the_rest_is_counted(tmp_path: Path) -> None:
+    touch(tmp_path, "videos/p1/a.mp4", "videos/p2/b.mp4", "videos/p2/notes.txt")
+    (tmp_path / "videos/p3").mkdir()
+    (tmp_path / "videos/p3/gone.mp4").symlink_to("nowhere.mp4")
+    (tmp_path / "videos/p3/again.mp4").symlink_to("../p1/a.mp4")
+    sheet = read_sources(SourceSettings(folder=tmp_path / "videos"))
+    assert [(row["video_id"], row["status"], row["reason"]) for row in sheet.refused] == [
+        ("p3/gone.mp4", "rejected", "broken_link"), ("p3/again.mp4", "rejected", "same_file"),
+    ]  # fmt: skip
+    assert "p1/a.mp4" in sheet.refused[1]["detail"] and "nowhere.mp4" in sheet.refused[0]["detail"]
+    assert sorted(item.reason for item in sheet.left_aside) == ["broken_link", "no_video_suffix", "same_file"]
+
+
+def test_exclusion_and_sampling_keep_what_was_left_aside(tmp_path: Path) -> None:
+    touch(tmp_path, "videos/p1/a.mp4", "videos/p2/b.mp4", "videos/p2/notes.txt", "videos/p3/c.mp4")
+    (tmp_path / "out.tsv").write_text("video_id\tperson_id\treason\n\tp1\tasked\n")
+    settings = SourceSettings(folder=tmp_path / "videos", exclude=tmp_path / "out.tsv", select={"candidates": 1})
+    sheet = read_sources(settings)
+    assert [item.path for item in sheet.left_aside] == ["p2/notes.txt"]
+    assert not sheet.person_stated and "first folder" in sheet.person_rule
+
+
 def test_unusable_folders(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no group named person"):
         read_sources(SourceSettings(folder=tmp_path, person_from="x"))
@@ -48,5 +96,13 @@ def test_unusable_folders(tmp_path: Path) -> None:
         read_sources(SourceSettings(folder=tmp_path, person_from="("))
     with pytest.raises(ConfigError, match="no video below"):
         read_sources(SourceSettings(folder=tmp_path))
+    touch(tmp_path, "a.jpg", "b.jpg", "c")
+    with pytest.raises(ConfigError, match=r"Left aside: 3 without a video suffix \(\.jpg 2, none 1\)"):
+        read_sources(SourceSettings(folder=tmp_path))
+    touch(tmp_path, "x.mp4")
+    with pytest.raises(ConfigError, match=r"finds a person in none of the 1 paths below .*'x\.mp4'"):
+        read_sources(SourceSettings(folder=tmp_path, person_from="^(?P<person>[^/]+)/"))
+    with pytest.raises(ConfigError, match="must be a glob below the folder"):
+        read_sources(SourceSettings(folder=tmp_path, pattern="../*.mp4"))
     with pytest.raises(ConfigError, match="is not a folder"):
         read_sources(SourceSettings(folder=tmp_path / "none"))

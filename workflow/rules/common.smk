@@ -15,6 +15,7 @@ from deepfakemnist.errors import ConfigError
 from deepfakemnist.liveness.motions import read_motions
 from deepfakemnist.workflow.run_directory import check_run_directory
 from deepfakemnist.workflow.run_plan import RunPlan, digest, round_of, source_shard
+from deepfakemnist.workflow.source_overview import describe_sources
 from deepfakemnist.workflow.script import clips_per_job, gpus_of_run
 
 try:
@@ -25,6 +26,8 @@ try:
     if CHECK_FILES:
         check_run_directory(Path(RESULTS), CONFIG.liveness.answers)
     RUN_PLAN = RunPlan(CONFIG, check_files=CHECK_FILES)
+    if CHECK_FILES:
+        print(describe_sources(RUN_PLAN), file=sys.stderr)
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 

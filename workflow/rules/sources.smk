@@ -133,7 +133,7 @@ rule source_pages:
         mem_mb=4000,
         runtime=60,
     params:
-        refused=digest(RUN_PLAN.refused()),
+        refused=digest([RUN_PLAN.refused(), RUN_PLAN.left_aside()]),
         code=code_digest("report.quality_page"),
     script:
         "../scripts/source_pages.py"

@@ -6,6 +6,7 @@ from deepfakemnist.workflow.script import run_plan_of, stage_script
 with stage_script(snakemake):
     ingested = [*snakemake.input.ingest_source, *snakemake.input.ingest_driver]
     cropped = [*snakemake.input.crop_source, *snakemake.input.crop_driver]
-    write_source_page(ingested, cropped, run_plan_of(snakemake).refused(), Path(snakemake.output.page))
+    plan = run_plan_of(snakemake)
+    write_source_page(ingested, cropped, plan.refused(), Path(snakemake.output.page), plan.left_aside())
     write_crops_sheet(cropped, Path(snakemake.output.crops))
     write_missing(ingested, Path(snakemake.output.missing))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,13 @@ from deepfakemnist.config.stages import CropSettings
 from deepfakemnist.devices.torch_device import choose_device
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.faces.detect import FaceDetector
+from deepfakemnist.sources.video_files import VIDEO_SUFFIXES, describe_left_aside, find_videos
 from deepfakemnist.tables.files import atomic_path
 from deepfakemnist.training.checkpoint import load_checkpoint
 from deepfakemnist.training.score_video import VideoScore, score_video, write_heat_map, write_overlay
 
 #: Reasons that are a result, not an error: the video has no usable face.
 _NO_FACE = {"no_face", "face_lost", "too_short"}
-_VIDEO_SUFFIXES = {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
     videos = dict(_named_videos(arguments.videos))
     if not videos:
         raise ConfigError(
-            f"no videos in {', '.join(map(str, arguments.videos))}; suffixes: {', '.join(sorted(_VIDEO_SUFFIXES))}"
+            f"no videos in {', '.join(map(str, arguments.videos))}; suffixes: {', '.join(sorted(VIDEO_SUFFIXES))}"
         )
     checkpoint = load_checkpoint(arguments.checkpoint, choose_device(arguments.device))
     crop = CropSettings(**(checkpoint.facts.get("crop") or {}))
@@ -80,10 +81,10 @@ def _named_videos(paths: list[Path]) -> Iterator[tuple[str, Path]]:
     taken: set[str] = set()
     for path in paths:
         if path.is_dir():
-            found = sorted(
-                file for file in path.rglob("*") if file.suffix.lower() in _VIDEO_SUFFIXES and file.is_file()
-            )
-            named = [("__".join(file.relative_to(path).with_suffix("").parts), file) for file in found]
+            search = find_videos(path)
+            if search.left_aside:
+                print(f"{path}: left aside {describe_left_aside(search.left_aside)}", file=sys.stderr)
+            named = [("__".join(file.relative_to(path).with_suffix("").parts), file) for file in search.videos]
         elif path.is_file():
             named = [(path.stem, path)]
         else:

@@ -48,7 +48,7 @@ class SourceSettings(Settings):
     """
 
     sheet: Path | None = Field(None, description="TSV with video_id, path and optional columns; see config/README.md")
-    folder: Path | None = Field(None, description="folder searched for videos; ids derive from file names")
+    folder: Path | None = Field(None, description="folder searched for videos; ids and people derive from paths")
     vox_metadata: VoxMetadataSettings | None = Field(None, description="segments and face boxes of vox-metadata.csv")
     voxceleb1: VoxCeleb1Settings | None = Field(None, description="utterances and face boxes of VoxCeleb1's txt folder")
     released: Path | None = Field(
@@ -60,7 +60,7 @@ class SourceSettings(Settings):
     person_from: str | None = Field(
         None,
         description="regular expression on the path below folder, whose group 'person' is the person_id; null: the "
-        "first path component, or for crops the file name up to the first '#'",
+        "first folder, and where there is none, or for crops, the file name; both up to the first '#'",
     )
     cropped: bool = Field(False, description="clips of the sheet or folder are face crops already; use them unchanged")
     exclude: Path | None = Field(

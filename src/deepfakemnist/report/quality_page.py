@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from deepfakemnist.media.decode import read_frames
 from deepfakemnist.report.pages import Table, write_page
+from deepfakemnist.sources.video_files import REASONS
 from deepfakemnist.tables.files import atomic_path, read_rows
 from deepfakemnist.tables.schemas import FAILED, OK, REJECTED, Row
 from deepfakemnist.tables.tsv import write_tsv
@@ -37,13 +38,20 @@ _MAX_ROWS = 2000
 _THUMB, _COLUMNS, _CAPTION, _MAX_CROPS = 160, 6, 18, 240
 
 
-def write_source_page(ingested: Sequence[str], cropped: Sequence[str], refused: Sequence[Row], path: Path) -> None:
+def write_source_page(
+    ingested: Sequence[str],
+    cropped: Sequence[str],
+    refused: Sequence[Row],
+    path: Path,
+    left_aside: Sequence[Row] = (),
+) -> None:
     """Write the page.
 
     Args:
         ingested, cropped: tables of ingest and crop, of sources and drivers.
         refused: ledger rows of videos refused before ingest: invalid lines, excluded and unselected videos.
         path: HTML file to write.
+        left_aside: of a searched folder, see :func:`deepfakemnist.sources.video_files.count_left_aside`.
     """
     ingest_rows, crops = read_rows(ingested), read_rows(cropped)
     usable = [row for row in crops if row["status"] == OK]
@@ -57,6 +65,11 @@ def write_source_page(ingested: Sequence[str], cropped: Sequence[str], refused: 
     tables = [
         Table("Outcomes", ("", OK, REJECTED, FAILED), _outcomes(usable, [(r, row) for _, r, row in out])),
         Table("Reasons for leaving videos out", ("stage", "kind", "status", "reason", "videos"), _count_rows(reasons)),
+        Table(
+            "Files left aside in the searched folder",
+            ("reason", "suffix", "files", "for example"),
+            [(REASONS[row["reason"]], row["suffix"], row["files"], row["example"]) for row in left_aside],
+        ),
         Table("Crop statistics", ("quantity", "min", "5 %", "median", "95 %", "max", "histogram"), statistics),
         Table(
             "Videos with cuts",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from deepfakemnist.config.stages import SelectionSettings
 from deepfakemnist.ids import seed_from
@@ -22,7 +23,7 @@ def choose_candidates(sheet: Sheet, settings: SelectionSettings, seed: int) -> S
         return sheet
     ranked = stratified_order(sheet.rows, [_length, _face], seed)
     chosen = {row["video_id"] for row in ranked[: settings.candidates]}
-    kept = Sheet(refused=list(sheet.refused))
+    kept = replace(sheet, rows=[], refused=list(sheet.refused))
     for row in sheet.rows:
         if row["video_id"] in chosen:
             kept.rows.append(row)

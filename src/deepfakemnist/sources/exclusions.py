@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from deepfakemnist.errors import ConfigError
@@ -85,7 +85,7 @@ def read_exclusions(path: Path, key: str = "sources.exclude") -> Exclusions:
 def without_excluded(sheet: Sheet, path: Path, kind: str = "source") -> Sheet:
     """Return a sheet whose rows excluded by the list at ``path`` are refused rows with reason excluded."""
     exclusions = read_exclusions(path)
-    kept = Sheet(refused=list(sheet.refused))
+    kept = replace(sheet, rows=[], refused=list(sheet.refused))
     for row in sheet.rows:
         why = exclusions.reason_for(row)
         if why is None:

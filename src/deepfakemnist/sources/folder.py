@@ -1,66 +1,75 @@
-"""Folder adapter: one source per video file, ids from file names; also folders of face crops as FOMM writes them."""
+"""Folder adapter: one source per video file, people from paths; also folders of FOMM's face crops."""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from pathlib import Path
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path, PurePath
 
 from deepfakemnist.config.sheets import SourceRow
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import ID_MAX_LENGTH, check_id
-from deepfakemnist.sources.sheets import VIDEO_SUFFIXES, Sheet, refusal
-
-#: The first folder, or the file name up to a '#'.
-PERSON_OF_PATH = r"^(?P<person>[^#/]+)"
-#: Crops are named person#video#start#end.mp4 in folders train and test, which are not people.
-PERSON_OF_CROP = r"(?P<person>[^#/]+)[^/]*$"
+from deepfakemnist.sources.sheets import Sheet, refusal
+from deepfakemnist.sources.video_files import VIDEO_SUFFIXES, describe_left_aside, find_videos
 
 
 def read_folder(folder: Path, pattern: str, person_from: str | None, cropped: bool = False) -> Sheet:
     """Return a row for every video below a folder, sorted by path.
 
+    The video_id is the path below the folder without suffix, as far as an id may hold it; with the suffix where two
+    files differ in nothing else. Files left aside are counted; those that hide a video are refused rows.
+
     Args:
         folder: root folder.
         pattern: glob below it.
         person_from: regular expression on the path below the folder; its group ``person`` is the person_id. None takes
-            the first part of the path, or of the file name for crops.
-        cropped: the videos are face crops.
+            the first folder below the root, and the file name where there is none, for crops always; both up to the
+            first '#'.
+        cropped: the videos are face crops, named person#video#start#end.mp4 in folders train and test.
 
-    Raises: ConfigError for an invalid folder or expression, or when no video is found.
+    Raises: ConfigError for an invalid folder, pattern or expression, when no video is found, or when ``person_from`` is
+        None and a single folder below the root holds all videos, whose name would be the only person.
     """
     if not folder.is_dir():
         raise ConfigError(f"sources.folder: {str(folder)!r} is not a folder")
-    person = _expression(person_from or (PERSON_OF_CROP if cropped else PERSON_OF_PATH))
-    sheet = Sheet()
-    for path in video_files(folder, pattern):
-        relative = path.relative_to(folder)
-        found = person.search(relative.as_posix())
-        if found is None:
+    person_of = _expression(person_from) if person_from else _person_of_file if cropped else _person_of_path
+    search = find_videos(folder, pattern, files_once=True)
+    paths = [path.relative_to(folder) for path in search.videos]
+    if not paths:
+        aside = describe_left_aside(search.left_aside)
+        raise ConfigError(
+            f"sources.folder: no video below {str(folder)!r} matches {pattern!r}; looked for {sorted(VIDEO_SUFFIXES)}"
+            + (f". Left aside: {aside}" if aside else "")
+        )
+    if not person_from and not cropped:
+        _check_one_folder(folder, paths)
+    sheet = Sheet(
+        left_aside=search.left_aside, person_rule=_rule(person_from, cropped), person_stated=bool(person_from)
+    )
+    sheet.refused = [
+        refusal(aside.path, f"{folder / aside.path}: {aside.detail}", reason=aside.reason)
+        for aside in search.left_aside
+        if aside.hides_a_video
+    ]
+    namesakes = Counter(path.with_suffix("") for path in paths)
+    for relative in paths:
+        person = person_of(relative)
+        if person is None:
             sheet.refused.append(
-                refusal(relative.as_posix(), f"sources.person_from {person.pattern!r} finds no person in this path")
+                refusal(relative.as_posix(), f"sources.person_from {person_from!r} finds no person in this path")
             )
             continue
-        row = SourceRow(
-            video_id=id_from(relative.with_suffix("").as_posix()), path=str(path), person_id=id_from(found["person"])
-        )
+        name = relative if namesakes[relative.with_suffix("")] > 1 else relative.with_suffix("")
+        row = SourceRow(video_id=id_from(name.as_posix()), path=str(folder / relative), person_id=id_from(person))
         sheet.rows.append({**row.to_row(), "adapter": "folder", "cropped": cropped})
     if not sheet.rows:
         raise ConfigError(
-            f"sources.folder: no video below {str(folder)!r} matches {pattern!r}; looked for {sorted(VIDEO_SUFFIXES)}"
+            f"sources.person_from: {person_from!r} finds a person in none of the {len(paths)} paths below "
+            f"{str(folder)!r}, such as {paths[0].as_posix()!r}"
         )
     return sheet
-
-
-def video_files(folder: Path, pattern: str = "**/*") -> list[Path]:
-    """Return the videos below a folder, by suffix, sorted, without hidden files."""
-    return [
-        path
-        for path in sorted(folder.glob(pattern))
-        if path.suffix.lower() in VIDEO_SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-        and path.is_file()
-    ]
 
 
 def id_from(name: str) -> str:
@@ -71,11 +80,40 @@ def id_from(name: str) -> str:
     return check_id(f"{clean[:80]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}")
 
 
-def _expression(text: str) -> re.Pattern[str]:
+def _person_of_file(path: PurePath) -> str:
+    return path.stem.partition("#")[0] or path.stem
+
+
+def _person_of_path(path: PurePath) -> str:
+    first = path.parts[0]
+    return (first.partition("#")[0] or first) if len(path.parts) > 1 else _person_of_file(path)
+
+
+def _expression(text: str) -> Callable[[PurePath], str | None]:
+    """Return a function from a path to the group person of the expression, None where it finds none."""
     try:
         expression = re.compile(text)
     except re.error as error:
         raise ConfigError(f"sources.person_from: {text!r} is not a regular expression: {error}") from error
     if "person" not in expression.groupindex:
         raise ConfigError(f"sources.person_from: {text!r} has no group named person, written (?P<person>…)")
-    return expression
+    # An optional group may take no part in the match, or match nothing.
+    return lambda path: (found := expression.search(path.as_posix())) and (found["person"] or None)
+
+
+def _rule(person_from: str | None, cropped: bool) -> str:
+    if person_from:
+        return f"sources.person_from {person_from!r}"
+    return "file name up to '#'" if cropped else "first folder below sources.folder; without one, file name up to '#'"
+
+
+def _check_one_folder(folder: Path, paths: list[Path]) -> None:
+    firsts = {path.parts[0] if len(path.parts) > 1 else "" for path in paths}
+    if len(paths) > 1 and firsts != {""} and len(firsts) == 1:
+        (first,) = firsts
+        raise ConfigError(
+            f"sources.folder: all {len(paths)} videos below {str(folder)!r} are in {first!r}, so they would all count "
+            f"as one person of that name. If its folders or files are people, set sources.folder: {folder / first}; "
+            "if it is one person, set sources.person_from: '^(?P<person>[^/]+)/'; for other layouts see person_from "
+            "in config/README.md"
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.sources.folder import video_files
+from deepfakemnist.sources.video_files import find_videos
 
 
 class VideoLibrary:
@@ -21,7 +21,9 @@ class VideoLibrary:
             raise ConfigError(f"{key}: {str(folder)!r} is not a folder")
         self.folder = folder
         self._by_name: dict[str, list[Path]] = {}
-        for path in video_files(folder):
+        search = find_videos(folder)
+        self.left_aside = search.left_aside
+        for path in search.videos:
             self._by_name.setdefault(path.stem, []).append(path)
 
     def path_of(self, name: str, person: str = "") -> Path:

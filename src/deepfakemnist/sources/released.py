@@ -7,9 +7,9 @@ from pathlib import Path
 from deepfakemnist.config.stages import SourceSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.sources.exclusions import without_excluded
-from deepfakemnist.sources.folder import video_files
 from deepfakemnist.sources.released_trees import layout_of, read_dfmnist
 from deepfakemnist.sources.sheets import Sheet, refusal
+from deepfakemnist.sources.video_files import find_videos
 
 #: Kind of a clip in the ledger, by class.
 KINDS = {"real": "source", "fake": "fake"}
@@ -46,7 +46,10 @@ def read_released(settings: SourceSettings) -> dict[str, Sheet]:
             first[name] = path
             sheets["fake" if row["label"] else "real"].rows.append(row)
     known = {*first.values(), *(str(folder / row["video_id"]) for sheet in sheets.values() for row in sheet.refused)}
-    for path in video_files(folder):
+    search = find_videos(folder)
+    sheets["real"].left_aside = search.left_aside
+    sheets["real"].person_rule = "file name up to '#'"
+    for path in search.videos:
         if str(path) not in known:
             refuse(path, f"{path}: outside the layout, see config/README.md", "outside_the_layout")
     for kind, sheet in sheets.items():

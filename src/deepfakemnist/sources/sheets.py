@@ -12,10 +12,9 @@ from pydantic import BaseModel, ValidationError
 
 from deepfakemnist.config.sheets import DriverRow, SourceRow
 from deepfakemnist.errors import ConfigError
+from deepfakemnist.sources.video_files import LeftAside
 from deepfakemnist.tables.schemas import Row
 
-#: File suffixes that count as videos when a folder is searched.
-VIDEO_SUFFIXES = {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".flv", ".wmv", ".ts", ".gif"}
 _MAX_LISTED = 20
 
 
@@ -25,6 +24,9 @@ class Sheet:
 
     rows: list[Row] = field(default_factory=list)
     refused: list[Row] = field(default_factory=list)
+    left_aside: list[LeftAside] = field(default_factory=list)  # of a searched folder
+    person_rule: str = "column person_id"  # where person_id comes from
+    person_stated: bool = True  # by the user, rather than by a default of this project
 
 
 def read_drivers(path: Path) -> Sheet:
@@ -53,6 +55,8 @@ def read_sheet(path: Path, model: type[SourceRow] | type[DriverRow], keep_going:
     _check_columns(path, reader.fieldnames or [], model)
 
     sheet, problems, lines = Sheet(), list[str](), dict[str, int]()
+    if "person_id" not in (reader.fieldnames or []):
+        sheet.person_rule, sheet.person_stated = "video_id up to '#', as the sheet has no column person_id", False
     for raw in reader:
         line = reader.line_num
         values = {name: value for name, value in raw.items() if name is not None and value}

@@ -32,7 +32,7 @@ def read_vox_metadata(table: Path, videos: Path) -> Sheet:
     Raises: ConfigError for an unreadable table, wrong columns or no usable line. An invalid line is a refused row.
     """
     library = VideoLibrary(videos, "sources.vox_metadata.videos")
-    sheet, lines = Sheet(), dict[str, int]()
+    sheet, lines = Sheet(left_aside=library.left_aside), dict[str, int]()
     for line, raw in _lines(table):
         try:
             row = _row(raw, library)

@@ -43,7 +43,7 @@ def read_voxceleb1(txt: Path, videos: Path) -> Sheet:
     if not txt.is_dir():
         raise ConfigError(f"sources.voxceleb1.txt: {str(txt)!r} is not a folder")
     library = VideoLibrary(videos, "sources.voxceleb1.videos")
-    sheet = Sheet()
+    sheet = Sheet(left_aside=library.left_aside, person_rule="folder of the annotation")
     for path in sorted(txt.glob("*/*/*.txt")):
         person, video, utterance = *path.relative_to(txt).parts[:2], path.stem
         try:

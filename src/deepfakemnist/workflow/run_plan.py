@@ -15,6 +15,7 @@ from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
+from deepfakemnist.config.base import SPLITS
 from deepfakemnist.config.load import Config
 from deepfakemnist.config.stages import PlanSettings
 from deepfakemnist.errors import ConfigError
@@ -25,6 +26,7 @@ from deepfakemnist.sources.exclusions import without_excluded
 from deepfakemnist.sources.read import read_sources
 from deepfakemnist.sources.released import read_released
 from deepfakemnist.sources.sheets import Sheet, missing_files, read_drivers
+from deepfakemnist.sources.video_files import count_left_aside
 from deepfakemnist.tables.schemas import Row
 
 #: One job per video up to this many; beyond, planning and scheduling cost more than fine-grained jobs save.
@@ -81,6 +83,21 @@ class RunPlan:
     def refused(self) -> list[Row]:
         """Return ledger rows of unprocessed videos: invalid sheet rows, excluded and unselected videos."""
         return [row for sheet in self._sheets.values() for row in sheet.refused]
+
+    def left_aside(self) -> list[Row]:
+        """Return what searched folders hold besides the videos used: number of files by reason and suffix."""
+        return count_left_aside(self.sources.left_aside)
+
+    @property
+    def sources(self) -> Sheet:
+        """Sheet of the sources: rows, refused rows, and how people were told apart."""
+        return self._sheets["source"]
+
+    @property
+    def wanted_splits(self) -> list[str]:
+        """Splits that need people: all but those whose fraction is 0; none if the split is a published one."""
+        fractions = {"val": self.config.plan.val_fraction, "test": self.config.plan.test_fraction}
+        return [] if self.released else [split for split in SPLITS if fractions.get(split, 1.0) > 0]
 
     @property
     def released(self) -> bool:

@@ -12,7 +12,7 @@ from deepfakemnist.config.animator import AnimatorSettings, FommModel
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import seed_from
 from deepfakemnist.sources.exclusions import Exclusions, read_exclusions
-from deepfakemnist.sources.sheets import VIDEO_SUFFIXES
+from deepfakemnist.sources.video_files import find_videos
 from deepfakemnist.tables.files import read_rows
 from deepfakemnist.tables.schemas import OK, Row
 
@@ -87,9 +87,8 @@ def clips_of(where: Path) -> list[Row]:
     Raises: ConfigError for a table without the column ``path``, or with paths of missing files.
     """
     if where.is_dir():
-        paths = sorted(path for path in where.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
-        # Hidden files are partial files of killed writers.
-        return [_clip(path) for path in paths if not path.name.startswith(".")]
+        # Hidden files, partial files of killed writers, are left aside.
+        return [_clip(path) for path in find_videos(where).videos]
     if not where.is_file():
         raise ConfigError(f"animator.train.clips: {str(where)!r} is neither a folder nor a file")
     is_parquet = where.suffix == ".parquet"

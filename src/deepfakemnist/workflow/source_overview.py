@@ -1,0 +1,44 @@
+"""Summary of a run's sources, printed when it starts: people per split, what counts as a person, what is left aside."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+from deepfakemnist.config.base import SPLITS
+from deepfakemnist.sources.video_files import describe_left_aside
+from deepfakemnist.workflow.run_plan import RunPlan
+
+_EXAMPLES = 3
+
+
+def describe_sources(plan: RunPlan) -> str:
+    """Return a few lines: counts, rule, warnings. Nothing but the run plan is read."""
+    sheet = plan.sources
+    split_of = plan.split_of()
+    videos = Counter(row["person_id"] for row in sheet.rows)
+    people: dict[str, set[str]] = defaultdict(set)
+    for row in sheet.rows:
+        people[split_of[row["video_id"]]].add(row["person_id"])
+    examples = ", ".join(f"{person} ({count})" for person, count in videos.most_common(_EXAMPLES))
+    more = ", …" if len(videos) > _EXAMPLES else ""
+    lines = [
+        f"Sources: {len(sheet.rows)} videos of {len(videos)} people: "
+        + ", ".join(f"{split} {len(people[split])}" for split in SPLITS),
+        f"  person: {sheet.person_rule}; {examples}{more}",
+    ]
+    if sheet.refused:
+        reasons = Counter(row["reason"] for row in sheet.refused)
+        listing = ", ".join(f"{count} {reason}" for reason, count in sorted(reasons.items()))
+        lines.append(f"  refused, see the ledger: {listing}")
+    if sheet.left_aside:
+        lines.append(f"  left aside: {describe_left_aside(sheet.left_aside)}")
+    if not sheet.person_stated and len(sheet.rows) == len(videos) > 1:
+        lines.append(
+            "  WARNING: every video counts as a person of its own. If somebody is in two of them, splits may share a "
+            "face, and scores come out too good. State people with "
+            + ("sources.person_from, a folder per person," if plan.config.sources.folder else "a column person_id")
+            + " or names PERSON#VIDEO."
+        )
+    if empty := [split for split in plan.wanted_splits if not people[split]]:
+        lines.append(f"  WARNING: nobody is in {' and '.join(empty)}: {len(videos)} people are too few for the splits.")
+    return "\n".join(lines)
