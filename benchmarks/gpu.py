@@ -495,6 +495,7 @@ def run_shard(folder: Path, weight_file: Path, precision: Precision, writers: in
                 "source_pixels_sha256": "0" * 64,
                 "motion_path": str(folder / "motion.npz"),
                 "motion_frames": len(motion),
+                "motion_checkpoint_sha256": animator.info.weights_sha256,
                 "status": "ok",
                 "reason": "",
                 "detail": "",

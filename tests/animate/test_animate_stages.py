@@ -77,6 +77,11 @@ def plan_row(source: str, source_path: Path, motion_path: Path, frames: int = 6,
     }
 
 
+def of_weights(checkpoint: Path | None) -> dict[str, str]:
+    """Return the plan column of motions that were extracted with these weights."""
+    return {"motion_checkpoint_sha256": hashlib.sha256(checkpoint.read_bytes()).hexdigest() if checkpoint else ""}
+
+
 def extract_motions(tmp_path, checkpoint, settings, rows) -> list[dict]:
     write_table(rows, tmp_path / "driver_crops.parquet", CROPPED)
     table = tmp_path / "motions" / "0.parquet"
@@ -95,7 +100,7 @@ def extract_motions(tmp_path, checkpoint, settings, rows) -> list[dict]:
 
 
 def animate(tmp_path, checkpoint, settings, rows, max_failed_fraction=1.0) -> list[dict]:
-    write_table(rows, tmp_path / "plan.parquet", PLANNED)
+    write_table([{**of_weights(checkpoint), **row} for row in rows], tmp_path / "plan.parquet", PLANNED)
     table = tmp_path / "animations" / "0.parquet"
     animate_shard(
         tmp_path / "plan.parquet",
@@ -250,7 +255,10 @@ def test_one_job_over_several_shards_equals_one_job_each(tmp_path, tiny_checkpoi
     names = {"one": ["anna#v1", "short"], "two": ["bert#v1", "gone"], "three": ["cleo#v1"]}
     files = {"short": clips["short"], "gone": tmp_path / "gone.mp4"}
     rows = {
-        shard: [plan_row(source, files.get(source, clips["anna#v1"]), motion["path"]) for source in sources]
+        shard: [
+            plan_row(source, files.get(source, clips["anna#v1"]), motion["path"], **of_weights(tiny_checkpoint))
+            for source in sources
+        ]
         for shard, sources in names.items()
     }
     alone = [row for shard in names for row in animate(tmp_path / shard, tiny_checkpoint, settings, rows[shard])]
@@ -282,6 +290,16 @@ def test_one_job_over_several_shards_equals_one_job_each(tmp_path, tiny_checkpoi
     first, second = read_rows(tmp_path / "motions.parquet")
     assert Path(first["path"]) == tmp_path / "m/a/blink-1.npz" and Path(second["path"]) == tmp_path / "m/b/nod-1.npz"
     assert Path(first["path"]).read_bytes() == Path(motion["path"]).read_bytes()
+
+
+def test_motions_of_other_weights_are_refused_by_name(tmp_path, tiny_checkpoint, settings, clips):
+    """Keypoints of one network must not drive the generator of another."""
+    (motion,) = extract_motions(tmp_path, tiny_checkpoint, settings, [crop_row("blink-1", clips["blink-1"])])
+    row = plan_row("anna#v1", clips["anna#v1"], motion["path"], motion_checkpoint_sha256="0" * 64)
+    sha256 = motion["checkpoint_sha256"]
+    with pytest.raises(ConfigError, match=rf"sha256 {sha256}; the first is {motion['path']}, extracted with 0{{64}}"):
+        animate(tmp_path, tiny_checkpoint, settings, [row])
+    assert not (tmp_path / "animations/clips").exists()
 
 
 def test_wrong_weights_stop_the_stage_instead_of_failing_every_row(tmp_path, tiny_checkpoint, settings, clips):

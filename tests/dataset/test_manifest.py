@@ -144,6 +144,49 @@ def test_missing_and_changed_files_are_found(run, tmp_path):
     assert not (tmp_path / "out/videos.parquet").exists()
 
 
+def rewritten(path, schema, *changes):
+    """Rewrite a table with changes to its rows, one dictionary per row."""
+    rows = read_rows(path)
+    write_table([{**row, **change} for row, change in zip(rows, changes, strict=True)], path, schema)
+
+
+def test_two_encoder_settings_of_a_quality_are_refused_with_their_videos_and_tables(run, tmp_path):
+    for kind, crf in (("real", 23), ("fake", 24)):
+        rewritten(run.compress[kind][0], COMPRESSED, {"encoder": "{}"}, {"encoder": f'{{"crf": {crf}}}'})
+    with pytest.raises(ManifestError, match="quality c23: has 2 encoder settings") as told:
+        write(run, tmp_path)
+    real, fake = (str(run.compress[kind][0]) for kind in ("real", "fake"))
+    assert f'{{"crf": 23}} in 1 videos (s1) of {real}' in str(told.value)
+    assert f'{{"crf": 24}} in 1 videos (s1@d1) of {fake}' in str(told.value)
+    assert "Delete the tables" in str(told.value) and "quality raw" not in str(told.value)
+
+
+def test_two_checkpoints_of_an_animator_are_refused_motions_included(run, tmp_path):
+    rewritten(run.extract_motion[0], MOTIONS, {"animator": "fomm", "checkpoint_sha256": "a" * 64})
+    rewritten(run.animate[0], ANIMATED, *[{"animator": "fomm", "checkpoint_sha256": "a" * 64}] * 2)
+    write(run, tmp_path)
+    rewritten(run.animate[0], ANIMATED, {}, {"checkpoint_sha256": "b" * 64})
+    with pytest.raises(
+        ManifestError, match=r"animator fomm: has 2 checkpoints: b{64} in 1 videos \(s1@d2\) of \S*a.par"
+    ):
+        write(run, tmp_path)
+    rewritten(run.animate[0], ANIMATED, *[{"checkpoint_sha256": "b" * 64}] * 2)
+    with pytest.raises(ManifestError, match="animator fomm: has 2 checkpoints"):
+        write(run, tmp_path)
+
+
+@pytest.mark.parametrize("stage", ["crop", "animate", "compress"])
+def test_two_codes_of_a_stage_are_refused(run, tmp_path, stage):
+    schema = {"crop": CROPPED, "animate": ANIMATED, "compress": COMPRESSED}[stage]
+    tables = run.animate if stage == "animate" else getattr(run, stage)["real" if stage == "compress" else "source"]
+    for path in run.deciding_pixels()[stage]:
+        rewritten(path, schema, *[{"code": "new"}] * len(read_rows(path)))
+    write(run, tmp_path)
+    rewritten(tables[0], schema, {"code": "old"}, *[{}] * (len(read_rows(tables[0])) - 1))
+    with pytest.raises(ManifestError, match=f"stage {stage}: has 2 code digests: .*{tables[0].name}"):
+        write(run, tmp_path)
+
+
 def test_a_fake_in_another_split_than_its_source_is_found(run, tmp_path):
     with pytest.raises(ManifestError, match=r"s1@d1: is in test, its source in train"):
         write(run, tmp_path, split_of={"s1": "train"})

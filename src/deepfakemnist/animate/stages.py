@@ -16,7 +16,7 @@ from deepfakemnist.animate.protocol import Motion
 from deepfakemnist.animate.registry import load_animator
 from deepfakemnist.config.animator import AnimatorSettings
 from deepfakemnist.devices.torch_device import choose_device
-from deepfakemnist.errors import Failed, Rejected
+from deepfakemnist.errors import ConfigError, Failed, Rejected
 from deepfakemnist.media.decode import read_clip, read_frames
 from deepfakemnist.media.writer_processes import WriterProcesses
 from deepfakemnist.tables.files import read_rows
@@ -108,7 +108,7 @@ def animate_shard(
     Plan rows that are not ok are skipped; the plan gives the reason. A source is decoded up to its source frame only.
     On a GPU ``writers`` clips are encoded in parallel, one process and core each, while the next are read and rendered.
 
-    Raises: ConfigError for unusable weights, TooManyFailures; nothing for a bad pair.
+    Raises: ConfigError for unusable weights, or motions of other weights; TooManyFailures; nothing for a bad pair.
     """
     return animate_shards({plan: folder}, weights, table, settings, fps, code, max_failed_fraction, device, writers)
 
@@ -135,6 +135,7 @@ def animate_shards(
     animator = load_animator(settings, weights, device)
     info = animator.info
     rows, folder_of = _rows_and_folders(folders)
+    _check_weights(rows, info.weights_sha256 or "")
     # A plan holds pixel hashes of the sources but none of the motions, and a driver may have been cropped again.
     motions = {path: _digest_file(path) for path in {row["motion_path"] for row in rows}}
     rows = [{**row, "motion_sha256": motions[row["motion_path"]]} for row in rows]
@@ -195,6 +196,19 @@ def animate_shards(
             max_failed_fraction=max_failed_fraction,
             begin=begin,
             keep_journal=keep_journal,
+        )
+
+
+def _check_weights(rows: Iterable[Row], sha256: str) -> None:
+    """Raise ConfigError if a motion comes from other weights, whose keypoints mean something else."""
+    other = {row["motion_path"]: row["motion_checkpoint_sha256"] for row in rows}
+    other = {path: found for path, found in other.items() if (found or "") != sha256}
+    if other:
+        path, found = next(iter(other.items()))
+        raise ConfigError(
+            f"{len(other)} motions were extracted with other animator weights than these, which have sha256 "
+            f"{sha256 or '(none)'}; the first is {path}, extracted with {found or '(none)'}. The weights were replaced "
+            "during the run: run the same command again, which extracts the motions with the new ones"
         )
 
 

@@ -14,6 +14,7 @@ from deepfakemnist.config.stages import PlanSettings
 from deepfakemnist.dataset.check import check_rows, check_sizes
 from deepfakemnist.dataset.pairs import pair_rows
 from deepfakemnist.dataset.splits import add_splits
+from deepfakemnist.dataset.uniformity import mixed_tables
 from deepfakemnist.errors import TooManyFailures
 from deepfakemnist.planning.rounds import apply_quota
 from deepfakemnist.tables.files import atomic_path, read_rows, write_table
@@ -65,6 +66,16 @@ class StageTables:
     #: Clips imported from a published tree, real and fake; the tables of the earlier stages are then empty.
     import_released: dict[str, list[Path]] = field(default_factory=dict)
 
+    def deciding_pixels(self) -> dict[str, list[Path]]:
+        """Return the tables of the stages that decide pixels."""
+        return {
+            "crop": [path for paths in self.crop.values() for path in paths],
+            "extract_motion": self.extract_motion,
+            "animate": self.animate,
+            "import_released": [path for paths in self.import_released.values() for path in paths],
+            "compress": [path for paths in self.compress.values() for path in paths],
+        }
+
 
 @dataclass
 class Manifest:
@@ -111,7 +122,8 @@ def write_manifest(
         folds: number of folds in the column ``fold``.
 
     Raises:
-        ManifestError: a file is missing or its size differs from its row, or a person is in two splits.
+        ManifestError: a file is missing or its size differs from its row, a person is in two splits, or results of
+            different settings are mixed.
         TooManyFailures: more than the allowed fraction failed.
     """
     plan = plan or PlanSettings()
@@ -171,7 +183,8 @@ def write_manifest(
     manifest.pairs = pair_rows(manifest.videos)
     # The authors' split of a published tree is kept even where it leaks people between splits; that is logged.
     tolerated = (*_TOLERATED_PROBLEMS, "split_leak") if tables.import_released else _TOLERATED_PROBLEMS
-    problems = check_sizes(manifest.videos, manifest.frames)
+    problems = mixed_tables(tables.deciding_pixels())
+    problems += check_sizes(manifest.videos, manifest.frames)
     for problem in check_rows(manifest.videos, manifest.frames):
         if problem.kind not in tolerated:
             problems.append(problem)

@@ -130,6 +130,7 @@ def plan_shard(
             "source_pixels_sha256": source["pixels_sha256"],
             "motion_path": driver["path"],
             "motion_frames": driver["frames"],
+            "motion_checkpoint_sha256": driver["checkpoint_sha256"],
         }
 
     rows = [
