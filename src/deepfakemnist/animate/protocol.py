@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -11,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfakemnist.errors import Failed
+from deepfakemnist.tables.checksums import FileFacts
 from deepfakemnist.tables.files import atomic_path
 
 State = TypeVar("State")
@@ -47,11 +50,14 @@ class Motion:
         """Return the number of frames."""
         return len(self.value)
 
-    def save(self, path: Path | str) -> None:
-        """Write an npz file atomically; equal motions give equal bytes."""
+    def save(self, path: Path | str) -> FileFacts:
+        """Write an npz file atomically and return its size and sha256; equal motions give equal bytes."""
         parts = {"value": self.value, "jacobian": self.jacobian, "pose": self.pose}
+        buffer = BytesIO()
+        np.savez(buffer, allow_pickle=False, **{name: array for name, array in parts.items() if array is not None})
         with atomic_path(path) as part:
-            np.savez(part, allow_pickle=False, **{name: array for name, array in parts.items() if array is not None})
+            part.write_bytes(buffer.getbuffer())
+        return FileFacts(buffer.tell(), hashlib.sha256(buffer.getbuffer()).hexdigest())
 
     @classmethod
     def load(cls, path: Path | str) -> Motion:

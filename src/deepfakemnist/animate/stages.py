@@ -70,10 +70,12 @@ def extract_motion_shards(
     def extract_motion(row: Row) -> Row:
         motion = animator.prepare_driving(read_clip(row["path"]))
         path = folder_of[row["video_id"]] / f"{row['video_id']}.npz"
-        motion.save(path)
+        stored = motion.save(path)
         return {
             "path": str(path),
             "frames": len(motion),
+            "bytes": stored.bytes,
+            "sha256": stored.sha256,
             "animator": animator.info.name,
             "checkpoint_sha256": sha256,
         }
@@ -160,9 +162,7 @@ def animate_shards(
         path = folder_of[row["video_id"]] / f"{row['video_id']}.mp4"
         clip = clips.write(path, frames, fps)
         return {
-            "path": str(path),
-            "frames": clip.frames,
-            "pixels_sha256": clip.pixels_sha256,
+            **clip.columns(),
             "source_frame": settings.source_frame,
             "animator": info.name,
             "animator_licence": info.licence,

@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import pyarrow.parquet as pq
-
 from deepfakemnist.config.dataset import FrameSettings
 from deepfakemnist.dataset.face_boxes import best_face
 from deepfakemnist.dataset.imports import import_dataset
+from deepfakemnist.tables.files import count_rows, read_rows
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,10 +37,10 @@ def run(arguments: argparse.Namespace) -> int:
         find_face=best_face() if arguments.faces else None,
         exclude=arguments.exclude,
     )
-    ledger = pq.read_table(manifest / "ledger.parquet", columns=["status", "reason", "detail"]).to_pylist()
+    ledger = read_rows(manifest / "ledger.parquet", ["status", "reason", "detail"])
     for row in ledger:
         if row["status"] != "ok":
             print(f"{row['status']}: {row['reason']}: {row['detail']}")
-    rows = pq.read_metadata(manifest / "videos.parquet").num_rows
+    rows = count_rows(manifest / "videos.parquet")
     print(f"{rows} videos are in {manifest}; {sum(row['status'] != 'ok' for row in ledger)} are unusable.")
     return 0

@@ -118,7 +118,7 @@ def crop_video(row: Row, folder: Path, settings: CropSettings, detector: FaceDet
     except Rejected:
         path.unlink()
         raise
-    return {"path": str(path), "frames": clip.frames, "pixels_sha256": clip.pixels_sha256, **found}
+    return {**clip.columns(), **found}
 
 
 def policy_of(row: Row, settings: CropSettings) -> str:

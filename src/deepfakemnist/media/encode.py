@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
@@ -23,7 +23,9 @@ from deepfakemnist.errors import Failed
 from deepfakemnist.media.container import every_frame, open_video
 from deepfakemnist.media.picture import Picture
 from deepfakemnist.media.pixels import PixelHash
+from deepfakemnist.tables.checksums import file_facts
 from deepfakemnist.tables.files import atomic_path
+from deepfakemnist.tables.schemas import Row
 
 #: Options of every encode by the ffmpeg program. One thread, because x264's output depends on the thread count. No
 #: audio, and no writer name, time or version.
@@ -66,6 +68,14 @@ class WorkingClip:
     path: Path
     frames: int
     pixels_sha256: str
+    bytes: int
+    """Size of the file."""
+    sha256: str
+    """sha256 of the file."""
+
+    def columns(self) -> Row:
+        """Return the columns that describe the file in a table row."""
+        return {**asdict(self), "path": str(self.path)}
 
 
 def write_working_clip(path: Path | str, frames: Iterable[np.ndarray], fps: float) -> WorkingClip:
@@ -110,7 +120,8 @@ def write_working_clip(path: Path | str, frames: Iterable[np.ndarray], fps: floa
                 decoded_hash.update(Picture(decoded).rgb())
         if decoded_hash.hexdigest() != written.hexdigest():
             raise Failed("encode_differs", f"{path}: decoded pixels differ from the encoded ones")
-    return WorkingClip(path, written.frames, written.hexdigest())
+        facts = file_facts(part)  # still in the page cache; the muxer rewrites the file's start when it ends
+    return WorkingClip(path, written.frames, written.hexdigest(), facts.bytes, facts.sha256)
 
 
 def _lossless_stream(container: OutputContainer, frame: np.ndarray, fps: float) -> VideoStream:

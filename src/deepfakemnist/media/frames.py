@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -26,6 +27,7 @@ from deepfakemnist.ids import seed_from
 from deepfakemnist.media.container import every_frame, open_video
 from deepfakemnist.media.decode import frame_time
 from deepfakemnist.media.picture import Picture
+from deepfakemnist.tables.checksums import checked_writer
 from deepfakemnist.tables.files import atomic_path, read_rows
 from deepfakemnist.tables.schemas import FRAMES, OK, Row
 from deepfakemnist.tables.shards import Tally, run_shard
@@ -217,11 +219,11 @@ def _write_png(path: Path, picture: np.ndarray) -> None:
         Image.fromarray(picture).save(part, compress_level=1)
 
 
-def _writer(path: Path, metadata: dict[str, str]) -> pq.ParquetWriter:
+def _writer(path: Path, metadata: dict[str, str]) -> AbstractContextManager[pq.ParquetWriter]:
     # Images are already compressed and never repeat, so snappy and a dictionary would only cost time.
     small = [name for name in FRAMES.names if name != "image"]
     compression = {name: "none" if name == "image" else "snappy" for name in FRAMES.names}
-    return pq.ParquetWriter(path, FRAMES.with_metadata(metadata), use_dictionary=small, compression=compression)
+    return checked_writer(path, FRAMES, metadata, use_dictionary=small, compression=compression)
 
 
 def _merge(results: list[Row], table: Path, metadata: dict[str, str]) -> None:
@@ -230,7 +232,9 @@ def _merge(results: list[Row], table: Path, metadata: dict[str, str]) -> None:
     with atomic_path(table) as part, _writer(part, metadata) as writer:
         for row in results:
             if row["status"] == OK:
-                for batch in pq.ParquetFile(row["path"]).iter_batches(batch_size=ROW_GROUP):
+                for batch in pq.ParquetFile(row["path"], page_checksum_verification=True).iter_batches(
+                    batch_size=ROW_GROUP
+                ):
                     writer.write_table(pa.Table.from_batches([batch]).cast(FRAMES), row_group_size=ROW_GROUP)
             else:
                 known = {name: row[name] for name in FRAMES.names if name in row}

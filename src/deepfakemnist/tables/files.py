@@ -14,6 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from deepfakemnist.tables.checksums import CHECKSUM_KEYS, checked_writer, verify_table
 from deepfakemnist.tables.schemas import Row
 
 
@@ -55,14 +56,23 @@ def write_table(
         if unknown:
             raise ValueError(f"columns {sorted(unknown)} are not in the schema of {path}: {schema.names}")
         rows = pa.Table.from_pylist(rows, schema=schema)
-    with atomic_path(path) as part:
-        # Replaces file-level metadata only; column descriptions stay.
-        pq.write_table(rows.replace_schema_metadata(dict(metadata or {})), part)
+    # Replaces file-level metadata only; column descriptions stay.
+    with atomic_path(path) as part, checked_writer(part, rows.schema, metadata) as writer:
+        writer.write_table(rows)
 
 
 def read_table(path: Path | str, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a Parquet table, or some of its columns."""
-    return pq.read_table(Path(path), columns=list(columns) if columns else None, partitioning=None)
+    """Read a Parquet table, or some of its columns, and verify the pages read.
+
+    Raises: DamagedTable for a table that is empty, cut short or altered; FileNotFoundError.
+    """
+    with _naming_damage(path):
+        return pq.read_table(
+            Path(path),
+            columns=list(columns) if columns else None,
+            partitioning=None,
+            page_checksum_verification=True,
+        )
 
 
 def read_rows(paths: Path | str | Iterable[Path | str], columns: Sequence[str] | None = None) -> list[Row]:
@@ -73,6 +83,27 @@ def read_rows(paths: Path | str | Iterable[Path | str], columns: Sequence[str] |
 
 
 def read_metadata(path: Path | str) -> dict[str, str]:
-    """Return the file-level metadata of a table."""
-    raw = pq.read_schema(Path(path)).metadata or {}
-    return {key.decode(): value.decode() for key, value in raw.items() if not key.startswith(b"ARROW:")}
+    """Return the file-level metadata of a table. Raises: DamagedTable; FileNotFoundError."""
+    with _naming_damage(path):
+        raw = pq.read_schema(Path(path)).metadata or {}
+    pairs = {key.decode(): value.decode() for key, value in raw.items() if not key.startswith(b"ARROW:")}
+    return {key: value for key, value in pairs.items() if key not in CHECKSUM_KEYS}
+
+
+def count_rows(path: Path | str) -> int:
+    """Return the number of rows of a table. Raises: DamagedTable; FileNotFoundError."""
+    with _naming_damage(path):
+        return int(pq.read_metadata(Path(path)).num_rows)
+
+
+@contextmanager
+def _naming_damage(path: Path | str) -> Iterator[None]:
+    """Replace pyarrow's many exceptions for a damaged file by DamagedTable; leave those with another cause."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except Exception:  # a damaged footer gives ArrowInvalid, OSError, UnicodeDecodeError, MemoryError and others
+        if Path(path).is_file():
+            verify_table(path)
+        raise

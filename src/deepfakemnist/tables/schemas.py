@@ -37,6 +37,8 @@ _SAMPLES = _field(
     "pixels_sha256", pa.string(), "sha256 of the decoded samples as stored: Y, U, V planes, or RGB pixels"
 )
 _CODE = _field("code", pa.string(), "digest of the library code that produced the row")
+_BYTES = _field("bytes", pa.int64(), "size of the file at path, bytes")
+_SHA256 = _field("sha256", pa.string(), "sha256 of the file at path")
 _FRAMES = _field("frames", pa.int32(), "number of decoded frames")
 _SOURCE_ID = _field("source_id", pa.string(), "source video whose face is animated")
 _DRIVER_ID = _field("driver_id", pa.string(), "driving video that provides the motion")
@@ -110,6 +112,8 @@ CROPPED = _schema(
     _field("pitch_range", pa.float64(), "5th to 95th percentile range of head pitch, degrees"),
     _field("roll_range", pa.float64(), "5th to 95th percentile range of head roll, degrees"),
     _field("source_sha256", pa.string(), "sha256 of the source file"),
+    _BYTES,
+    _SHA256,
     _PIXELS,
     _CODE,
 )
@@ -133,6 +137,8 @@ MOTIONS = _schema(
         "npz with keypoints `value` (T,K,D), float32, per driver frame, and jacobian or pose if the animator has them",
     ),
     _FRAMES,
+    _BYTES,
+    _SHA256,
     _field("animator", pa.string(), "animator that the motion was extracted for"),
     _ANIMATOR_WEIGHTS,
     _CODE,
@@ -187,6 +193,8 @@ ANIMATED = _schema(
         "instruction set only); empty for reals",
     ),
     _ANIMATOR_WEIGHTS,
+    _BYTES,
+    _SHA256,
     _PIXELS,
     _CODE,
 )

@@ -70,7 +70,7 @@ def run_shard(
     settings: BaseModel | None = None,
     inputs: str = "",
     key: str = "video_id",
-    blank: Sequence[str] = ("path", "frames", "fps", "pixels_sha256"),
+    blank: Sequence[str] = ("path", "frames", "fps", "bytes", "sha256", "pixels_sha256"),
     max_failed_fraction: float = 1.0,
     finish: Callable[[list[Row], Path, dict[str, str]], None] | None = None,
     begin: Callable[[list[Row]], None] | None = None,

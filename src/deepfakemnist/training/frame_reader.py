@@ -88,7 +88,7 @@ class FrameReader:
         if path in self._files:
             self._files.move_to_end(path)
             return self._files[path]
-        file = pq.ParquetFile(Path(path))
+        file = pq.ParquetFile(Path(path), page_checksum_verification=True)
         if lacking := [name for name in _COLUMNS if name not in file.schema_arrow.names]:
             raise pa.ArrowInvalid(f"the shard has no column {', '.join(lacking)}")
         groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
