@@ -119,7 +119,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], set[str]]] = {
         lambda root: frames(root, lambda rows: rows[-1].update(video_id="ghost")), {"stray_frame", "lost_frame"}
     ),
     "frame shard deleted": (lambda root: (root / "results/frames/fake/a.parquet").unlink(), {"missing"}),
-    "frame shard truncated": (break_a_shard, {"changed"}),
+    "frame shard truncated": (break_a_shard, {"damaged_table"}),
     "label flipped": (lambda root: videos(root, lambda rows: rows[0].update(synthetic=True)), {"wrong_label"}),
     "real marked as synthetic": (mark_a_real, {"wrong_marks"}),
     "fake without its comment": (unmark_a_fake, {"wrong_marks"}),

@@ -10,7 +10,10 @@ from deepfakemnist.planning.rounds import read_candidates
 @cache
 def candidates_at(path, written_ns):
     """Return the candidates of a round, cached until its table changes."""
-    return read_candidates(path)
+    try:
+        return read_candidates(path)
+    except ConfigError as error:
+        raise WorkflowError(str(error)) from None
 
 
 @cache

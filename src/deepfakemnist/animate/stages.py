@@ -19,7 +19,7 @@ from deepfakemnist.devices.torch_device import choose_device
 from deepfakemnist.errors import ConfigError, Failed, Rejected
 from deepfakemnist.media.decode import read_clip, read_frames
 from deepfakemnist.media.writer_processes import WriterProcesses
-from deepfakemnist.tables.files import read_rows
+from deepfakemnist.tables.files import read_rows, remove_part_files
 from deepfakemnist.tables.schemas import ANIMATED, MOTIONS, OK, Row
 from deepfakemnist.tables.shards import Tally, run_shard
 
@@ -89,6 +89,7 @@ def extract_motion_shards(
         settings=_without_training(settings),
         inputs=sha256,
         max_failed_fraction=max_failed_fraction,
+        begin=lambda _: remove_part_files(table, *folders.values()),
         keep_journal=keep_journal,
     )
 
@@ -182,6 +183,7 @@ def animate_shards(
 
         def begin(remaining: list[Row]) -> None:
             nonlocal ahead
+            remove_part_files(table, *folders.values())
             stack.enter_context(clips)
             ahead = stack.enter_context(RenderAhead(remaining, load, render, write, depth=depth, writers=writers))
 

@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "marks": ("marks", "show the synthetic-media marks of files"),
     "predict": ("predict", "score videos with a trained detector"),
     "release": ("release", "write a release folder"),
+    "repair": ("repair", "have damaged results made again, and nothing else"),
     "train": ("train", "train one detector, on several GPUs with torchrun"),
 }
 

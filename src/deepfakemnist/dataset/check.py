@@ -5,8 +5,10 @@ Kinds of problems:
 ================ =====================================================================================================
 missing          a row's file, or a Parquet file of frames, does not exist
 truncated        a file is smaller than its row says
-changed          a file is as large or larger, and its sha256 is not that of its row
+changed          a file is as large or larger, and its sha256 is not that of its row; or a Parquet file of frames was
+                 replaced after the manifest was written
 other_pixels     a file decodes to other pixels, or does not decode (checked with ``decode`` only)
+damaged_table    a Parquet table or a Parquet file of frames is empty, cut short, or does not match its checksum
 extra            a video in the dataset's folders that no row names
 duplicate_pixels two videos of one quality decode to the same pixels
 split_leak       a person is in two splits or two folds
@@ -22,22 +24,27 @@ wrong_marks      a fake lacks the marks its row names, or a real is marked as sy
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import av
 
+from deepfakemnist.dataset.stored_files import Inspection, content_fault, inspect_results, size_fault
 from deepfakemnist.errors import ConfigError, Failed, Rejected
 from deepfakemnist.media.marks import read_marks
 from deepfakemnist.media.samples import samples_sha256
-from deepfakemnist.tables.files import read_rows
-from deepfakemnist.tables.schemas import Row
+from deepfakemnist.tables.checksums import DamagedTable, verify_table
+from deepfakemnist.tables.files import read_metadata, read_rows
+from deepfakemnist.tables.schemas import PUBLISHED_SPLIT, Row
 
+#: A real may be missing from a quality because it failed there, and two sources may be the same video under two names:
+#: the tables are consistent nonetheless, and the manifest is written with such problems.
+TOLERATED = ("orphan_pair", "duplicate_pixels")
 #: Columns that must have a single value per person.
 _BY_PERSON = ("split", "fold")
 
@@ -53,16 +60,38 @@ class Problem(NamedTuple):
         return f"{self.subject}: {self.detail}"
 
 
+@dataclass
+class Check:
+    """What a check has found and how much it has read."""
+
+    problems: list[Problem]
+    """Problems that must not be; a finished run has none, however often it was killed."""
+    tolerated: list[Problem]
+    """Problems with which a manifest is written."""
+    videos: int
+    frames: int
+    stored: Inspection
+    """Tables and working files of the stages."""
+
+
 def check_dataset(folder: Path, root: Path = Path(), *, jobs: int = 1, decode: bool = False) -> list[Problem]:
-    """Check a manifest for consistency and against the files on disk; every file is hashed.
+    """Return every problem of a manifest, tolerated ones too; see :func:`check_all`."""
+    check = check_all(folder, root, jobs=jobs, decode=decode)
+    return check.problems + check.tolerated
+
+
+def check_all(folder: Path, root: Path = Path(), *, jobs: int = 1, decode: bool = False) -> Check:
+    """Check a manifest for consistency and against the files on disk, and the tables and files of every stage.
+
+    Every file is hashed, and every table compared with the checksum that it carries.
 
     Args:
-        folder: folder of videos.parquet and frames.parquet.
+        folder: folder of videos.parquet and frames.parquet. The tables of a run's stages lie next to it.
         root: folder that the manifest's paths are relative to.
         jobs: files checked in parallel.
         decode: also decode every video and compare its pixels; minutes per thousand videos instead of seconds.
 
-    Raises: ConfigError when the folder holds no manifest.
+    Raises: ConfigError when the folder holds no manifest, or a damaged one.
     """
     if not (folder / "videos.parquet").is_file():
         raise ConfigError(f"{folder}: contains no videos.parquet; give the folder of a manifest, e.g. results/manifest")
@@ -72,9 +101,20 @@ def check_dataset(folder: Path, root: Path = Path(), *, jobs: int = 1, decode: b
     with ThreadPoolExecutor(jobs) as pool:
         problems = [problem for found in pool.map(check_file, videos) for problem in found]
     problems += check_rows(videos, frames)
-    problems += _extra_files(videos, root)
-    problems += _check_frames(frames, root)
-    return problems
+    problems += _check_frames(frames, root, jobs)
+    checked = frozenset(root / path for path in {row["path"] for row in videos} | {row["shard_path"] for row in frames})
+    stored = inspect_results(folder.parent, root, jobs=jobs, decode=decode, known=checked)
+    problems += [Problem(damage.kind, str(damage.path), damage.detail) for damage in stored.damaged]
+    problems += _extra_files(videos, root, stored.named)
+    published = read_metadata(folder / "videos.parquet").get("split") == PUBLISHED_SPLIT["split"]
+    tolerated = (*TOLERATED, "split_leak") if published else TOLERATED
+    return Check(
+        [problem for problem in problems if problem.kind not in tolerated],
+        [problem for problem in problems if problem.kind in tolerated],
+        len(videos),
+        len(frames),
+        stored,
+    )
 
 
 def check_rows(videos: Sequence[Row], frames: Sequence[Row]) -> list[Problem]:
@@ -126,13 +166,10 @@ def check_sizes(videos: Sequence[Row], frames: Sequence[Row], root: Path = Path(
 
 def _check_size(row: Row, root: Path) -> Problem | None:
     path = root / row["path"]
-    if not path.is_file():
-        return Problem("missing", str(path), f"is missing (row {row['video_id']}, {row['quality']})")
-    size = path.stat().st_size
-    if size == row["bytes"]:
+    if (fault := size_fault(path, row["bytes"])) is None:
         return None
-    kind = "truncated" if size < row["bytes"] else "changed"
-    return Problem(kind, str(path), f"has {size} bytes, its row says {row['bytes']}")
+    whose = f" (row {row['video_id']}, {row['quality']})" if fault.kind == "missing" else ""
+    return Problem(fault.kind, str(path), fault.detail + whose)
 
 
 def _check_file(row: Row, root: Path, decode: bool) -> list[Problem]:
@@ -140,10 +177,8 @@ def _check_file(row: Row, root: Path, decode: bool) -> list[Problem]:
     if problem:
         return [problem]
     path = root / row["path"]
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if row.get("sha256") and found != row["sha256"]:
-        return [Problem("changed", str(path), f"has sha256 {found[:12]}…, its row says {row['sha256'][:12]}…")]
+    if row.get("sha256") and (fault := content_fault(path, row["sha256"])) is not None:
+        return [Problem(fault.kind, str(path), fault.detail)]
     return list(_check_marks(row, path)) + (list(_check_pixels(row, path)) if decode else [])
 
 
@@ -172,11 +207,18 @@ def _check_pixels(row: Row, path: Path) -> Iterator[Problem]:
         yield Problem("other_pixels", str(path), f"does not decode: {error}")
 
 
-def _extra_files(videos: Iterable[Row], root: Path) -> list[Problem]:
-    """Return videos in the dataset's folders that have no row."""
+def _extra_files(videos: Iterable[Row], root: Path, stored: Iterable[Path]) -> list[Problem]:
+    """Return videos in the dataset's folders that no row names, neither of the manifest nor of a stage.
+
+    Unfinished files of killed jobs, whose names start with a dot, do not count.
+    """
     named = {(root / row["path"]).resolve() for row in videos}
-    on_disk = {path for folder in {path.parent for path in named} if folder.is_dir() for path in folder.glob("*.mp4")}
-    return [Problem("extra", str(path), "has no row") for path in sorted(on_disk - named)]
+    on_disk = {
+        path for folder in {path.parent for path in named} if folder.is_dir() for path in folder.glob("[!.]*.mp4")
+    }
+    # A stage may hold more than the dataset, e.g. fakes beyond the quota.
+    extra = on_disk - named - {path.resolve() for path in stored}
+    return [Problem("extra", str(path), "has no row") for path in sorted(extra)]
 
 
 def _repeated(what: str, rows: Sequence[Row], key: tuple[str, ...]) -> list[Problem]:
@@ -188,24 +230,33 @@ def _repeated(what: str, rows: Sequence[Row], key: tuple[str, ...]) -> list[Prob
     ]
 
 
-def _check_frames(frames: Sequence[Row], root: Path) -> list[Problem]:
-    problems: list[Problem] = []
+def _check_frames(frames: Sequence[Row], root: Path, jobs: int) -> list[Problem]:
     shards: dict[str, list[Row]] = defaultdict(list)
     for row in frames:
         shards[row["shard_path"]].append(row)
+    with ThreadPoolExecutor(jobs) as pool:
+        checks = pool.map(partial(_check_shard, root=root), sorted(shards.items()))
+        return [problem for found in checks for problem in found]
+
+
+def _check_shard(item: tuple[str, list[Row]], root: Path) -> list[Problem]:
+    """Return problems of one Parquet file of frames and of the index's rows that point into it."""
+    shard, rows = item
     key = ("video_id", "quality", "frame_index")
-    for shard, rows in sorted(shards.items()):
-        if not (root / shard).is_file():
-            problems.append(Problem("missing", shard, "is missing"))
-            continue
-        try:
-            stored = [tuple(row[name] for name in key) for row in read_rows(root / shard, key)]
-        except (OSError, ValueError) as error:  # pyarrow's errors for a corrupt file
-            problems.append(Problem("changed", shard, f"cannot be read: {error}"))
-            continue
-        for row in rows:
-            wanted, at = tuple(row[name] for name in key), row["shard_row"]
-            if at >= len(stored) or stored[at] != wanted:
-                seen = stored[at] if at < len(stored) else "nothing"
-                problems.append(Problem("lost_frame", f"{shard} row {at}", f"holds {seen}, the index says {wanted}"))
+    if not (root / shard).is_file():
+        return [Problem("missing", shard, "is missing")]
+    try:
+        checksum = verify_table(root / shard)
+        stored = [tuple(row[name] for name in key) for row in read_rows(root / shard, key)]
+    except DamagedTable as error:
+        return [Problem("damaged_table", shard, error.what)]
+    if (indexed := rows[0].get("shard_checksum")) and checksum != indexed:
+        found = f"{checksum[:12]}…" if checksum else "none"
+        return [Problem("changed", shard, f"has checksum {found}, the index says {indexed[:12]}…")]
+    problems = []
+    for row in rows:
+        wanted, at = tuple(row[name] for name in key), row["shard_row"]
+        if at >= len(stored) or stored[at] != wanted:
+            seen = stored[at] if at < len(stored) else "nothing"
+            problems.append(Problem("lost_frame", f"{shard} row {at}", f"holds {seen}, the index says {wanted}"))
     return problems

@@ -18,6 +18,7 @@ from deepfakemnist.media.marks import coded_stream, read_marks
 from deepfakemnist.media.samples import open_samples
 from deepfakemnist.sources.exclusions import Exclusions, read_exclusions
 from deepfakemnist.sources.released_trees import FFPP_SHARES, layout_of, read_dfmnist, read_ffpp
+from deepfakemnist.tables.checksums import recorded_checksum
 from deepfakemnist.tables.files import read_metadata, read_rows, write_table
 from deepfakemnist.tables.schemas import (
     COMPRESSED,
@@ -149,9 +150,10 @@ def _extract_frames(
         frames_shard(listing, table, table.with_suffix(""), settings=settings, code=_CODE, find_face=find_face)
         listing.unlink()
         columns = [name for name in FRAMES.names if name != "image"]
+        shard = {"shard_path": str(table), "shard_checksum": recorded_checksum(table)}
         for at, row in enumerate(read_rows(table, columns)):
             if row["status"] == OK:
-                facts = {**row, "shard_path": str(table), "shard_row": at, "split": split[row["video_id"]]}
+                facts = {**row, **shard, "shard_row": at, "split": split[row["video_id"]]}
                 index.append({name: facts[name] for name in FRAME_INDEX.names})
             else:
                 failures.append(row)

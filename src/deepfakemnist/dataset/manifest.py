@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from deepfakemnist.config.stages import PlanSettings
-from deepfakemnist.dataset.check import check_rows, check_sizes
+from deepfakemnist.dataset.check import TOLERATED, check_rows, check_sizes
 from deepfakemnist.dataset.pairs import pair_rows
 from deepfakemnist.dataset.splits import add_splits
 from deepfakemnist.dataset.uniformity import mixed_tables
 from deepfakemnist.errors import TooManyFailures
 from deepfakemnist.planning.rounds import apply_quota
+from deepfakemnist.tables.checksums import recorded_checksum
 from deepfakemnist.tables.files import atomic_path, read_rows, write_table
 from deepfakemnist.tables.schemas import (
     FAILED,
@@ -33,9 +34,6 @@ from deepfakemnist.tables.schemas import (
 
 log = logging.getLogger(__name__)
 
-#: A real may be missing from a quality because it failed there, and two sources may be the same video under two names:
-#: the tables are consistent nonetheless. pairs.parquet and ``manifest check`` report both.
-_TOLERATED_PROBLEMS = ("orphan_pair", "duplicate_pixels")
 _ANIMATOR_COLUMNS = (
     "animator",
     "animator_licence",
@@ -182,7 +180,7 @@ def write_manifest(
     add_splits(manifest.videos, plan, seed, folds)
     manifest.pairs = pair_rows(manifest.videos)
     # The authors' split of a published tree is kept even where it leaks people between splits; that is logged.
-    tolerated = (*_TOLERATED_PROBLEMS, "split_leak") if tables.import_released else _TOLERATED_PROBLEMS
+    tolerated = (*TOLERATED, "split_leak") if tables.import_released else TOLERATED
     problems = mixed_tables(tables.deciding_pixels())
     problems += check_sizes(manifest.videos, manifest.frames)
     for problem in check_rows(manifest.videos, manifest.frames):
@@ -327,6 +325,7 @@ def _index_frames(paths: Sequence[Path], splits: dict[str, str]) -> list[Row]:
     columns = [name for name in FRAMES.names if name != "image"]
     rows = []
     for path in paths:
+        shard = {"shard_path": str(path), "shard_checksum": recorded_checksum(path)}
         for number, row in enumerate(read_rows(path, columns)):
-            rows.append({**row, "shard_path": str(path), "shard_row": number, "split": splits.get(row["video_id"], "")})
+            rows.append({**row, **shard, "shard_row": number, "split": splits.get(row["video_id"], "")})
     return rows

@@ -31,7 +31,8 @@ from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import check_id
 from deepfakemnist.media.frames import ROW_GROUP
 from deepfakemnist.sources.released_trees import ACTION_FOLDER
-from deepfakemnist.tables.files import read_metadata, read_rows, write_table
+from deepfakemnist.tables.checksums import DamagedTable, HashingFile, checked_writer, recorded_checksum, verify_table
+from deepfakemnist.tables.files import count_rows, read_metadata, read_rows, write_table
 from deepfakemnist.tables.schemas import FRAME_INDEX, PAIRS, VIDEOS, Row
 from deepfakemnist.tables.tsv import write_tsv
 
@@ -66,10 +67,10 @@ def write_release(manifest: Path, out: Path, settings: ReleaseSettings, exclude:
     part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
-        _write_contents(part, manifest, kept, left_out, settings)
+        hashes = _write_contents(part, manifest, kept, left_out, settings)
         if lists:
             write_proof(part, exclusions, lists, left_out)
-        _write_checksums(part, {_release_path(row): row["sha256"] for row in kept if row["sha256"]})
+        _write_checksums(part, hashes)
         shutil.rmtree(out, ignore_errors=True)
         part.rename(out)
     finally:
@@ -78,13 +79,20 @@ def write_release(manifest: Path, out: Path, settings: ReleaseSettings, exclude:
     return out
 
 
-def _write_contents(part: Path, manifest: Path, kept: list[Row], left_out: int, settings: ReleaseSettings) -> None:
+def _write_contents(
+    part: Path, manifest: Path, kept: list[Row], left_out: int, settings: ReleaseSettings
+) -> dict[str, str]:
+    """Write everything but SHA256SUMS; return the sha256 of the files that were hashed on the way, by their path."""
     rows = [{**row, "path": _release_path(row)} for row in kept]
+    hashes = {}
     for before, after in zip(kept, rows, strict=True):
-        _link_or_copy(Path(before["path"]), part / after["path"], settings.files)
+        hashes[after["path"]] = _link_or_copy(Path(before["path"]), part / after["path"], settings.files)
+        if before["sha256"] and before["sha256"] != hashes[after["path"]]:
+            raise ConfigError(_damaged(before["path"], "its sha256 is not the one in the manifest"))
     known = {(row["video_id"], row["quality"]) for row in rows}
     frames = [row for row in read_rows(manifest / "frames.parquet") if (row["video_id"], row["quality"]) in known]
-    write_table(_write_frames(frames, part, settings.files), part / "manifest/frames.parquet", FRAME_INDEX)
+    index = _write_frames(frames, part, settings.files, hashes)
+    write_table(index, part / "manifest/frames.parquet", FRAME_INDEX)
     write_table(rows, part / "manifest/videos.parquet", VIDEOS, read_metadata(manifest / "videos.parquet"))
     write_table(pair_rows(rows), part / "manifest/pairs.parquet", PAIRS)
     write_tsv(part / "LICENCES.tsv", ("source_id", "person_id", "licence"), _licences(rows))
@@ -92,6 +100,7 @@ def _write_contents(part: Path, manifest: Path, kept: list[Row], left_out: int, 
     (part / "CITATION.cff").write_text(citation(settings), encoding="utf-8")
     write_card(part / "README.md", rows, left_out, settings)
     write_croissant(part, settings, describe(rows))
+    return hashes
 
 
 def _release_path(row: Row) -> str:
@@ -104,21 +113,46 @@ def _release_path(row: Row) -> str:
     return f"{row['quality']}/fake_dataset/{action}/{row['video_id']}.mp4"
 
 
-def _link_or_copy(source: Path, target: Path, how: str) -> None:
+def _link_or_copy(source: Path, target: Path, how: str) -> str:
+    """Link or copy a file, and return its sha256, of the bytes in the release.
+
+    Raises: ConfigError for a missing file, or a table that does not match the checksum that it carries.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    if how == "link":
+    if not source.is_file():
+        raise ConfigError(_damaged(source, "is missing"))
+    linked = how == "link" and _link(source, target)
+    read = target if linked else source  # the source may be replaced in the meantime
+    with Path(os.devnull if linked else target).open("wb") as file:
+        copy = HashingFile(file)
         try:
-            os.link(source, target)
-            return
-        except FileNotFoundError:
-            raise
-        except OSError:  # another file system, or one without hard links
-            pass
-    shutil.copyfile(source, target)
+            if source.suffix == ".parquet":
+                verify_table(read, copy)
+            else:
+                with read.open("rb") as content:
+                    shutil.copyfileobj(content, copy, 1 << 20)
+        except DamagedTable as error:
+            raise ConfigError(_damaged(source, error.what)) from None
+    return copy.digest.hexdigest()
 
 
-def _write_frames(frames: Sequence[Row], part: Path, how: str) -> list[Row]:
-    """Link or copy the Parquet files of frames, rewriting those that lose rows; return the frame index."""
+def _link(source: Path, target: Path) -> bool:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without hard links
+        return False
+    return True
+
+
+def _damaged(path: Path | str, what: str) -> str:
+    return f"{path}: {what}. Nothing is released; `deepfakemnist repair` has damaged files made again"
+
+
+def _write_frames(frames: Sequence[Row], part: Path, how: str, hashes: dict[str, str]) -> list[Row]:
+    """Link or copy the Parquet files of frames, rewriting those that lose rows; return the frame index.
+
+    ``hashes`` receives the sha256 of the files that are not rewritten.
+    """
     shards: dict[str, list[Row]] = defaultdict(list)
     for row in frames:
         shards[row["shard_path"]].append(row)
@@ -126,20 +160,27 @@ def _write_frames(frames: Sequence[Row], part: Path, how: str) -> list[Row]:
     for shard, rows in shards.items():
         name = f"frames/{Path(shard).parent.name}/{Path(shard).name}"
         rows.sort(key=lambda row: row["shard_row"])
-        if len(rows) == pq.read_metadata(shard).num_rows:
-            _link_or_copy(Path(shard), part / name, how)
+        if not Path(shard).is_file():
+            raise ConfigError(_damaged(shard, "is missing"))
+        if (indexed := rows[0].get("shard_checksum")) and recorded_checksum(shard) != indexed:
+            raise ConfigError(_damaged(shard, "its checksum is not the one in the frame index"))
+        if len(rows) == count_rows(shard):
+            hashes[name] = _link_or_copy(Path(shard), part / name, how)
         else:
+            verify_table(shard)
             _copy_rows(Path(shard), part / name, [row["shard_row"] for row in rows])
             rows = [{**row, "shard_row": at} for at, row in enumerate(rows)]
-        index += [{**row, "shard_path": name} for row in rows]
+        checksum = recorded_checksum(part / name)
+        index += [{**row, "shard_path": name, "shard_checksum": checksum} for row in rows]
     return index
 
 
 def _copy_rows(source: Path, target: Path, wanted: Sequence[int]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    file = pq.ParquetFile(source)
+    # Every page is verified again while it is copied.
+    file = pq.ParquetFile(source, page_checksum_verification=True)
     chosen, first = set(wanted), 0
-    with pq.ParquetWriter(target, file.schema_arrow, compression="none", use_dictionary=False) as writer:
+    with checked_writer(target, file.schema_arrow, compression="none", use_dictionary=False) as writer:
         for batch in file.iter_batches(batch_size=ROW_GROUP):
             keep = pa.array([first + at in chosen for at in range(len(batch))])
             first += len(batch)
@@ -156,7 +197,7 @@ def _licences(rows: Sequence[Row]) -> list[Row]:
 
 
 def _write_checksums(folder: Path, known: dict[str, str]) -> None:
-    """Write SHA256SUMS over every file, in the format of ``sha256sum --check``."""
+    """Write SHA256SUMS over every file, in the format of ``sha256sum --check``; files in ``known`` are not read."""
     lines = []
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()

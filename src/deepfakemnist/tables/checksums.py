@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, Protocol
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -43,6 +43,13 @@ class DamagedTable(ConfigError):
         self.path, self.what = Path(path), what
 
 
+class Writable(Protocol):
+    """A file open for writing, or what stands in for one."""
+
+    def write(self, data: bytes, /) -> object:
+        """Write the bytes."""
+
+
 class FileFacts(NamedTuple):
     """Size and checksum of a stored file, as in the columns ``bytes`` and ``sha256``."""
 
@@ -69,7 +76,7 @@ def checked_writer(
         options: further options of pyarrow's ParquetWriter.
     """
     with Path(path).open("wb+") as file:
-        sink = _HashingFile(file)
+        sink = HashingFile(file)
         writer = pq.ParquetWriter(sink, schema.with_metadata(dict(metadata or {})), write_page_checksum=True, **options)
         with writer:
             yield writer
@@ -93,7 +100,7 @@ def recorded_checksum(path: Path | str) -> str | None:
         return file.read(_DIGITS).decode("latin-1")
 
 
-def verify_table(path: Path | str, copy: IO[bytes] | None = None) -> str | None:
+def verify_table(path: Path | str, copy: Writable | None = None) -> str | None:
     """Compare a table with the checksum that it carries; every byte counts.
 
     Args:
@@ -147,19 +154,26 @@ def _digits_at(file: IO[bytes], path: Path | str) -> int | None:
     return None
 
 
-class _HashingFile(io.RawIOBase):
-    """A file that is hashed while it is written; closing it leaves the file below open."""
+class HashingFile(io.RawIOBase):
+    """A file that is hashed while it is written; closing it leaves the file below open.
+
+    Attributes:
+        digest: sha256 of what was written.
+    """
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
         self.digest = hashlib.sha256()
 
     def writable(self) -> bool:
+        """Return True."""
         return True
 
     def write(self, data: Any) -> int:
+        """Hash and write the bytes; return their number."""
         self.digest.update(data)
         return self._file.write(data)
 
     def tell(self) -> int:
+        """Return the position in the file."""
         return self._file.tell()

@@ -6,6 +6,7 @@ Every result is written whole or not at all, so a killed job leaves no partial f
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +17,26 @@ import pyarrow.parquet as pq
 
 from deepfakemnist.tables.checksums import CHECKSUM_KEYS, checked_writer, verify_table
 from deepfakemnist.tables.schemas import Row
+
+#: Names of unfinished files, see atomic_path; group 1 is the start of the finished file's name.
+PART_FILE = re.compile(r"\.(.{0,60})\.[a-z0-9_]{8}\.part\..+", re.DOTALL)
+
+
+def remove_part_files(table: Path | str, *folders: Path | str) -> None:
+    """Delete the unfinished files that killed jobs left next to a table and in its folders of video files.
+
+    Call it under the table's lock: nobody else writes this table or these folders then.
+    """
+    table = Path(table)
+    # Of a longer name only the start is in the name of the part, which may then be another table's.
+    own = {table.stem, table.name} if len(table.name) <= 60 else set()
+    for path in table.parent.glob(".*.part.*"):
+        if (name := PART_FILE.fullmatch(path.name)) and name[1] in own:
+            path.unlink(missing_ok=True)
+    for folder in folders:
+        for path in Path(folder).rglob(".*.part.*"):
+            if PART_FILE.fullmatch(path.name):
+                path.unlink(missing_ok=True)
 
 
 @contextmanager

@@ -323,6 +323,7 @@ FRAME_INDEX = pa.schema(
         _SPLIT,
         _field("shard_path", pa.string(), "Parquet file with the image"),
         _field("shard_row", pa.int64(), "row in that file, from 0"),
+        _field("shard_checksum", pa.string(), "checksum that that file carries in its footer; null for older files"),
     ]
 )
 

@@ -25,7 +25,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from deepfakemnist.errors import Failed, Rejected, TooManyFailures
-from deepfakemnist.tables.files import atomic_path, read_metadata, read_rows, write_table
+from deepfakemnist.tables.files import atomic_path, read_metadata, read_rows, remove_part_files, write_table
 from deepfakemnist.tables.schemas import FAILED, OK, REJECTED, Row
 
 log = logging.getLogger(__name__)
@@ -117,6 +117,7 @@ def run_shard(
         if _fingerprint_of(table) == fingerprint:
             log.info("%s has been completed by another job in the meantime; nothing to do", table)
             return _count(read_rows(table, ["status"]))
+        remove_part_files(table, table.with_suffix(""))
         journal = Journal(table.with_name(table.name + ".journal"))
         entries = journal.read()
         marks = {row[key]: _digest([base, row]) for row in rows}

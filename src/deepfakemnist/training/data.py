@@ -39,7 +39,8 @@ def read_index(index: Path | str, videos: Path | str) -> pa.Table:
     has another label or split, a person is in more than one split (unless the split is a published one), or a shard of
     frames is missing.
     """
-    frames = _read(index, FRAME_INDEX.names)
+    # The checksum is for ``manifest check``, and an index of version 0.2 or earlier has none.
+    frames = _read(index, [name for name in FRAME_INDEX.names if name != "shard_checksum"])
     known = _read(videos, ["video_id", "quality", "label", "split", "action", "person_id", "split_driver"])
     splits_of = known.group_by("person_id").aggregate([("split", "count_distinct")])
     if leaking := splits_of.filter(pc.greater(splits_of["split_count_distinct"], 1))["person_id"].to_pylist():
