@@ -108,7 +108,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], set[str]]] = {
     ),
     "real missing from the manifest": (
         lambda root: videos(root, lambda rows: rows.__delitem__(slice(0, 2))),
-        {"orphan_pair", "extra", "stray_frame"},
+        {"orphan_pair", "stray_frame"},
     ),
     "duplicate row": (lambda root: videos(root, lambda rows: rows.append(dict(rows[5]))), {"repeated_row"}),
     "frame index off by one": (

@@ -21,9 +21,23 @@ from deepfakemnist.tables.schemas import OK, Row
 
 #: Where the tables of a run lie, below its results. Releases and imported datasets have manifests of their own.
 _TABLES = (
-    *("ingest/*/*", "candidates/*/*", "sources/*", "crop/*/*", "import_released/*/*", "extract_motion/*", "rounds/*"),
-    *("plan/*", "gpu/*/*", "animate/*", "judge/*", "liveness/*/*", "select/*", "compress/*/*", "frames/*/*"),
-    *("manifest/*", "detectors/*/*/*/*", "evaluation/perturbed/**/*"),
+    "ingest/*/*",
+    "candidates/*/*",
+    "sources/*",
+    "crop/*/*",
+    "import_released/*/*",
+    "extract_motion/*",
+    "rounds/*",
+    "plan/*",
+    "gpu/*/*",
+    "animate/*",
+    "judge/*",
+    "liveness/*/*",
+    "select/*",
+    "compress/*/*",
+    "frames/*/*",
+    "manifest/*",
+    "detectors/*/*/*/*",
 )
 #: Stages whose jobs write the files that their tables name. Where two tables name a file, the first made it: the other
 #: is a selection of its rows, or one shard of the job.

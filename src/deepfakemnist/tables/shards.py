@@ -25,6 +25,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from deepfakemnist.errors import Failed, Rejected, TooManyFailures
+from deepfakemnist.tables.checksums import DamagedTable
 from deepfakemnist.tables.files import atomic_path, read_metadata, read_rows, remove_part_files, write_table
 from deepfakemnist.tables.schemas import FAILED, OK, REJECTED, Row
 
@@ -258,7 +259,7 @@ def _states(table: Path) -> list[str]:
         return [row["status"] for row in read_rows(table, ["status"])]
     except FileNotFoundError:
         return []
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, pa.ArrowException, DamagedTable) as error:
         log.warning("%s cannot be read, so its failed rows are not counted: %s", table, error)
         return []
 
@@ -282,7 +283,7 @@ def _fingerprint_of(table: Path) -> str | None:
     """Return the fingerprint of a finished table; None if there is none or it is damaged."""
     try:
         return read_metadata(table).get("fingerprint")
-    except (OSError, pa.ArrowException):
+    except (OSError, pa.ArrowException, DamagedTable):
         return None
 
 
