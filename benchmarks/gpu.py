@@ -29,6 +29,7 @@ import logging
 import os
 import platform
 import resource
+import signal
 import statistics
 import subprocess
 import sys
@@ -101,6 +102,8 @@ class Scale:
     training_steps: int = 30
     training_batch: int = 16
     render_s: float = 4.0
+    variants: tuple[str, ...] | None = None
+    precisions: tuple[Precision, ...] = PRECISIONS
 
 
 #: Runs the whole script on a CPU; its figures are meaningless.
@@ -114,6 +117,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=8.0, help="no part starts later than this")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--batches", nargs="+", type=int, help="batch sizes to measure instead of the default ones")
+    parser.add_argument("--variants", nargs="*", choices=VARIANTS, help="variants to measure instead of all")
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS, help="precisions to measure instead of all")
+    parser.add_argument("--detectors", nargs="+", help="detectors to measure instead of the paper's five")
     parser.add_argument("--profile", action="store_true", help="also write a kernel profile to FOLDER")
     parser.add_argument("--dry-run", action="store_true", help="run the whole script on the CPU with tiny sizes")
     parser.add_argument("--render", choices=PRECISIONS, help=argparse.SUPPRESS)  # a process of the part `two`
@@ -125,6 +131,12 @@ def main() -> None:
         sys.exit("torch sees no GPU here, but this benchmark needs one; --dry-run runs it on the CPU")
     if arguments.batches:
         SCALE = replace(SCALE, batches=tuple(arguments.batches))
+    if arguments.variants is not None:
+        SCALE = replace(SCALE, variants=tuple(arguments.variants))
+    if arguments.precisions:
+        SCALE = replace(SCALE, precisions=tuple(arguments.precisions))
+    if arguments.detectors:
+        SCALE = replace(SCALE, detectors=tuple(arguments.detectors))
     if arguments.render:
         print(json.dumps(render_once(arguments.render)))
         return
@@ -138,6 +150,16 @@ def main() -> None:
     cv2.setNumThreads(1)
     end = time.monotonic() + 60 * arguments.minutes
     results: Result = {"machine": machine(), "seconds": {}, "failed": {}}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    try:
+        run_parts(arguments, results, end)
+    finally:  # also when a time limit ends the run
+        show(results)
+    sys.exit(bool(results["failed"]) or results.get("tests", {}).get("status", 0) != 0)
+
+
+def run_parts(arguments: argparse.Namespace, results: Result, end: float) -> None:
+    """Run the chosen parts until ``end`` of ``time.monotonic``; write gpu.json after each."""
     for name in arguments.parts:
         if time.monotonic() > end:
             results["failed"][name] = "no time was left"
@@ -155,8 +177,6 @@ def main() -> None:
         results["seconds"][name] = round(time.monotonic() - started, 1)
         log.info("%s took %.1f s", name, results["seconds"][name])
         (arguments.out / "gpu.json").write_text(json.dumps(results, indent=1) + "\n")
-    show(results)
-    sys.exit(bool(results["failed"]) or results.get("tests", {}).get("status", 0) != 0)
 
 
 def machine() -> Result:
@@ -259,8 +279,9 @@ def animator_part(vox: bool) -> Result:
     on_cpu = pixels(FommAnimator(networks, device="cpu"), source, driving)
     result["rows"] = rows = []
     usual = SCALE.usual_batch
-    for precision in PRECISIONS:
-        for batch, variant in [*((batch, "") for batch in SCALE.batches), *((usual, name) for name in VARIANTS)]:
+    variants = VARIANTS if SCALE.variants is None else SCALE.variants
+    for precision in SCALE.precisions:
+        for batch, variant in [*((batch, "") for batch in SCALE.batches), *((usual, name) for name in variants)]:
             with VARIANTS.get(variant, contextlib.nullcontext)():
                 row = measure(networks, source, driving, precision, batch, variant, expected, on_cpu)
             rows.append({**row, "ratio": round(row["frames_per_s"] / base, 2)})
@@ -307,8 +328,6 @@ def build_animator(networks: FirstOrderMotionModel, precision: Precision, batch:
         animator._graphed = None
     if variant == "channels first":
         channels_first(animator.networks)
-    if variant == "phases" and on_gpu():  # the default on a CPU
-        upsample_by_phases(networks, animator.networks)
     return animator
 
 
@@ -388,26 +407,24 @@ def cudnn(benchmark: bool, deterministic: bool) -> Iterator[None]:
         fomm_animator.deterministic_cudnn = folded_conv.deterministic_cudnn = original
 
 
+@contextlib.contextmanager
+def without_matrix_products() -> Iterator[None]:
+    """Leave all float32 convolutions to cuDNN, also those that are rewritten as matrix products."""
+    original = inference._Target.matrix
+    inference._Target.matrix = property(lambda target: False)  # type: ignore[method-assign, assignment]
+    try:
+        yield
+    finally:
+        inference._Target.matrix = original  # type: ignore[method-assign]
+
+
 VARIANTS: dict[str, Callable[[], contextlib.AbstractContextManager[None]]] = {
     "no graph": contextlib.nullcontext,
     "channels first": contextlib.nullcontext,
-    "phases": contextlib.nullcontext,
+    "convolutions": without_matrix_products,
     "cuDNN times": partial(cudnn, True, True),
     "not deterministic": partial(cudnn, False, False),
 }
-
-
-def upsample_by_phases(plain: FirstOrderMotionModel, networks: FirstOrderMotionModel) -> None:
-    """Upsample in float32 by forward convolutions, like the CPU; transposed convolutions are slow in float32."""
-    motion = [model.generator.dense_motion_network.hourglass.decoder.up_blocks for model in (plain, networks)]
-    decoder = [model.generator.up_blocks for model in (plain, networks)]
-    for blocks, rewritten in (motion, decoder):
-        for number, block in enumerate(blocks):
-            if rewritten[number].arithmetic == "float32":
-                with torch.no_grad():
-                    folded = inference._fold(block.conv, block.norm)
-                    phases = inference.PhasedUp(*folded, dtype=torch.float32, prepack=False)
-                rewritten[number] = phases.to(SCALE.device)
 
 
 def channels_first(networks: FirstOrderMotionModel) -> None:
@@ -429,7 +446,7 @@ def profile(name: str, out: Path) -> None:
     """Append a kernel profile of each precision, sorted by time, to profile.txt."""
     frames = reference.portrait(ERROR_FRAMES + 1)
     networks = weights(name == "vox-256")
-    for precision in PRECISIONS:
+    for precision in SCALE.precisions:
         animator = build_animator(networks, precision, ERROR_FRAMES, "no graph")
         motion, state = animator.prepare_driving(frames[1:]), animator.prepare_source(frames[0])
         list(animator.render(state, motion))

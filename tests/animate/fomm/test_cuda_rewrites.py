@@ -10,7 +10,8 @@ from torch import nn
 from deepfakemnist.animate.fomm.animator import padded_batch
 from deepfakemnist.animate.fomm.blocks import UpBlock
 from deepfakemnist.animate.fomm.folded_conv import FoldedConv
-from deepfakemnist.animate.fomm.inference import TapwiseConv, _rewritten
+from deepfakemnist.animate.fomm.inference import TapwiseConv, _rewritten, _Target
+from deepfakemnist.animate.fomm.matrix_conv import MatrixConv, MatrixUp, MatrixWinograd
 
 
 @pytest.mark.parametrize("size", [(2, 4, 4), (1, 5, 9), (3, 1, 2)])
@@ -21,7 +22,7 @@ def test_upsampling_and_convolution_equal_one_transposed_convolution(size):
     nn.init.uniform_(block.norm.running_var, 0.5, 2)
     nn.init.normal_(block.norm.running_mean)
     nn.init.normal_(block.norm.bias)
-    made = _rewritten(block, torch.float32, cpu=False)
+    made = _rewritten(block, _Target(torch.float32, tf32=True, cpu=False))
     assert isinstance(made, FoldedConv)
     x = torch.randn(batch, 6, height, width, dtype=torch.float64)
     with torch.no_grad():
@@ -29,6 +30,45 @@ def test_upsampling_and_convolution_equal_one_transposed_convolution(size):
         got = made.double()._convolved(x, made.weight, made.bias).relu()
     assert got.shape == wanted.shape == (batch, 4, 2 * height, 2 * width)
     assert (got - wanted).abs().max() < 1e-6  # weights were folded in float32
+
+
+@pytest.mark.parametrize("kind", [MatrixConv, MatrixWinograd])
+@pytest.mark.parametrize("relu", [True, False])
+@pytest.mark.parametrize("size", [(2, 4, 4), (3, 8, 8), (2, 12, 20), (1, 9, 7), (2, 1, 2), (1, 33, 10)])
+def test_matrix_products_equal_the_convolution(kind, relu, size):
+    torch.manual_seed(0)
+    batch, height, width = size
+    weight, bias = torch.randn(24, 20, 3, 3) / 14, torch.randn(24)
+    x = torch.randn(batch, 20, height, width).contiguous(memory_format=torch.channels_last)
+    before = x.clone()
+    wanted = F.conv2d(x.double(), weight.double(), bias.double(), padding=1)
+    made = kind(weight, bias, relu=relu)(x)
+    assert made.shape == wanted.shape
+    assert (made - (wanted.relu() if relu else wanted)).abs().max() < 2e-5
+    assert torch.equal(x, before)
+
+
+@pytest.mark.parametrize("size", [(2, 4, 4), (3, 8, 8), (2, 12, 20), (1, 9, 7), (2, 1, 2), (1, 33, 10)])
+def test_matrix_products_equal_upsampling_and_convolution(size):
+    torch.manual_seed(0)
+    batch, height, width = size
+    weight, bias = torch.randn(5, 20, 3, 3) / 14, torch.randn(5)
+    x = torch.randn(batch, 20, height, width).contiguous(memory_format=torch.channels_last)
+    upsampled = F.interpolate(x.double(), scale_factor=2, mode="nearest")
+    wanted = F.conv2d(upsampled, weight.double(), bias.double(), padding=1).relu()
+    made = MatrixUp(weight, bias)(x)
+    assert made.shape == wanted.shape
+    assert made.is_contiguous(memory_format=torch.channels_last)
+    assert (made - wanted).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("layer", [MatrixConv, MatrixUp, MatrixWinograd])
+def test_matrix_products_propagate_nan(layer):
+    weight, bias = torch.randn(4, 16, 3, 3), torch.randn(4)
+    x = torch.randn(1, 16, 12, 12)
+    x[0, 3, 5, 6] = torch.nan
+    made = layer(weight, bias) if layer is MatrixUp else layer(weight, bias, relu=True)
+    assert made(x).isnan().any()
 
 
 @pytest.mark.parametrize(("outputs", "kernel"), [(11, 7), (1, 7), (3, 3)])

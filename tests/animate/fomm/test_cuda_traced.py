@@ -15,8 +15,9 @@ from torch.utils._pytree import tree_leaves
 
 from deepfakemnist.animate.fomm.checkpoint import load_checkpoint
 from deepfakemnist.animate.fomm.cuda import _render
-from deepfakemnist.animate.fomm.folded_conv import folded_layers
+from deepfakemnist.animate.fomm.folded_conv import FoldedConv
 from deepfakemnist.animate.fomm.inference import rewritten
+from deepfakemnist.animate.fomm.matrix_conv import MatrixConv, MatrixUp, MatrixWinograd
 from deepfakemnist.animate.fomm.network import FirstOrderMotionModel, Generator, Keypoints
 from deepfakemnist.config.animator import FommModel
 
@@ -74,12 +75,14 @@ def trace(model: FommModel, decoder: torch.dtype) -> tuple[Trace, dict[str, bool
 
             def note(name: str):
                 def hook(layer, given):
-                    channels_last[name] = given[0].is_contiguous(memory_format=torch.channels_last)
+                    # A view of a padded tensor is as good: what counts is that channels are adjacent.
+                    channels_last[name] = given[0].stride(1) == 1
 
                 return hook
 
-            for name, layer in folded_layers(generator).items():
-                layer.register_forward_pre_hook(note(name))
+            for name, layer in generator.named_modules():
+                if isinstance(layer, FoldedConv | MatrixConv | MatrixUp | MatrixWinograd):
+                    layer.register_forward_pre_hook(note(name))
             with Trace() as traced:
                 made = _render(generator, [*encoded, *found, *driving])
     assert (made.shape, made.device.type, made.dtype) == ((BATCH, 3, 256, 256), "cuda", torch.float32)

@@ -14,11 +14,13 @@ from deepfakemnist.animate.fomm.inference import (
     BlockedConv,
     PhasedUp,
     TapwiseConv,
+    _Target,
     arithmetic,
     decoder_dtype,
     optimised,
     rewritten,
 )
+from deepfakemnist.animate.fomm.matrix_conv import MatrixConv, MatrixUp, MatrixWinograd
 from deepfakemnist.animate.fomm.network import EncodedSource, FirstOrderMotionModel, Keypoints, invert_2x2
 from deepfakemnist.animate.fomm.winograd import WinogradResidual
 from deepfakemnist.config.animator import DenseMotionModel, FommModel, GeneratorModel, KeypointModel
@@ -147,17 +149,24 @@ def test_the_original_networks_are_not_modified(wide, images):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("decoder", "furthest"), [(torch.float32, 2e-5), (torch.float16, 2 / 255)])
-def test_rewrites_for_a_gpu_preserve_the_output(wide, images, decoder, furthest):
-    """Run on the CPU, which supports float16, too."""
-    networks = rewritten(wide, decoder, cpu=False)
+@pytest.mark.parametrize(
+    ("decoder", "tf32", "furthest"),
+    [(torch.float32, False, 2e-5), (torch.float32, True, 2e-5), (torch.float16, False, 2 / 255)],
+)
+def test_rewrites_for_a_gpu_preserve_the_output(wide, images, decoder, tf32, furthest):
+    """Run on the CPU, which supports float16, too, and ignores TF32."""
+    networks = rewritten(wide, decoder, tf32=tf32, cpu=False)
     with torch.inference_mode():
         found = networks.kp_detector(images)
         assert check_reduced_layers(networks.generator, images, found, found) == []
-    assert arithmetic(networks) == ("float32" if decoder == torch.float32 else "float32+float16")
+    reduced = {torch.float16: "+float16", torch.float32: "+tf32" if tf32 else ""}[decoder]
+    assert arithmetic(networks) == "float32" + reduced
     np.testing.assert_allclose(animation(networks, images), animation(wide, images), atol=furthest, rtol=0)
     kinds = {type(module) for module in networks.modules()}
-    assert kinds >= {TapwiseConv, BlockedConv, FoldedConv}
+    assert kinds >= {TapwiseConv, BlockedConv, FoldedConv, MatrixConv, MatrixUp}
+    full = decoder == torch.float32 and not tf32
+    assert (MatrixWinograd in {type(module) for module in networks.generator.bottleneck.modules()}) == full
+    assert all(isinstance(block, MatrixUp) == full for block in networks.generator.up_blocks)
     assert not kinds & {WinogradResidual, PhasedUp, nn.BatchNorm2d}
     assert networks.generator.final.conv.dtype == decoder
 
@@ -197,7 +206,7 @@ def test_four_small_convolutions_equal_upsampling_and_convolution():
     torch.manual_seed(0)
     block = UpBlock(12, 20)
     settle(block, torch.randn(4, 12, 9, 7))
-    phased = PhasedUp(*folded(block.conv, block.norm), dtype=torch.float32, prepack=True)
+    phased = PhasedUp(*folded(block.conv, block.norm))
     x = torch.randn(2, 12, 5, 8)
     with torch.inference_mode():
         np.testing.assert_allclose(phased(x), block(x), atol=1e-5, rtol=0)
@@ -208,7 +217,7 @@ def test_four_small_convolutions_equal_upsampling_and_convolution():
 def test_a_blocked_convolution_equals_the_convolution(side, prepack):
     torch.manual_seed(0)
     conv = nn.Conv2d(10, 3, 7, padding=3)
-    blocked = BlockedConv(conv, side, dtype=torch.float32, prepack=prepack)
+    blocked = BlockedConv(conv, side, _Target(torch.float32, tf32=False, cpu=prepack))
     x = torch.randn(2, 10, 8, 12)
     with torch.inference_mode():
         np.testing.assert_allclose(blocked(x), conv(x), atol=1e-5, rtol=0)

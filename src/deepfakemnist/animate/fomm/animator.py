@@ -46,8 +46,8 @@ Images = NDArray[np.uint8] | NDArray[np.float32]
 Output = TypeVar("Output")
 
 _LICENCE = "MIT (code); the weights' own"
-#: Larger batches gain nothing on a CPU. On an H200 a batch of 64 frames of vox-256 is a fifth faster than one of 16
-#: (benchmarks/gpu.json).
+#: Larger batches gain nothing on a CPU. On an H200 a batch of 64 frames of vox-256 is an eighth faster than one of
+#: 16 (benchmarks/gpu.json).
 _CPU_BATCH, _CUDA_BATCH = 8, 64
 _SMALLEST_GRAPH = 8
 _VOX_SIZE = 256  # training image size of the official weights

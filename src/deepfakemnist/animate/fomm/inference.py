@@ -3,16 +3,16 @@
 All rewrites are exact up to float32 rounding. On the CPU: batch norm folded into the preceding convolution, upsampling
 and the following 3×3 convolution as four 2×2 convolutions of the small image, convolutions with few outputs computed
 for a square of pixels at a time, residual blocks by Winograd, weights packed once; benchmarks/animate.json has the
-speed-up on one Zen 4 core. On CUDA, measured in benchmarks/gpu.json: batch norm folded, upsampling and its convolution
-as one transposed convolution, the heads of dense motion as matrix products, channels-last memory; ``tf32`` and ``fast``
-reduce precision too.
+speed-up on one Zen 4 core. On CUDA, measured in benchmarks/gpu.json: batch norm folded, channels-last memory, float32
+convolutions as matrix products, residual blocks by Winograd. ``tf32`` and ``fast`` reduce precision too; there, a
+transposed convolution replaces upsampling and the convolution after it.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,10 +20,30 @@ from torch import Tensor, nn
 
 from deepfakemnist.animate.fomm.blocks import DownBlock, ResidualBlock, SameBlock, UpBlock
 from deepfakemnist.animate.fomm.folded_conv import FoldedConv, folded_layers
+from deepfakemnist.animate.fomm.matrix_conv import MatrixConv, MatrixUp, MatrixWinograd, sum_taps
 from deepfakemnist.animate.fomm.network import FirstOrderMotionModel, Generator
 from deepfakemnist.animate.fomm.winograd import WinogradResidual
 
 Precision = Literal["exact", "tf32", "fast"]
+
+
+class _Target(NamedTuple):
+    """What convolutions are rewritten for: the dtype of their computation, TF32 products, and the kind of device."""
+
+    dtype: torch.dtype
+    tf32: bool
+    cpu: bool
+
+    @property
+    def matrix(self) -> bool:
+        """Whether matrix products are faster than convolutions."""
+        return self.dtype == torch.float32 and not self.tf32 and not self.cpu
+
+    @property
+    def float32(self) -> _Target:
+        """Full precision on the same kind of device."""
+        return _Target(torch.float32, False, self.cpu)
+
 
 #: oneDNN computes output channels in groups of 16; fewer cost the same.
 _GROUP = 16
@@ -45,12 +65,8 @@ def optimised(
         device: device of the copy; determines the rewrites.
     """
     device = torch.device(device)
-    fast = rewritten(networks, decoder_dtype(precision, device), cpu=device.type == "cpu").to(device)
-    if precision == "tf32" and device.type == "cuda":
-        for part in _decoder_parts(fast.generator):
-            for layer in folded_layers(part).values():
-                layer.tf32 = True
-    return fast
+    tf32 = precision == "tf32" and device.type == "cuda"
+    return rewritten(networks, decoder_dtype(precision, device), tf32=tf32, cpu=device.type == "cpu").to(device)
 
 
 def decoder_dtype(precision: Precision, device: torch.device) -> torch.dtype:
@@ -75,36 +91,37 @@ def arithmetic(networks: FirstOrderMotionModel) -> str:
     return f"{text} (float32 in {', '.join(fell_back)})" if fell_back and len(kinds) > 1 else text
 
 
-def rewritten(networks: FirstOrderMotionModel, decoder: torch.dtype, *, cpu: bool) -> FirstOrderMotionModel:
+def rewritten(
+    networks: FirstOrderMotionModel, decoder: torch.dtype, *, tf32: bool = False, cpu: bool
+) -> FirstOrderMotionModel:
     """Return a rewritten copy on the device of ``networks``.
 
     Args:
         networks: not modified.
         decoder: dtype of the decoder; float32 with ``cpu``.
+        tf32: compute products of the decoder in TF32 on CUDA.
         cpu: apply the rewrites for the CPU, else those for a GPU, which give the same result on a CPU, only slower.
     """
     fast = copy.deepcopy(networks).eval().requires_grad_(False)
-    _rewrite(fast.kp_detector, torch.float32, cpu)
+    target = _Target(decoder, tf32, cpu)
+    _rewrite(fast.kp_detector, target.float32)
     motion = fast.generator.dense_motion_network
     for name in ("mask", "occlusion"):
         head = getattr(motion, name)
         if head is not None and not cpu:
             setattr(motion, name, TapwiseConv(head))
-    _rewrite(motion, torch.float32, cpu)
-    _rewrite_appearance(fast.generator, decoder, cpu)
+    _rewrite(motion, target.float32)
+    _rewrite_appearance(fast.generator, target)
     return fast
 
 
 class PhasedUp(nn.Module):
-    """2× nearest-neighbour upsampling, 3×3 convolution and ReLU as four 2×2 convolutions of the small image.
+    """2× nearest-neighbour upsampling, 3×3 convolution and ReLU as four 2×2 convolutions; for the CPU."""
 
-    The nine products of an output pixel have at most four distinct inputs, so weights with equal inputs are summed.
-    """
-
-    def __init__(self, weight: Tensor, bias: Tensor, *, dtype: torch.dtype, prepack: bool) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
         super().__init__()
         self.phases = nn.ModuleList(
-            FoldedConv(_sum_taps(weight, i, j), bias, padding=1, relu=True, dtype=dtype, prepack=prepack)
+            FoldedConv(sum_taps(weight, i, j), bias, padding=1, relu=True, dtype=torch.float32, prepack=True)
             for i in (0, 1)
             for j in (0, 1)
         )
@@ -155,7 +172,7 @@ class BlockedConv(nn.Module):
     Three outputs cost as much as sixteen; 2×2 pixels at once make them twelve.
     """
 
-    def __init__(self, conv: nn.Conv2d, side: int, *, dtype: torch.dtype, prepack: bool) -> None:
+    def __init__(self, conv: nn.Conv2d, side: int, target: _Target) -> None:
         super().__init__()
         self.side = side
         outputs, inputs, kernel, _ = conv.weight.shape
@@ -169,8 +186,9 @@ class BlockedConv(nn.Module):
             padding=kernel // 2,
             stride=side,
             relu=False,
-            dtype=dtype,
-            prepack=prepack,
+            dtype=target.dtype,
+            tf32=target.tf32,
+            prepack=target.cpu,
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -181,13 +199,13 @@ class BlockedConv(nn.Module):
 class FoldedResidual(nn.Module):
     """Residual block with norm2 folded into conv1; the trunk stays in float32."""
 
-    def __init__(self, block: ResidualBlock, *, dtype: torch.dtype, prepack: bool) -> None:
+    def __init__(self, block: ResidualBlock, target: _Target) -> None:
         super().__init__()
         scale, shift = _affine(block.norm1)
         self.register_buffer("scale", scale.view(1, -1, 1, 1))
         self.register_buffer("shift", shift.view(1, -1, 1, 1))
-        self.conv1 = _folded(block.conv1, block.norm2, relu=True, dtype=dtype, prepack=prepack)
-        self.conv2 = _folded(block.conv2, None, relu=False, dtype=dtype, prepack=prepack)
+        self.conv1 = _folded(block.conv1, block.norm2, target, relu=True, winograd=True)
+        self.conv2 = _folded(block.conv2, None, target, relu=False, winograd=True)
 
     scale: Tensor
     shift: Tensor
@@ -198,52 +216,45 @@ class FoldedResidual(nn.Module):
         return x + self.conv2(self.conv1(F.relu_(torch.addcmul(self.shift, x, self.scale))))
 
 
-def _decoder_parts(generator: Generator) -> tuple[nn.Module, nn.Module, nn.Module]:
-    """Return the modules that follow the warp."""
-    return generator.bottleneck, generator.up_blocks, generator.final
-
-
-def _rewrite_appearance(generator: Generator, dtype: torch.dtype, cpu: bool) -> None:
+def _rewrite_appearance(generator: Generator, target: _Target) -> None:
     # The source is encoded once, so float32 is free there; reducing it would cost most of the precision.
-    encoder = torch.float32
-    for name, part_dtype in {"first": encoder, "down_blocks": encoder, "up_blocks": dtype, "final": dtype}.items():
-        setattr(generator, name, _rewritten(getattr(generator, name), part_dtype, cpu))
+    parts = {"first": target.float32, "down_blocks": target.float32, "up_blocks": target, "final": target}
+    for name, part_target in parts.items():
+        setattr(generator, name, _rewritten(getattr(generator, name), part_target))
     for name, block in list(generator.bottleneck.named_children()):
         assert isinstance(block, ResidualBlock)
-        winograd = cpu and WinogradResidual.takes(block.conv1.in_channels)
-        rewritten = _winograd(block) if winograd else FoldedResidual(block, dtype=dtype, prepack=cpu)
-        setattr(generator.bottleneck, name, rewritten)
+        winograd = target.cpu and WinogradResidual.takes(block.conv1.in_channels)
+        setattr(generator.bottleneck, name, _winograd(block) if winograd else FoldedResidual(block, target))
 
 
-def _rewrite(module: nn.Module, dtype: torch.dtype, cpu: bool) -> None:
+def _rewrite(module: nn.Module, target: _Target) -> None:
     for name, child in list(module.named_children()):
-        setattr(module, name, _rewritten(child, dtype, cpu))
+        setattr(module, name, _rewritten(child, target))
 
 
-def _rewritten(module: nn.Module, dtype: torch.dtype, cpu: bool) -> nn.Module:
-    if isinstance(module, UpBlock) and cpu:
-        return PhasedUp(*_fold(module.conv, module.norm), dtype=dtype, prepack=cpu)
+def _rewritten(module: nn.Module, target: _Target) -> nn.Module:
     if isinstance(module, UpBlock):
-        return _transposed(*_fold(module.conv, module.norm), dtype=dtype)
+        folded = _fold(module.conv, module.norm)
+        if target.cpu:
+            return PhasedUp(*folded)
+        return MatrixUp(*folded) if target.matrix else _transposed(*folded, target)
     if isinstance(module, SameBlock):
-        conv = _folded(module.conv, module.norm, relu=True, dtype=dtype, prepack=cpu)
+        conv = _folded(module.conv, module.norm, target, relu=True)
         return nn.Sequential(conv, nn.AvgPool2d(2)) if isinstance(module, DownBlock) else conv
     if isinstance(module, nn.Conv2d):
-        return _head(module, dtype, cpu)
-    _rewrite(module, dtype, cpu)
+        return _head(module, target)
+    _rewrite(module, target)
     return module
 
 
-def _head(conv: nn.Conv2d, dtype: torch.dtype, cpu: bool) -> nn.Module:
+def _head(conv: nn.Conv2d, target: _Target) -> nn.Module:
     """Rewrite an output convolution, i.e. one without norm or ReLU."""
     padded = conv.padding == (conv.kernel_size[0] // 2,) * 2
-    side = _best_side(conv.out_channels, conv.kernel_size[0], _GROUP if cpu else _CUDA_GROUP) if padded else 1
-    if side == 1:
-        return _folded(conv, None, relu=False, dtype=dtype, prepack=cpu)
-    return BlockedConv(conv, side, dtype=dtype, prepack=cpu)
+    side = _best_side(conv.out_channels, conv.kernel_size[0], _GROUP if target.cpu else _CUDA_GROUP) if padded else 1
+    return _folded(conv, None, target, relu=False) if side == 1 else BlockedConv(conv, side, target)
 
 
-def _transposed(weight: Tensor, bias: Tensor, *, dtype: torch.dtype) -> FoldedConv:
+def _transposed(weight: Tensor, bias: Tensor, target: _Target) -> FoldedConv:
     """2× nearest-neighbour upsampling, 3×3 convolution and ReLU as one transposed 4×4 one: 4/9 of the products."""
 
     def spread(taps: Tensor, dim: int) -> Tensor:
@@ -251,7 +262,17 @@ def _transposed(weight: Tensor, bias: Tensor, *, dtype: torch.dtype) -> FoldedCo
         return torch.stack([third, second + third, first + second, first], dim)
 
     weight = spread(spread(weight, 2), 3).transpose(0, 1)
-    return FoldedConv(weight, bias, padding=1, stride=2, relu=True, dtype=dtype, prepack=False, transposed=True)
+    return FoldedConv(
+        weight,
+        bias,
+        padding=1,
+        stride=2,
+        relu=True,
+        dtype=target.dtype,
+        tf32=target.tf32,
+        prepack=False,
+        transposed=True,
+    )
 
 
 def _best_side(outputs: int, kernel: int, group: int, sides: Sequence[int] = (1, 2, 4)) -> int:
@@ -262,11 +283,20 @@ def _best_side(outputs: int, kernel: int, group: int, sides: Sequence[int] = (1,
 
 
 def _folded(
-    conv: nn.Conv2d, norm: nn.BatchNorm2d | None, *, relu: bool, dtype: torch.dtype, prepack: bool
-) -> FoldedConv:
+    conv: nn.Conv2d, norm: nn.BatchNorm2d | None, target: _Target, *, relu: bool, winograd: bool = False
+) -> nn.Module:
+    """Rewrite ``norm(conv(x))``; ``winograd`` allows Winograd on CUDA, which pays for many images of one size."""
     padding = conv.padding[0]
     assert isinstance(padding, int)
-    return FoldedConv(*_fold(conv, norm), padding=padding, relu=relu, dtype=dtype, prepack=prepack)
+    weight, bias = _fold(conv, norm)
+    if target.matrix and padding == 1:
+        if winograd and MatrixWinograd.takes(weight):
+            return MatrixWinograd(weight, bias, relu=relu)
+        if MatrixConv.takes(weight):
+            return MatrixConv(weight, bias, relu=relu)
+    return FoldedConv(
+        weight, bias, padding=padding, relu=relu, dtype=target.dtype, tf32=target.tf32, prepack=target.cpu
+    )
 
 
 def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d | None) -> tuple[Tensor, Tensor]:
@@ -290,9 +320,3 @@ def _winograd(block: ResidualBlock) -> WinogradResidual:
 
 def _bias(conv: nn.Conv2d) -> Tensor:
     return torch.zeros(conv.out_channels) if conv.bias is None else conv.bias
-
-
-def _sum_taps(weight: Tensor, i: int, j: int) -> Tensor:
-    """(out, in, 3, 3) → (out, in, 2, 2) for output pixels in even or odd rows (``i``) and columns (``j``)."""
-    rows = torch.stack([weight[:, :, : 1 + i].sum(2), weight[:, :, 1 + i :].sum(2)], dim=2)
-    return torch.stack([rows[..., : 1 + j].sum(3), rows[..., 1 + j :].sum(3)], dim=3)

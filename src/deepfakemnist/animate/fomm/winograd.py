@@ -32,7 +32,7 @@ _ROW = 6 * _CHUNK
 #: Offset of the second half of the workspace.
 _HALF = _POINTS * _CHUNK
 
-#: Kernel transform at the points 0, ±1, ±2 and infinity; (6, 3).
+#: Transforms of kernel (6, 3), input (6, 6) and output (4, 6) at the points 0, ±1, ±2 and infinity.
 _KERNEL = np.array(
     [
         [1 / 4, 0, 0],
@@ -43,6 +43,17 @@ _KERNEL = np.array(
         [0, 0, 1],
     ]
 )
+INPUT = np.array(
+    [
+        [4, 0, -5, 0, 1, 0],
+        [0, -4, -4, 1, 1, 0],
+        [0, 4, -4, -1, 1, 0],
+        [0, -2, -1, 2, 1, 0],
+        [0, 2, -1, -2, 1, 0],
+        [0, 4, 0, -5, 0, 1],
+    ]
+)
+OUTPUT = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
 
 
 def _compiled(function: Callable[..., None]) -> Any:
