@@ -20,7 +20,7 @@ from deepfakemnist.training.checkpoint import load_checkpoint
 from deepfakemnist.training.score_video import VideoScore, score_video, write_heat_map, write_overlay
 
 #: Reasons that are a result, not an error: the video has no usable face.
-_NO_FACE = {"no_face", "face_lost", "too_short"}
+_NO_FACE = {"no_face", "face_lost", "too_short", "upside_down", "sideways"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -55,9 +55,9 @@ def crop_shard(
         ffmpeg: program that later stages use; None searches for one.
         max_failed_fraction: see :func:`deepfakemnist.tables.shards.run_shard`.
 
-    Reasons besides those of :mod:`deepfakemnist.media.container`: rejected with too_short, no_face, face_lost,
-    face_too_small, off_frame, no_box, not_square, box_guessed, uncertain_face, turns_too_far, blurred, too_dark or
-    too_bright; failed with source_changed.
+    Reasons besides those of :mod:`deepfakemnist.media.container`: rejected with too_short, upside_down, sideways,
+    no_face, face_lost, face_too_small, off_frame, no_box, not_square, box_guessed, uncertain_face, turns_too_far,
+    blurred, too_dark or too_bright; failed with source_changed.
     """
     find_ffmpeg(ffmpeg)  # later stages encode with it: fail before the first video
     detector = FaceDetector(settings.min_score, settings.detect_max_side)

@@ -19,6 +19,7 @@ from deepfakemnist.faces.detect import Face, FaceDetector
 from deepfakemnist.faces.policies import CropBox
 from deepfakemnist.faces.shots import Cut, face_patch, find_cuts, frame_difference, thumbnail
 from deepfakemnist.faces.track import Track, main_track, track_faces
+from deepfakemnist.faces.upright import check_upright, is_checked, turned_scores
 from deepfakemnist.media.decode import read_pictures
 from deepfakemnist.media.picture import Picture
 from deepfakemnist.tables.schemas import Row
@@ -47,6 +48,7 @@ class Footage:
     height: int = 0
     detections: list[FrameFaces] = field(default_factory=list)
     differences: list[float] = field(default_factory=list)
+    turns: dict[int, np.ndarray] = field(default_factory=dict)  # frame → upright.turned_scores
     _kept: list[tuple[Picture, int]] | None = None
 
     def pictures(self, shot: range, boxes: Sequence[CropBox]) -> Iterator[tuple[Picture, int]]:
@@ -80,7 +82,12 @@ class Footage:
         return find_cuts(self.differences, face_frames, patches)
 
     def track_in(self, shot: range) -> Track:
-        """Return the track of the main face in a shot. Raises: Rejected with no_face, face_lost, face_too_small."""
+        """Return the track of the main face in a shot.
+
+        Raises: Rejected with upside_down, sideways, no_face, face_lost or face_too_small.
+        """
+        turns = {frame: scores for frame, scores in self.turns.items() if frame in shot} or self.turns
+        check_upright(list(turns.values()))
         detections = [(found.frame, found.faces) for found in self.detections if found.frame in shot]
         return usable_track(detections, self.settings)
 
@@ -101,6 +108,8 @@ def read_footage(row: Row, settings: CropSettings, detector: FaceDetector) -> Fo
         first = -(-footage.frames // settings.detect_every) * settings.detect_every
         if first < footage.frames + repeats:  # a sampled frame
             faces, small = detector.detect_in(picture)
+            if not row.get("boxes") and is_checked(len(footage.detections)):  # who draws a box sees an upright face
+                footage.turns[first] = turned_scores(detector, small, faces)
             faces = _inside_annotation(faces, row, first / settings.fps)
             region.add([face.box for face in faces])
             scale = np.array([small.shape[1] / picture.width, small.shape[0] / picture.height])

@@ -19,7 +19,10 @@ hdr                 rejected HDR transfer function (PQ or HLG); tone-map first
 interlaced          rejected interlaced frames; deinterlace first
 transparent         rejected non-opaque pixels; composite onto a background first
 rotation            rejected display rotation other than a multiple of 90 degrees
-size_changes        rejected frames of different sizes in one stream
+sample_aspect       rejected pixels more than 4 times as wide as high, or as high as wide
+size_changes        rejected frames of different sizes or orientations in one stream
+cut_mid_group       rejected starts in the middle of a group of pictures, in a way that not every player survives
+time_stamps         rejected times step back, or give frames no time on screen (:mod:`.decode`)
 outside_the_video   rejected the requested segment exceeds the video (:mod:`.decode`)
 =================== ======== ==========================================================================
 """
@@ -37,7 +40,10 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from deepfakemnist.errors import Failed, Rejected
+from deepfakemnist.media.cut_start import CutStart
+from deepfakemnist.media.display import frame_orientation
 from deepfakemnist.media.ebml import stated_size
+from deepfakemnist.media.picture import square_pixels
 
 #: Allowed video containers. Anything else is refused before parsing: playlists and image sequences would make ffmpeg
 #: open other files, and a still image would count as a one-frame video.
@@ -54,25 +60,58 @@ _SIGNATURES = (
 )
 #: Codecs with packets that yield no frame of their own (hidden reference frames, packed B-frames).
 _PICTURELESS_PACKETS = {"vp8", "mpeg4", "msmpeg4v3"}
+#: Containers that store decoding times only.
+_WITHOUT_PRESENTATION_TIMES = {"avi", "asf"}
+#: Largest ratio of the sides of a pixel: the most extreme in use is 32:11, of widescreen PAL at half width.
+_MAX_SAMPLE_ASPECT = 4
 #: HDR transfer characteristics: SMPTE ST 2084 (PQ) and ARIB STD-B67 (HLG).
 _HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 #: Header durations are rounded, and MKV only estimates the last frame's duration.
 _END_TOLERANCE_S = 0.25
 
 
+@dataclass(frozen=True)
+class StoredFormat:
+    """How frames are stored: size in pixels, pixel format, and width of a pixel ÷ its height."""
+
+    width: int
+    height: int
+    pix_fmt: str
+    sample_aspect: Fraction
+
+
 @dataclass
 class Video:
-    """An open file and its video stream."""
+    """An open file and its video stream.
+
+    Attributes:
+        stored: format of the stored frames, once one was read.
+        left_out: pictures left out, once all were read: they depend on ones that a cut removed, and no player shows
+            them.
+    """
 
     path: Path
     container: InputContainer
     stream: VideoStream
+    stored: StoredFormat | None = None
+    left_out: int = 0
 
     @property
     def stores_whole_frames(self) -> bool:
         """Whether every packet yields exactly one frame in this container and codec."""
         family = {"mov", "matroska"} & set(self.container.format.name.split(","))
         return bool(family) and self.stream.codec_context.name not in _PICTURELESS_PACKETS
+
+    @property
+    def has_presentation_times(self) -> bool:
+        """Whether the container stores when a frame is shown, and not only when it is decoded."""
+        return not _WITHOUT_PRESENTATION_TIMES & set(self.container.format.name.split(","))
+
+    @property
+    def has_headers(self) -> bool:
+        """Whether the headers that decoding starts from were found; only H.264 and HEVC may lack them."""
+        codec = self.stream.codec_context
+        return codec.name not in {"h264", "hevc"} or codec.width > 0
 
     @property
     def tick(self) -> Fraction:
@@ -117,16 +156,21 @@ def open_video(path: Path | str) -> Iterator[Video]:
 
 
 def every_frame(video: Video) -> Iterator[av.VideoFrame]:
-    """Yield all frames as stored, in presentation order; exhausting the iterator proves that none is missing.
+    """Yield all frames in the order in which they are shown, with square pixels, but as stored otherwise.
 
-    Raises: Failed with reason truncated, corrupt or no_frames; Rejected with reason size_changes.
+    Exhausting the iterator proves that none is missing. Of a stream that was cut without re-encoding, the pictures
+    that depend on removed ones are left out, as in every player; see :attr:`Video.left_out`.
+
+    Raises: Failed with reason truncated, corrupt or no_frames; Rejected with reason size_changes, sample_aspect or
+        cut_mid_group.
     """
     _check_index(video)
+    start = CutStart(video.path, video.stream.index, video.has_presentation_times, video.has_headers)
     packets = frames = 0
     end = Fraction(0)
-    size: tuple[int, int] | None = None
+    check = _FrameCheck(video)
     try:
-        for packet in video.container.demux():
+        for packet in start.from_keyframe(video.container.demux()):
             if packet.pts is not None and packet.time_base:
                 end = max(end, (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base))
             # Not packet.stream_index, which is 0 in the packets that flush the decoders at the end.
@@ -136,12 +180,10 @@ def every_frame(video: Video) -> Iterator[av.VideoFrame]:
                 reason = "corrupt" if _more_follows(video) else "truncated"
                 raise Failed(reason, f"{video.path}: a packet is incomplete after {frames} good frames")
             packets += bool(packet.size) and not packet.is_discard
-            for frame in packet.decode():
-                assert isinstance(frame, av.VideoFrame)
-                _check_frame(video, frame, size)
-                size = (frame.width, frame.height)
+            _time_as_decoded(video, packet)
+            for frame in start.decode(packet):
                 frames += 1
-                yield frame
+                yield check(frame)
     except av.FFmpegError as error:
         reason = "truncated" if _ends_early(video, end) and not _more_follows(video) else "corrupt"
         raise Failed(reason, f"{video.path}: {error.strerror} after {frames} good frames") from error
@@ -149,24 +191,33 @@ def every_frame(video: Video) -> Iterator[av.VideoFrame]:
         raise Failed("truncated", f"{video.path}: ends at {float(end):.2f} s of {_stated_end(video):.2f} s")
     if frames == 0:
         raise Failed("no_frames", f"{video.path}: the video stream is empty")
-    if video.stores_whole_frames and frames != packets:
+    if video.stores_whole_frames and not packets - start.leading <= frames <= packets:
         raise Failed("corrupt", f"{video.path}: {packets} packets gave {frames} frames")
+    # Other containers may split frames over packets, or join them.
+    video.left_out = start.before_keyframe + min(start.leading, max(0, packets - frames))
 
 
 def frames_from(video: Video, time: Fraction) -> Iterator[av.VideoFrame]:
-    """Yield frames from the keyframe before ``time``, in stream seconds; completeness is not checked.
+    """Yield frames as :func:`every_frame`, from the keyframe before ``time``, in stream seconds; unchecked for gaps.
 
     Raises: Failed with reason corrupt, which after a seek may only mean that the seek landed badly.
     """
-    size: tuple[int, int] | None = None
+    check = _FrameCheck(video)
     try:
         video.container.seek(int(time / video.tick), stream=video.stream)
-        for frame in video.container.decode(video.stream):
-            _check_frame(video, frame, size)
-            size = (frame.width, frame.height)
-            yield frame
+        for packet in video.container.demux(video.stream):
+            _time_as_decoded(video, packet)
+            for frame in packet.decode():
+                assert isinstance(frame, av.VideoFrame)
+                yield check(frame)
     except av.FFmpegError as error:
         raise Failed("corrupt", f"{video.path}: {error.strerror} after a seek to {float(time):.2f} s") from error
+
+
+def _time_as_decoded(video: Video, packet: av.Packet) -> None:
+    """Replace the presentation time that libavformat makes up where the container stores none."""
+    if packet.dts is not None and not video.has_presentation_times:
+        packet.pts = packet.dts
 
 
 def _video_stream(path: Path, container: InputContainer) -> VideoStream:
@@ -222,18 +273,48 @@ def _has_sample_table(video: Video) -> bool:
     return "mov" in video.container.format.name.split(",") and video.stream.frames > 0
 
 
-def _check_frame(video: Video, frame: av.VideoFrame, size: tuple[int, int] | None) -> None:
-    where = f"{video.path}: the frame at {frame.time} s"
-    if frame.is_corrupt:
-        raise Failed("corrupt", f"{where} is damaged")
-    if frame.interlaced_frame:
-        raise Rejected("interlaced", f"{where} is interlaced; deinterlace the video first, e.g. by ffmpeg's bwdif")
-    if frame.color_trc in _HDR_TRANSFERS:
-        raise Rejected("hdr", f"{where} is {_HDR_TRANSFERS[frame.color_trc]}; tone-map the video to SDR first")
-    if any(component.is_alpha for component in frame.format.components) and _opacity(frame) < 255:
-        raise Rejected("transparent", f"{where} has non-opaque pixels; composite it onto a background first")
-    if size is not None and (frame.width, frame.height) != size:
-        raise Rejected("size_changes", f"{video.path}: {size} becomes {(frame.width, frame.height)} at {frame.time} s")
+class _FrameCheck:
+    """Checks each frame of a video and gives it square pixels.
+
+    Raises: Failed with reason corrupt; Rejected with reason interlaced, hdr, transparent, rotation, size_changes or
+        sample_aspect.
+    """
+
+    def __init__(self, video: Video) -> None:
+        self._video = video
+        self._first: dict[str, object] = {}
+
+    def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
+        video = self._video
+        where = f"{video.path}: the frame at {frame.time} s"
+        if frame.is_corrupt:
+            raise Failed("corrupt", f"{where} is damaged")
+        if frame.interlaced_frame:
+            raise Rejected("interlaced", f"{where} is interlaced; deinterlace the video first, e.g. by ffmpeg's bwdif")
+        if frame.color_trc in _HDR_TRANSFERS:
+            raise Rejected("hdr", f"{where} is {_HDR_TRANSFERS[frame.color_trc]}; tone-map the video to SDR first")
+        if any(component.is_alpha for component in frame.format.components) and _opacity(frame) < 255:
+            raise Rejected("transparent", f"{where} has non-opaque pixels; composite it onto a background first")
+        orientation = frame_orientation(frame)
+        shape = {
+            "size": f"{frame.width}x{frame.height}",
+            "display rotation": f"{orientation.rotation} degrees{', mirrored' if orientation.mirrored else ''}",
+            "sample aspect ratio of the codec": str(video.stream.codec_context.sample_aspect_ratio or 1),
+        }
+        self._first = self._first or dict(shape)
+        for name, first in self._first.items():
+            if shape[name] != first:
+                raise Rejected("size_changes", f"{where}: the {name} changes from {first} to {shape[name]}")
+        # The container overrules the codec, whose ratio may be known only once a frame is decoded.
+        aspect = Fraction(video.stream.sample_aspect_ratio or video.stream.codec_context.sample_aspect_ratio or 1)
+        if not Fraction(1, _MAX_SAMPLE_ASPECT) <= aspect <= _MAX_SAMPLE_ASPECT:
+            raise Rejected(
+                "sample_aspect",
+                f"{video.path}: sample aspect ratio {aspect.numerator}:{aspect.denominator}; at most "
+                f"{_MAX_SAMPLE_ASPECT}:1 is supported. Set it right: ffmpeg -i IN -c copy -aspect 16:9 OUT",
+            )
+        video.stored = video.stored or StoredFormat(frame.width, frame.height, frame.format.name, aspect)
+        return square_pixels(frame, aspect)
 
 
 def _opacity(frame: av.VideoFrame) -> int:

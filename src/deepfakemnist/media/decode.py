@@ -1,12 +1,15 @@
-"""Video decoding to upright RGB frames, with segment selection and resampling to a constant frame rate.
+"""Video decoding to upright RGB frames with square pixels, with segments and resampling to a constant frame rate.
 
-Resampling holds or drops whole frames and never blends them, so every frame is one that the file stores.
+Resampling holds or drops whole frames and never blends them, so every frame is one that the file stores. The order of
+frames is the decoder's, and their times ascend: see :func:`_ascending`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from heapq import heappop, heappush
 from math import ceil
 from pathlib import Path
 
@@ -14,13 +17,21 @@ import av
 import numpy as np
 
 from deepfakemnist.errors import Failed, Rejected
-from deepfakemnist.media.container import every_frame, frames_from, open_video
+from deepfakemnist.media.container import Video, every_frame, frames_from, open_video
 from deepfakemnist.media.picture import Picture
 
 #: MKV rounds timestamps to 1 ms; a frame that is this late still counts as on time.
 _ROUNDING_S = Fraction(1, 1000)
 #: How much of a requested segment may be missing at its end; sheets round to tenths of a second.
 _SEGMENT_SLACK_S = Fraction(1, 2)
+#: Frames that may come between a frame and the one that has its time: as many as a decoder reorders. H.264 and HEVC
+#: allow 16, and fewer of large frames: no level allows more pixels than this (H.264, table A-1, level 6.2).
+_MAX_REORDERED, _MAX_REORDERED_PIXELS = 16, 696320 * 256
+#: A frame on screen for less than this is never seen; no camera for people is faster than 240 frames per second.
+_SHORTEST_S = Fraction(1, 240)
+#: Largest fraction of frames without a time on screen.
+_MAX_UNSEEN = Fraction(2, 100)
+_SET_TIMES = "give it new times first: ffmpeg -i IN -vf setpts=N/FRAME_RATE/TB -c:v libx264 -crf 12 OUT.mp4"
 #: Segments that start before this are reached by decoding from the beginning instead of seeking.
 _SEEK_FROM_S = Fraction(2)
 
@@ -59,7 +70,7 @@ def read_pictures(
     # limit_denominator recovers 30000/1001 from 29.97002997
     step = None if fps is None else 1 / Fraction(fps).limit_denominator(1001)
     emitted = 0
-    for begin, until, frame in timed_frames(path, start_s=start_s, end_s=end_s):
+    for begin, until, frame in TimedFrames(path, start_s=start_s, end_s=end_s):
         if step is None:
             wanted = int(begin >= start - _ROUNDING_S)
         else:
@@ -72,26 +83,74 @@ def read_pictures(
         raise _outside(path, start, end, until)
 
 
-def timed_frames(
-    path: Path | str, *, start_s: float | None = None, end_s: float | None = None
-) -> Iterator[tuple[Fraction, Fraction, av.VideoFrame]]:
-    """Yield (begin, until, frame) of a segment: each frame's display interval, in seconds after the first frame.
+class TimedFrames:
+    """The frames of a segment with their display intervals.
 
-    The first frame may begin before ``start_s``. Without ``end_s`` the file is read to its end and checked for
-    completeness.
+    Args:
+        path: video file.
+        start_s: start of the segment, seconds after the first frame; None is the beginning.
+        end_s: its end, exclusive. Without one the file is read to its end and checked for completeness.
 
-    Raises: as :func:`read_frames`.
+    Attributes:
+        video: facts about the file, complete once the frames were read; it is closed then.
     """
-    start, end = _segment(start_s, end_s)
-    until, shown = Fraction(0), False
-    for begin, until, frame in _display_intervals(Path(path), start, may_seek=end is not None):
-        if until > start + _ROUNDING_S and (end is None or begin < end - _ROUNDING_S):
-            shown = True
-            yield begin, until, frame
-        if end is not None and until >= end - _ROUNDING_S:
-            break
-    if not shown or (end is not None and until < end - _SEGMENT_SLACK_S):
-        raise _outside(path, start, end, until)
+
+    video: Video
+
+    def __init__(self, path: Path | str, *, start_s: float | None = None, end_s: float | None = None) -> None:
+        self._path = Path(path)
+        self._start, self._end = _segment(start_s, end_s)
+
+    def __iter__(self) -> Iterator[tuple[Fraction, Fraction, av.VideoFrame]]:
+        """Yield (begin, until, frame): the display interval in seconds after the file's first frame.
+
+        The first frame may begin before the segment. Raises: as :func:`read_frames`.
+        """
+        start, end = self._start, self._end
+        until, shown = Fraction(0), False
+        for begin, until, frame in self._display_intervals():
+            if until > start + _ROUNDING_S and (end is None or begin < end - _ROUNDING_S):
+                shown = True
+                yield begin, until, frame
+            if end is not None and until >= end - _ROUNDING_S:
+                break
+        if not shown or (end is not None and until < end - _SEGMENT_SLACK_S):
+            raise _outside(self._path, start, end, until)
+
+    def _display_intervals(self) -> Iterator[tuple[Fraction, Fraction, av.VideoFrame]]:
+        """Yield the frames of the file; those that end before the segment may be left out.
+
+        Only a read from the beginning can prove that the end of the file is there, so a read to the end must not seek.
+        """
+        with open_video(self._path) as video:
+            origin, _ = next(_ascending(video, every_frame(video)))
+        seeks = self._end is not None and self._start > _SEEK_FROM_S and _can_seek(self._path, origin + self._start)
+        intervals: list[Fraction] = []
+        waiting: tuple[Fraction, av.VideoFrame] | None = None
+        with open_video(self._path) as self.video:
+            frames = frames_from(self.video, origin + self._start) if seeks else every_frame(self.video)
+            for time, frame in _ascending(self.video, frames):
+                if waiting:
+                    intervals.append(time - waiting[0])
+                    yield waiting[0] - origin, time - origin, waiting[1]
+                waiting = (time, frame)
+            if waiting:
+                time, frame = waiting
+                length = frame.duration * self.video.tick or self.video.frame_duration
+                yield time - origin, time - origin + length, frame
+        self._check_intervals(intervals)
+
+    def _check_intervals(self, intervals: list[Fraction]) -> None:
+        """Raise when more than a few frames are on screen for no time, so that no frame rate would show them."""
+        if not intervals:
+            return
+        shortest = min(_SHORTEST_S, sum(intervals) / len(intervals) / 4)
+        unseen = sum(interval < shortest for interval in intervals)
+        if unseen > _MAX_UNSEEN * len(intervals):
+            raise Rejected(
+                "time_stamps",
+                f"{self._path}: {unseen} of {len(intervals) + 1} frames have the time of another; {_SET_TIMES}",
+            )
 
 
 def read_clip(path: Path | str) -> np.ndarray:
@@ -115,26 +174,51 @@ def _outside(path: Path | str, start: Fraction, end: Fraction | None, length: Fr
     return Rejected("outside_the_video", f"{path}: segment {segment} requested, the video has {float(length):.2f} s")
 
 
-def _display_intervals(
-    path: Path, start: Fraction, may_seek: bool
-) -> Iterator[tuple[Fraction, Fraction, av.VideoFrame]]:
-    """Yield (begin, end, frame): each frame's display interval, in seconds after the first frame.
+def _ascending(video: Video, frames: Iterable[av.VideoFrame]) -> Iterator[tuple[Fraction, av.VideoFrame]]:
+    """Yield (time, frame) in the decoder's order with ascending times, in stream seconds.
 
-    Frames that end before ``start`` may be left out. Only a read from the beginning can prove that the end of the
-    file is there, so a read to the end must not seek.
+    A decoder returns frames in the order in which they are shown, which the coded pictures state. Containers that store
+    only decoding times (AVI, ASF, MP4 without composition times) give the same times to other frames, up to a few
+    frames away. So a frame gets the earliest time among the next few, which is its own wherever times are in order.
+
+    Raises: Rejected with reason time_stamps where times step back farther than a decoder reorders frames.
     """
-    with open_video(path) as video:
-        origin = frame_time(next(every_frame(video)), Fraction(0))
-    waiting: tuple[Fraction, Fraction, av.VideoFrame] | None = None
-    with open_video(path) as video:
-        seeks = may_seek and start > _SEEK_FROM_S and _can_seek(path, origin + start)
-        for frame in frames_from(video, origin + start) if seeks else every_frame(video):
-            begin = frame_time(frame, waiting[1] + origin if waiting else origin) - origin
-            if waiting:
-                yield waiting[0], begin, waiting[2]
-            waiting = (begin, begin + (frame.duration * video.tick or video.frame_duration), frame)
-    if waiting:
-        yield waiting
+    waiting: deque[av.VideoFrame] = deque()
+    times: list[Fraction] = []
+    latest, earlier = Fraction(0), False
+
+    def first() -> tuple[Fraction, av.VideoFrame]:
+        nonlocal latest, earlier
+        time = heappop(times)
+        if earlier and time < latest:
+            raise Rejected(
+                "time_stamps",
+                f"{video.path}: the times of its frames step back from {float(latest):.2f} s to {float(time):.2f} s; "
+                f"{_SET_TIMES}",
+            )
+        latest, earlier = time, True
+        return time, waiting.popleft()
+
+    guess, broken = Fraction(0), None
+    unread = iter(frames)
+    while True:
+        try:
+            frame = next(unread)
+        except StopIteration:
+            break
+        except (Failed, Rejected) as error:  # concerns later frames only, which a segment may not need
+            broken = error
+            break
+        guess = frame_time(frame, guess)
+        heappush(times, guess)
+        guess += frame.duration * video.tick or video.frame_duration
+        waiting.append(frame)
+        if len(waiting) > min(_MAX_REORDERED, _MAX_REORDERED_PIXELS // (frame.width * frame.height)):
+            yield first()
+    while waiting:
+        yield first()
+    if broken:
+        raise broken
 
 
 def _can_seek(path: Path, time: Fraction) -> bool:

@@ -76,8 +76,7 @@ def _in_pixels(boxes: list[list[float]] | None, row: Row, facts: dict[str, Any])
     """Return boxes in pixels of the video, scaled from the annotation's reference size."""
     if not boxes:
         return None
-    turned = facts["rotation"] % 180 != 0
-    width, height = (facts["height"], facts["width"]) if turned else (facts["width"], facts["height"])
+    width, height = facts["display_width"], facts["display_height"]
     scale_y = height / row["reference_height"]
     scale_x = width / row["reference_width"] if row["reference_width"] else scale_y
     return [

@@ -18,7 +18,7 @@ from av.filter.context import FilterContext
 from av.video.format import VideoFormat
 from av.video.reformatter import ColorRange, Colorspace, Interpolation, VideoReformatter
 
-from deepfakemnist.errors import Rejected
+from deepfakemnist.media.display import UPRIGHT, frame_orientation
 
 #: Bit-exact scaling gives the same pixels with and without SIMD, hence on every machine. Without full chroma
 #: interpolation, pictures come out 1.5 grey levels too dark.
@@ -38,6 +38,8 @@ _BORDER = 16
 #: Kept regions are aligned to multiples of this, so that few filter graphs suffice; regions larger than this fraction
 #: of the picture are not worth a copy.
 _ALIGNMENT, _MAX_KEPT_FRACTION = 64, 0.7
+#: Largest deviation of a sample aspect ratio from 1 that is not worth a rescaling.
+_SQUARE_TOLERANCE = Fraction(1, 100)
 
 
 class Picture:
@@ -46,15 +48,15 @@ class Picture:
     Args:
         frame: as decoded; referenced, so its pixels stay in memory as long as the picture.
 
-    Raises: Rejected with reason rotation when its display rotation is not a multiple of 90 degrees.
+    Raises: Rejected with reason rotation, see :func:`.display.frame_orientation`.
     """
 
     _at = (0, 0)  # left and top of the pixels held
 
     def __init__(self, frame: av.VideoFrame) -> None:
         self._frame = frame
-        self._turns = frame_rotation(frame) // 90
-        turned = self._turns % 2 == 1
+        self._orientation = frame_orientation(frame)
+        turned = self._orientation.transposed
         self.width, self.height = (frame.height, frame.width) if turned else (frame.width, frame.height)
 
     @property
@@ -69,7 +71,7 @@ class Picture:
         picture. Returns ``self`` when too little would be saved or the pixel format cannot be cropped.
         """
         across, down = _PLANAR.get(self._frame.format.name, (0, 0))
-        if not across or self._turns or self.width % across or self.height % down:
+        if not across or self._orientation != UPRIGHT or self.width % across or self.height % down:
             return self
         first = (max(0, left) // _ALIGNMENT * _ALIGNMENT, max(0, top) // _ALIGNMENT * _ALIGNMENT)
         last = (
@@ -109,7 +111,7 @@ class Picture:
             raise ValueError(f"{width}x{height} at {left}, {top} is not inside {self.width}x{self.height}")
         across, down = _PLANAR.get(self._frame.format.name, (0, 0))
         # At odd sizes chroma is stretched over the whole width, so a crop would get different colours.
-        if not across or self._turns or self.width % across or self.height % down:
+        if not across or self._orientation != UPRIGHT or self.width % across or self.height % down:
             return self.rgb()[top : top + height, left : left + width]
         first = (max(0, left - _BORDER) // across * across, max(0, top - _BORDER) // down * down)
         last = (
@@ -126,7 +128,7 @@ class Picture:
         """
         inside = left >= 0 and top >= 0 and left + width <= self.width and top + height <= self.height
         even = not any(value % 2 for value in (left, top, width, height))
-        if inside and even and self._frame.format.name in _PLANAR and not self._turns:
+        if inside and even and self._frame.format.name in _PLANAR and self._orientation == UPRIGHT:
             return _to_rgb(self._crop(left, top, width, height), (size, size), enlarged=min(width, height) < size)
         return resized(self.region(left, top, width, height), size, size)
 
@@ -156,23 +158,34 @@ class Picture:
         return cropped
 
     def _upright(self, picture: np.ndarray) -> np.ndarray:
-        return np.ascontiguousarray(np.rot90(picture, self._turns))
+        return self._orientation.upright(picture)
 
 
-def frame_rotation(frame: av.VideoFrame) -> int:
-    """Return the counter-clockwise rotation that makes a frame upright: 0, 90, 180 or 270 degrees.
+def square_pixels(frame: av.VideoFrame, sample_aspect: Fraction) -> av.VideoFrame:
+    """Return a frame scaled to square pixels: its width times the sample aspect ratio, rounded to an even number.
 
-    Raises: Rejected with reason rotation for any other angle.
+    All else about the frame stays as it is, times and tags among it; a format that the scaler cannot write becomes
+    rgb24. A ratio within 1 % of square leaves the frame as it is: 1280:1281, say, only rounds a width of 853.3 pixels.
     """
-    if frame.rotation % 90:
-        raise Rejected("rotation", f"display rotation is {frame.rotation} degrees; only multiples of 90 are supported")
-    return int(frame.rotation % 360)
+    if abs(sample_aspect - 1) <= _SQUARE_TOLERANCE:
+        return frame
+    width = max(2, 2 * round(frame.width * sample_aspect / 2))
+    kept = frame.format.name in _PLANAR or frame.format.name == _RGB_PLANES
+    kind = ("square", frame.width, frame.height, frame.format.name, width)
+    return _scaler(get_ident(), kind).reformat(
+        frame,
+        width,
+        frame.height,
+        format=frame.format.name if kept else "rgb24",
+        src_colorspace=None if kept else _matrix(frame),
+        dst_color_range=None if kept else ColorRange.JPEG,
+        interpolation=_SMOOTH,
+        threads=1,
+    )
 
 
 def _to_rgb(frame: av.VideoFrame, size: tuple[int, int] | None = None, enlarged: bool = False) -> np.ndarray:
     """Return a frame, not rotated, as (H,W,3) uint8 RGB; scaled to ``size`` (width, height) when given."""
-    # Untagged video is read as BT.601, as in ffmpeg and OpenCV.
-    matrix = Colorspace.SMPTE170M if frame.colorspace == _UNSPECIFIED_MATRIX else None
     interpolation = _SMOOTH if size is None or enlarged else _AVERAGED
     width, height = size or (frame.width, frame.height)
     kind = (frame.width, frame.height, frame.format.name, width, height, int(interpolation))
@@ -187,12 +200,18 @@ def _to_rgb(frame: av.VideoFrame, size: tuple[int, int] | None = None, enlarged:
         width,
         height,
         format=_RGB_PLANES if in_planes else "rgb24",
-        src_colorspace=matrix,
+        src_colorspace=_matrix(frame),
         interpolation=interpolation,
         dst_color_range=ColorRange.JPEG,
         threads=1,
     )
     return _interleaved(converted) if in_planes else converted.to_ndarray()
+
+
+def _matrix(frame: av.VideoFrame) -> Colorspace | None:
+    """Return the colour matrix to convert with; None is the frame's own."""
+    # Untagged video is read as BT.601, as in ffmpeg and OpenCV.
+    return Colorspace.SMPTE170M if frame.colorspace == _UNSPECIFIED_MATRIX else None
 
 
 # Scalers and graphs are stateful and release the GIL: two threads that share one crash the process. So every thread has

@@ -14,8 +14,9 @@ from statistics import median
 from typing import Any
 
 from deepfakemnist.media.container import bit_depth, open_video
-from deepfakemnist.media.decode import timed_frames
-from deepfakemnist.media.picture import frame_rotation
+from deepfakemnist.media.decode import TimedFrames
+from deepfakemnist.media.display import frame_orientation
+from deepfakemnist.media.picture import Picture
 
 #: Frame intervals may differ from the median by this fraction before the rate counts as variable; MKV's rounding
 #: alone turns 30 frames per second into intervals of 33 and 34 ms.
@@ -25,8 +26,9 @@ _INTERVAL_TOLERANCE = 0.1
 def probe(path: Path | str, start_s: float | None = None, end_s: float | None = None) -> dict[str, Any]:
     """Return the columns of ``tables.INGESTED`` that are read from the file itself.
 
-    Keys: codec, pix_fmt, bit_depth, width and height (as stored, before rotation), rotation (degrees to turn the
-    stored picture counter-clockwise), fps (frames / duration), variable_rate, duration_s (from frame times), frames,
+    Keys: codec, pix_fmt, bit_depth, width and height (as stored), sample_aspect_ratio, rotation (degrees to turn the
+    stored picture counter-clockwise), mirrored (left to right, after that), display_width and display_height (upright,
+    square pixels), fps (frames / duration), variable_rate, duration_s (from frame times), frames, frames_left_out,
     bytes, sha256.
 
     Args:
@@ -40,24 +42,32 @@ def probe(path: Path | str, start_s: float | None = None, end_s: float | None = 
     with open_video(path) as video:
         name, depth = video.stream.codec_context.name, bit_depth(video.stream)
     times: list[Fraction] = []
-    for begin, until, frame in timed_frames(path, start_s=start_s, end_s=end_s):
+    frames = TimedFrames(path, start_s=start_s, end_s=end_s)
+    for begin, until, frame in frames:
         if not times:
-            facts = {"width": frame.width, "height": frame.height, "rotation": frame_rotation(frame)}
-            pix_fmt = frame.format.name
+            picture, orientation = Picture(frame), frame_orientation(frame)
+            facts = {"display_width": picture.width, "display_height": picture.height}
+            facts |= {"rotation": orientation.rotation, "mirrored": orientation.mirrored}
         times.append(begin)
         end = until
+    stored = frames.video.stored
+    assert stored is not None  # a frame was read
     duration = end - times[0]
     with path.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return {
         "codec": name,
-        "pix_fmt": pix_fmt,
+        "pix_fmt": stored.pix_fmt,
         "bit_depth": depth,
+        "width": stored.width,
+        "height": stored.height,
+        "sample_aspect_ratio": f"{stored.sample_aspect.numerator}:{stored.sample_aspect.denominator}",
         **facts,
         "fps": float(len(times) / duration),
         "variable_rate": _is_variable_rate(times),
         "duration_s": float(duration),
         "frames": len(times),
+        "frames_left_out": frames.video.left_out,
         "bytes": path.stat().st_size,
         "sha256": sha256,
     }

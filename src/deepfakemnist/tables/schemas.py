@@ -71,13 +71,22 @@ INGESTED = _schema(
     _field("codec", pa.string(), "codec of the video stream"),
     _field("pix_fmt", pa.string(), "pixel format as stored"),
     _field("bit_depth", pa.int32(), "bits per colour component, as stored"),
-    _field("width", pa.int32(), "pixels, as stored, before rotation"),
-    _field("height", pa.int32(), "pixels, as stored, before rotation"),
+    _field("width", pa.int32(), "pixels, as stored"),
+    _field("height", pa.int32(), "pixels, as stored"),
+    _field("sample_aspect_ratio", pa.string(), "width to height of a stored pixel, e.g. 64:45; 1:1 is square"),
     _field("rotation", pa.int32(), "counter-clockwise rotation to upright, degrees: 0, 90, 180 or 270"),
+    _field("mirrored", pa.bool_(), "the rotated picture is mirrored left to right as well, as the file says"),
+    _field("display_width", pa.int32(), "pixels, upright and square, as used by later stages"),
+    _field("display_height", pa.int32(), "pixels, upright and square, as used by later stages"),
     _field("fps", pa.float64(), "average frames per second"),
     _field("variable_rate", pa.bool_(), "variable frame rate"),
     _field("duration_s", pa.float64(), "duration by frame times, seconds; of the segment, if one is given"),
     _field("frames", pa.int32(), "number of decoded frames; of the segment, if one is given"),
+    _field(
+        "frames_left_out",
+        pa.int32(),
+        "pictures at the start that no player shows, because a cut removed what they depend on",
+    ),
 )
 
 CROPPED = _schema(
