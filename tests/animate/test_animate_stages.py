@@ -264,7 +264,7 @@ def test_one_job_over_several_shards_equals_one_job_each(tmp_path, tiny_checkpoi
     alone = [row for shard in names for row in animate(tmp_path / shard, tiny_checkpoint, settings, rows[shard])]
     jobs = {tmp_path / f"{shard}.parquet": tmp_path / "clips" / shard for shard in names}
     table = tmp_path / "job.parquet"
-    common = {"code": "c0de", "max_failed_fraction": 1.0, "device": "cpu", "keep_journal": True}
+    common = {"code": "c0de", "max_failed_fraction": 1.0, "device": "cpu"}
 
     def together() -> tuple[list[dict], dict[str, int], int]:
         for shard, plan in zip(names, jobs, strict=True):

@@ -60,7 +60,7 @@ def run(tmp_path):
     kept = {name: value for name, value in shared.items() if name in SELECTED.names}
     selected = [{**kept, "liveness": "{}"}, {**kept, "video_id": "s1@d2", **BAD, "reason": "liveness"}]
     sources = [{"video_id": f"s{n}", "person_id": f"p{n}"} for n in (1, 2, 3)]
-    ingested = [{**sources[0], "licence": "CC0", **OK}, {**sources[1], **OK}, {**sources[2], **BROKEN}]
+    ingested = [{**sources[0], **OK}, {**sources[1], **OK}, {**sources[2], **BROKEN}]
     drivers = [{"video_id": "d1", "person_id": "pd", "action": "nod", **OK}]
     return StageTables(
         ingest={
@@ -122,7 +122,6 @@ def test_videos_and_frames_have_their_provenance(run, tmp_path):
     assert [row["round"] for row in videos] == [None, None, 1, 1]
     assert [(row["animator_licence"], row["precision"]) for row in videos[1:3]] == [("", ""), ("MIT", "exact")]
     assert [row["reproducible_pixels"] for row in videos] == ["", "", "one_processor", "one_processor"]
-    assert {row["licence"] for row in videos} == {"CC0"}
     (pair,) = read_rows(tmp_path / "out/pairs.parquet")
     assert (pair["fake_id"], pair["real_id"], pair["action"], pair["frames"]) == ("s1@d1", "s1", "nod", 20)
     assert (pair["same_length"], pair["complete"]) == (True, True)

@@ -9,6 +9,7 @@ import numpy as np
 from deepfakemnist.animate.protocol import Motion
 from deepfakemnist.config.dataset import CompressSettings, FrameSettings, Quality
 from deepfakemnist.config.stages import PlanSettings
+from deepfakemnist.dataset.captions import write_captions
 from deepfakemnist.dataset.pairs import pair_rows
 from deepfakemnist.dataset.splits import add_splits
 from deepfakemnist.media.compress import compress_shard
@@ -87,7 +88,6 @@ def make_dataset(root: Path, people: int = 4, qualities: dict[str, dict[str, Qua
                     "action": "nod" if label else "",
                     "driver_id": f"nod-d{number % 2}" if label else "",
                     "driver_person_id": f"d{number % 2}" if label else "",
-                    "licence": "CC0-1.0" if number % 2 else "",
                     "animator": "fomm" if label else "",
                     "synthetic": bool(label),
                 }
@@ -104,4 +104,8 @@ def make_dataset(root: Path, people: int = 4, qualities: dict[str, dict[str, Qua
     write_table(index, out / "frames.parquet", FRAME_INDEX)
     write_table(pair_rows(rows), out / "pairs.parquet", PAIRS)
     write_table([], out / "ledger.parquet", LEDGER)
+    captions = [
+        {"source_id": f"s{n}", "person_id": f"p{n}", "licence": "CC0-1.0" if n % 2 else None} for n in range(people)
+    ]
+    write_captions(captions, out / "captions.parquet")
     return out

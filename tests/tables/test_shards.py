@@ -56,7 +56,6 @@ def test_every_video_ends_as_a_row(tmp_path):
     assert found["b"]["path"] is None, "the path of the previous stage would pass for this stage's file"
     assert (found["c"]["status"], found["c"]["reason"]) == ("failed", "truncated")
     assert (found["d"]["reason"], found["d"]["detail"]) == ("error", "KeyError: 'surprise'")
-    assert not list(tmp_path.glob("*.journal"))
 
 
 def test_one_video_may_give_several_rows(tmp_path):
@@ -222,7 +221,7 @@ def test_journal_is_json_lines(tmp_path):
     assert run(tmp_path, work, "ab").ok == 2
 
 
-def test_with_a_kept_journal_a_later_job_processes_only_changed_or_failed_rows(tmp_path):
+def test_a_job_that_runs_again_processes_only_changed_or_failed_rows(tmp_path):
     def work(row):
         if row["video_id"] == "e" and not (tmp_path / "b.txt").exists():
             raise Failed("not_yet")
@@ -230,17 +229,22 @@ def test_with_a_kept_journal_a_later_job_processes_only_changed_or_failed_rows(t
         path.write_text(row["person_id"])
         return {"path": str(path)}
 
-    run(tmp_path, work, "eabc", keep_journal=True)
+    run(tmp_path, work, "eabc")
     (tmp_path / "shard.parquet").unlink()  # as Snakemake does before a job runs again
     (tmp_path / "c.txt").unlink()
     changed = [{**rows("a")[0], "person_id": "another"}, *rows("b", "c", "d", "e")]
     announced, worked = [], []
     tally = run_shard(
         changed, tmp_path / "shard.parquet", SCHEMA, lambda row: worked.append(row["video_id"]) or work(row),
-        code="v1", keep_journal=True, begin=lambda wanted: announced.extend(row["video_id"] for row in wanted),
+        code="v1", begin=lambda wanted: announced.extend(row["video_id"] for row in wanted),
     )  # fmt: skip
     assert announced == worked == ["a", "c", "d", "e"]
     assert (tally.ok, tally.resumed) == (5, 1)
     assert [row["video_id"] for row in read_rows(tmp_path / "shard.parquet")] == list("abcde")
     assert (tmp_path / "a.txt").read_text() == "another"
     assert len((tmp_path / "shard.parquet.journal").read_text().splitlines()) == 5
+
+
+def test_without_a_kept_journal_none_is_left(tmp_path):
+    run(tmp_path, lambda row: {}, keep_journal=False)
+    assert [path.name for path in tmp_path.iterdir() if "journal" in path.name] == []

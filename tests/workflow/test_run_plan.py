@@ -109,3 +109,18 @@ def test_batches_of_a_round_carry_its_number(run_plan):
     assert plan.fake_batches(800, candidates) == {"batch-0000@2": plan.fake_shards(candidates)}
     assert plan.fake_batches(800, []) == {}
     assert sorted(plan.driver_batches(800)) == ["batch-0000"]
+
+
+def test_a_licence_is_a_caption_and_reaches_no_stage(run_plan, tmp_path):
+    plan = run_plan()
+    sheet = tmp_path / "sources.tsv"
+    lines = sheet.read_text().splitlines()
+    licensed = [lines[0] + "\tlicence", *(f"{line}\tCC-BY-4.0" for line in lines[1:])]
+    sheet.write_text("\n".join(licensed) + "\n")
+    other = RunPlan(plan.config, check_files=False)
+    for role in ("source", "driver"):
+        for shard in plan.shards(role):
+            assert other.rows(role, shard) == plan.rows(role, shard)
+    assert {row["licence"] for row in plan.captions()} == {None}
+    assert {row["licence"] for row in other.captions()} == {"CC-BY-4.0"}
+    assert len(other.captions()) == 30

@@ -181,7 +181,6 @@ def test_a_run_resumed_after_kill_9_gives_the_same_dataset(finished, project):
     rows = read_rows(project.folder / "again/manifest/videos.parquet")
     hashes = {(row["video_id"], row["quality"]): row["pixels_sha256"] for row in rows}
     assert hashes == pixels(finished)
-    assert not list((project.folder / "again").rglob("*.journal"))
     assert not list((project.folder / "again").rglob("*.part*"))
 
 

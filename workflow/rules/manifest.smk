@@ -58,6 +58,26 @@ rule manifest:
         "../scripts/manifest.py"
 
 
+rule captions:
+    """Collect what the sheet says of the sources and no stage needs, so that an edit re-runs none."""
+    output:
+        table="<results>/manifest/captions.parquet",
+    log:
+        "<logs>/captions.log",
+    benchmark:
+        "<benchmarks>/captions.tsv"
+    conda:
+        "../../envs/media.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        captions=digest(RUN_PLAN.captions()),
+        code=code_digest("dataset.captions"),
+    script:
+        "../scripts/captions.py"
+
+
 rule audit:
     """Measure how well metadata and simple image statistics separate real from fake."""
     input:
@@ -92,4 +112,5 @@ rule dataset:
     """The dataset: every video, its frames, the manifest and its audit."""
     input:
         rules.manifest.output,
+        rules.captions.output,
         rules.audit.output,

@@ -6,6 +6,7 @@ rule write_release:
     input:
         videos="<results>/manifest/videos.parquet",
         frames="<results>/manifest/frames.parquet",
+        captions="<results>/manifest/captions.parquet",
         exclusions=[
             path
             for path in (CONFIG.release.exclusions, CONFIG.sources.exclude)

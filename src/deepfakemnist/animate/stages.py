@@ -54,14 +54,12 @@ def extract_motion_shards(
     code: str,
     max_failed_fraction: float,
     device: str = "auto",
-    keep_journal: bool = False,
 ) -> Tally:
     """Same as ``extract_motion_shard`` for the shards of one job.
 
     Args:
         folders: crop table of each shard → output folder of its motions.
         table: file to write, with the rows of all shards in this order.
-        keep_journal: see ``shards.run_shard``.
     """
     animator = load_animator(settings, weights, device)
     sha256 = animator.info.weights_sha256 or ""
@@ -88,9 +86,9 @@ def extract_motion_shards(
         code=code,
         settings=_without_training(settings),
         inputs=sha256,
+        depends_on=("video_id", "pixels_sha256"),
         max_failed_fraction=max_failed_fraction,
         begin=lambda _: remove_part_files(table, *folders.values()),
-        keep_journal=keep_journal,
     )
 
 
@@ -126,14 +124,12 @@ def animate_shards(
     max_failed_fraction: float,
     device: str = "auto",
     writers: int = 2,
-    keep_journal: bool = False,
 ) -> Tally:
     """Same as ``animate_shard`` for the shards of one job; the GPU does not idle between them.
 
     Args:
         folders: plan of each shard → output folder of its clips.
         table: file to write, with the rows of all shards in this order.
-        keep_journal: see ``shards.run_shard``.
     """
     animator = load_animator(settings, weights, device)
     info = animator.info
@@ -195,9 +191,9 @@ def animate_shards(
             code=code,
             settings=_without_training(settings),
             inputs=f"{info.weights_sha256} {fps}",
+            depends_on=("video_id", "source_pixels_sha256", "motion_sha256", "motion_frames"),
             max_failed_fraction=max_failed_fraction,
             begin=begin,
-            keep_journal=keep_journal,
         )
 
 

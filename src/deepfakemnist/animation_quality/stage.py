@@ -80,6 +80,7 @@ def assess_shard(
         code=code,
         settings=settings,
         inputs=hashes,
+        depends_on=[name for name in columns if name not in ("path", "split")],
         max_failed_fraction=max_failed_fraction,
     )
 

@@ -31,7 +31,7 @@ class SourceRow(_SheetRow):
 
     video_id: VideoId = Field(description="unique id, used as file name")
     person_id: VideoId | None = Field(None, description="person shown; default: video_id up to the first '#'")
-    licence: str | None = Field(None, description="licence of the video, copied to the manifest")
+    licence: str | None = Field(None, description="licence of the video, for captions.parquet and releases")
 
     def to_row(self) -> dict[str, Any]:
         """Return the input row of the ingest stage."""

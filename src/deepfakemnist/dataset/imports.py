@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from deepfakemnist.config.dataset import FrameSettings
+from deepfakemnist.dataset.captions import FILE, write_captions
 from deepfakemnist.dataset.pairs import pair_rows
 from deepfakemnist.dataset.splits import add_splits
 from deepfakemnist.errors import ConfigError, Failed, Rejected
@@ -90,6 +91,9 @@ def import_dataset(
     published = layout == "dfmnist" or metadata.get("split") == PUBLISHED_SPLIT["split"]
     videos = [{name: row.get(name) for name in VIDEOS.names} for row in good]
     write_table(videos, manifest / "videos.parquet", VIDEOS, PUBLISHED_SPLIT if published else None)
+    if stated := {row["source_id"]: row for row in good if row.get("licence")}:
+        columns = ("source_id", "person_id", "licence")
+        write_captions([{name: row[name] for name in columns} for row in stated.values()], manifest / FILE)
     write_table(index, manifest / "frames.parquet", FRAME_INDEX)
     write_table(pair_rows(good), manifest / "pairs.parquet", PAIRS)
     write_table(_ledger(rows, failures), manifest / "ledger.parquet", LEDGER)

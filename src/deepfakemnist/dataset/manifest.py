@@ -126,7 +126,6 @@ def write_manifest(
     """
     plan = plan or PlanSettings()
     outcomes = _Outcomes(refused)
-    licences = {row["video_id"]: row["licence"] for row in read_rows(tables.ingest["source"])}
     for role in ("source", "driver"):
         outcomes.follow(role, "ingest", read_rows(tables.ingest[role]))
         outcomes.follow(role, "crop", read_rows(tables.crop[role]))
@@ -162,7 +161,7 @@ def write_manifest(
             else:
                 video = _fake_row(row, chosen[row["video_id"]], facts[row["video_id"]])
                 video["round"] = rounds.get(row["video_id"])
-            manifest.videos.append({**video, "licence": licences.get(video["source_id"]) or ""})
+            manifest.videos.append(video)
     order = {name: rank for rank, name in enumerate(qualities)}
     manifest.videos.sort(key=lambda row: (row["label"], row["video_id"], order[row["quality"]]))
 

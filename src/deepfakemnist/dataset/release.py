@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deepfakemnist.config.dataset import ReleaseSettings
+from deepfakemnist.dataset.captions import add_captions
 from deepfakemnist.dataset.card import citation, describe, write_card
 from deepfakemnist.dataset.changelog import changelog
 from deepfakemnist.dataset.croissant import write_croissant
@@ -33,7 +34,7 @@ from deepfakemnist.media.frames import ROW_GROUP
 from deepfakemnist.sources.released_trees import ACTION_FOLDER
 from deepfakemnist.tables.checksums import DamagedTable, HashingFile, checked_writer, recorded_checksum, verify_table
 from deepfakemnist.tables.files import count_rows, read_metadata, read_rows, write_table
-from deepfakemnist.tables.schemas import FRAME_INDEX, PAIRS, VIDEOS, Row
+from deepfakemnist.tables.schemas import FRAME_INDEX, PAIRS, RELEASED_VIDEOS, Row
 from deepfakemnist.tables.tsv import write_tsv
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,8 @@ def write_release(manifest: Path, out: Path, settings: ReleaseSettings, exclude:
     """Write a release of a finished dataset atomically.
 
     Args:
-        manifest: folder of videos.parquet and frames.parquet; their paths are relative to the working directory.
+        manifest: folder of videos.parquet, frames.parquet and captions.parquet; their paths are relative to the
+            working directory.
         out: folder to write; an existing one is replaced.
         settings: contents and metadata of the release.
         exclude: the run's own exclusion list; entries added after the run are not released either.
@@ -52,7 +54,7 @@ def write_release(manifest: Path, out: Path, settings: ReleaseSettings, exclude:
 
     Raises: ConfigError for an unusable list, quality or previous release, or when nothing is left to release.
     """
-    videos = read_rows(manifest / "videos.parquet")
+    videos = add_captions(read_rows(manifest / "videos.parquet"), manifest)
     if settings.qualities is not None:
         available = sorted({row["quality"] for row in videos})
         if unknown := sorted(set(settings.qualities) - set(available)):
@@ -93,7 +95,7 @@ def _write_contents(
     frames = [row for row in read_rows(manifest / "frames.parquet") if (row["video_id"], row["quality"]) in known]
     index = _write_frames(frames, part, settings.files, hashes)
     write_table(index, part / "manifest/frames.parquet", FRAME_INDEX)
-    write_table(rows, part / "manifest/videos.parquet", VIDEOS, read_metadata(manifest / "videos.parquet"))
+    write_table(rows, part / "manifest/videos.parquet", RELEASED_VIDEOS, read_metadata(manifest / "videos.parquet"))
     write_table(pair_rows(rows), part / "manifest/pairs.parquet", PAIRS)
     write_tsv(part / "LICENCES.tsv", ("source_id", "person_id", "licence"), _licences(rows))
     (part / "CHANGELOG.md").write_text(changelog(settings.previous, rows, settings.version), encoding="utf-8")

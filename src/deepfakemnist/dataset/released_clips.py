@@ -15,6 +15,7 @@ from deepfakemnist.media.container import every_frame, open_video
 from deepfakemnist.media.picture import Picture
 from deepfakemnist.media.pixels import PixelHash
 from deepfakemnist.media.probe import probe
+from deepfakemnist.tables.files import file_sha256
 from deepfakemnist.tables.schemas import RELEASED_CLIPS, Row
 from deepfakemnist.tables.shards import Tally, run_shard
 
@@ -36,7 +37,10 @@ def import_released_shard(
 
     Reasons in addition to those of reading a video: rejected with other_rate.
     """
-    clips = [{name: row[name] for name in RELEASED_CLIPS.names if name in row} for row in rows]
+    clips = [
+        {**{name: row[name] for name in RELEASED_CLIPS.names if name in row}, "file": file_sha256(row["path"])}
+        for row in rows
+    ]
     return run_shard(
         clips,
         table,
@@ -44,6 +48,7 @@ def import_released_shard(
         partial(import_released_clip, fps=fps),
         code=code,
         inputs=str(fps),
+        depends_on=("video_id", "path", "file"),
         max_failed_fraction=max_failed_fraction,
     )
 

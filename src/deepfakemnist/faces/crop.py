@@ -28,10 +28,13 @@ from deepfakemnist.faces.track import Track
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.media.ffmpeg import find_ffmpeg
 from deepfakemnist.tables.files import read_rows
-from deepfakemnist.tables.schemas import CROPPED, OK, Row
+from deepfakemnist.tables.schemas import CROPPED, INGESTED, OK, Row
 from deepfakemnist.tables.shards import Tally, run_shard
 
 log = logging.getLogger(__name__)
+
+#: Columns of an ingested video that say nothing about its picture; the file is known by its sha256.
+_BESIDE_THE_PICTURE = ("path", "person_id", "action", "adapter")
 
 
 def crop_shard(
@@ -63,7 +66,16 @@ def crop_shard(
     detector = FaceDetector(settings.min_score, settings.detect_max_side)
     work = partial(crop_video, folder=folder, settings=settings, detector=detector)
     rows = [row for row in read_rows(ingested) if row["status"] == OK]
-    return run_shard(rows, table, CROPPED, work, code=code, settings=settings, max_failed_fraction=max_failed_fraction)
+    return run_shard(
+        rows,
+        table,
+        CROPPED,
+        work,
+        code=code,
+        settings=settings,
+        depends_on=[name for name in INGESTED.names if name not in _BESIDE_THE_PICTURE],
+        max_failed_fraction=max_failed_fraction,
+    )
 
 
 def crop_video(row: Row, folder: Path, settings: CropSettings, detector: FaceDetector) -> Row:

@@ -78,6 +78,7 @@ def liveness_shard(
             code=code,
             settings=settings,
             inputs=f"{provider.version} at {fps} fps",
+            depends_on=("video_id", "action", "pixels_sha256", "asked_motion", "rejected_by"),
             max_failed_fraction=max_failed_fraction,
         )
     except StopRun as stop:

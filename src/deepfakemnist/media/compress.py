@@ -97,6 +97,7 @@ def compress_shard(
         code=code,
         settings=settings,
         inputs=f"{fps} {program.version} {software}",
+        depends_on=("video_id", "label", "pixels_sha256", "keep_frames"),
         max_failed_fraction=max_failed_fraction,
     )
 

@@ -88,6 +88,7 @@ def frames_shard(
         settings=settings,
         max_failed_fraction=max_failed_fraction,
         finish=_merge,
+        keep_journal=False,
     )
 
 

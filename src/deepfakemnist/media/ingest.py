@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from deepfakemnist.errors import Rejected
 from deepfakemnist.media.probe import probe
+from deepfakemnist.tables.files import file_sha256
 from deepfakemnist.tables.schemas import INGESTED, Row
 from deepfakemnist.tables.shards import Tally, run_shard
 
@@ -47,12 +48,16 @@ def ingest_shard(
     Reasons besides those of :mod:`.container`: failed with bad_annotation. A missing file is ``failed`` when a sheet
     or folder lists it, and ``rejected`` when a published video list does, since nobody has all of its videos.
     """
+    # Known by content, so that a job that runs again probes the videos that have changed and no others.
+    files = [{"file": file_sha256(row["path"]), "annotated": file_sha256(row.get("annotation"))} for row in rows]
+    rows = [{**row, **content} for row, content in zip(rows, files, strict=True)]
     return run_shard(
         rows,
         table,
         INGESTED,
         partial(ingest_video, read_annotation=read_annotation),
         code=code,
+        depends_on=sorted({name for row in rows for name in row} - {"person_id", "action", "adapter"}),
         blank=(),
         max_failed_fraction=max_failed_fraction,
     )

@@ -147,4 +147,4 @@ def plan_shard(
         }
         for a in assignments
     ]
-    return run_shard(rows, table, PLANNED, work, code=code, inputs=f"{seed}")
+    return run_shard(rows, table, PLANNED, work, code=code, inputs=f"{seed}", keep_journal=False)

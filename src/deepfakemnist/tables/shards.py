@@ -1,8 +1,8 @@
 """Resumable shard loop: one function applied to every video of a shard.
 
-A shard's table is written whole or not at all. Until then a journal next to it records every finished video, so a
-killed job resumes after the last one; a file lock serialises an orphaned worker and its successor. A bad video never
-stops the loop: it becomes a row with the reason.
+A shard's table is written whole or not at all. A journal next to it records every finished video: a killed job resumes
+after the last one, and a job that runs again makes only the videos whose inputs, settings or code have changed. A lock
+serialises an orphaned worker and its successor. A bad video never stops the loop: it becomes a row with the reason.
 """
 
 from __future__ import annotations
@@ -11,14 +11,12 @@ import errno
 import hashlib
 import json
 import logging
-import os
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 from filelock import FileLock, Timeout
@@ -26,7 +24,8 @@ from pydantic import BaseModel
 
 from deepfakemnist.errors import Failed, Rejected, TooManyFailures
 from deepfakemnist.tables.checksums import DamagedTable
-from deepfakemnist.tables.files import atomic_path, read_metadata, read_rows, remove_part_files, write_table
+from deepfakemnist.tables.files import read_metadata, read_rows, remove_part_files, write_table
+from deepfakemnist.tables.journal import Entry, Journal, entries_elsewhere
 from deepfakemnist.tables.schemas import FAILED, OK, REJECTED, Row
 
 log = logging.getLogger(__name__)
@@ -70,12 +69,13 @@ def run_shard(
     code: str,
     settings: BaseModel | None = None,
     inputs: str = "",
+    depends_on: Collection[str] | None = None,
     key: str = "video_id",
     blank: Sequence[str] = ("path", "frames", "fps", "bytes", "sha256", "pixels_sha256"),
     max_failed_fraction: float = 1.0,
     finish: Callable[[list[Row], Path, dict[str, str]], None] | None = None,
     begin: Callable[[list[Row]], None] | None = None,
-    keep_journal: bool = False,
+    keep_journal: bool = True,
 ) -> Tally:
     """Apply ``work`` to every row and write the returned rows, usually one each, to ``table``.
 
@@ -90,14 +90,17 @@ def run_shard(
         settings: settings of ``work``; with ``code``, ``inputs`` and the row they decide whether a journal entry is
             still valid.
         inputs: digest of anything else the result depends on, e.g. the sha256 of weights.
+        depends_on: input columns that decide what ``work`` returns and writes; None: all. A video whose other columns
+            alone have changed is not processed again, and its row gets their new values. Name a file by its hash here,
+            not by its path.
         key: column that identifies a row.
         blank: input columns that are not copied to a rejected or failed row, because they describe the previous
             stage's file.
         max_failed_fraction: stop when more than this fraction of the stage's finished rows failed.
         finish: writes the table from rows and file metadata, for stages whose table contains more than those rows.
         begin: called once, before any work, with the rows that ``work`` will process.
-        keep_journal: keep the journal, without failed rows, after the table is written, so that a later job processes
-            only changed rows; for tables of several shards.
+        keep_journal: keep the journal, without failed rows, once the table is written; false for stages that take no
+            longer than reading it.
 
     Returns: counts of ok, rejected and failed rows, and of videos resumed from the journal.
 
@@ -119,30 +122,24 @@ def run_shard(
             log.info("%s has been completed by another job in the meantime; nothing to do", table)
             return _count(read_rows(table, ["status"]))
         remove_part_files(table, table.with_suffix(""))
-        journal = Journal(table.with_name(table.name + ".journal"))
-        entries = journal.read()
-        marks = {row[key]: _digest([base, row]) for row in rows}
-        known = {
-            name: entry["rows"]
-            for name, entry in entries.items()
-            if entry["mark"] == marks.get(name) and all(map(_file_exists, entry["rows"]))
-        }
+        journal = Journal.of_table(table)
+        marks = {row[key]: _digest([base, _decisive(row, depends_on)]) for row in rows}
+        known = _valid(journal.read(repair=True), marks)
+        known |= _valid(entries_elsewhere(table, marks.keys() - known.keys()), marks)
+        # Entries that are no longer valid go before their files are overwritten.
+        journal.keep(known[name] for name in keys if name in known)
         if begin:
             begin([row for row in rows if row[key] not in known])
         tally = Tally()
-        done: dict[str, list[Row]] = {}
         results: list[Row] = []
         started = last_report = time.monotonic()
         for number, row in enumerate(rows, start=1):
             if row[key] in known:
-                made = known[row[key]]
                 tally.resumed += 1
             else:
-                made = _process_row(row, schema, work, key, blank)
-                if "code" in schema.names:
-                    made = [{**one, "code": code} for one in made]
-                journal.append(row[key], marks[row[key]], made)
-            done[row[key]] = made
+                known[row[key]] = Entry.of(row[key], marks[row[key]], _process_row(row, work, key))
+                journal.append(known[row[key]])
+            made = [_complete(row, one, schema, blank, code) for one in known[row[key]].made]
             for one in made:
                 tally.add(one["status"])
             results.extend(made)
@@ -156,65 +153,20 @@ def run_shard(
         else:
             write_table(results, table, schema, metadata)
         if keep_journal:
-            journal.keep(name for name, made in done.items() if all(row["status"] != FAILED for row in made))
+            journal.keep(entry for entry in known.values() if _may_be_kept(entry))
         else:
             journal.remove()
-    log.info("%s: %s in %.1f s", table, tally, time.monotonic() - started)
+    elapsed, processed = time.monotonic() - started, len(rows) - tally.resumed
+    log.info("%s: %s in %.1f s; %d of %d videos processed", table, tally, elapsed, processed, len(rows))
     return tally
 
 
-class Journal:
-    """Journal of finished rows, one JSON line each, synced to disk; a killed job loses at most the current row."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def read(self) -> dict[str, dict[str, Any]]:
-        """Return entries by key. Truncates a partial last line, left by a kill, so that the next append is valid."""
-        if not self.path.exists():
-            return {}
-        entries: dict[str, dict[str, Any]] = {}
-        whole = 0
-        with self.path.open("rb") as file:
-            for line in file:
-                try:
-                    entry = json.loads(line)
-                except ValueError:
-                    break
-                if not line.endswith(b"\n"):
-                    break
-                entries[entry["key"]] = entry
-                whole += len(line)
-        with self.path.open("rb+") as file:
-            file.truncate(whole)
-        return entries
-
-    def append(self, key: str, mark: str, rows: list[Row]) -> None:
-        """Append the rows of a finished video."""
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"key": key, "mark": mark, "rows": rows}) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-
-    def keep(self, keys: Iterable[str]) -> None:
-        """Drop all entries but the last of each of these keys."""
-        entries = self.read()
-        with atomic_path(self.path) as part:
-            part.write_text("".join(json.dumps(entries[key]) + "\n" for key in keys), encoding="utf-8")
-
-    def remove(self) -> None:
-        """Delete the journal once the table is complete."""
-        self.path.unlink(missing_ok=True)
-
-
-def _process_row(
-    row: Row, schema: pa.Schema, work: Callable[[Row], Row | list[Row]], key: str, blank: Sequence[str]
-) -> list[Row]:
-    carried = {name: row[name] for name in schema.names if name in row}
+def _process_row(row: Row, work: Callable[[Row], Row | list[Row]], key: str) -> list[Row]:
+    """Return the status columns and those that ``work`` made."""
     try:
         made = work(row)
         status: Row = {"status": OK, "reason": "", "detail": ""}
-        return [{**carried, **status, **one} for one in (made if isinstance(made, list) else [made])]
+        return [{**status, **one} for one in (made if isinstance(made, list) else [made])]
     except Rejected as verdict:
         log.info("%s rejected: %s", row[key], verdict)
         status = {"status": REJECTED, "reason": verdict.reason, "detail": verdict.detail}
@@ -228,7 +180,33 @@ def _process_row(
             raise
         log.warning("%s failed:\n%s", row[key], traceback.format_exc())
         status = {"status": FAILED, "reason": "error", "detail": f"{type(error).__name__}: {error}"}
-    return [{**{name: value for name, value in carried.items() if name not in blank}, **status}]
+    return [status]
+
+
+def _complete(row: Row, made: Row, schema: pa.Schema, blank: Sequence[str], code: str) -> Row:
+    """Return a row of the table: the input's columns, what was made of them, and the code that made it."""
+    dropped = () if made["status"] == OK else blank
+    carried = {name: row[name] for name in schema.names if name in row and name not in dropped}
+    return {**carried, **made, **({"code": code} if "code" in schema.names else {})}
+
+
+def _decisive(row: Row, depends_on: Collection[str] | None) -> Row:
+    """Return the columns of an input row that decide the result."""
+    return row if depends_on is None else {name: row.get(name) for name in depends_on}
+
+
+def _valid(entries: Mapping[str, Entry], marks: Mapping[str, str]) -> dict[str, Entry]:
+    """Return the entries whose inputs, settings, code and files are unchanged."""
+    return {
+        name: entry
+        for name, entry in entries.items()
+        if entry.mark == marks.get(name) and _may_be_kept(entry) and entry.is_whole()
+    }
+
+
+def _may_be_kept(entry: Entry) -> bool:
+    """Return whether a video need not be tried again: it did not fail."""
+    return all(row["status"] != FAILED for row in entry.made)
 
 
 def _check_failures(table: Path, results: list[Row], key: str, limit: float) -> None:
@@ -292,10 +270,6 @@ def _report_progress(table: Path, tally: Tally, done: int, total: int, started: 
     per_video = elapsed / max(done - tally.resumed, 1)
     left = (total - done) * per_video
     log.info("%s: %d of %d videos, %s, %.2f/s, about %.0f s left", table, done, total, tally, 1 / per_video, left)
-
-
-def _file_exists(row: Row) -> bool:
-    return not row.get("path") or row["status"] != OK or Path(row["path"]).is_file()
 
 
 def _count(rows: list[Row]) -> Tally:

@@ -33,6 +33,8 @@ from deepfakemnist.tables.schemas import Row
 _ONE_JOB_PER_VIDEO_UP_TO = 200
 _AUTO_SHARDS = 400
 
+#: Columns of a sheet for the manifest alone: an edit must not re-run a stage.
+_CAPTIONS = ("licence",)
 ROLES = ("source", "driver")
 #: Separates source shard and round in the name of a fake shard; not allowed in ids.
 _ROUND_SEPARATOR = "@"
@@ -72,8 +74,16 @@ class RunPlan:
         return sorted(self._shards[role])
 
     def rows(self, role: str, shard: str) -> list[Row]:
-        """Return the sheet rows of a shard."""
-        return self._shards[role][shard]
+        """Return the sheet rows of a shard, without captions, which decide nothing that a stage makes of them."""
+        return [{name: row[name] for name in row if name not in _CAPTIONS} for row in self._shards[role][shard]]
+
+    def captions(self) -> list[Row]:
+        """Return what the sheet says of every source and the manifest alone needs, e.g. its licence."""
+        sources = sorted(self._sheets["source"].rows, key=lambda row: str(row["video_id"]))
+        return [
+            {"source_id": row["video_id"], "person_id": row["person_id"], "licence": row.get("licence")}
+            for row in sources
+        ]
 
     def files(self, role: str, shard: str) -> list[str]:
         """Return the existing videos and annotations of a shard; missing ones become rows of the ingest table."""

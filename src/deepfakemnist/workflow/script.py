@@ -135,7 +135,6 @@ def job_arguments(snakemake: Any, tables: list[str]) -> dict[str, Any]:
         "table": table,
         "code": snakemake.params.code,
         "max_failed_fraction": max_failed_fraction(snakemake),
-        "keep_journal": bool(batch),
     }
 
 

@@ -1,0 +1,142 @@
+"""Journals of finished videos: what a job has made of each, kept next to its table.
+
+A journal outlives its table, which Snakemake deletes before it runs a job again, so that the job makes only what has
+changed. An entry counts while the inputs, settings and code behind it are the same and its files are as large as
+recorded. Videos that moved to another shard are found in the journal of the old one, and their files stay where they
+are.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection, Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from deepfakemnist.tables.files import atomic_path
+from deepfakemnist.tables.schemas import OK, Row
+
+SUFFIX = ".journal"
+#: Other journals of a stage that are searched for a video whatever their names; with more, related names only.
+_SEARCHED = 64
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one video became: the columns that the stage made, not those it copied from its input."""
+
+    key: str
+    #: Digest of everything that the rows depend on.
+    mark: str
+    made: list[Row]
+    #: Size in bytes of every file that the rows name.
+    files: dict[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, key: str, mark: str, made: list[Row]) -> Entry:
+        """Return the entry of a finished video, with the sizes of its files."""
+        paths = [row["path"] for row in made if row["status"] == OK and row.get("path")]
+        return cls(key, mark, made, {path: size for path in paths if (size := _size(path)) is not None})
+
+    def is_whole(self) -> bool:
+        """Return whether every file of the video is still there, as large as it was."""
+        paths = {row["path"] for row in self.made if row["status"] == OK and row.get("path")}
+        return paths == set(self.files) and all(_size(path) == size for path, size in self.files.items())
+
+
+class Journal:
+    """Journal of one table, a JSON line per video, synced to disk; a killed job loses at most the current video."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def of_table(cls, table: Path) -> Journal:
+        """Return the journal of a table."""
+        return cls(table.with_name(table.name + SUFFIX))
+
+    def read(self, repair: bool = False) -> dict[str, Entry]:
+        """Return the last entry of every key, up to the first damaged line.
+
+        Args:
+            repair: delete the rest from there, such as a partial last line left by a kill, so that the next append is
+                valid; only for the job that holds the lock of the table.
+        """
+        entries: dict[str, Entry] = {}
+        whole = 0
+        try:
+            with self.path.open("rb") as file:
+                for line in file:
+                    entry = _parse(line)
+                    if entry is None:
+                        break
+                    entries[entry.key] = entry
+                    whole += len(line)
+        except FileNotFoundError:
+            return {}
+        if repair:
+            with self.path.open("rb+") as file:
+                file.truncate(whole)
+        return entries
+
+    def append(self, entry: Entry) -> None:
+        """Append a finished video."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(entry)) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def keep(self, entries: Iterable[Entry]) -> None:
+        """Replace the contents by these entries; without any, there is no journal."""
+        lines = [json.dumps(asdict(entry)) + "\n" for entry in entries]
+        if not lines:
+            return self.remove()
+        with atomic_path(self.path) as part:
+            part.write_text("".join(lines), encoding="utf-8")
+
+    def remove(self) -> None:
+        """Delete the journal."""
+        self.path.unlink(missing_ok=True)
+
+
+def entries_elsewhere(table: Path, keys: Collection[str]) -> dict[str, Entry]:
+    """Return entries of these keys in the journals of other tables of the stage, where a shard has split or merged.
+
+    All journals of a small stage are searched. In a large one, only those of a shard whose name continues this one's,
+    or begins it, and those of shards of a single video, which have its id.
+    """
+    if not keys:
+        return {}
+    own = Journal.of_table(table).path
+    others = [path for path in sorted(table.parent.glob(f"*{SUFFIX}")) if path != own]
+    if len(others) > _SEARCHED:
+        others = [path for path in others if _related(_shard(path), _shard(own)) or _shard(path) in keys]
+    found = (Journal(path).read() for path in others)
+    return {key: entry for entries in found for key, entry in entries.items() if key in keys}
+
+
+def _shard(journal: Path) -> str:
+    """Return the name of the journal's shard, without the round."""
+    return journal.name.removesuffix(f".parquet{SUFFIX}").split("@")[0]
+
+
+def _related(one: str, other: str) -> bool:
+    return one.startswith(other) or other.startswith(one)
+
+
+def _parse(line: bytes) -> Entry | None:
+    """Return the entry on a line; None if it is damaged or of an earlier version."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        return Entry(**json.loads(line))
+    except (ValueError, TypeError):
+        return None
+
+
+def _size(path: str) -> int | None:
+    try:
+        return Path(path).stat().st_size
+    except OSError:
+        return None

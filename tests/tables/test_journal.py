@@ -1,0 +1,150 @@
+"""Reuse of finished videos by jobs that run again, of the same shard or of one that split or merged."""
+
+import hashlib
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from deepfakemnist.errors import Failed, Rejected
+from deepfakemnist.tables.files import atomic_path, read_rows
+from deepfakemnist.tables.journal import Journal
+from deepfakemnist.tables.shards import run_shard
+
+SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("video_id", "path", "person_id", "sha256", "status", "reason", "detail")]
+)
+
+
+class Stage:
+    """A stage that copies the first letters of a hash to a file; Snakemake's part is played by ``again``."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.worked: list[str] = []
+        self.hashes: dict[str, str] = {}
+        self.people: dict[str, str] = {}
+
+    def run(self, names, shard="shard-0", code="v1"):
+        """Run the job of a shard anew, without its table; return the videos that were processed."""
+        table = self.folder / f"{shard}.parquet"
+        table.unlink(missing_ok=True)
+        self.worked = []
+        rows = [
+            {
+                "video_id": name, "path": f"in/{name}", "person_id": self.people.get(name, "p"),
+                "sha256": self.hashes.get(name, hashlib.sha256(name.encode()).hexdigest()),
+            }
+            for name in names
+        ]  # fmt: skip
+
+        def work(row):
+            self.worked.append(row["video_id"])
+            if row["video_id"].startswith("bad"):
+                raise Failed("truncated")
+            if row["video_id"].startswith("no"):
+                raise Rejected("no_face")
+            path = self.folder / shard / f"{row['video_id']}.txt"
+            with atomic_path(path) as part:
+                part.write_text(row["sha256"][:8])
+            return {"path": str(path)}
+
+        run_shard(rows, table, SCHEMA, work, code=code, depends_on=("video_id", "sha256"))
+        return self.worked
+
+    def rows(self, shard="shard-0"):
+        return {row["video_id"]: row for row in read_rows(self.folder / f"{shard}.parquet")}
+
+
+@pytest.fixture
+def stage(tmp_path):
+    return Stage(tmp_path)
+
+
+def test_only_what_has_changed_is_made_again(stage):
+    assert stage.run(["a", "b", "no1", "bad1"]) == ["a", "b", "no1", "bad1"]
+    before = stage.rows()
+    assert stage.run(["b", "a", "no1", "bad1"]) == ["bad1"], "a rejection stands, a failure is tried again"
+    assert stage.rows() == before
+    stage.hashes["b"] = "f" * 64
+    assert stage.run(["a", "b", "c", "no1"]) == ["b", "c"]
+    assert Path(stage.rows()["b"]["path"]).read_text() == "f" * 8
+    assert stage.run(["a", "c"], code="v2") == ["a", "c"]
+
+
+def test_columns_that_decide_nothing_are_refreshed_without_work(stage):
+    stage.run(["a", "no1"])
+    stage.people = {"a": "someone else", "no1": "another"}
+    assert stage.run(["a", "no1"]) == []
+    rows = stage.rows()
+    assert (rows["a"]["person_id"], rows["no1"]["person_id"]) == ("someone else", "another")
+    assert rows["a"]["path"].endswith("shard-0/a.txt"), "the path of the stage's own file, not of its input"
+    assert rows["no1"]["path"] is None
+
+
+@pytest.mark.parametrize("damage", ("deleted", "cut", "longer"))
+def test_a_file_that_is_gone_or_of_another_size_is_made_again(stage, damage):
+    stage.run(["a", "b"])
+    path = Path(stage.rows()["a"]["path"])
+    whole = path.read_text()
+    path.write_text(whole[:-1] if damage == "cut" else whole + "x")
+    if damage == "deleted":
+        path.unlink()
+    assert stage.run(["a", "b"]) == ["a"]
+    assert path.read_text() == whole
+
+
+def test_a_journal_does_not_grow(stage):
+    for number in range(5):
+        stage.hashes["a"] = f"{number:064d}"
+        stage.run(["a", "b", f"once{number}"])
+    assert sorted(Journal.of_table(stage.folder / "shard-0.parquet").read()) == ["a", "b", "once4"]
+    assert len((stage.folder / "shard-0.parquet.journal").read_text().splitlines()) == 3
+
+
+def test_a_setting_changed_there_and_back_never_passes_for_the_first(stage, monkeypatch):
+    """The job dies after a file was replaced and before its entry was written; all files are of one size."""
+    stage.run(["a", "b"])
+
+    def dies(journal, entry):
+        raise KeyboardInterrupt
+
+    first, stage.hashes = dict(stage.hashes), {"a": "e" * 64}
+    monkeypatch.setattr(Journal, "append", dies)
+    with pytest.raises(KeyboardInterrupt):
+        stage.run(["a", "b"])
+    monkeypatch.undo()
+    stage.hashes = first
+    assert stage.run(["a", "b"]) == ["a"]
+    assert Path(stage.rows()["a"]["path"]).read_text() != "e" * 8
+
+
+@pytest.mark.parametrize("shards", (2, 100), ids=("small stage", "large stage"))
+def test_videos_of_a_shard_that_splits_or_merges_are_not_made_again(stage, shards):
+    for number in range(shards):
+        stage.run([f"other{number}"], shard=f"shard-1{number:03d}")
+    stage.run(["a", "b", "c"], shard="shard-0")
+    assert stage.run(["a", "b"], shard="shard-00") == []
+    assert stage.run(["c", "d"], shard="shard-01") == ["d"]
+    assert Path(stage.rows("shard-00")["a"]["path"]) == stage.folder / "shard-0/a.txt", "files stay where they are"
+    for name in ("shard-0.parquet", "shard-0.parquet.journal"):
+        (stage.folder / name).unlink()  # as the removal of orphans does
+    assert stage.run(["a", "b", "c", "d"], shard="shard-0") == []
+    assert Path(stage.rows("shard-0")["d"]["path"]) == stage.folder / "shard-01/d.txt"
+    assert stage.run(["a", "b"], shard="shard-0@2") == [], "another round"
+    stage.run(["z"], shard="z")
+    assert stage.run(["z", "a"], shard="shard-0") == [], "a shard of one video"
+
+
+def test_the_journal_of_another_shard_is_never_written(stage):
+    stage.run(["a", "b"], shard="shard-0")
+    other = stage.folder / "shard-0.parquet.journal"
+    other.write_bytes(cut := other.read_bytes()[:-5])
+    assert stage.run(["a", "b"], shard="shard-00") == ["b"]
+    assert other.read_bytes() == cut
+
+
+def test_a_journal_of_an_earlier_version_is_replaced(stage):
+    (stage.folder / "shard-0.parquet.journal").write_text('{"key": "a", "mark": "0", "rows": []}\n')
+    assert stage.run(["a"]) == ["a"]
+    assert list(Journal.of_table(stage.folder / "shard-0.parquet").read()) == ["a"]
