@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "liveness": ("liveness", "answers and costs of liveness providers; simulated providers"),
     "manifest": ("manifest", "check a dataset's manifest against the files on disk"),
     "marks": ("marks", "show the synthetic-media marks of files"),
+    "orphans": ("orphans", "list and remove results that the run no longer plans"),
     "predict": ("predict", "score videos with a trained detector"),
     "release": ("release", "write a release folder"),
     "repair": ("repair", "have damaged results made again, and nothing else"),
