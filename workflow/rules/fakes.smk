@@ -78,3 +78,15 @@ def candidates_of_round(wildcards):
     """Return the candidate table of a shard's round; none for the first round, which follows from the config."""
     number = round_of(wildcards.shard)
     return f"<results>/rounds/round{number}.parquet" if number > 1 else []
+
+
+def clips_of_job(job):
+    """Return the number of clips that a liveness job may send."""
+    shard = job.wildcards.shard
+    number = round_of(shard)
+    if number == 1:
+        return len(RUN_PLAN.assignments(shard))
+    table = Path(checkpoints.draw_candidates.get(round=number).output.table)
+    return len(
+        RUN_PLAN.assignments(shard, candidates_at(table, table.stat().st_mtime_ns))
+    )

@@ -4,18 +4,6 @@ from deepfakemnist.liveness.costs import announce
 from deepfakemnist.liveness.keys import check_keys
 
 
-def clips_of_job(job):
-    """Return the number of clips that a liveness job may send."""
-    shard = job.wildcards.shard
-    number = round_of(shard)
-    if number == 1:
-        return len(RUN_PLAN.assignments(shard))
-    table = Path(checkpoints.draw_candidates.get(round=number).output.table)
-    return len(
-        RUN_PLAN.assignments(shard, candidates_at(table, table.stat().st_mtime_ns))
-    )
-
-
 # Not called in a workflow that uses this one as a module: there, the job itself asks for its keys.
 onstart:
     planned = list(workflow.dag.needrun_jobs())
@@ -27,7 +15,7 @@ onstart:
             provider = job.wildcards.provider
             clips_of[provider] = clips_of.get(provider, 0) + clips_of_job(job)
     try:
-        check_keys(clips_of)
+        check_keys(name for name in PROVIDERS if name in clips_of)
         print(
             announce(CONFIG.liveness, clips_of, more_rounds),
             end="",
