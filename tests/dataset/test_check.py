@@ -91,6 +91,14 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], set[str]]] = {
     "file deleted": (lambda root: file(root).unlink(), {"missing"}),
     "file truncated": (lambda root: file(root).write_bytes(file(root).read_bytes()[:-9]), {"truncated"}),
     "byte flipped": (lambda root: flip(file(root)), {"changed"}),
+    "another encoder setting": (
+        lambda root: videos(root, lambda rows: rows[0].update(encoder='{"crf": 9}')),
+        {"mixed_settings"},
+    ),
+    "weights of another training": (
+        lambda root: videos(root, lambda rows: rows[-1].update(animator="fomm", checkpoint_sha256="0" * 64)),
+        {"mixed_settings"},
+    ),
     "bytes appended": (lambda root: file(root).write_bytes(file(root).read_bytes() + b"x"), {"changed"}),
     "video added": (lambda root: shutil.copy(file(root), file(root, "new")), {"extra"}),
     "pixels damaged, rows agree": (damage_pixels, {"other_pixels"}),

@@ -18,6 +18,7 @@ repeated_row     two rows for the same video and quality, or the same frame
 lost_frame       a row of the frame index points to another frame, or past the end of its shard
 stray_frame      a row of the frame index belongs to no video
 wrong_label      label and synthetic contradict each other
+mixed_settings   a quality has two encoder settings, or an animator two checkpoints
 wrong_marks      a fake lacks the marks its row names, or a real is marked as synthetic
 ================ =====================================================================================================
 """
@@ -35,6 +36,7 @@ from typing import NamedTuple
 import av
 
 from deepfakemnist.dataset.stored_files import Inspection, content_fault, inspect_results, size_fault
+from deepfakemnist.dataset.uniformity import MIXED, mixed_videos
 from deepfakemnist.errors import ConfigError, Failed, Rejected
 from deepfakemnist.media.marks import read_marks
 from deepfakemnist.media.samples import samples_sha256
@@ -101,6 +103,7 @@ def check_all(folder: Path, root: Path = Path(), *, jobs: int = 1, decode: bool 
     with ThreadPoolExecutor(jobs) as pool:
         problems = [problem for found in pool.map(check_file, videos) for problem in found]
     problems += check_rows(videos, frames)
+    problems += [Problem(MIXED, *found) for found in mixed_videos(videos)]
     problems += _check_frames(frames, root, jobs)
     checked = frozenset(root / path for path in {row["path"] for row in videos} | {row["shard_path"] for row in frames})
     stored = inspect_results(folder.parent, root, jobs=jobs, decode=decode, known=checked)

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from deepfakemnist.config.stages import PlanSettings
-from deepfakemnist.dataset.check import TOLERATED, check_rows, check_sizes
+from deepfakemnist.dataset.check import TOLERATED, Problem, check_rows, check_sizes
 from deepfakemnist.dataset.pairs import pair_rows
 from deepfakemnist.dataset.splits import add_splits
-from deepfakemnist.dataset.uniformity import mixed_tables
+from deepfakemnist.dataset.uniformity import MIXED, mixed_tables
 from deepfakemnist.errors import TooManyFailures
 from deepfakemnist.planning.rounds import apply_quota
 from deepfakemnist.tables.checksums import recorded_checksum
@@ -180,7 +180,7 @@ def write_manifest(
     manifest.pairs = pair_rows(manifest.videos)
     # The authors' split of a published tree is kept even where it leaks people between splits; that is logged.
     tolerated = (*TOLERATED, "split_leak") if tables.import_released else TOLERATED
-    problems = mixed_tables(tables.deciding_pixels())
+    problems = [Problem(MIXED, *found) for found in mixed_tables(tables.deciding_pixels())]
     problems += check_sizes(manifest.videos, manifest.frames)
     for problem in check_rows(manifest.videos, manifest.frames):
         if problem.kind not in tolerated:

@@ -9,21 +9,31 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow.parquet as pq
 
-from deepfakemnist.dataset.check import Problem
 from deepfakemnist.tables.files import read_rows
 from deepfakemnist.tables.schemas import OK, Row
 
+#: Kind of this problem in ``manifest check``.
 MIXED = "mixed_settings"
 _MAX_LISTED = 3
+
+
+class Mixture(NamedTuple):
+    """Quality, animator or stage with results of several settings, and where each of them is."""
+
+    subject: str
+    detail: str
+
+
 #: Subject and name of a setting → value → video → table.
 _Found = dict[tuple[str, str], dict[str, dict[str, str]]]
 
 
-def mixed_tables(stages: Mapping[str, Iterable[Path]]) -> list[Problem]:
-    """Return a problem for every setting that has several values in the ok rows of a run's tables.
+def mixed_tables(stages: Mapping[str, Iterable[Path]]) -> list[Mixture]:
+    """Return every setting that has several values in the ok rows of a run's tables.
 
     Args:
         stages: stage → its tables. Columns looked at: ``code``; ``encoder`` by ``quality``; ``checkpoint_sha256`` by
@@ -39,7 +49,7 @@ def mixed_tables(stages: Mapping[str, Iterable[Path]]) -> list[Problem]:
     return _problems(found)
 
 
-def mixed_videos(videos: Sequence[Row]) -> list[Problem]:
+def mixed_videos(videos: Sequence[Row]) -> list[Mixture]:
     """Return the same for the encoder settings and checkpoints in the videos table of a manifest."""
     found: _Found = defaultdict(lambda: defaultdict(dict))
     for row in videos:
@@ -62,14 +72,14 @@ def _note(found: _Found, row: Row, table: str) -> None:
         values[_text(row.get("checkpoint_sha256"))].setdefault(row["video_id"], table)
 
 
-def _problems(found: _Found) -> list[Problem]:
+def _problems(found: _Found) -> list[Mixture]:
     problems = []
     for (subject, name), values in found.items():
         if len(values) > 1:
             groups = sorted(values.items(), key=lambda item: (len(item[1]), item[0]))
             detail = "; ".join(f"{value} in {_described(tables)}" for value, tables in groups)
             advice = "Delete the tables of those that you do not want, and run the same command again"
-            problems.append(Problem(MIXED, subject, f"has {len(values)} {name}: {detail}. {advice}"))
+            problems.append(Mixture(subject, f"has {len(values)} {name}: {detail}. {advice}"))
     return problems
 
 
