@@ -17,7 +17,7 @@ from deepfakemnist.animate import stages
 from deepfakemnist.animate.fomm.animator import FommAnimator
 from deepfakemnist.animate.protocol import Motion
 from deepfakemnist.animate.stages import animate_shard, animate_shards, extract_motion_shard, extract_motion_shards
-from deepfakemnist.animate.training.stage import train_animator_stage
+from deepfakemnist.animate.training.stage import choose_training_clips, train_animator_stage
 from deepfakemnist.config.animator import AnimatorSettings, TrainAnimatorSettings
 from deepfakemnist.errors import ConfigError, TooManyFailures
 from deepfakemnist.ids import pair_id
@@ -347,7 +347,8 @@ def test_a_real_face_is_reenacted_by_its_own_motion(tmp_path, real_data, small_m
     settings = AnimatorSettings(model=small_model, train=training, motion="absolute")
     checkpoint = tmp_path / "animator.pth"
     report = tmp_path / "report.json"
-    train_animator_stage([crops], [crops], None, checkpoint, tmp_path, report, settings, seed=0, device="cpu")
+    choose_training_clips([crops], [crops], None, tmp_path / "clips.json", settings, seed=0)
+    train_animator_stage(tmp_path / "clips.json", checkpoint, tmp_path, report, settings, seed=0, device="cpu")
     (motion,) = extract_motions(tmp_path, checkpoint, settings, [crop_row("blink-1", crop)])
     (made,) = animate(tmp_path, checkpoint, settings, [plan_row("blink-1", crop, motion["path"], frames=30)])
 

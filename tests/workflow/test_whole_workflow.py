@@ -194,8 +194,7 @@ def rows_of_stage(project, results, stage):
 def batched(finished):
     """The project up to select with several shards per GPU job, killed with all its processes during one of them."""
     config = yaml.safe_load((finished.folder / "tiny.yaml").read_text())
-    # Sixteen sheet lines in four shards: two jobs. The weights are given, because jobs after the training of an
-    # animator depend on ancient crops, behind which Snakemake overlooks changed settings.
+    # Sixteen sheet lines in four shards: two jobs. The weights are given, so that both results have the same.
     config |= {"pathvars": {"results": "batched"}, "clips_per_gpu_job": 8}
     config["animator"]["weights"] = "results/animator/checkpoint.safetensors"
     (finished.folder / "batched.yaml").write_text(yaml.safe_dump(config))

@@ -20,6 +20,7 @@ rule extract_motion:
         runtime=60,
     params:
         settings=settings_of("animator"),
+        weights=weights_version,
         code=animator_code(),
     script:
         "../scripts/extract_motion.py"
@@ -71,6 +72,7 @@ rule animate:
         runtime=480,
     params:
         settings=settings_of("animator"),
+        weights=weights_version,
         fps=CONFIG.crop.fps,
         code=animator_code(),
     script:

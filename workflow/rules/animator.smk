@@ -1,5 +1,10 @@
 """Weights of the animator: downloaded, or trained on the run's own crops."""
 
+from deepfakemnist.workflow.animator_training import AnimatorTraining
+
+ANIMATOR_TRAINING = AnimatorTraining(RUN_PLAN, INPUT_FILES)
+
+
 if CONFIG.animator.weights_url:
 
     rule fetch_animator:
@@ -20,12 +25,40 @@ if CONFIG.animator.weights_url:
             "../scripts/fetch_animator.py"
 
 
+# A trained animator is kept when crops are made again, so nothing connects it with the crops any more. As ancient
+# inputs they would hide changed settings from Snakemake, which checks nothing behind a job that will run.
+if not (CHECK_FILES and ANIMATOR_TRAINING.is_finished(Path(RESULTS))):
+
+    localrules:
+        training_clips,
+
+    rule training_clips:
+        """Choose the clips that the animator is trained on."""
+        input:
+            sources=training_crops("source", SHARDS),
+            drivers=training_crops("driver", DRIVER_SHARDS),
+        output:
+            clips="<results>/animator/clips.json",
+        log:
+            "<logs>/training_clips.log",
+        benchmark:
+            "<benchmarks>/training_clips.tsv"
+        conda:
+            "../../envs/torch.yaml"
+        resources:
+            mem_mb=1000,
+            runtime=30,
+        params:
+            settings=lambda wildcards: ANIMATOR_TRAINING.settings,
+            people=digest(ANIMATOR_TRAINING.people()),
+        script:
+            "../scripts/training_clips.py"
+
+
 rule train_animator:
     """Train a First Order Motion Model on the run's crops, for use without official weights."""
     input:
-        # Ancient: a re-run crop must not retrain the animator, which would re-render every fake.
-        sources=ancient(training_crops("source", SHARDS)),
-        drivers=ancient(training_crops("driver", DRIVER_SHARDS)),
+        clips="<results>/animator/clips.json",
     output:
         checkpoint="<results>/animator/checkpoint.safetensors",
         history=report(
@@ -46,9 +79,6 @@ rule train_animator:
         mem_mb=16000,
         runtime=1440,
     params:
-        settings=settings_of("animator"),
-        people=digest(RUN_PLAN.people(CONFIG.animator.train.splits)),
-        seed=CONFIG.seed,
-        code=code_digest("animate.training.stage"),
+        settings=lambda wildcards: ANIMATOR_TRAINING.settings,
     script:
         "../scripts/train_animator.py"

@@ -66,13 +66,6 @@ def training_crops(role, shards):
     return tables(f"<results>/crop/{role}/{{shard}}.parquet", shards=shards)
 
 
-def animator_weights(wildcards):
-    """Return the animator weights from the config or trained by the workflow; none for an animator without weights."""
-    if CONFIG.animator.needs_training:
-        return "<results>/animator/checkpoint.safetensors"
-    return CONFIG.animator.weights or []
-
-
 def animator_code():
     """Return the code digest of the animation stages and the configured animator."""
     return code_digest("animate.stages", f"animate.animators.{CONFIG.animator.name}")

@@ -82,6 +82,10 @@ rule predict_dataset:
         mem_mb=8000,
         runtime=240,
     params:
+        dataset=lambda wildcards: [
+            INPUT_FILES.sha256(f"{DATASETS[wildcards.dataset]}/{name}.parquet")
+            for name in ("frames", "videos")
+        ],
         code=code_digest("training.predict"),
     script:
         "../scripts/predict.py"

@@ -27,6 +27,10 @@ rule write_release:
     params:
         settings=settings_of("release"),
         exclude=CONFIG.sources.exclude,
+        exclusions=[
+            INPUT_FILES.sha256(path)
+            for path in (CONFIG.release.exclusions, CONFIG.sources.exclude)
+        ],
         code=code_digest("dataset.release"),
     script:
         "../scripts/release.py"

@@ -6,7 +6,7 @@ from deepfakemnist.sources.released import KINDS
 rule import_released:
     """Verify the clips of a shard by a full decode and check their frame rate; a bad clip is a row with its reason."""
     input:
-        lambda wildcards: RUN_PLAN.files(KINDS[wildcards.kind], wildcards.shard),
+        videos_of_shard,
     output:
         table="<results>/import_released/{kind}/{shard}.parquet",
     log:
@@ -22,6 +22,7 @@ rule import_released:
         rows=lambda wildcards: digest(
             RUN_PLAN.rows(KINDS[wildcards.kind], wildcards.shard)
         ),
+        files=versions_of_shard,
         fps=CONFIG.crop.fps,
         code=code_digest("dataset.released_clips"),
     script:

@@ -7,7 +7,7 @@ CROPS = "candidates" if CONFIG.sources.select else "crop"
 rule ingest:
     """Probe every video of a shard: container, codec, size, frame rate, rotation, and complete decoding."""
     input:
-        lambda wildcards: RUN_PLAN.files(wildcards.role, wildcards.shard),
+        videos_of_shard,
     output:
         table="<results>/ingest/{role}/{shard}.parquet",
     log:
@@ -21,6 +21,7 @@ rule ingest:
         runtime=60,
     params:
         rows=lambda wildcards: digest(RUN_PLAN.rows(wildcards.role, wildcards.shard)),
+        files=versions_of_shard,
         code=code_digest("media.ingest", "sources.voxceleb1"),
     script:
         "../scripts/ingest.py"

@@ -15,7 +15,8 @@ from deepfakemnist.media.container import every_frame, open_video
 from deepfakemnist.media.picture import Picture
 from deepfakemnist.media.pixels import PixelHash
 from deepfakemnist.media.probe import probe
-from deepfakemnist.tables.files import file_sha256
+from deepfakemnist.tables.file_versions import sha256_in, to_metadata, versions_of
+from deepfakemnist.tables.files import write_table
 from deepfakemnist.tables.schemas import RELEASED_CLIPS, Row
 from deepfakemnist.tables.shards import Tally, run_shard
 
@@ -37,10 +38,15 @@ def import_released_shard(
 
     Reasons in addition to those of reading a video: rejected with other_rate.
     """
+    versions = versions_of(row["path"] for row in rows)
     clips = [
-        {**{name: row[name] for name in RELEASED_CLIPS.names if name in row}, "file": file_sha256(row["path"])}
+        {**{name: row[name] for name in RELEASED_CLIPS.names if name in row}, "file": sha256_in(versions, row["path"])}
         for row in rows
     ]
+
+    def finish(made: list[Row], path: Path, metadata: dict[str, str]) -> None:
+        write_table(made, path, RELEASED_CLIPS, {**metadata, **to_metadata(versions)})
+
     return run_shard(
         clips,
         table,
@@ -49,6 +55,7 @@ def import_released_shard(
         code=code,
         inputs=str(fps),
         depends_on=("video_id", "path", "file"),
+        finish=finish,
         max_failed_fraction=max_failed_fraction,
     )
 

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 
 from deepfakemnist.errors import Rejected
 from deepfakemnist.media.probe import probe
-from deepfakemnist.tables.files import file_sha256
+from deepfakemnist.tables.file_versions import sha256_in, to_metadata, versions_of
+from deepfakemnist.tables.files import write_table
 from deepfakemnist.tables.schemas import INGESTED, Row
 from deepfakemnist.tables.shards import Tally, run_shard
 
@@ -48,9 +49,21 @@ def ingest_shard(
     Reasons besides those of :mod:`.container`: failed with bad_annotation. A missing file is ``failed`` when a sheet
     or folder lists it, and ``rejected`` when a published video list does, since nobody has all of its videos.
     """
-    # Known by content, so that a job that runs again probes the videos that have changed and no others.
-    files = [{"file": file_sha256(row["path"]), "annotated": file_sha256(row.get("annotation"))} for row in rows]
-    rows = [{**row, **content} for row, content in zip(rows, files, strict=True)]
+    # Known by content, so that a job that runs again probes the videos that have changed and no others. The rule reads
+    # the versions from the table, and runs again when one has changed.
+    versions = versions_of(path for row in rows for path in (row["path"], row.get("annotation")) if path)
+    rows = [
+        {
+            **row,
+            "file": sha256_in(versions, row["path"]),
+            "annotated": sha256_in(versions, row.get("annotation")),
+        }
+        for row in rows
+    ]
+
+    def finish(made: list[Row], path: Path, metadata: dict[str, str]) -> None:
+        write_table(made, path, INGESTED, {**metadata, **to_metadata(versions)})
+
     return run_shard(
         rows,
         table,
@@ -58,6 +71,7 @@ def ingest_shard(
         partial(ingest_video, read_annotation=read_annotation),
         code=code,
         depends_on=sorted({name for row in rows for name in row} - {"person_id", "action", "adapter"}),
+        finish=finish,
         blank=(),
         max_failed_fraction=max_failed_fraction,
     )

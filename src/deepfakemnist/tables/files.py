@@ -5,7 +5,6 @@ Every result is written whole or not at all, so a killed job leaves no partial f
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import tempfile
@@ -59,14 +58,6 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-
-
-def file_sha256(path: Path | str | None) -> str | None:
-    """Return the sha256 of a file, or None if there is no such file."""
-    if not path or not Path(path).is_file():
-        return None
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write_table(

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from deepfakemnist.animate.fomm.animator import FommAnimator
-from deepfakemnist.animate.training.stage import clips_of, train_animator_stage
+from deepfakemnist.animate.training.stage import choose_training_clips, clips_of, train_animator_stage
 from deepfakemnist.config.animator import AnimatorSettings, TrainAnimatorSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.media.encode import write_working_clip
@@ -40,13 +40,19 @@ def training_tables(tmp_path, moving_discs) -> tuple[list[Path], list[Path]]:
     return [tmp_path / "sources0.parquet", tmp_path / "sources1.parquet"], [tmp_path / "drivers.parquet"]
 
 
+def train(sources, drivers, people, checkpoint, folder, report, settings, exclude=None):
+    """Run both stages with seed 0 on the CPU."""
+    choose_training_clips(sources, drivers, people, folder / "clips.json", settings, seed=0, exclude=exclude)
+    train_animator_stage(folder / "clips.json", checkpoint, folder, report, settings, seed=0, device="cpu")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("people", "clips"), [(None, 5), ({"person0", "person1"}, 4), (set(), 2)])
 def test_training_uses_the_selected_people_and_every_driver(tmp_path, small_model, training_tables, people, clips):
     training = TrainAnimatorSettings(steps=2, batch_size=2, size=32)
     settings = AnimatorSettings(model=small_model, train=training)
     checkpoint, report = tmp_path / "animator.pth", tmp_path / "report.json"
-    train_animator_stage(*training_tables, people, checkpoint, tmp_path, report, settings, seed=0, device="cpu")
+    train(*training_tables, people, checkpoint, tmp_path, report, settings)
     content = json.loads(report.read_text())
     assert content["clips"] + content["held_out_clips"] == clips
     animator = FommAnimator.from_checkpoint(checkpoint, settings, device="cpu")
@@ -58,7 +64,7 @@ def test_max_sources_limits_the_sources_but_not_the_drivers(tmp_path, small_mode
     training = TrainAnimatorSettings(steps=1, batch_size=2, size=32, max_sources=1)
     settings = AnimatorSettings(model=small_model, train=training)
     report = tmp_path / "report.json"
-    train_animator_stage(*training_tables, None, tmp_path / "a.pth", tmp_path, report, settings, seed=0, device="cpu")
+    train(*training_tables, None, tmp_path / "a.pth", tmp_path, report, settings)
     content = json.loads(report.read_text())
     assert content["clips"] + content["held_out_clips"] == 1 + 2, "one source and both drivers"
 
@@ -71,7 +77,7 @@ def test_training_does_not_depend_on_the_order_of_shards(tmp_path, small_model, 
     for name, tables in (("a", sources), ("b", sources[::-1])):
         folder = tmp_path / name
         checkpoint, report = folder / "a.pth", folder / "a.json"
-        train_animator_stage(tables, drivers, None, checkpoint, folder, report, settings, 0, "cpu")
+        train(tables, drivers, None, checkpoint, folder, report, settings)
     frame = np.random.default_rng(0).integers(0, 255, (1, 32, 32, 3), np.uint8)
     one, other = (
         FommAnimator.from_checkpoint(tmp_path / name / "a.pth", settings).prepare_driving(frame) for name in "ab"
@@ -83,17 +89,7 @@ def test_too_few_clips_are_an_error_that_says_what_to_do(tmp_path, small_model, 
     sources, _ = training_tables
     settings = AnimatorSettings(model=small_model)
     with pytest.raises(ConfigError, match=r"this run \(1 people\) has 1, and there are 0 drivers.*animator\.weights"):
-        train_animator_stage(
-            sources,
-            [],
-            {"person0"},
-            tmp_path / "a.pth",
-            tmp_path,
-            tmp_path / "a.json",
-            settings,
-            seed=0,
-            device="cpu",
-        )
+        choose_training_clips(sources, [], {"person0"}, tmp_path / "clips.json", settings, seed=0)
 
 
 @pytest.mark.slow
@@ -101,7 +97,7 @@ def test_custom_clips_replace_the_crops(tmp_path, small_model, training_tables):
     training = TrainAnimatorSettings(clips=tmp_path / "crops", steps=1, batch_size=2, size=32)
     settings = AnimatorSettings(model=small_model, train=training)
     report = tmp_path / "report.json"
-    train_animator_stage([], [], set(), tmp_path / "a.pth", tmp_path, report, settings, seed=0, device="cpu")
+    train([], [], set(), tmp_path / "a.pth", tmp_path, report, settings)
     content = json.loads(report.read_text())
     assert content["clips"] + content["held_out_clips"] == 5
 
@@ -113,18 +109,8 @@ def test_excluded_people_are_not_trained_on(tmp_path, small_model, training_tabl
     (tmp_path / "exclude.tsv").write_text(f"person_id\n{people[0]}\n")
     training = TrainAnimatorSettings(clips=tmp_path / "crops", steps=1, batch_size=2, size=32)
     report = tmp_path / "report.json"
-    train_animator_stage(
-        [],
-        [],
-        set(),
-        tmp_path / "a.pth",
-        tmp_path,
-        report,
-        AnimatorSettings(model=small_model, train=training),
-        seed=0,
-        device="cpu",
-        exclude=tmp_path / "exclude.tsv",
-    )
+    settings = AnimatorSettings(model=small_model, train=training)
+    train([], [], set(), tmp_path / "a.pth", tmp_path, report, settings, exclude=tmp_path / "exclude.tsv")
     content = json.loads(report.read_text())
     assert content["clips"] + content["held_out_clips"] == 5 - len(excluded) < 5
 

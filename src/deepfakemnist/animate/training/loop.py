@@ -11,7 +11,7 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -70,10 +70,10 @@ class TrainingReport:
     losses: list[StepLosses]
     """Loss terms at every logged step."""
 
-    def save(self, path: Path | str) -> None:
-        """Write the report as JSON atomically."""
+    def save(self, path: Path | str, more: Mapping[str, str] | None = None) -> None:
+        """Write the report as JSON atomically, with ``more`` entries."""
         with atomic_path(path) as part:
-            part.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+            part.write_text(json.dumps({**asdict(self), **(more or {})}, indent=1) + "\n", encoding="utf-8")
 
 
 def train_animator(

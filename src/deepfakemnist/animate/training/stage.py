@@ -1,4 +1,4 @@
-"""Workflow stage of animator training, on the crops of the run or on clips named in the config."""
+"""Workflow stages of animator training: choice of clips, from the run's crops or the config, and training."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from deepfakemnist.animate.training.clip_list import CLIP_LIST_SHA256, ClipList, list_sha256, listed_clip
 from deepfakemnist.animate.training.loop import TrainingClip, train_animator
 from deepfakemnist.config.animator import AnimatorSettings, FommModel
 from deepfakemnist.errors import ConfigError
@@ -19,33 +20,29 @@ from deepfakemnist.tables.schemas import OK, Row
 log = logging.getLogger(__name__)
 
 
-def train_animator_stage(
+def choose_training_clips(
     crop_tables: list[Path],
     driver_crop_tables: list[Path],
     people: set[str] | None,
-    checkpoint: Path,
-    folder: Path,
-    report: Path,
+    clips: Path,
     settings: AnimatorSettings,
     seed: int,
-    device: str = "auto",
+    chosen_for: str = "",
     exclude: Path | None = None,
 ) -> None:
-    """Train an animator; write its weights and a JSON report. A killed training resumes from its last saved state.
+    """Choose the clips to train an animator on and write their list.
 
     Args:
         crop_tables: crops of the sources.
         driver_crop_tables: crops of the drivers, all of which are used.
         people: ``person_id`` of the sources to use, which keeps people of val and test out of training; None is all.
-        checkpoint: weight file to write.
-        folder: for training state, TensorBoard events and sample sheets; existing files are kept.
-        report: JSON to write, see ``TrainingReport``.
-        settings: architecture and training; ``train.clips`` replaces the crops.
-        seed: see ``train_animator``.
-        device: ``auto`` uses CUDA if available.
+        clips: list to write, see ``ClipList``.
+        settings: ``train.clips`` replaces the crops, ``train.max_sources`` limits the sources.
+        seed: of the choice among more sources than that.
+        chosen_for: digest of the settings of the training.
         exclude: list of videos and people to remove from ``train.clips``; crops contain none of them.
 
-    Raises: ConfigError when fewer than two clips are usable, and what ``train_animator`` raises.
+    Raises: ConfigError when fewer than two clips are usable.
     """
     if settings.train.clips is not None:
         exclusions = read_exclusions(exclude) if exclude else Exclusions()
@@ -62,11 +59,39 @@ def train_animator_stage(
             f"training an animator needs at least 2 usable clips; {where} has {len(found)}, and there are "
             f"{len(drivers)} drivers. Add videos, or set animator.weights to trained weights"
         )
-    log.info("training the animator on %d of %d clips and %d drivers", len(chosen), len(found), len(drivers))
+    log.info("chose %d of %d clips and %d drivers to train the animator on", len(chosen), len(found), len(drivers))
     # Sorted by path, so that the result does not depend on the number of shards.
-    clips = [TrainingClip(Path(row["path"]), row["person_id"]) for row in sorted(chosen, key=lambda row: row["path"])]
+    chosen.sort(key=lambda row: row["path"])
+    entries = [listed_clip(row["video_id"], row["person_id"], row["path"]) for row in chosen]
+    ClipList(chosen_for, entries).save(clips)
+
+
+def train_animator_stage(
+    clips: Path,
+    checkpoint: Path,
+    folder: Path,
+    report: Path,
+    settings: AnimatorSettings,
+    seed: int,
+    device: str = "auto",
+) -> None:
+    """Train an animator; write its weights and a JSON report. A killed training resumes from its last saved state.
+
+    Args:
+        clips: list written by ``choose_training_clips``.
+        checkpoint: weight file to write.
+        folder: for training state, TensorBoard events and sample sheets; existing files are kept.
+        report: JSON to write, see ``TrainingReport``; it names the sha256 of ``clips``.
+        settings: architecture and training.
+        seed: see ``train_animator``.
+        device: ``auto`` uses CUDA if available.
+
+    Raises: ConfigError when a clip has changed since it was chosen, and what ``train_animator`` raises.
+    """
+    chosen, sha256 = ClipList.load(clips), list_sha256(clips)
+    chosen.check_files()
     result = train_animator(
-        clips,
+        [TrainingClip(Path(clip.path), clip.person_id) for clip in chosen.clips],
         checkpoint,
         folder,
         settings.model or FommModel(),
@@ -75,7 +100,7 @@ def train_animator_stage(
         seed=seed,
         device=device,
     )
-    result.save(report)
+    result.save(report, {CLIP_LIST_SHA256: sha256})
 
 
 def clips_of(where: Path) -> list[Row]:

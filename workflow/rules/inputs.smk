@@ -1,0 +1,51 @@
+"""Input files of the run, known by content: their versions are params of the rules that read them."""
+
+from deepfakemnist.sources.released import KINDS
+from deepfakemnist.workflow.input_files import InputFiles
+
+INPUT_FILES = InputFiles(Path(RESULTS), compare=CHECK_FILES)
+
+
+def table_of_files(wildcards):
+    """Return the table that is made from the files of a shard, and records their versions."""
+    if RUN_PLAN.released:
+        return f"{RESULTS}/import_released/{wildcards.kind}/{wildcards.shard}.parquet"
+    return f"{RESULTS}/ingest/{wildcards.role}/{wildcards.shard}.parquet"
+
+
+def files_of_shard(wildcards):
+    """Return the existing videos and annotations of a shard."""
+    role = KINDS[wildcards.kind] if RUN_PLAN.released else wildcards.role
+    return RUN_PLAN.files(role, wildcards.shard)
+
+
+def videos_of_shard(wildcards):
+    """Return the same, as ancient where only the time stamp has changed; no job writes them, so that hides nothing."""
+    table = table_of_files(wildcards)
+    return [
+        ancient(path) if INPUT_FILES.is_touched(table, path) else path
+        for path in files_of_shard(wildcards)
+    ]
+
+
+def versions_of_shard(wildcards):
+    """Return a digest of the versions of the files of a shard, for params."""
+    table = table_of_files(wildcards)
+    return digest(INPUT_FILES.versions(table, files_of_shard(wildcards)))
+
+
+def animator_weights(wildcards):
+    """Return the animator weights from the config or trained by the workflow; none for an animator without weights."""
+    weights = CONFIG.animator.weights
+    if CONFIG.animator.needs_training:
+        return "<results>/animator/checkpoint.safetensors"
+    if weights is None:
+        return []
+    # As for videos; downloaded weights are written by a job.
+    given = CONFIG.animator.weights_url is None
+    return ancient(weights) if given and INPUT_FILES.has_new_time(weights) else weights
+
+
+def weights_version(wildcards):
+    """Return the sha256 of given weights, for params; empty for those that the run trains."""
+    return CONFIG.animator.weights_sha256 or INPUT_FILES.sha256(CONFIG.animator.weights)
