@@ -24,6 +24,7 @@ from deepfakemnist.ids import pair_id
 from deepfakemnist.media.decode import read_clip
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.media.pixels import pixels_sha256
+from deepfakemnist.tables.checksums import file_facts
 from deepfakemnist.tables.files import read_rows, read_table, write_table
 from deepfakemnist.tables.schemas import ANIMATED, CROPPED, MOTIONS, PLANNED
 
@@ -246,6 +247,33 @@ def test_an_interrupted_shard_resumes_unless_a_motion_changed(tmp_path, tiny_che
     before = Motion.load(motion["path"])
     Motion(before.value[::-1].copy(), before.jacobian[::-1].copy()).save(motion["path"])
     assert attempt() > written
+
+
+def test_damaged_inputs_fail_their_rows_by_name(tmp_path, tiny_checkpoint, settings, clips):
+    crops = {name: crop_row(name, path, sha256=file_facts(path).sha256) for name, path in clips.items()}
+    (motion,) = extract_motions(tmp_path, tiny_checkpoint, settings, [crops["blink-1"]])
+    hashes = {"source_clip_sha256": crops["anna#v1"]["sha256"], "motion_sha256": motion["sha256"]}
+    plan = [plan_row("anna#v1", clips["anna#v1"], motion["path"], **hashes)]
+    (row,) = animate(tmp_path, tiny_checkpoint, settings, plan)
+    assert row["status"] == "ok"
+
+    for path in (clips["anna#v1"], Path(motion["path"])):
+        content = bytearray(path.read_bytes())
+        path.write_bytes(bytes([*content[:-20], content[-20] ^ 1, *content[-19:]]))
+        (tmp_path / "animations/0.parquet").unlink()
+        (tmp_path / "animations/clips/anna#v1@blink-1.mp4").unlink()  # so that it is rendered again
+        (row,) = animate(tmp_path, tiny_checkpoint, settings, plan)
+        assert (row["status"], row["reason"]) == ("failed", "input_changed")
+        assert f"{path}: sha256 is" in row["detail"] and "`deepfakemnist repair`" in row["detail"]
+        path.write_bytes(content)
+        (tmp_path / "animations/0.parquet").unlink()
+        assert animate(tmp_path, tiny_checkpoint, settings, plan)[0]["status"] == "ok"
+
+    clips["blink-1"].write_bytes(clips["blink-1"].read_bytes() + b"x")
+    (tmp_path / "motions/0.parquet").unlink()
+    Path(motion["path"]).unlink()
+    (row,) = extract_motions(tmp_path, tiny_checkpoint, settings, [crops["blink-1"]])
+    assert (row["status"], row["reason"]) == ("failed", "input_changed")
 
 
 def test_one_job_over_several_shards_equals_one_job_each(tmp_path, tiny_checkpoint, settings, clips):

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import re
 
@@ -127,6 +128,17 @@ def test_a_vendor_is_queried_over_http_and_the_exchange_is_recorded(animations, 
     assert tilt["answered_at"].endswith("Z")
     # A cached answer gives exactly the same row.
     assert again["tilt"] == tilt
+
+
+def test_a_damaged_animation_is_not_sent_to_a_vendor(animations, keys):
+    rows = read_rows(animations)
+    rows[0]["sha256"] = hashlib.sha256(b"as it was").hexdigest()
+    write_table(rows, animations, ANIMATED)
+    with vendors() as (_, address):
+        more = {"motions": {"left_slope": ""}, "answers": animations.with_name("answers")}
+        _, found = run_stage(animations, settings_for("baidu", address), **more)
+    assert (found["tilt"]["status"], found["tilt"]["reason"]) == ("failed", "input_changed")
+    assert found["nobody"]["status"] == "ok"
 
 
 def test_only_clips_that_every_gate_classified_as_live_are_sent_to_a_vendor(animations, keys):

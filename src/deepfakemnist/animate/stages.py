@@ -19,6 +19,7 @@ from deepfakemnist.devices.torch_device import choose_device
 from deepfakemnist.errors import ConfigError, Failed, Rejected
 from deepfakemnist.media.decode import read_clip, read_frames
 from deepfakemnist.media.writer_processes import WriterProcesses
+from deepfakemnist.tables.checksums import check_unchanged
 from deepfakemnist.tables.files import read_rows, remove_part_files
 from deepfakemnist.tables.schemas import ANIMATED, MOTIONS, OK, Row
 from deepfakemnist.tables.shards import Tally, run_shard
@@ -66,6 +67,7 @@ def extract_motion_shards(
     rows, folder_of = _rows_and_folders(folders)
 
     def extract_motion(row: Row) -> Row:
+        check_unchanged(row["path"], row.get("sha256"))
         motion = animator.prepare_driving(read_clip(row["path"]))
         path = folder_of[row["video_id"]] / f"{row['video_id']}.npz"
         stored = motion.save(path)
@@ -135,11 +137,14 @@ def animate_shards(
     info = animator.info
     rows, folder_of = _rows_and_folders(folders)
     _check_weights(rows, info.weights_sha256 or "")
-    # A plan holds pixel hashes of the sources but none of the motions, and a driver may have been cropped again.
-    motions = {path: _digest_file(path) for path in {row["motion_path"] for row in rows}}
+    planned = {row["motion_path"]: row.get("motion_sha256") for row in rows}
+    # Plans of version 0.2 hold no hashes of motions, and a driver may have been cropped again.
+    motions = {path: _digest_file(path) for path in planned}
     rows = [{**row, "motion_sha256": motions[row["motion_path"]]} for row in rows]
 
     def load(row: Row) -> tuple[Motion, np.ndarray]:
+        check_unchanged(row["motion_path"], planned[row["motion_path"]])
+        check_unchanged(row["source_path"], row.get("source_clip_sha256"))
         motion = Motion.load(row["motion_path"])
         if len(motion) != row["motion_frames"]:
             raise Failed(

@@ -14,6 +14,7 @@ from deepfakemnist.errors import Failed
 from deepfakemnist.faces.identity import FaceEmbedder
 from deepfakemnist.faces.landmarks import FaceLandmarker
 from deepfakemnist.media.decode import read_clip
+from deepfakemnist.tables.checksums import check_unchanged
 from deepfakemnist.tables.files import read_rows
 from deepfakemnist.tables.schemas import ANIMATION_QUALITY, OK, Row
 from deepfakemnist.tables.shards import Tally, run_shard
@@ -49,6 +50,7 @@ def assess_shard(
     rows = [row for row in read_rows(animations) if row["status"] == OK]
     sources = {row["video_id"]: row["path"] for row in read_rows(source_crops)}
     drivers = {row["video_id"]: row for row in read_rows(driver_crops) if row["status"] == OK}
+    hashes_of = {row["video_id"]: row.get("sha256") for row in rows}
     landmarker, embedder = FaceLandmarker(), FaceEmbedder()
     clip_of = lru_cache(_CLIPS_KEPT)(read_clip)
     people = _embeddings(list(drivers.values()), embedder) if rows else {}
@@ -56,6 +58,7 @@ def assess_shard(
     def assess(row: Row) -> Row:
         if row["driver_id"] not in drivers:
             raise Failed("driver_gone", f"driver {row['driver_id']} no longer has a crop; was it cropped again?")
+        check_unchanged(row["path"], hashes_of.get(row["video_id"]))
         others = [embedding for person, embedding in people.items() if person != row["person_id"]]
         quality = assess_clip(
             clip_of(sources[row["source_id"]])[row["source_frame"]],

@@ -9,6 +9,7 @@ changed          a file is as large or larger, and its sha256 is not that of its
                  replaced after the manifest was written
 other_pixels     a file decodes to other pixels, or does not decode (checked with ``decode`` only)
 damaged_table    a Parquet table or a Parquet file of frames is empty, cut short, or does not match its checksum
+damaged_input    rows of a table failed because a file of an earlier stage was damaged when it was read
 extra            a video in the dataset's folders that no row names
 duplicate_pixels two videos of one quality decode to the same pixels
 split_leak       a person is in two splits or two folds

@@ -16,8 +16,8 @@ from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.media.decode import read_frames
 from deepfakemnist.media.pixels import pixels_sha256
 from deepfakemnist.tables.checksums import DamagedTable, file_facts, verify_table
-from deepfakemnist.tables.files import PART_FILE, read_table
-from deepfakemnist.tables.schemas import OK, Row
+from deepfakemnist.tables.files import PART_FILE, read_rows, read_table
+from deepfakemnist.tables.schemas import FAILED, OK, Row
 
 #: Where the tables of a run lie, below its results. Releases and imported datasets have manifests of their own.
 _TABLES = (
@@ -39,6 +39,9 @@ _TABLES = (
     "manifest/*",
     "detectors/*/*/*/*",
 )
+#: Stages that read working files, and the reasons of rows that failed because such a file was damaged.
+_READERS = ("gpu", "extract_motion", "animate", "judge", "liveness", "compress")
+_DAMAGED_INPUT = ("input_changed", "motion_changed", "motion_unreadable")
 #: Stages whose jobs write the files that their tables name. Where two tables name a file, the first made it: the other
 #: is a selection of its rows, or one shard of the job.
 _WRITERS = ("candidates", "crop", "gpu", "extract_motion", "animate", "compress")
@@ -102,6 +105,11 @@ def inspect_results(
                 found.unchecked.append(path)
         found.tables = len(tables)
         damaged = {damage.path for damage in found.damaged}
+        for table in (table for stage in _READERS for table in _tables(results, stage) if table not in damaged):
+            failed = [row for row in read_rows(table, ["status", "reason"]) if row["status"] == FAILED]
+            if count := sum(row["reason"] in _DAMAGED_INPUT for row in failed):
+                what = f"{count} rows failed because a file of an earlier stage was damaged or replaced"
+                found.damaged.append(Damage("damaged_input", table, what, table))
         owners: dict[Path, tuple[Path, Row]] = {}
         for stage in _WRITERS:
             for table in _tables(results, stage):

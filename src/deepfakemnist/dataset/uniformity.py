@@ -11,9 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import pyarrow.parquet as pq
-
-from deepfakemnist.tables.files import read_rows
+from deepfakemnist.tables.files import column_names, read_rows
 from deepfakemnist.tables.schemas import OK, Row
 
 #: Kind of this problem in ``manifest check``.
@@ -59,7 +57,7 @@ def mixed_videos(videos: Sequence[Row]) -> list[Mixture]:
 
 def _rows(path: Path) -> list[Row]:
     wanted = ("video_id", "status", "code", "quality", "encoder", "animator", "checkpoint_sha256")
-    known = pq.read_schema(path).names
+    known = column_names(path)
     return [row for row in read_rows(path, [name for name in wanted if name in known]) if row["status"] == OK]
 
 

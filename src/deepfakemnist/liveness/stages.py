@@ -15,6 +15,7 @@ from deepfakemnist.liveness.meter import StopRun
 from deepfakemnist.liveness.protocol import Clip, LivenessProvider
 from deepfakemnist.liveness.registry import build
 from deepfakemnist.media.decode import read_clip
+from deepfakemnist.tables.checksums import check_unchanged
 from deepfakemnist.tables.files import read_rows
 from deepfakemnist.tables.schemas import OK, VERDICTS, Row
 from deepfakemnist.tables.shards import Tally, run_shard
@@ -69,12 +70,18 @@ def liveness_shard(
         }
         for row in rows
     ]
+    hashes = {row["video_id"]: row.get("sha256") for row in rows}
+
+    def check(row: Row) -> Row:
+        check_unchanged(row["path"], hashes[row["video_id"]])  # before a vendor is paid for it
+        return check_animation(provider, row, fps)
+
     try:
         return run_shard(
             inputs,
             table,
             VERDICTS,
-            lambda row: check_animation(provider, row, fps),
+            check,
             code=code,
             settings=settings,
             inputs=f"{provider.version} at {fps} fps",

@@ -127,8 +127,10 @@ def plan_shard(
             "driver_id": driver["video_id"],
             "driver_person_id": driver["person_id"],
             "source_path": source["path"],
+            "source_clip_sha256": source.get("sha256"),
             "source_pixels_sha256": source["pixels_sha256"],
             "motion_path": driver["path"],
+            "motion_sha256": driver.get("sha256"),
             "motion_frames": driver["frames"],
             "motion_checkpoint_sha256": driver["checkpoint_sha256"],
         }

@@ -18,7 +18,7 @@ from typing import IO, Any, NamedTuple, Protocol
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from deepfakemnist.errors import ConfigError
+from deepfakemnist.errors import ConfigError, Failed
 
 _KEY = "checksum"
 #: A second key, so that a damaged name of the first is not taken for a table without a checksum.
@@ -61,6 +61,22 @@ def file_facts(path: Path | str) -> FileFacts:
     """Return size and sha256 of a file."""
     with Path(path).open("rb") as file:
         return FileFacts(os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest())
+
+
+def check_unchanged(path: Path | str, sha256: str | None) -> None:
+    """Compare a stored file with the sha256 in its table; a missing one is left to its reader.
+
+    Args:
+        path: file of an earlier stage.
+        sha256: what that stage recorded; None in tables of version 0.2 or earlier, and nothing is compared.
+
+    Raises: Failed with reason input_changed.
+    """
+    if sha256 and Path(path).is_file() and (found := file_facts(path).sha256) != sha256:
+        raise Failed(
+            "input_changed",
+            f"{path}: sha256 is {found}, was {sha256} when it was written; `deepfakemnist repair` has it made again",
+        )
 
 
 @contextmanager

@@ -111,6 +111,12 @@ def read_metadata(path: Path | str) -> dict[str, str]:
     return {key: value for key, value in pairs.items() if key not in CHECKSUM_KEYS}
 
 
+def column_names(path: Path | str) -> list[str]:
+    """Return the columns of a table. Raises: DamagedTable; FileNotFoundError."""
+    with _naming_damage(path):
+        return list(pq.read_schema(Path(path)).names)
+
+
 def count_rows(path: Path | str) -> int:
     """Return the number of rows of a table. Raises: DamagedTable; FileNotFoundError."""
     with _naming_damage(path):

@@ -165,8 +165,10 @@ PLANNED = _schema(
     _ROUND,
     _PLAN_ORDER,
     _field("source_path", pa.string(), "cropped source clip"),
+    _field("source_clip_sha256", pa.string(), "sha256 of the file of the cropped source clip"),
     _field("source_pixels_sha256", pa.string(), "pixel hash of the cropped source clip"),
     _field("motion_path", pa.string(), "motion file of the driver"),
+    _field("motion_sha256", pa.string(), "sha256 of the motion file"),
     _field("motion_frames", pa.int32(), "number of driver frames"),
     _field("motion_checkpoint_sha256", pa.string(), "sha256 of the weights that the motion was extracted with"),
 )
