@@ -8,7 +8,7 @@ import pytest
 
 from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.tables.files import atomic_path, read_rows
-from deepfakemnist.tables.journal import Journal
+from deepfakemnist.tables.journal import Entry, Journal
 from deepfakemnist.tables.shards import run_shard
 
 SCHEMA = pa.schema(
@@ -148,3 +148,17 @@ def test_a_journal_of_an_earlier_version_is_replaced(stage):
     (stage.folder / "shard-0.parquet.journal").write_text('{"key": "a", "mark": "0", "rows": []}\n')
     assert stage.run(["a"]) == ["a"]
     assert list(Journal.of_table(stage.folder / "shard-0.parquet").read()) == ["a"]
+
+
+def test_an_altered_byte_never_becomes_a_row(tmp_path):
+    journal = Journal(tmp_path / "a.parquet.journal")
+    entries = {name: Entry(name, "mark", [{"face_px": 123.5, "status": "rejected"}]) for name in ("v1", "v2", "v3")}
+    for entry in entries.values():
+        journal.append(entry)
+    assert journal.read() == entries
+    content = journal.path.read_bytes()
+    for at in range(len(content)):
+        journal.path.write_bytes(bytes([*content[:at], content[at] ^ 1, *content[at + 1 :]]))
+        found = journal.read()
+        assert found.items() <= entries.items(), at
+        assert len(found) < 3, at

@@ -13,6 +13,7 @@ import os
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from zlib import crc32
 
 from deepfakemnist.tables.files import atomic_path
 from deepfakemnist.tables.schemas import OK, Row
@@ -46,7 +47,10 @@ class Entry:
 
 
 class Journal:
-    """Journal of one table, a JSON line per video, synced to disk; a killed job loses at most the current video."""
+    """Journal of one table, synced to disk; a killed job loses at most the current video.
+
+    A JSON line per video, which ends with the CRC-32 of the text before it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -83,13 +87,13 @@ class Journal:
     def append(self, entry: Entry) -> None:
         """Append a finished video."""
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(entry)) + "\n")
+            file.write(_line(entry))
             file.flush()
             os.fsync(file.fileno())
 
     def keep(self, entries: Iterable[Entry]) -> None:
         """Replace the contents by these entries; without any, there is no journal."""
-        lines = [json.dumps(asdict(entry)) + "\n" for entry in entries]
+        lines = [_line(entry) for entry in entries]
         if not lines:
             return self.remove()
         with atomic_path(self.path) as part:
@@ -125,14 +129,19 @@ def _related(one: str, other: str) -> bool:
     return one.startswith(other) or other.startswith(one)
 
 
+def _line(entry: Entry) -> str:
+    text = json.dumps(asdict(entry))
+    return f'{text[:-1]}, "crc32": "{crc32(text.encode()):08x}"}}\n'
+
+
 def _parse(line: bytes) -> Entry | None:
     """Return the entry on a line; None if it is damaged or of an earlier version."""
-    if not line.endswith(b"\n"):
-        return None
+    text = line[: line.rfind(b', "crc32": ')] + b"}"
     try:
-        return Entry(**json.loads(line))
+        entry = Entry(**json.loads(text))
     except (ValueError, TypeError):
         return None
+    return entry if line == _line(entry).encode() else None
 
 
 def _size(path: str) -> int | None:
