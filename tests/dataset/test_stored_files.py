@@ -221,6 +221,17 @@ def test_cut_frames_are_known_by_the_checksum_in_the_index(root: Path) -> None:
     assert finish_repair(find_repairs(Path("results"))) == ([str(table)], [])
 
 
+def test_rows_that_failed_for_a_damaged_input_are_made_again(root: Path) -> None:
+    table = Path("results/animate/a.parquet")
+    rows = read_rows(table)
+    rows[0] |= {"status": "failed", "reason": "input_changed", "path": None}
+    rows[1] |= {"status": "failed", "reason": "error", "path": None}
+    write_table(rows, table, ANIMATED)
+    (found,) = find_repairs(Path("results")).damaged
+    assert (found.kind, found.table) == ("damaged_input", table)
+    assert found.detail == "1 rows failed because a file of an earlier stage was damaged or replaced"
+
+
 def test_nothing_is_removed_while_a_job_writes(root: Path) -> None:
     from filelock import FileLock
 
