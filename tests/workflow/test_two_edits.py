@@ -157,7 +157,9 @@ def test_weights_replaced_by_older_ones_move_every_driver(run: Project) -> None:
     if not weights.exists():
         pytest.skip("the animator was trained by the run")
     aside = weights.rename(weights.with_name("aside"))
-    weights.write_bytes(aside.read_bytes()[:-1] + b"\0")
+    content = bytearray(aside.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
     os.utime(weights, (1e9, 1e9))
     jobs = planned(run)
     assert (jobs_of(jobs, "extract_motion"), jobs_of(jobs, "animate")) == (2, 4)
