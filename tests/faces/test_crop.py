@@ -152,6 +152,23 @@ def test_quality_gates_give_value_and_limit(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_two_panel_videos_are_rejected_and_a_picture_on_the_wall_is_not(tmp_path: Path) -> None:
+    scenes = {}
+    for name, scale in (("panels", 0.9), ("wall", 0.35)):
+        scene = picture(20)
+        other = cv2.resize(PORTRAIT, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        scene[60 : 60 + len(other), 300 : 300 + other.shape[1]] = other
+        assert len(FaceDetector()(scene)) == 2
+        scenes[name] = [scene] * 20
+    table = ingest(tmp_path, scenes)
+    rows = crop(tmp_path, table)
+    assert (rows["panels"]["reason"], rows["wall"]["status"]) == ("several_faces", "ok")
+    assert rows["panels"]["detail"] == "other_faces is 1; the limit is 0.5"
+    assert rows["wall"]["other_faces"] == 0
+    assert crop(tmp_path / "kept", table, max_other_faces=1.0)["panels"]["other_faces"] == 1
+
+
+@pytest.mark.slow
 def test_cropped_clips_are_kept_uncropped(tmp_path: Path) -> None:
     """Other sizes are resized; a picture that is not square was not cropped and is rejected."""
     square = cv2.resize(PORTRAIT, (256, 256), interpolation=cv2.INTER_AREA)

@@ -134,12 +134,23 @@ class CropSettings(Settings):
     max_interpolated: Fraction = Field(
         0.5, description="maximum fraction of frames with an interpolated box next to a missed detection"
     )
+    max_other_faces: Fraction = Field(
+        0.5,
+        description="maximum fraction of detection frames with another face at least half as large: in two-panel "
+        "videos and interviews it is unknown whose face is meant",
+    )
     min_track_score: Fraction = Field(0.0, description="minimum mean YuNet score of the tracked face, min_score..1")
     min_sharpness: float = Field(
         0.0, ge=0.0, description="minimum median variance of the Laplacian; low in blurred clips"
     )
     min_brightness: float = Field(0.0, ge=0.0, le=255.0, description="minimum mean luma of the crop, 0..255")
     max_brightness: float = Field(255.0, ge=0.0, le=255.0, description="maximum mean luma of the crop, 0..255")
+    min_face_motion: float = Field(
+        0.2,
+        ge=0.0,
+        description="minimum motion of the face within itself, percent of its side, of clips of 2 seconds or more; "
+        "rejects frozen pictures and filmed photographs. 0: none is rejected",
+    )
     max_yaw_range: float = Field(180.0, ge=0.0, description="maximum range of head yaw, degrees")
 
 

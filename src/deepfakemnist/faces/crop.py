@@ -21,8 +21,16 @@ from deepfakemnist.config.stages import CropSettings
 from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.faces.detect import FaceDetector
 from deepfakemnist.faces.footage import Footage, annotated_boxes, read_footage
+from deepfakemnist.faces.motion import face_patch, nonrigid_motion, sampling_step
 from deepfakemnist.faces.policies import POLICIES, CropBox
-from deepfakemnist.faces.quality import brightness, check_quality, interpolated_fraction, pose_ranges, sharpness
+from deepfakemnist.faces.quality import (
+    brightness,
+    check_quality,
+    interpolated_fraction,
+    other_faces,
+    pose_ranges,
+    sharpness,
+)
 from deepfakemnist.faces.shots import Cut
 from deepfakemnist.faces.track import Track
 from deepfakemnist.media.encode import write_working_clip
@@ -59,8 +67,8 @@ def crop_shard(
         max_failed_fraction: see :func:`deepfakemnist.tables.shards.run_shard`.
 
     Reasons besides those of :mod:`deepfakemnist.media.container`: rejected with too_short, upside_down, sideways,
-    no_face, face_lost, face_too_small, off_frame, no_box, not_square, box_guessed, uncertain_face, turns_too_far,
-    blurred, too_dark or too_bright; failed with source_changed.
+    no_face, face_lost, face_too_small, off_frame, no_box, not_square, box_guessed, several_faces, uncertain_face,
+    turns_too_far, blurred, still_face, too_dark or too_bright; failed with source_changed.
     """
     find_ffmpeg(ffmpeg)  # later stages encode with it: fail before the first video
     detector = FaceDetector(settings.min_score, settings.detect_max_side)
@@ -94,7 +102,8 @@ def crop_video(row: Row, folder: Path, settings: CropSettings, detector: FaceDet
     crop_boxes = POLICIES[policy](boxes, footage.width, footage.height, settings)
     log.debug("%s: %s of a %dx%d picture", row["video_id"], crop_boxes[0], footage.width, footage.height)
 
-    sampled = [detection.frame for detection in footage.detections if detection.frame in shot]
+    detections = [detection for detection in footage.detections if detection.frame in shot]
+    sampled = [detection.frame for detection in detections]
     start = row["start_s"] or 0.0
     found: Row = {
         "fps": settings.fps,
@@ -107,6 +116,7 @@ def crop_video(row: Row, folder: Path, settings: CropSettings, detector: FaceDet
         "cuts": json.dumps([{"time_s": round(start + cut.frame / settings.fps, 3), "what": cut.kind} for cut in cuts]),
         "face_px": track.side,
         "face_fraction": len(track.frames) / len(sampled),
+        "other_faces": other_faces([detection.faces for detection in detections], track.side),
         "face_score": float(np.mean([face.score for face in track.faces])),
         "interpolated": interpolated_fraction(shot, sampled, track.frames),
         **pose_ranges(track.faces, footage.width, footage.height),
@@ -114,17 +124,22 @@ def crop_video(row: Row, folder: Path, settings: CropSettings, detector: FaceDet
     }
     sharp: list[float] = []
     bright: list[float] = []
+    patches: list[np.ndarray] = []
+    face_boxes = track.boxes(shot)
 
     def crops() -> Iterator[np.ndarray]:
         for number, crop in enumerate(crop_frames(footage, shot, crop_boxes, settings.size)):
             if number % settings.detect_every == 0:
                 sharp.append(sharpness(crop))
                 bright.append(brightness(crop))
+            if number % sampling_step(settings.fps) == 0:
+                patches.append(face_patch(crop, crop_boxes[number].in_crop(face_boxes[number], settings.size)))
             yield crop
 
     path = folder / f"{row['video_id']}.mp4"
     clip = write_working_clip(path, crops(), settings.fps)
     found |= {"sharpness": float(np.median(sharp)), "brightness": float(np.mean(bright))}
+    found["face_motion"] = nonrigid_motion(patches)
     try:
         check_quality(found, settings)
     except Rejected:

@@ -57,6 +57,12 @@ class CropBox:
         width, height = (side, side) if square else (right - left, bottom - top)
         return CropBox(left, top, width, height) if width > 0 and height > 0 else self
 
+    def in_crop(self, box: Sequence[float], size: int) -> tuple[float, float, float, float]:
+        """Return a box of the picture (left, top, width, height) in pixels of the crop of side ``size``."""
+        left, top, width, height = box
+        across, down = size / self.width, size / self.height
+        return ((left - self.left) * across, (top - self.top) * down, width * across, height * down)
+
     def crop(self, picture: Picture, size: int) -> np.ndarray:
         """Return the rectangle of a picture, resized to (size,size,3) uint8 RGB; padding replicates the edge."""
         right, bottom = self.left + self.width, self.top + self.height

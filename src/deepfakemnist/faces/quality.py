@@ -18,6 +18,10 @@ from deepfakemnist.tables.schemas import Row
 _HEAD = np.array([(-31.5, -32, 28), (31.5, -32, 28), (0, 0, 0), (-25, 30, 22), (25, 30, 22)], np.float64)
 
 
+#: Shorter clips are not rejected for a still face: for a second, live people move as little as photographs.
+_MOTION_JUDGED_FROM_S = 2.0
+
+
 def head_pose(face: Face, width: int, height: int) -> tuple[float, float, float]:
     """Return yaw, pitch and roll of a face in degrees, from five landmarks and an average head.
 
@@ -64,6 +68,11 @@ def interpolated_fraction(frames: range, sampled: Sequence[int], found: Sequence
     return guesses / len(frames)
 
 
+def other_faces(frames: Sequence[Sequence[Face]], side: float) -> float:
+    """Return the fraction of ``frames``, 0..1, with a second face of at least half the main face's ``side``, pixels."""
+    return sum(sum(face.side >= side / 2 for face in faces) > 1 for faces in frames) / len(frames)
+
+
 def sharpness(crop: np.ndarray) -> float:
     """Return the variance of the Laplacian of an (H,W,3) uint8 crop's luma."""
     return float(cv2.Laplacian(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), cv2.CV_64F).var())
@@ -77,14 +86,18 @@ def brightness(crop: np.ndarray) -> float:
 def check_quality(row: Row, settings: CropSettings) -> None:
     """Check the metrics of a CROPPED row against the thresholds.
 
-    Raises: Rejected with reason box_guessed, uncertain_face, turns_too_far, blurred, too_dark or too_bright; the detail
-        gives value and limit.
+    Raises: Rejected with reason box_guessed, several_faces, uncertain_face, turns_too_far, blurred, still_face,
+        too_dark or too_bright; the detail gives value and limit.
     """
+    seconds = round(row["kept_to_s"] - row["kept_from_s"], 6)
+    still = seconds >= _MOTION_JUDGED_FROM_S and row["face_motion"] < settings.min_face_motion
     gates = (
         ("interpolated", "box_guessed", row["interpolated"] > settings.max_interpolated, settings.max_interpolated),
+        ("other_faces", "several_faces", row["other_faces"] > settings.max_other_faces, settings.max_other_faces),
         ("face_score", "uncertain_face", row["face_score"] < settings.min_track_score, settings.min_track_score),
         ("yaw_range", "turns_too_far", row["yaw_range"] > settings.max_yaw_range, settings.max_yaw_range),
         ("sharpness", "blurred", row["sharpness"] < settings.min_sharpness, settings.min_sharpness),
+        ("face_motion", "still_face", still, settings.min_face_motion),
         ("brightness", "too_dark", row["brightness"] < settings.min_brightness, settings.min_brightness),
         ("brightness", "too_bright", row["brightness"] > settings.max_brightness, settings.max_brightness),
     )

@@ -24,8 +24,10 @@ _CROP_COLUMNS = {
     "frames": "frames",
     "sharpness": "sharpness",
     "brightness": "brightness",
+    "face_motion": "face motion, % of face side",
     "face_score": "detection score",
     "face_fraction": "face detection rate",
+    "other_faces": "frames with another face, share",
     "interpolated": "interpolated boxes, share",
     "yaw_range": "yaw range, degrees",
     "pitch_range": "pitch range, degrees",
@@ -93,7 +95,8 @@ def write_source_page(
     ]
     intro = (
         f"{len(usable)} of {len(refused) + len(ingest_rows)} videos gave a face crop. Sharpness is the variance of the "
-        "Laplacian, brightness the mean luma (0 to 255); yaw, pitch and roll ranges span the 5th to 95th percentile."
+        "Laplacian, brightness the mean luma (0 to 255), face motion what is left of the motion in a face "
+        "when that of a photograph is taken away; yaw, pitch and roll ranges span the 5th to 95th percentile."
     )
     if max(len(usable), len(out)) > _MAX_ROWS:
         intro += f" Lists show the first {_MAX_ROWS} rows; the tables of ingest and crop hold all."

@@ -113,8 +113,15 @@ CROPPED = _schema(
     _field("face_px", pa.float64(), "median side of the face box, sqrt(width × height), source pixels"),
     _field("face_fraction", pa.float64(), "fraction of detection frames that show the tracked face, 0..1"),
     _field("face_score", pa.float64(), "mean face detector score over those frames, 0..1"),
+    _field("other_faces", pa.float64(), "fraction of detection frames with another face at least half as large, 0..1"),
     _field("sharpness", pa.float64(), "median variance of the Laplacian over detection frames of the crop"),
     _field("brightness", pa.float64(), "mean luma of the crop, 0..255"),
+    _field(
+        "face_motion",
+        pa.float64(),
+        "motion of the face within itself, percent of its side; near 0 in a frozen picture or filmed photograph; null "
+        "for clips of one or two frames",
+    ),
     _field("interpolated", pa.float64(), "fraction of frames next to a missed detection, 0..1"),
     _field("yaw_range", pa.float64(), "5th to 95th percentile range of head yaw, degrees"),
     _field("pitch_range", pa.float64(), "5th to 95th percentile range of head pitch, degrees"),
