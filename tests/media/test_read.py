@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import struct
 import subprocess
+import wave
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from made_clips import ramp, ramp_indices
+from PIL import Image
 
 from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.media.decode import read_clip, read_frames
@@ -68,6 +71,22 @@ class TestBroken:
 
     def test_still_image_is_not_a_video(self, run_ffmpeg: Run, tmp_path: Path) -> None:
         assert reason(run_ffmpeg("-frames:v", "1", tmp_path / "p.png", frames=ramp(1))) == ("Failed", "not_a_video")
+
+    @pytest.mark.parametrize(("name", "format_name"), [("a b.webp", "WEBP"), ("a.png", "PNG"), ("clip.mp4", "WEBP")])
+    def test_animated_pictures_are_no_videos(self, tmp_path: Path, name: str, format_name: str) -> None:
+        pictures = [Image.fromarray(frame) for frame in ramp(3)]
+        path = tmp_path / name
+        pictures[0].save(path, format_name, save_all=True, append_images=pictures[1:])
+        with pytest.raises(Failed) as failure:
+            read_clip(path)
+        assert failure.value.reason == "not_a_video"
+        assert f"magick {shlex.quote(name)} {shlex.quote(path.stem + '.mp4')}" in failure.value.detail
+
+    def test_sound_in_riff_is_not_a_video(self, tmp_path: Path) -> None:
+        with wave.open(str(tmp_path / "x.wav"), "wb") as file:
+            file.setparams((1, 2, 8000, 0, "NONE", "none"))
+            file.writeframes(bytes(4000))
+        assert reason(tmp_path / "x.wav") == ("Failed", "not_a_video")
 
     def test_a_playlist_opens_no_other_file(self, tmp_path: Path) -> None:
         """ffmpeg would follow it, but a path in a sheet must give that file or nothing."""

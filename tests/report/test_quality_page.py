@@ -23,7 +23,14 @@ def tables(folder: Path) -> tuple[list[str], list[str]]:
     for number, (name, colour) in enumerate(COLOURS.items()):
         path = write_working_clip(folder / f"{name}.mp4", [np.full((64, 64, 3), colour, np.uint8)] * 4, 25).path
         facts = {"video_id": name, "role": "source", "person_id": f"p-{name}", "path": str(path), "frames": 4}
-        figures = {"face_px": 100.0 + 10 * number, "sharpness": 50.0 * number, "brightness": 90.0, "cuts": "[]"}
+        figures = {
+            "face_px": 100.0 + 10 * number,
+            "sharpness": 50.0 * number,
+            "brightness": 90.0,
+            "face_motion": 0.3,
+            "cuts": "[]",
+        }
+        figures["face_motion"] = 0.3
         good = {"status": "ok", "reason": "", "detail": "", "pixels_sha256": "ab" if number else "cd"}
         cropped.append({**dict.fromkeys(CROPPED.names), **facts, **figures, **good})
         ingested.append({**dict.fromkeys(INGESTED.names), **facts, **good, "pixels_sha256": None})
@@ -48,7 +55,8 @@ def tables(folder: Path) -> tuple[list[str], list[str]]:
 def test_page_counts_outcomes_and_lists_statistics(tmp_path: Path) -> None:
     ingested, cropped = tables(tmp_path)
     refused = [refusal("eve#1", "x.tsv: person_id eve: no consent", reason="excluded")]
-    write_source_page(ingested, cropped, refused, tmp_path / "page.html")
+    aside = [{"reason": "no_video_suffix", "suffix": ".jpg", "files": 7, "example": "a/b.jpg"}]
+    write_source_page(ingested, cropped, refused, tmp_path / "page.html", aside)
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "3 of 6 videos gave a face crop" in text
     assert "<td>sources</td><td>3</td><td>3</td><td>0</td>" in text
@@ -58,6 +66,8 @@ def test_page_counts_outcomes_and_lists_statistics(tmp_path: Path) -> None:
     assert "<td>green, blue</td><td>ab</td>" in text
     assert "<td>ingest</td><td>source</td><td>rejected</td><td>missing_file</td><td>2</td>" in text
     assert "<td>eve#1</td><td>excluded</td>" in text
+    assert "<td>without a video suffix</td><td>.jpg</td><td>7</td><td>a/b.jpg</td>" in text
+    assert "<td>face motion, % of face side</td><td>0.3</td>" in text
     assert "no face &amp; &lt;nothing&gt;" in text and "http" not in text
 
 

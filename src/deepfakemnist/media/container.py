@@ -29,6 +29,7 @@ outside_the_video   rejected the requested segment exceeds the video (:mod:`.dec
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -49,13 +50,15 @@ from deepfakemnist.media.picture import square_pixels
 #: open other files, and a still image would count as a one-frame video.
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,nut,gif"
 _LIMITS = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
+#: Formats of pictures that are animated too, which ffmpeg does not read as videos: bytes after the start, mark, name.
+_ANIMATED_PICTURES = ((8, b"WEBP", "WebP"), (0, b"\x89PNG", "PNG"))
 _SIGNATURES = (
     (0, b"GIF8"),
     (4, b"ftyp"),
     (4, b"moov"),
     (4, b"mdat"),
     (0, b"\x1a\x45\xdf\xa3"),
-    (0, b"RIFF"),
+    (8, b"AVI "),
     (0, b"OggS"),
 )
 #: Codecs with packets that yield no frame of their own (hidden reference frames, packed B-frames).
@@ -142,6 +145,12 @@ def open_video(path: Path | str) -> Iterator[Video]:
         raise Failed("unreadable", f"{path}: {error}") from error
     if not head:
         raise Failed("empty_file", f"{path}: zero bytes")
+    for at, mark, name in _ANIMATED_PICTURES:
+        if head[at : at + len(mark)] == mark:
+            command = f"magick {shlex.quote(path.name)} {shlex.quote(path.stem + '.mp4')}"
+            raise Failed(
+                "not_a_video", f"{path}: {name} is a format of pictures; an animated one can be converted: {command}"
+            )
     try:
         container = av.open(str(path), options=_LIMITS, metadata_errors="replace")
     except (av.FFmpegError, ValueError) as error:
