@@ -16,7 +16,7 @@ _SETTINGS = f"{_PACKAGE}.config"
 
 @cache
 def code_digest(*modules: str) -> str:
-    """Return 16 hex digits over ``deepfakemnist.<module>`` and all package modules it imports, directly or not.
+    """Return the modules' names and 16 hex digits over their code and all package modules it imports, directly or not.
 
     Comments, docstrings and formatting do not count: the digest is computed from the syntax tree.
     """
@@ -29,7 +29,7 @@ def code_digest(*modules: str) -> str:
     digest = hashlib.sha256()
     for name in sorted(seen):
         digest.update(f"{name}\0{ast.dump(_tree(name))}\0".encode())
-    return digest.hexdigest()[:16]
+    return f"{'+'.join(modules)} {digest.hexdigest()[:16]}"
 
 
 def _is_exempt(module: str) -> bool:

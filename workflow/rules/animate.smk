@@ -19,7 +19,8 @@ rule extract_motion:
         mem_mb=4000,
         runtime=60,
     params:
-        settings=settings_of("animator"),
+        *animation_texts(),
+        settings=unwatched(settings_of("animator")),
         weights=weights_version,
         code=animator_code(),
     script:
@@ -44,7 +45,9 @@ rule plan:
         mem_mb=1000,
         runtime=30,
     params:
-        assignments=lambda wildcards: digest(RUN_PLAN.assignments(wildcards.shard)),
+        assignments=lambda wildcards: described(
+            "candidates", RUN_PLAN.assignments(wildcards.shard)
+        ),
         seed=CONFIG.seed,
         code=code_digest("planning.assignment"),
     script:
@@ -71,7 +74,8 @@ rule animate:
         mem_mb=8000,
         runtime=480,
     params:
-        settings=settings_of("animator"),
+        *animation_texts(),
+        settings=unwatched(settings_of("animator")),
         weights=weights_version,
         fps=CONFIG.crop.fps,
         code=animator_code(),

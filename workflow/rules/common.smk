@@ -13,6 +13,7 @@ from deepfakemnist.code_digest import code_digest
 from deepfakemnist.config.load import load_config
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.liveness.motions import read_motions
+from deepfakemnist.workflow.params import described, key_texts, key_texts_by
 from deepfakemnist.workflow.run_directory import check_run_directory
 from deepfakemnist.workflow.run_plan import RunPlan, digest, round_of, source_shard
 from deepfakemnist.workflow.source_overview import describe_sources
@@ -44,6 +45,12 @@ def settings_of(part):
     return getattr(CONFIG, part).model_dump(mode="json")
 
 
+def unwatched(settings):
+    """Return settings for a script; a rule whose params hold their texts need not compare them as a whole too."""
+    # Snakemake does not compare what follows from the input.
+    return lambda wildcards, input: settings
+
+
 def tables(pattern, **wildcards):
     """Return the tables of a stage, one per source shard unless shards are given."""
     return expand(pattern, shard=wildcards.pop("shards", SHARDS), **wildcards)
@@ -64,6 +71,12 @@ def training_crops(role, shards):
     if CONFIG.animator.train.clips:
         return []
     return tables(f"<results>/crop/{role}/{{shard}}.parquet", shards=shards)
+
+
+def animation_texts():
+    """Return the settings of an animation for params: its weights are an input, whatever made them."""
+    of_weights = ("train", "weights", "weights_sha256", "weights_url")
+    return key_texts("animator", CONFIG.animator, without=of_weights)
 
 
 def animator_code():

@@ -19,7 +19,8 @@ rule judge:
         mem_mb=3000,
         runtime=240,
     params:
-        settings=settings_of("judge"),
+        *key_texts("judge", CONFIG.judge),
+        settings=unwatched(settings_of("judge")),
         code=code_digest("animation_quality.stage"),
     script:
         "../scripts/judge.py"

@@ -45,7 +45,10 @@ rule liveness:
         mem_mb=3000,
         runtime=120,
     params:
-        settings=lambda wildcards: PROVIDERS[wildcards.provider].model_dump(mode="json"),
+        *key_texts_by("provider", "liveness", PROVIDERS),
+        settings=lambda wildcards, input: PROVIDERS[wildcards.provider].model_dump(
+            mode="json"
+        ),
         motions=asked_motions,
         answers=answers_folder(),
         fps=CONFIG.crop.fps,

@@ -46,8 +46,10 @@ rule manifest:
         mem_mb=8000,
         runtime=120,
     params:
-        refused=digest(RUN_PLAN.refused()),
-        splits=digest(RUN_PLAN.split_of()),
+        *key_texts("plan", {"quota": CONFIG.plan.quota, "reals": CONFIG.plan.reals}),
+        *key_texts("dataset", {"folds": CONFIG.dataset.folds}),
+        refused=described("refused", RUN_PLAN.refused()),
+        splits=described("splits", RUN_PLAN.split_of()),
         quota=CONFIG.plan.quota,
         reals=CONFIG.plan.reals,
         qualities=list(CONFIG.compress.qualities),
@@ -72,7 +74,7 @@ rule captions:
         mem_mb=1000,
         runtime=10,
     params:
-        captions=digest(RUN_PLAN.captions()),
+        captions=described("captions", RUN_PLAN.captions()),
         code=code_digest("dataset.captions"),
     script:
         "../scripts/captions.py"

@@ -20,7 +20,9 @@ rule ingest:
         mem_mb=1000,
         runtime=60,
     params:
-        rows=lambda wildcards: digest(RUN_PLAN.rows(wildcards.role, wildcards.shard)),
+        rows=lambda wildcards: described(
+            "rows", RUN_PLAN.rows(wildcards.role, wildcards.shard)
+        ),
         files=versions_of_shard,
         code=code_digest("media.ingest", "sources.voxceleb1"),
     script:
@@ -43,7 +45,8 @@ rule crop:
         mem_mb=2000,
         runtime=240,
     params:
-        settings=settings_of("crop"),
+        *key_texts("crop", CONFIG.crop),
+        settings=unwatched(settings_of("crop")),
         code=code_digest("faces.crop"),
     script:
         "../scripts/crop.py"
@@ -134,7 +137,7 @@ rule source_pages:
         mem_mb=4000,
         runtime=60,
     params:
-        refused=digest([RUN_PLAN.refused(), RUN_PLAN.left_aside()]),
+        refused=described("refused", [RUN_PLAN.refused(), RUN_PLAN.left_aside()]),
         code=code_digest("report.quality_page"),
     script:
         "../scripts/source_pages.py"

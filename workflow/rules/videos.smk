@@ -2,6 +2,7 @@
 
 #: Pairs of published clips are unknown, so they keep their length.
 CUT_PAIRS = CONFIG.compress.length == "pair" and not RUN_PLAN.released
+COMPRESSION = {**settings_of("compress"), "length": "pair" if CUT_PAIRS else "keep"}
 
 
 rule compress:
@@ -23,7 +24,8 @@ rule compress:
         mem_mb=2000,
         runtime=240,
     params:
-        settings={**settings_of("compress"), "length": "pair" if CUT_PAIRS else "keep"},
+        *key_texts("compress", COMPRESSION),
+        settings=unwatched(COMPRESSION),
         fps=CONFIG.crop.fps,
         software="others, as released" if RUN_PLAN.released else CONFIG.animator.name,
         code=code_digest("media.compress", "media.lengths"),
@@ -47,7 +49,8 @@ rule frames:
         mem_mb=2000,
         runtime=120,
     params:
-        settings=settings_of("frames"),
+        *key_texts("frames", CONFIG.frames),
+        settings=unwatched(settings_of("frames")),
         code=code_digest("media.frames", "dataset.face_boxes"),
     script:
         "../scripts/frames.py"

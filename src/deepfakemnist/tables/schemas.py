@@ -36,7 +36,7 @@ _PIXELS = _field("pixels_sha256", pa.string(), "sha256 of the decoded RGB frames
 _SAMPLES = _field(
     "pixels_sha256", pa.string(), "sha256 of the decoded samples as stored: Y, U, V planes, or RGB pixels"
 )
-_CODE = _field("code", pa.string(), "digest of the library code that produced the row")
+_CODE = _field("code", pa.string(), "modules that produced the row, and a digest of the library code behind them")
 _BYTES = _field("bytes", pa.int64(), "size of the file at path, bytes")
 _SHA256 = _field("sha256", pa.string(), "sha256 of the file at path")
 _FRAMES = _field("frames", pa.int32(), "number of decoded frames")
