@@ -10,7 +10,7 @@ from tiny_project import GOOD, Project
 
 pytestmark = pytest.mark.workflow
 
-STAGES = ("ingest", "crop", "extract_motion", "animate", "judge", "liveness", "compress")
+STAGES = ("ingest", "crop", "extract_motion", "animate", "liveness", "compress")
 
 
 def processed(project):
@@ -55,7 +55,7 @@ def test_jobs_that_are_forced_take_over_every_video(small):
     again = run_again(small, "--forcerun", "ingest")
     assert {stage: made for stage, (made, _) in again.items()} == dict.fromkeys(STAGES, 0)
     assert {stage: videos for stage, (_, videos) in again.items()} == {
-        "ingest": 6, "crop": 6, "extract_motion": 2, "animate": 4, "judge": 4, "liveness": 4, "compress": 8,
+        "ingest": 6, "crop": 6, "extract_motion": 2, "animate": 4, "liveness": 4, "compress": 8,
     }  # fmt: skip
     assert {path: path.stat().st_mtime_ns for path in (small.folder / "results").rglob("*.mp4")} == clips
 
@@ -66,7 +66,7 @@ def test_a_changed_source_is_made_again_and_its_neighbours_are_not(small):
     path.write_bytes((small.folder / "videos" / f"{GOOD[2]}.mp4").read_bytes())
     changed = run_again(small)
     assert {stage: made for stage, (made, _) in changed.items() if made} == {
-        "ingest": 1, "crop": 1, "animate": 1, "judge": 1, "liveness": 1, "compress": 2,
+        "ingest": 1, "crop": 1, "animate": 1, "liveness": 1, "compress": 2,
     }  # fmt: skip
     path.write_bytes(content)
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
