@@ -138,20 +138,64 @@ def test_a_repeated_source_gets_the_next_driver_and_unused_sources_come_first():
 
 
 def test_splits_follow_people_and_are_sampled_in_proportion_with_spill_over():
-    rounds, _ = run(sources(), drivers(), settings(), one_in(0.3))
+    rounds, _ = run(sources(people=100), drivers(), settings(), one_in(0.3))
     splits = {}
     for one in (one for one_round in rounds for one in one_round):
         assert splits.setdefault(one.person_id, one.split) == one.split
     for action in ACTIONS:
         counts = Counter(one.split for one in rounds[0] if one.action == action)
-        assert counts == {"train": 28, "val": 6, "test": 6}, action
+        total = sum(counts.values())
+        assert total == 47 and abs(counts["val"] - 0.15 * total) < 1 and abs(counts["test"] - 0.15 * total) < 1
     orders = [(one.action, one.split, one.plan_order) for one_round in rounds for one in one_round]
     assert len(set(orders)) == len(orders)
     # No candidate of val or test passes: train supplies all of its sources, then the pool is empty.
     plan = settings(actions=["nod"], quota=8)
     rounds, outcomes = run(sources(10, 1), drivers(9), plan, lambda one: one.split == "train")
-    assert Counter(one.split for one in outcomes if one.kept) == {"train": 6}
+    assert Counter(one.split for one in outcomes if one.kept) == {"train": 7}
     assert quota_summary(sources(10, 1), drivers(9), plan, 1, outcomes)[0]["ended"] == POOL_EMPTY
+
+
+@pytest.mark.parametrize("several", [1, 4])
+@pytest.mark.parametrize("people", [100, 400])
+def test_a_person_more_or_less_changes_few_other_candidates(people, several):
+    """Of the first round, and of the second after the same verdicts."""
+    rows, acted, plan = sources(people, several), drivers(), settings(quota=people * several // 8)
+    first = draw_candidates(rows, acted, plan, 1)
+    outcomes = outcomes_of(first, one_in(0.3), [], plan.quota)
+    second = draw_candidates(rows, acted, plan, 1, outcomes)
+    assert len(first) > 0.6 * len(rows) and len(second) > 50
+    for person in ("p3", "p41", "p77"):
+        rest = [row for row in rows if row["person_id"] != person]
+        known = [one for one in outcomes if not one.source_id.startswith(f"{person}#")]
+        # The second round is larger for want of the person's fakes, by as many as one of them costs.
+        for before, earlier, more in ((first, (), several), (second, known, 8 * several)):
+            expected = {candidate for candidate in map(_facts, before) if candidate[1] != person}
+            after = set(map(_facts, draw_candidates(rest, acted, plan, 1, earlier)))
+            assert len(expected - after) <= 8
+            assert len(after - expected) <= 8 + more
+
+
+def _facts(one):
+    return one.source_id, one.person_id, one.action, one.split, one.plan_order, one.turn
+
+
+def test_a_quota_keeps_fakes_of_all_splits_in_proportion():
+    rows = [
+        {"video_id": f"{split}{n}", "action": "nod", "split": split, "status": "ok", "plan_order": seed_from(split, n)}
+        for split, count in (("train", 70), ("val", 20), ("test", 10))
+        for n in range(count)
+    ]
+    kept = {row["video_id"]: row["split"] for row in apply_quota(rows, 50) if row["status"] == "ok"}
+    assert Counter(kept.values()) == {"train": 35, "val": 10, "test": 5}
+    # The first in plan order, of each split.
+    assert all(
+        (row["video_id"] in kept) == (row["plan_order"] <= sorted(other["plan_order"] for other in mine)[count - 1])
+        for split, count in (("train", 35), ("val", 10), ("test", 5))
+        for mine in [[row for row in rows if row["split"] == split]]
+        for row in mine
+    )
+    less = {row["video_id"] for row in apply_quota(rows[1:], 50) if row["status"] == "ok"}
+    assert len(kept.keys() - less) <= 2
 
 
 def test_unusable_sources_and_actions_without_driver_get_no_more_candidates():

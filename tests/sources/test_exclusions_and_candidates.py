@@ -9,6 +9,7 @@ import pytest
 
 from deepfakemnist.config.stages import SelectionSettings, SourceSettings
 from deepfakemnist.errors import ConfigError
+from deepfakemnist.ids import seed_from
 from deepfakemnist.sources.candidates import choose_candidates, stratified_order
 from deepfakemnist.sources.exclusions import read_exclusions
 from deepfakemnist.sources.read import read_sources
@@ -100,6 +101,20 @@ def test_sampling_depends_on_the_seed_not_on_the_order() -> None:
     assert sorted(row["video_id"] for row in stratified_order(everything, [], 3)) == sorted(
         r["video_id"] for r in everything
     )
+
+
+def test_a_person_more_or_less_changes_few_other_candidates() -> None:
+    everything = [
+        {**row, "end_s": 1.0 + seed_from("length", row["video_id"]) % 997 / 40} for row in rows(people=120, each=7)
+    ]
+    chosen = [
+        {row["video_id"] for row in choose_candidates(Sheet(some), SelectionSettings(candidates=300), seed=1).rows}
+        for some in (everything, [row for row in everything if row["person_id"] != "p40"])
+    ]
+    lost = {name for name in chosen[0] - chosen[1] if not name.startswith("p40#")}
+    assert len(lost) <= 6
+    lengths = Counter(int(row["end_s"] // 6.5) for row in everything if row["video_id"] in chosen[0])
+    assert all(60 <= count <= 90 for count in lengths.values())
 
 
 def test_more_videos_than_candidates_is_refused() -> None:

@@ -43,7 +43,7 @@ def refused(tree: Path, **settings: str) -> dict[str, tuple[str, str]]:
 
 
 def test_the_shipped_config_needs_nothing_but_the_tree(tree: Path) -> None:
-    run_plan = RunPlan(load_config(raw(tree)))
+    run_plan = RunPlan(load_config({**raw(tree), "shard_size": 1}))
     assert run_plan.shards("source") == ["id1#a", "id2#b"] and run_plan.shards("driver") == []
     assert run_plan.fake_shards() == run_plan.shards("fake") == ["embarrassment-3", "nod-1", "nod-12"]
     assert run_plan.files("fake", "nod-12") == [str(tree / "fake_dataset/nod/12.mp4")]

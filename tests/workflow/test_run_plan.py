@@ -6,29 +6,8 @@ import yaml
 
 from deepfakemnist.config.load import load_config
 from deepfakemnist.planning.assignment import Assignment
-from deepfakemnist.workflow.run_plan import RunPlan, batches, digest, round_of, source_shard, split_into_shards
-
-
-def names(count):
-    return [{"video_id": f"v{number}"} for number in range(count)]
-
-
-def test_auto_gives_one_job_per_video_up_to_200_and_about_400_shards_beyond():
-    assert sorted(split_into_shards(names(200), "auto")) == sorted(f"v{n}" for n in range(200))
-    large = split_into_shards(names(10_000), "auto")
-    assert 390 <= len(large) <= 400
-    assert sum(map(len, large.values())) == 10_000
-
-
-def test_a_new_video_changes_one_shard():
-    before, after = split_into_shards(names(5_000), "auto"), split_into_shards(names(5_001), "auto")
-    assert sum(before.get(name) != rows for name, rows in after.items()) == 1
-
-
-def test_a_fixed_shard_size_is_met_on_average():
-    shards = split_into_shards(names(1000), 50)
-    assert len(shards) == 20
-    assert split_into_shards(names(3), 1).keys() == {"v0", "v1", "v2"}
+from deepfakemnist.workflow.run_plan import RunPlan, digest
+from deepfakemnist.workflow.sharding import round_of, source_shard
 
 
 @pytest.fixture
@@ -54,7 +33,7 @@ def run_plan(tmp_path):
 def test_without_rounds_fakes_are_in_the_shards_of_their_sources(run_plan):
     plan = run_plan(quota=4)
     assert not plan.rounds
-    assert plan.fake_shards() == plan.shards("source") == ["shard-0000", "shard-0001", "shard-0002"]
+    assert plan.fake_shards() == plan.shards("source") == ["shard-0000", "shard-4000", "shard-8000"]
     assert sum(len(plan.assignments(shard)) for shard in plan.fake_shards()) == 30
 
 
@@ -78,25 +57,6 @@ def test_more_rounds_or_another_shortfall_policy_do_not_resample(run_plan):
     before = digest(run_plan(quota=4, max_rounds=3).pool())
     assert digest(run_plan(quota=4, max_rounds=9, on_shortfall="fail", reals="of_fakes").pool()) == before
     assert digest(run_plan(quota=5, max_rounds=3).pool()) != before
-
-
-def test_batches_have_about_the_target_size_and_their_number_is_a_power_of_two():
-    sizes = {f"shard-{number:04d}": 25 for number in range(400)}
-    jobs = batches(sizes, 800)
-    assert {job: len(shards) for job, shards in jobs.items()} == {f"batch-{n:04d}": 25 for n in range(16)}
-    assert sorted(shard for shards in jobs.values() for shard in shards) == sorted(sizes)
-    assert batches(dict.fromkeys(sizes, 27), 800) == jobs, "a few more clips leave every shard in its job"
-    assert list(batches({"a": 3, "b": 0}, 800)) == ["batch-0000"]
-    assert batches({}, 800) == {}
-
-
-def test_batches_of_single_videos_stay_together_when_one_is_added():
-    videos = {f"id1{number}#a#1": 10 for number in range(200)}
-    before, after = batches(videos, 800), batches({**videos, "new": 10}, 800)
-    assert len(before) == 2
-    assert {job: set(shards) - {"new"} for job, shards in after.items()} == {
-        job: set(shards) for job, shards in before.items()
-    }
 
 
 def test_batches_of_a_round_carry_its_number(run_plan):

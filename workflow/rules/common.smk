@@ -15,9 +15,10 @@ from deepfakemnist.errors import ConfigError
 from deepfakemnist.liveness.motions import read_motions
 from deepfakemnist.workflow.params import described, key_texts, key_texts_by
 from deepfakemnist.workflow.run_directory import check_run_directory
-from deepfakemnist.workflow.run_plan import RunPlan, digest, round_of, source_shard
-from deepfakemnist.workflow.source_overview import describe_sources
+from deepfakemnist.workflow.run_plan import RunPlan, digest
 from deepfakemnist.workflow.script import clips_per_job, gpus_of_run
+from deepfakemnist.workflow.sharding import round_of, source_shard
+from deepfakemnist.workflow.source_overview import describe_sources
 
 try:
     CONFIG = load_config(config)

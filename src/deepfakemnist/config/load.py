@@ -33,7 +33,9 @@ class Config(Settings):
         ge=0, description="random seed of splits, assignment and training; same seed and inputs, same dataset"
     )
     shard_size: Literal["auto"] | PositiveInt = Field(
-        "auto", description="videos per job; auto: 1 up to 200 videos, then about 400 shards per stage"
+        "auto",
+        description="videos per job, within a factor of 1.5; auto: up to 512 jobs per stage, one per video for few "
+        "videos. A change re-runs everything",
     )
     max_failed_fraction: Fraction = Field(
         0.1, description="maximum fraction of a stage's videos that may fail before the run stops"

@@ -177,8 +177,21 @@ class PlanSettings(Settings):
     reals: Literal["all", "of_fakes"] = Field(
         "all", description="real videos in the dataset. all: every usable source; of_fakes: sources of kept fakes only"
     )
-    val_fraction: Fraction = Field(0.15, description="fraction of people in val")
-    test_fraction: Fraction = Field(0.15, description="fraction of people in test")
+    val_fraction: Fraction = Field(
+        0.15,
+        description="expected fraction of people in val. A hash of each person decides, so that nobody changes splits "
+        "when others are added or removed; sets of fewer than 12 people meet the fractions",
+    )
+    test_fraction: Fraction = Field(0.15, description="expected fraction of people in test")
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Return split → expected fraction of people."""
+        return {
+            "test": self.test_fraction,
+            "val": self.val_fraction,
+            "train": 1 - self.val_fraction - self.test_fraction,
+        }
 
     @model_validator(mode="after")
     def _consistent(self) -> PlanSettings:

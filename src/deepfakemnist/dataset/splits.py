@@ -1,21 +1,20 @@
 """Alternative splits as further columns: driver-disjoint, the paper's 700/150/150 by video, and cross-validation folds.
 
-All follow from ids and the seed. None of them separates a real from its fakes.
+All follow from hashes of ids and the seed, so that nothing moves when people are added or removed, and their sizes are
+expectations. None of them separates a real from its fakes.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 from deepfakemnist.config.stages import PlanSettings
-from deepfakemnist.ids import seed_from
 from deepfakemnist.planning.assignment import split_people
+from deepfakemnist.planning.partition import partition
 from deepfakemnist.tables.schemas import Row
 
-#: Train and val of the authors' 700/150/150 videos per action; the rest is test (their issue 2, which says 750/150/150
-#: of 1000 and cannot mean it).
-_PAPER_TRAIN, _PAPER_VAL = 0.70, 0.15
+#: The authors' 700/150/150 of 1000 videos per action (their issue 2, which says 750/150/150 and cannot mean it).
+_PAPER_SHARES = {"train": 0.70, "val": 0.15, "test": 0.15}
 
 
 def add_splits(videos: Sequence[Row], plan: PlanSettings, seed: int, folds: int) -> None:
@@ -31,9 +30,8 @@ def add_splits(videos: Sequence[Row], plan: PlanSettings, seed: int, folds: int)
 
 
 def fold_of_people(people: Iterable[str], folds: int, seed: int) -> dict[str, int]:
-    """Assign people to ``folds`` folds, numbered from 0, whose sizes differ by at most one person."""
-    ranked = sorted(set(people), key=lambda person: seed_from(seed, "fold", person))
-    return {person: rank % folds for rank, person in enumerate(ranked)}
+    """Assign people to ``folds`` folds by a seeded hash, numbered from 0; see ``partition`` for their sizes."""
+    return partition(people, dict.fromkeys(range(folds), 1 / folds), seed, "fold")
 
 
 def _driver_splits(videos: Sequence[Row], plan: PlanSettings, seed: int) -> dict[str, str]:
@@ -45,16 +43,5 @@ def _driver_splits(videos: Sequence[Row], plan: PlanSettings, seed: int) -> dict
 
 
 def _paper_split(videos: Sequence[Row], seed: int) -> dict[str, str]:
-    """Return the split of every animated source by the authors' rule: by video within each action, not by person."""
-    sources: dict[str, list[str]] = defaultdict(list)
-    for source, action in sorted({(row["source_id"], row["action"]) for row in videos if row["label"] == 1}):
-        sources[action].append(source)
-    split: dict[str, str] = {}
-    for action in sorted(sources):
-        # A source with fakes of several actions keeps the split of its first action, so that its pairs stay together.
-        members = sorted(sources[action], key=lambda source: seed_from(seed, "paper", source))
-        train = round(_PAPER_TRAIN * len(members))
-        val = round((_PAPER_TRAIN + _PAPER_VAL) * len(members))
-        for rank, source in enumerate(members):
-            split.setdefault(source, "train" if rank < train else "val" if rank < val else "test")
-    return split
+    """Return the split of every animated source in the authors' proportions: by video, not by person."""
+    return partition((row["source_id"] for row in videos if row["label"] == 1), _PAPER_SHARES, seed, "paper")

@@ -1,15 +1,14 @@
 """Deterministic assignment of actions, drivers and splits to sources.
 
 The assignment depends on ids, people and the seed alone. It is known before any video is read, so a dry run is exact,
-and a changed source video affects no other source; adding or removing a source may, because actions are dealt in turn.
-Whether a source and its drivers are usable is resolved per shard. With rounds (``rounds.py``) this holds for the first
-round; later rounds depend on liveness verdicts too.
+and a changed source video affects no other source. A person more or less changes nobody else's split and the actions of
+few others (``matching.py``). Whether a source and its drivers are usable is resolved per shard. With rounds
+(``rounds.py``) this holds for the first round; later rounds depend on liveness verdicts too.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,12 +16,18 @@ from deepfakemnist.config.base import SPLITS
 from deepfakemnist.config.stages import PlanSettings
 from deepfakemnist.errors import Rejected
 from deepfakemnist.ids import pair_id, seed_from
+from deepfakemnist.planning.matching import SLACK, action_preferences, balance, rank_of
+from deepfakemnist.planning.partition import partition
 from deepfakemnist.tables.files import read_rows
 from deepfakemnist.tables.schemas import OK, PLANNED, Row
 from deepfakemnist.tables.shards import Tally, run_shard
 
 #: Reasons for rejecting a candidate in the plan.
 NO_DRIVER, SOURCE_UNUSABLE = "no_driver", "source_unusable"
+#: Sets of fewer sources are balanced more tightly, where an action too few is more of a loss than a few changes.
+_BALANCED_BELOW = 50
+#: Bits of ``plan_order`` within a round; the round is above them, in a 64-bit integer.
+_ORDER_BITS = 48
 
 
 @dataclass(frozen=True)
@@ -40,25 +45,25 @@ class Assignment:
     turn: int = 0
 
 
-def split_people(people: Sequence[str], settings: PlanSettings, seed: int) -> dict[str, str]:
-    """Assign each person to train, val or test.
+def plan_order_of(source_id: str, action: str, seed: int, number: int = 1) -> int:
+    """Return the place of a candidate in the order in which a quota is filled: seeded, earlier rounds first."""
+    return (number - 1 << _ORDER_BITS) + (rank_of(source_id, action, seed) >> 63 - _ORDER_BITS)
 
-    People are ranked by a seeded hash: the first fraction is test, the next val, the rest train. With three people or
-    more, a split with a fraction above zero gets at least one.
+
+def split_people(people: Iterable[str], settings: PlanSettings, seed: int) -> dict[str, str]:
+    """Assign each person to train, val or test by a seeded hash, so that nobody moves when others come or go.
+
+    The fractions are expectations, but small sets meet them, see ``partition``. With three people or more, a split with
+    a fraction above zero gets at least one; with fewer, all are in train.
     """
-    ranked = sorted(set(people), key=lambda person: seed_from(seed, "split", person))
-    counts = {}
-    for name, fraction in (("test", settings.test_fraction), ("val", settings.val_fraction)):
-        counts[name] = max(round(fraction * len(ranked)), 1 if fraction > 0 and len(ranked) >= len(SPLITS) else 0)
-    bounds = (counts["test"], counts["test"] + counts["val"])
-    return {
-        person: "test" if rank < bounds[0] else "val" if rank < bounds[1] else "train"
-        for rank, person in enumerate(ranked)
-    }
+    everyone = set(people)
+    if len(everyone) < len(SPLITS):
+        return dict.fromkeys(everyone, "train")
+    return partition(everyone, settings.shares, seed, "split")
 
 
 def assign(sources: Sequence[Row], settings: PlanSettings, seed: int) -> list[Assignment]:
-    """Assign actions to the sources of each split round-robin, so that actions are balanced within every split.
+    """Assign actions to sources, balanced within every split, see ``matching.balance``.
 
     Args:
         sources: rows with ``video_id`` and ``person_id``; their order does not matter.
@@ -68,19 +73,17 @@ def assign(sources: Sequence[Row], settings: PlanSettings, seed: int) -> list[As
     Returns: ``actions_per_source`` assignments per source, sorted by split, action and ``plan_order``.
     """
     splits = split_people([row["person_id"] for row in sources], settings, seed)
+    person = {row["video_id"]: row["person_id"] for row in sources}
+    preferences = action_preferences(sources, settings.actions, settings.actions_per_source, seed)
+    slack = SLACK * min(len(sources) / _BALANCED_BELOW, 1) ** 2
     assignments: list[Assignment] = []
     for split in SPLITS:
-        members = sorted(
-            (row for row in sources if splits[row["person_id"]] == split),
-            key=lambda row: seed_from(seed, "source", row["video_id"]),
-        )
-        actions = sorted(settings.actions, key=lambda action: seed_from(seed, split, action))
-        dealt: dict[str, int] = defaultdict(int)
-        for turn, row in enumerate(members):
-            for extra in range(settings.actions_per_source):
-                action = actions[(turn * settings.actions_per_source + extra) % len(actions)]
-                assignments.append(Assignment(row["video_id"], row["person_id"], action, split, dealt[action]))
-                dealt[action] += 1
+        members = {source: actions for source, actions in preferences.items() if splits[person[source]] == split}
+        for source, actions in balance(members, settings.actions_per_source, seed, split, slack).items():
+            assignments += [
+                Assignment(source, person[source], action, split, plan_order_of(source, action, seed))
+                for action in actions
+            ]
     return sorted(assignments, key=lambda a: (a.split, a.action, a.plan_order))
 
 

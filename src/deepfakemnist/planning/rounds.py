@@ -14,6 +14,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ from deepfakemnist.config.base import SPLITS
 from deepfakemnist.config.stages import PlanSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import seed_from
-from deepfakemnist.planning.assignment import NO_DRIVER, SOURCE_UNUSABLE, Assignment, split_people
+from deepfakemnist.planning.assignment import NO_DRIVER, SOURCE_UNUSABLE, Assignment, plan_order_of, split_people
+from deepfakemnist.planning.matching import Places, action_preferences, match
 from deepfakemnist.tables.files import read_rows, write_table
 from deepfakemnist.tables.schemas import CANDIDATES, OK, REJECTED, Row
 
@@ -80,18 +82,36 @@ def draw_candidates(
     if not wanted:
         return []
     number = max((one.round for one in outcomes), default=0) + 1
-    pool = _Pool(sources, drivers, settings, seed, outcomes, wanted)
-    order = sorted(wanted, key=lambda action: seed_from(seed, "round", number, action))
-    assignments = []
-    while wanted:
-        for action in order:
-            if action in wanted:
-                assignment = pool.take(action, number)
-                wanted[action] -= 1
-                if assignment:
-                    assignments.append(assignment)
-                if not assignment or not wanted[action]:
-                    del wanted[action]
+    splits = split_people([row["person_id"] for row in sources], settings, seed)
+    used = Counter((one.source_id, one.action) for one in outcomes)
+    available = _available(sources, drivers, settings, outcomes, used, wanted)
+    kept = Counter(one.source_id for one in outcomes if one.kept)
+    order = {row["video_id"]: seed_from(seed, "source", row["video_id"]) for row in sources}
+    taken = match(
+        {
+            source: [action for action in actions if (source, action) in available]
+            for source, actions in action_preferences(
+                sources, settings.actions, settings.actions_per_source, seed
+            ).items()
+        },
+        {source: settings.actions_per_source - kept[source] for source in order},
+        {
+            action: Places(count, _places_of_splits(action, count, settings, outcomes, seed))
+            for action, count in wanted.items()
+        },
+        # Unused sources first.
+        lambda source, action: (used[source, action] << 63) + order[source],
+        {row["video_id"]: splits[row["person_id"]] for row in sources},
+    )
+    person = {row["video_id"]: row["person_id"] for row in sources}
+    assignments = [
+        Assignment(
+            source, person[source], action, splits[person[source]],
+            plan_order_of(source, action, seed, number), number, used[source, action],
+        )
+        for source, actions in taken.items()
+        for action in actions
+    ]  # fmt: skip
     return sorted(assignments, key=lambda a: (SPLITS.index(a.split), a.action, a.plan_order))
 
 
@@ -113,57 +133,41 @@ def _candidates_needed(settings: PlanSettings, outcomes: Sequence[CandidateOutco
     return wanted
 
 
-class _Pool:
-    """Remaining candidates per action and split."""
+def _available(
+    sources: Sequence[Row],
+    drivers: Sequence[Row],
+    settings: PlanSettings,
+    outcomes: Sequence[CandidateOutcome],
+    used: Mapping[tuple[str, str], int],
+    actions: Iterable[str],
+) -> set[tuple[str, str]]:
+    """Return the pairs of source and action that may get another candidate."""
+    closed = {(one.source_id, one.action) for one in outcomes if one.kept or one.reason == NO_DRIVER}
+    unusable = {one.source_id for one in outcomes if one.reason == SOURCE_UNUSABLE}
+    usable = [row for row in sources if row["video_id"] not in unusable]
+    pairs = set()
+    for action in actions:
+        available = _DriverCount(drivers, action)
+        for row in usable:
+            pair = (row["video_id"], action)
+            if pair not in closed and used.get(pair, 0) < available.of(row["person_id"]):
+                pairs.add(pair)
+    return pairs
 
-    def __init__(
-        self,
-        sources: Sequence[Row],
-        drivers: Sequence[Row],
-        settings: PlanSettings,
-        seed: int,
-        outcomes: Sequence[CandidateOutcome],
-        actions: Iterable[str],
-    ) -> None:
-        used = Counter((one.source_id, one.action) for one in outcomes)
-        closed = {(one.source_id, one.action) for one in outcomes if one.kept or one.reason == NO_DRIVER}
-        unusable = {one.source_id for one in outcomes if one.reason == SOURCE_UNUSABLE}
-        kept = Counter(one.source_id for one in outcomes if one.kept)
-        splits = split_people([row["person_id"] for row in sources], settings, seed)
-        self._room = {row["video_id"]: settings.actions_per_source - kept[row["video_id"]] for row in sources}
-        self._share = {
-            split: sum(splits[row["person_id"]] == split for row in sources) / len(sources) for split in SPLITS
-        }
-        self._planned = Counter((one.action, one.split) for one in outcomes)
-        self._queues: dict[tuple[str, str], list[Row]] = defaultdict(list)
-        for action in actions:
-            available = _DriverCount(drivers, action)
-            for row in sources:
-                name = row["video_id"]
-                pair = (name, action)
-                if name in unusable or pair in closed or used[pair] >= available.of(row["person_id"]):
-                    continue
-                rank = (used[pair], seed_from(seed, action, name))
-                self._queues[action, splits[row["person_id"]]].append({**row, "rank": rank, "turn": used[pair]})
-        for queue in self._queues.values():
-            queue.sort(key=lambda row: row["rank"], reverse=True)  # popped from the end
 
-    def take(self, action: str, number: int) -> Assignment | None:
-        """Take the next candidate of an action, from the most under-represented split; None if the pool is empty."""
-        for split in SPLITS:
-            queue = self._queues[action, split]
-            while queue and self._room[queue[-1]["video_id"]] <= 0:
-                queue.pop()
-        open_splits = [split for split in SPLITS if self._queues[action, split]]
-        if not open_splits:
-            return None
-        total = sum(self._planned[action, split] for split in SPLITS) + 1
-        split = max(open_splits, key=lambda name: self._share[name] * total - self._planned[action, name])
-        row = self._queues[action, split].pop()
-        order = self._planned[action, split]
-        self._planned[action, split] += 1
-        self._room[row["video_id"]] -= 1
-        return Assignment(row["video_id"], row["person_id"], action, split, order, number, row["turn"])
+def _places_of_splits(
+    action: str, count: int, settings: PlanSettings, outcomes: Sequence[CandidateOutcome], seed: int
+) -> dict[str, int]:
+    """Return how many of an action's next candidates are reserved for each split, so that all follow its fraction."""
+    planned = Counter(one.split for one in outcomes if one.action == action)
+    total = sum(planned.values()) + count
+    # Rounding favours other splits in each action.
+    fraction = seed_from(seed, "places", action) / 2**63
+    bounds = [math.floor(bound * total + fraction) for bound in accumulate(settings.shares.values(), initial=0.0)]
+    return {
+        split: max(end - start - planned[split], 0)
+        for split, (start, end) in zip(settings.shares, pairwise(bounds), strict=True)
+    }
 
 
 class _DriverCount:
@@ -182,10 +186,13 @@ def apply_quota(selected: Sequence[Row], quota: int | None) -> list[Row]:
     """Keep the first ``quota`` accepted fakes per action, from the splits in proportion to their size."""
     if quota is None:
         return list(selected)
-    size = Counter((row["action"], row["split"]) for row in selected)
+    of_split: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for row in sorted(selected, key=lambda row: (row["plan_order"], row["video_id"])):
+        of_split[row["action"], row["split"]].append(row)
+    share = {row["video_id"]: place / len(rows) for rows in of_split.values() for place, row in enumerate(rows)}
     accepted = sorted(
         (row for row in selected if row["status"] == OK),
-        key=lambda row: (row["plan_order"] / size[row["action"], row["split"]], row["split"]),
+        key=lambda row: (share[row["video_id"]], row["split"], row["video_id"]),
     )
     kept: Counter[str] = Counter()
     over = set()

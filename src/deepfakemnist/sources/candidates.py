@@ -6,6 +6,7 @@ show (quality gates, duplicates) is decided later, in :mod:`.selection`.
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -34,11 +35,12 @@ def choose_candidates(sheet: Sheet, settings: SelectionSettings, seed: int) -> S
 
 
 def stratified_order(rows: Sequence[Row], measures: Sequence[Callable[[Row], float]], seed: int) -> list[Row]:
-    """Return all rows in an order whose every prefix is balanced over people and over each measure.
+    """Return all rows in an order whose every prefix is balanced over people and, on average, over each measure.
 
-    Round robin over people. A person's next video comes from the stratum used least so far, where a stratum is the
-    combination of quartiles of the measures over all rows. Ties are broken by a hash of seed and id, so the input order
-    does not matter.
+    Round robin over people. A person's videos come from as many strata as possible, where a stratum is the combination
+    of quartiles of the measures over all rows, and rarer strata come first more often (Efraimidis and Spirakis 2006,
+    weights inverse to the size of the stratum). All is decided by hashes of seed and id, so the input order does not
+    matter, and a person more or less changes the order of few other videos.
 
     Args:
         rows: with video_id and person_id.
@@ -46,23 +48,29 @@ def stratified_order(rows: Sequence[Row], measures: Sequence[Callable[[Row], flo
         seed: the run's seed.
     """
     quartile = [_quartiles([measure(row) for row in rows]) for measure in measures]
-    remaining: dict[str, dict[tuple[int, ...], list[Row]]] = defaultdict(lambda: defaultdict(list))
+    videos: dict[str, dict[tuple[int, ...], list[Row]]] = defaultdict(lambda: defaultdict(list))
     for row in sorted(rows, key=lambda row: seed_from(seed, "choose", row["video_id"])):
         stratum = tuple(bounds(measure(row)) for bounds, measure in zip(quartile, measures, strict=True))
-        remaining[row["person_id"]][stratum].append(row)
-    people = sorted(remaining, key=lambda person: seed_from(seed, "choose", person))
-    used: dict[tuple[int, ...], int] = defaultdict(int)
-    order: list[Row] = []
-    while people:
-        for person in people:
-            strata = remaining[person]
-            stratum = min(strata, key=lambda name: (used[name], seed_from(seed, person, name)))
-            order.append(strata[stratum].pop())
-            used[stratum] += 1
-            if not strata[stratum]:
-                del strata[stratum]
-        people = [person for person in people if remaining[person]]
-    return order
+        videos[row["person_id"]][stratum].append(row)
+    sizes = {
+        stratum: sum(len(strata.get(stratum, ())) for strata in videos.values())
+        for stratum in {stratum for strata in videos.values() for stratum in strata}
+    }
+    turns: list[tuple[int, int, Row]] = []
+    for person, strata in videos.items():
+        place = seed_from(seed, "choose", person)
+        own = sorted(
+            (number, _waiting_time(row, seed) * sizes[stratum], row["video_id"], row)
+            for stratum, members in strata.items()
+            for number, row in enumerate(members)
+        )
+        turns += [(turn, place, row) for turn, (*_, row) in enumerate(own)]
+    return [row for *_, row in sorted(turns, key=lambda one: (one[0], one[1], one[2]["video_id"]))]
+
+
+def _waiting_time(row: Row, seed: int) -> float:
+    """Return an exponential variate that depends on seed and id alone."""
+    return -math.log((seed_from(seed, "stratum", row["video_id"]) + 1) / 2**63)
 
 
 def _quartiles(values: list[float]) -> Callable[[float], int]:

@@ -44,7 +44,9 @@ _SOURCE_ID = _field("source_id", pa.string(), "source video whose face is animat
 _DRIVER_ID = _field("driver_id", pa.string(), "driving video that provides the motion")
 _DRIVER_PERSON = _field("driver_person_id", pa.string(), "person in the driving video")
 _SPLIT = _field("split", pa.string(), "train, val or test; disjoint by person")
-_PLAN_ORDER = _field("plan_order", pa.int64(), "rank within action and split; selection keeps the first that pass")
+_PLAN_ORDER = _field(
+    "plan_order", pa.int64(), "seeded order within action and split; a quota keeps the first that pass"
+)
 _ROUND = _field("round", pa.int32(), "planning round, from 1")
 _TURN = _field("turn", pa.int32(), "number of earlier candidates of this source and action, each with another driver")
 _LABEL = _field("label", pa.int8(), "1 fake, 0 real")

@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +17,6 @@ from deepfakemnist.config.base import SPLITS
 from deepfakemnist.config.load import Config
 from deepfakemnist.config.stages import PlanSettings
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.ids import seed_from
 from deepfakemnist.planning.assignment import Assignment, assign, split_people
 from deepfakemnist.planning.rounds import CandidateOutcome, draw_candidates, quota_summary
 from deepfakemnist.sources.exclusions import without_excluded
@@ -28,16 +25,11 @@ from deepfakemnist.sources.released import read_released
 from deepfakemnist.sources.sheets import Sheet, missing_files, read_drivers
 from deepfakemnist.sources.video_files import count_left_aside
 from deepfakemnist.tables.schemas import Row
-
-#: One job per video up to this many; beyond, planning and scheduling cost more than fine-grained jobs save.
-_ONE_JOB_PER_VIDEO_UP_TO = 200
-_AUTO_SHARDS = 400
+from deepfakemnist.workflow.sharding import batches, shard_of_round, split_into_shards
 
 #: Columns of a sheet for the manifest alone: an edit must not re-run a stage.
 _CAPTIONS = ("licence",)
 ROLES = ("source", "driver")
-#: Separates source shard and round in the name of a fake shard; not allowed in ids.
-_ROUND_SEPARATOR = "@"
 #: Adapters of published lists whose videos disappear over time: a missing one becomes a row and never stops the run.
 _LINK_ROT_ADAPTERS = ("vox-metadata", "voxceleb1")
 
@@ -207,7 +199,7 @@ class RunPlan:
         by_shard: dict[str, list[Assignment]] = defaultdict(list)
         for one in assignments:
             shard = self._shard_of[one.source_id]
-            by_shard[f"{shard}{_ROUND_SEPARATOR}{one.round}" if self.rounds else shard].append(one)
+            by_shard[shard_of_round(shard, one.round) if self.rounds else shard].append(one)
         return by_shard
 
     def _check_actions(self) -> None:
@@ -232,52 +224,6 @@ class RunPlan:
                     f"{key}: {len(paths)} videos do not exist:\n  {listing}\n"
                     f"Relative paths start at the sheet's folder.{hint}"
                 )
-
-
-def split_into_shards(rows: Sequence[Row], shard_size: int | str) -> dict[str, list[Row]]:
-    """Split rows into shards by a hash of the id, so that a new video changes one shard.
-
-    With one video per shard, the shard has the video's id.
-    """
-    if shard_size == 1 or (shard_size == "auto" and len(rows) <= _ONE_JOB_PER_VIDEO_UP_TO):
-        return {row["video_id"]: [row] for row in rows}
-    count = _AUTO_SHARDS if shard_size == "auto" else math.ceil(len(rows) / int(shard_size))
-    shards: dict[str, list[Row]] = defaultdict(list)
-    for row in sorted(rows, key=lambda row: row["video_id"]):
-        shards[f"shard-{seed_from('shard', row['video_id']) % count:04d}"].append(row)
-    return dict(shards)
-
-
-def batches(sizes: Mapping[str, int], clips: int) -> dict[str, list[str]]:
-    """Group the shards of a stage, or of one of its rounds, into jobs of about ``clips`` clips.
-
-    The number of jobs is a power of two and membership follows from the shard's name: a few more clips leave every
-    shard in its job, and 2, 4 or 8 GPUs get equally many jobs.
-
-    Args:
-        sizes: shard → number of clips.
-        clips: target number of clips per job.
-
-    Returns: job name → its shards, sorted. Names are batch-NNNN, plus the round of the shards.
-    """
-    count = 2 ** max(round(math.log2(max(sum(sizes.values()), 1) / clips)), 0)
-    jobs: dict[str, list[str]] = defaultdict(list)
-    for shard in sorted(sizes):
-        source = source_shard(shard)
-        numbered = re.fullmatch(r"shard-(\d+)", source)
-        number = int(numbered[1]) if numbered else seed_from("shard", source)
-        jobs[f"batch-{number % count:04d}{shard.removeprefix(source)}"].append(shard)
-    return dict(jobs)
-
-
-def source_shard(shard: str) -> str:
-    """Return the source shard of a fake shard; a source shard is returned unchanged."""
-    return shard.split(_ROUND_SEPARATOR)[0]
-
-
-def round_of(shard: str) -> int:
-    """Return the round of a fake shard, from 1."""
-    return int((*shard.split(_ROUND_SEPARATOR), "1")[1])
 
 
 def digest(value: object) -> str:
