@@ -30,7 +30,7 @@ wildcard_constraints:
     role="source|driver",
     kind="real|fake",
     shard=r"[A-Za-z0-9._#@-]+",
-    batch=r"batch-\d+(@\d+)?",
+    batch=r"batch-[0-9a-f]+(@\d+)?",
     round=r"\d+",
     provider="|".join(PROVIDERS),
     detector="[a-z0-9_]+",

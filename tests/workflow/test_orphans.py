@@ -26,6 +26,7 @@ def project(tmp_path, monkeypatch):
     config["sources"] |= {"sheet": "sources.tsv"}
     config["drivers"] |= {"sheet": "drivers.tsv"}
     config["plan"] |= {"actions": ["nod"]}
+    config["shard_size"] = 1
     config["liveness"]["providers"] = [{"provider": "local-action"}]
     config["liveness"]["motions"] = str(Path(__file__).parents[2] / "config/actions.tsv")
     config["animator"] = {"name": "warp"}

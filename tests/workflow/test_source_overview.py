@@ -43,7 +43,7 @@ def test_people_per_split_their_rule_and_files_left_aside(configure: Configure) 
     names = [f"p{person}/{take}.mp4" for person in range(10) for take in "ab"]
     lines = describe(configure(*names, "p0/notes.txt", "p0/.a.mp4"))
     assert lines == [
-        "Sources: 20 videos of 10 people: train 6, val 2, test 2",
+        "Sources: 20 videos of 10 people: train 7, val 1, test 2",
         "  person: first folder below sources.folder; without one, file name up to '#'; p0 (2), p1 (2), p2 (2), …",
         "  left aside: 1 without a video suffix (.txt 1), 1 hidden",
     ]
