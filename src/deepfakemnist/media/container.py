@@ -42,7 +42,7 @@ from av.video.stream import VideoStream
 
 from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.media.cut_start import CutStart
-from deepfakemnist.media.display import frame_orientation
+from deepfakemnist.media.display import Orientation, frame_orientation
 from deepfakemnist.media.ebml import stated_size
 from deepfakemnist.media.picture import square_pixels
 
@@ -291,11 +291,11 @@ class _FrameCheck:
 
     def __init__(self, video: Video) -> None:
         self._video = video
-        self._first: dict[str, object] = {}
+        self._shape: tuple[object, ...] = ()
+        self._aspect = Fraction(1)
 
     def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
-        video = self._video
-        where = f"{video.path}: the frame at {frame.time} s"
+        where = f"{self._video.path}: the frame at {frame.time} s"
         if frame.is_corrupt:
             raise Failed("corrupt", f"{where} is damaged")
         if frame.interlaced_frame:
@@ -304,26 +304,39 @@ class _FrameCheck:
             raise Rejected("hdr", f"{where} is {_HDR_TRANSFERS[frame.color_trc]}; tone-map the video to SDR first")
         if any(component.is_alpha for component in frame.format.components) and _opacity(frame) < 255:
             raise Rejected("transparent", f"{where} has non-opaque pixels; composite it onto a background first")
-        orientation = frame_orientation(frame)
-        shape = {
-            "size": f"{frame.width}x{frame.height}",
-            "display rotation": f"{orientation.rotation} degrees{', mirrored' if orientation.mirrored else ''}",
-            "sample aspect ratio of the codec": str(video.stream.codec_context.sample_aspect_ratio or 1),
-        }
-        self._first = self._first or dict(shape)
-        for name, first in self._first.items():
-            if shape[name] != first:
-                raise Rejected("size_changes", f"{where}: the {name} changes from {first} to {shape[name]}")
-        # The container overrules the codec, whose ratio may be known only once a frame is decoded.
-        aspect = Fraction(video.stream.sample_aspect_ratio or video.stream.codec_context.sample_aspect_ratio or 1)
-        if not Fraction(1, _MAX_SAMPLE_ASPECT) <= aspect <= _MAX_SAMPLE_ASPECT:
-            raise Rejected(
-                "sample_aspect",
-                f"{video.path}: sample aspect ratio {aspect.numerator}:{aspect.denominator}; at most "
-                f"{_MAX_SAMPLE_ASPECT}:1 is supported. Set it right: ffmpeg -i IN -c copy -aspect 16:9 OUT",
-            )
-        video.stored = video.stored or StoredFormat(frame.width, frame.height, frame.format.name, aspect)
-        return square_pixels(frame, aspect)
+        codec_aspect = self._video.stream.codec_context.sample_aspect_ratio
+        shape = (frame.width, frame.height, frame_orientation(frame), codec_aspect or 1)
+        if shape != self._shape:
+            self._check_shape(where, shape)
+            self._shape = shape
+            # The container overrules the codec, whose ratio may be known only once a frame is decoded.
+            self._aspect = _sample_aspect(self._video, codec_aspect)
+            self._video.stored = StoredFormat(frame.width, frame.height, frame.format.name, self._aspect)
+        return frame if self._aspect == 1 else square_pixels(frame, self._aspect)
+
+    def _check_shape(self, where: str, shape: tuple[object, ...]) -> None:
+        names = ("width", "height", "display matrix", "sample aspect ratio of the codec")
+        for name, before, now in zip(names, self._shape, shape, strict=False):  # nothing to compare for the first frame
+            if before != now:
+                raise Rejected("size_changes", f"{where}: the {name} changes from {_words(before)} to {_words(now)}")
+
+
+def _words(value: object) -> str:
+    if isinstance(value, Orientation):
+        return f"{value.rotation} degrees{', mirrored' if value.mirrored else ''}"
+    return str(value)
+
+
+def _sample_aspect(video: Video, codec_aspect: Fraction | None) -> Fraction:
+    """Return width ÷ height of a video's pixels. Raises: Rejected with reason sample_aspect."""
+    aspect = Fraction(video.stream.sample_aspect_ratio or codec_aspect or 1)
+    if not Fraction(1, _MAX_SAMPLE_ASPECT) <= aspect <= _MAX_SAMPLE_ASPECT:
+        raise Rejected(
+            "sample_aspect",
+            f"{video.path}: sample aspect ratio {aspect.numerator}:{aspect.denominator}; at most "
+            f"{_MAX_SAMPLE_ASPECT}:1 is supported. Set it right: ffmpeg -i IN -c copy -aspect 16:9 OUT",
+        )
+    return aspect
 
 
 def _opacity(frame: av.VideoFrame) -> int:

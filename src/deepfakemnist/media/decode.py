@@ -122,22 +122,25 @@ class TimedFrames:
 
         Only a read from the beginning can prove that the end of the file is there, so a read to the end must not seek.
         """
-        with open_video(self._path) as video:
-            origin, _ = next(_ascending(video, every_frame(video)))
-        seeks = self._end is not None and self._start > _SEEK_FROM_S and _can_seek(self._path, origin + self._start)
+        origin, seeks = None, False
+        if self._end is not None and self._start > _SEEK_FROM_S:
+            with open_video(self._path) as video:
+                origin, _ = next(_ascending(video, every_frame(video)))
+            seeks = _can_seek(self._path, origin + self._start)
         intervals: list[Fraction] = []
         waiting: tuple[Fraction, av.VideoFrame] | None = None
         with open_video(self._path) as self.video:
-            frames = frames_from(self.video, origin + self._start) if seeks else every_frame(self.video)
-            for time, frame in _ascending(self.video, frames):
+            frames = frames_from(self.video, (origin or 0) + self._start) if seeks else every_frame(self.video)
+            for stamp, frame in _ascending(self.video, frames):
+                origin = stamp if origin is None else origin
+                time = stamp - origin
                 if waiting:
                     intervals.append(time - waiting[0])
-                    yield waiting[0] - origin, time - origin, waiting[1]
+                    yield waiting[0], time, waiting[1]
                 waiting = (time, frame)
             if waiting:
                 time, frame = waiting
-                length = frame.duration * self.video.tick or self.video.frame_duration
-                yield time - origin, time - origin + length, frame
+                yield time, time + (frame.duration * self.video.tick or self.video.frame_duration), frame
         self._check_intervals(intervals)
 
     def _check_intervals(self, intervals: list[Fraction]) -> None:
@@ -213,7 +216,8 @@ def _ascending(video: Video, frames: Iterable[av.VideoFrame]) -> Iterator[tuple[
         heappush(times, guess)
         guess += frame.duration * video.tick or video.frame_duration
         waiting.append(frame)
-        if len(waiting) > min(_MAX_REORDERED, _MAX_REORDERED_PIXELS // (frame.width * frame.height)):
+        depth = min(_MAX_REORDERED, _MAX_REORDERED_PIXELS // (frame.width * frame.height))
+        if len(waiting) > (depth if video.stream.codec_context.has_b_frames else 0):
             yield first()
     while waiting:
         yield first()
