@@ -18,10 +18,13 @@ from deepfakemnist.dataset.changelog import compare
 from deepfakemnist.dataset.check import check_dataset
 from deepfakemnist.dataset.croissant import validate
 from deepfakemnist.dataset.exclusions import ExclusionError, write_proof
+from deepfakemnist.dataset.identity_findings import COLUMNS
 from deepfakemnist.dataset.release import write_release
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.sources.exclusions import Exclusions
-from deepfakemnist.tables.files import read_rows
+from deepfakemnist.tables.files import read_rows, write_table
+from deepfakemnist.tables.schemas import PUBLISHED_SPLIT, VIDEOS
+from deepfakemnist.tables.tsv import write_tsv
 
 pytestmark = pytest.mark.slow
 
@@ -122,6 +125,56 @@ def test_the_runs_own_exclusion_list_applies_to_the_release(tmp_path: Path) -> N
         "stored_frames: video_id s0: late",
     ):
         assert line in str(caught.value)
+
+
+def write_findings(path: Path, *rows: tuple[str, ...]) -> Path:
+    """Write findings: kind, verdict, the numbers of two people of make_dataset, and a reason."""
+    splits = ("train", "train", "val", "test")
+    findings = [
+        {"finding": kind, "verdict": verdict, "person_id": f"p{one}", "other_person_id": f"p{other}",
+         "split": splits[int(one)], "other_split": splits[int(other)], "video_id": f"s{one}",
+         "other_video_id": f"s{other}", "distance": 0.2, "reason": reason}
+        for kind, verdict, one, other, reason in rows
+    ]  # fmt: skip
+    write_tsv(path, COLUMNS, findings)
+    return path
+
+
+def test_a_face_in_two_splits_stops_a_release_until_one_of_them_is_left_out(tmp_path: Path) -> None:
+    found = write_findings(tmp_path / "found.tsv", ("same_face", "leak", "1", "3", ""))
+    with pytest.raises(ConfigError, match=r"1 pair of people with the same face across splits: s1 \(train\) and s3 \("):
+        write_release(Path("results/manifest"), tmp_path / "out", SETTINGS, identities=found)
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "out.tsv").write_text("person_id\treason\np3\tthe same person as p1\n")
+    settings = SETTINGS.model_copy(update={"exclusions": tmp_path / "out.tsv"})
+    out = write_release(Path("results/manifest"), tmp_path / "out", settings, identities=found)
+    assert "No pixels and no face are in two splits." in (out / "README.md").read_text()
+
+
+def test_the_card_states_accepted_pairs_and_what_was_found_within_splits(tmp_path: Path) -> None:
+    rows = [("same_face", "accepted", "1", "3", "twins"), ("similar_face", "warning", "0", "1", "")]
+    found = write_findings(tmp_path / "found.tsv", *rows)
+    out = write_release(Path("results/manifest"), tmp_path / "out", SETTINGS, identities=found)
+    card = (out / "README.md").read_text()
+    assert "No pixels and no face are in two splits, but for the pairs below." in card
+    assert "Within a split: 1 pair of people with similar faces." in card
+    assert "| p1 | p3 | 0.20 | twins |" in card
+    unaudited = release(tmp_path / "unaudited")
+    assert "Real clips were not compared by face" in (unaudited / "README.md").read_text()
+
+
+def test_equal_pixels_in_two_splits_stop_a_release_even_unaudited(tmp_path: Path) -> None:
+    shutil.copytree("results/manifest", tmp_path / "manifest")
+    rows = read_rows(tmp_path / "manifest/videos.parquet")
+    pixels = next(row["pixels_sha256"] for row in rows if row["video_id"] == "s0")
+    rows = [{**row, "pixels_sha256": pixels} if row["video_id"] == "s2" else row for row in rows]
+    write_table(rows, tmp_path / "manifest/videos.parquet", VIDEOS)
+    with pytest.raises(
+        ConfigError, match=r"1 pair of videos with equal pixels across splits: s0 \(train\) and s2 \(val"
+    ):
+        write_release(tmp_path / "manifest", tmp_path / "out", SETTINGS)
+    write_table(rows, tmp_path / "manifest/videos.parquet", VIDEOS, PUBLISHED_SPLIT)
+    assert write_release(tmp_path / "manifest", tmp_path / "out", SETTINGS).is_dir()
 
 
 def test_stated_and_missing_licences_are_listed(tmp_path: Path) -> None:

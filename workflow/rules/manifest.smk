@@ -111,8 +111,9 @@ rule audit:
 
 
 rule dataset:
-    """The dataset: every video, its frames, the manifest and its audit."""
+    """The dataset: every video, its frames, the manifest and its audits."""
     input:
         rules.manifest.output,
         rules.captions.output,
         rules.audit.output,
+        rules.audit_identities.output,

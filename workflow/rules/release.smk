@@ -7,6 +7,7 @@ rule write_release:
         videos="<results>/manifest/videos.parquet",
         frames="<results>/manifest/frames.parquet",
         captions="<results>/manifest/captions.parquet",
+        identities="<results>/audit/identities.tsv",
         exclusions=[
             path
             for path in (CONFIG.release.exclusions, CONFIG.sources.exclude)

@@ -10,4 +10,5 @@ with stage_script(snakemake):
         out=Path(snakemake.output.sums).parent,
         settings=ReleaseSettings(**snakemake.params.settings),
         exclude=snakemake.params.exclude,
+        identities=Path(snakemake.input.identities),
     )

@@ -17,6 +17,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add this command's arguments."""
     parser.add_argument("out", type=Path, help="folder to write; an existing one is replaced")
     parser.add_argument("--manifest", type=Path, default=Path("results/manifest"), help="folder of the manifest")
+    parser.add_argument(
+        "--identities",
+        type=Path,
+        help="findings of the identity audit; default: audit/identities.tsv beside the manifest",
+    )
     parser.add_argument("--settings", type=Path, help="YAML file with the keys of the config section `release`")
     parser.set_defaults(run=run)
 
@@ -29,5 +34,11 @@ def run(arguments: argparse.Namespace) -> int:
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
         raise ConfigError(f"{arguments.settings}: " + "; ".join(lines)) from None
-    print(f"{write_release(arguments.manifest, arguments.out, settings)} is ready.")
+    identities = arguments.identities or arguments.manifest.parent / "audit/identities.tsv"
+    if arguments.identities and not identities.is_file():
+        raise ConfigError(f"--identities: {str(identities)!r} is not a file")
+    made = write_release(
+        arguments.manifest, arguments.out, settings, identities=identities if identities.is_file() else None
+    )
+    print(f"{made} is ready.")
     return 0

@@ -1,4 +1,4 @@
-"""Dataset settings: encoding, synthetic-media marks, frame extraction, folds, confound audit, release.
+"""Dataset settings: encoding, synthetic-media marks, frame extraction, folds, audits, release.
 
 Few imports, because Snakemake loads them each time it parses the workflow, once per job.
 """
@@ -128,13 +128,43 @@ class AuditSettings(Settings):
     bootstrap: PositiveInt = Field(1000, description="bootstrap resamples of people for 95 % confidence intervals")
 
 
+class IdentitySettings(Settings):
+    """Identity audit: one face in two splits, two people with one face, one person with two."""
+
+    same_face: float = Field(
+        0.25,
+        ge=0,
+        le=0.6,
+        description="distance between face embeddings up to which the clips of two people show one face; in two "
+        "splits, that stops a release. 0: only equal pixels do",
+    )
+    similar_face: float = Field(
+        0.4, ge=0, le=0.6, description="distance up to which two people are listed, to be looked at"
+    )
+    other_face: float = Field(
+        0.6, gt=0, le=1.2, description="distance above which clips of one person are listed as two faces"
+    )
+    accepted: Path | None = Field(
+        None,
+        description="TSV with the columns person_id, other_person_id, reason: pairs that were looked at and are "
+        "different people, or one person with two looks (twice the same id); the dataset card lists them",
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> IdentitySettings:
+        if self.same_face > self.similar_face:
+            raise ValueError(f"same_face is {self.same_face}, above similar_face, {self.similar_face}")
+        return self
+
+
 class DatasetSettings(Settings):
-    """Cross-validation folds and confound audit of the manifest."""
+    """Cross-validation folds and audits of the manifest."""
 
     folds: Annotated[int, Field(ge=2, le=100)] = Field(
         5, description="cross-validation folds in the column fold, disjoint by person"
     )
     audit: AuditSettings = Field(default_factory=AuditSettings, description="the confound audit")
+    identities: IdentitySettings = Field(default_factory=IdentitySettings, description="the identity audit")
 
 
 class Creator(Settings):

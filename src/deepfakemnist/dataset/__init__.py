@@ -1,1 +1,1 @@
-"""Dataset manifest, splits, integrity checks, confound audit, import and release."""
+"""Dataset manifest, splits, integrity checks, confound and identity audit, import and release."""

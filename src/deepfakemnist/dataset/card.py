@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from deepfakemnist.config.base import SPLITS
 from deepfakemnist.config.dataset import ReleaseSettings
+from deepfakemnist.dataset.identity_findings import ACCEPTED, WARNING, count_findings
 from deepfakemnist.dataset.pairs import pair_rows
 from deepfakemnist.tables.schemas import Row
 
@@ -37,11 +38,24 @@ def describe(videos: Sequence[Row]) -> str:
     )
 
 
-def write_card(path: Path, videos: Sequence[Row], left_out: int, settings: ReleaseSettings) -> None:
-    """Write the card: YAML front matter for dataset hubs, then the sections of a datasheet."""
+def write_card(
+    path: Path, videos: Sequence[Row], left_out: int, settings: ReleaseSettings, findings: Sequence[Row] | None
+) -> None:
+    """Write the card: YAML front matter for dataset hubs, then the sections of a datasheet.
+
+    Args:
+        path: file to write.
+        videos: rows of the release.
+        left_out: number of videos left out.
+        settings: metadata of the release.
+        findings: rows of the identity audit; None if there was none. Those of released people are stated.
+    """
     qualities = list(dict.fromkeys(row["quality"] for row in videos))
     first = [row for row in videos if row["quality"] == qualities[0]]
     people = {row["person_id"] for row in first}
+    # Leaks of released videos stop a release, unless its split is a published one, whose leaks are warnings.
+    released_findings = [row for row in findings or () if {row["person_id"], row["other_person_id"]} <= people]
+    warnings = [row for row in released_findings if row["verdict"] == WARNING]
     head = {
         "pretty_name": settings.name,
         "license": "other",
@@ -71,6 +85,10 @@ def write_card(path: Path, videos: Sequence[Row], left_out: int, settings: Relea
         licences=sorted(Counter(row["licence"] or "not stated" for row in first if row["label"] == 0).items()),
         unlicensed=sum(not row["licence"] for row in first if row["label"] == 0),
         left_out=left_out,
+        audited=findings is not None,
+        accepted=[row for row in released_findings if row["verdict"] == ACCEPTED],
+        across_splits=count_findings(row for row in warnings if row["split"] != row["other_split"]),
+        within_splits=count_findings(row for row in warnings if row["split"] == row["other_split"]),
         one_length=all(pair["same_length"] is not False for pair in pair_rows(videos)),
         marks=sorted({row["marks"] for row in first if row["label"] == 1 and row["marks"]}),
     )

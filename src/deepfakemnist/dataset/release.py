@@ -27,6 +27,8 @@ from deepfakemnist.dataset.card import citation, describe, write_card
 from deepfakemnist.dataset.changelog import changelog
 from deepfakemnist.dataset.croissant import write_croissant
 from deepfakemnist.dataset.exclusions import apply_exclusions, read_exclusion_lists, write_proof
+from deepfakemnist.dataset.identity_audit import equal_pixels
+from deepfakemnist.dataset.identity_findings import leak_message, leaks_among, read_findings
 from deepfakemnist.dataset.pairs import pair_rows
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import check_id
@@ -34,13 +36,15 @@ from deepfakemnist.media.frames import ROW_GROUP
 from deepfakemnist.sources.released_trees import ACTION_FOLDER
 from deepfakemnist.tables.checksums import DamagedTable, HashingFile, checked_writer, recorded_checksum, verify_table
 from deepfakemnist.tables.files import count_rows, read_metadata, read_rows, write_table
-from deepfakemnist.tables.schemas import FRAME_INDEX, PAIRS, RELEASED_VIDEOS, Row
+from deepfakemnist.tables.schemas import FRAME_INDEX, PAIRS, PUBLISHED_SPLIT, RELEASED_VIDEOS, Row
 from deepfakemnist.tables.tsv import write_tsv
 
 log = logging.getLogger(__name__)
 
 
-def write_release(manifest: Path, out: Path, settings: ReleaseSettings, exclude: Path | None = None) -> Path:
+def write_release(
+    manifest: Path, out: Path, settings: ReleaseSettings, exclude: Path | None = None, identities: Path | None = None
+) -> Path:
     """Write a release of a finished dataset atomically.
 
     Args:
@@ -49,10 +53,13 @@ def write_release(manifest: Path, out: Path, settings: ReleaseSettings, exclude:
         out: folder to write; an existing one is replaced.
         settings: contents and metadata of the release.
         exclude: the run's own exclusion list; entries added after the run are not released either.
+        identities: findings of :mod:`deepfakemnist.dataset.identity_audit`; None: faces were not compared, and the card
+            says so.
 
     Returns: ``out``.
 
-    Raises: ConfigError for an unusable list, quality or previous release, or when nothing is left to release.
+    Raises: ConfigError for an unusable list, quality or previous release, when nothing is left to release, or when
+        equal pixels or one face are in two splits, unless the split is a published one.
     """
     videos = add_captions(read_rows(manifest / "videos.parquet"), manifest)
     if settings.qualities is not None:
@@ -65,11 +72,13 @@ def write_release(manifest: Path, out: Path, settings: ReleaseSettings, exclude:
     kept, left_out = apply_exclusions(videos, exclusions, settings.require_licence)
     if not kept:
         raise ConfigError("release: nothing is left to release; see exclusions, qualities and require_licence")
+    findings = read_findings(identities) if identities else None
+    _check_leaks(findings or [], kept, read_metadata(manifest / "videos.parquet"))
     # A staging folder next to ``out``: hard links need one file system, and a failed release leaves nothing behind.
     part = out.with_name(f".{out.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
-        hashes = _write_contents(part, manifest, kept, left_out, settings)
+        hashes = _write_contents(part, manifest, kept, left_out, settings, findings)
         if lists:
             write_proof(part, exclusions, lists, left_out)
         _write_checksums(part, hashes)
@@ -81,8 +90,26 @@ def write_release(manifest: Path, out: Path, settings: ReleaseSettings, exclude:
     return out
 
 
+def _check_leaks(findings: list[Row], kept: list[Row], metadata: dict[str, str]) -> None:
+    """Refuse a release whose splits leak; equal pixels are found here, too, because they need no audit."""
+    if metadata.get("split") == PUBLISHED_SPLIT["split"]:
+        return
+    faces = [row for row in findings if row["finding"] != "equal_pixels"]
+    if message := leak_message(leaks_among([*equal_pixels(kept), *faces], kept)):
+        raise ConfigError(
+            f"release: {message}\nGive the videos of one person the same person_id, exclude one of each pair "
+            "(release.exclusions), or add people who differ to dataset.identities.accepted; equal pixels cannot be "
+            "accepted. audit/identities.tsv lists all; the report shows them (Dataset, identities)."
+        )
+
+
 def _write_contents(
-    part: Path, manifest: Path, kept: list[Row], left_out: int, settings: ReleaseSettings
+    part: Path,
+    manifest: Path,
+    kept: list[Row],
+    left_out: int,
+    settings: ReleaseSettings,
+    findings: list[Row] | None,
 ) -> dict[str, str]:
     """Write everything but SHA256SUMS; return the sha256 of the files that were hashed on the way, by their path."""
     rows = [{**row, "path": _release_path(row)} for row in kept]
@@ -100,7 +127,7 @@ def _write_contents(
     write_tsv(part / "LICENCES.tsv", ("source_id", "person_id", "licence"), _licences(rows))
     (part / "CHANGELOG.md").write_text(changelog(settings.previous, rows, settings.version), encoding="utf-8")
     (part / "CITATION.cff").write_text(citation(settings), encoding="utf-8")
-    write_card(part / "README.md", rows, left_out, settings)
+    write_card(part / "README.md", rows, left_out, settings, findings)
     write_croissant(part, settings, describe(rows))
     return hashes
 

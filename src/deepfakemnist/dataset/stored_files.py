@@ -25,6 +25,7 @@ _TABLES = (
     "candidates/*/*",
     "sources/*",
     "crop/*/*",
+    "identify/*",
     "import_released/*/*",
     "extract_motion/*",
     "rounds/*",

@@ -47,7 +47,22 @@ class FaceEmbedder:
 
     def embed(self, rgb: np.ndarray, face: Face) -> np.ndarray:
         """Return the (128,) float32 embedding of a face detected in an (H, W, 3) uint8 RGB picture."""
-        return np.array(self._net.compute_face_descriptor(_align(rgb, face.landmarks)), dtype=np.float32)
+        return self._embed_chip(_align(rgb, face.landmarks))
+
+    def embed_with_mirror(self, rgb: np.ndarray) -> np.ndarray | None:
+        """Return the mean embedding, (128,) float32, of the best face and its mirror image, or None.
+
+        A mirrored video has the same one; by the embedding alone it is about as far away as another take.
+        """
+        faces = self._detector(rgb)
+        if not faces:
+            return None
+        # The template is symmetric: the mirrored chip is the aligned face of the mirrored picture.
+        chip = _align(rgb, faces[0].landmarks)
+        return (self._embed_chip(chip) + self._embed_chip(np.ascontiguousarray(chip[:, ::-1]))) / 2
+
+    def _embed_chip(self, chip: np.ndarray) -> np.ndarray:
+        return np.array(self._net.compute_face_descriptor(chip), dtype=np.float32)
 
 
 def similarity(first: np.ndarray, second: np.ndarray) -> float:

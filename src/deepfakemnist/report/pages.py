@@ -37,8 +37,16 @@ _MORE_METRICS = {
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A table cell with a picture, as a data URL, above its caption."""
+
+    url: str
+    caption: str
+
+
+@dataclass(frozen=True)
 class Table:
-    """A titled table. Cells are shown unchanged, numbers right-aligned."""
+    """A titled table. Cells are shown unchanged, numbers right-aligned, pictures above their caption."""
 
     title: str
     columns: Sequence[str]

@@ -135,6 +135,17 @@ CROPPED = _schema(
     _CODE,
 )
 
+IDENTITIES = _schema(
+    _VIDEO_ID,
+    _PERSON,
+    _PATH,
+    _FRAMES,
+    _field("embedding", pa.list_(pa.float32(), 128), "mean face embedding of the clip; see faces/identity.py"),
+    _field("faces", pa.int32(), "number of frames with a face that it is the mean of"),
+    _PIXELS,
+    _CODE,
+)
+
 CHOICE = _schema(
     _VIDEO_ID,
     _PERSON,

@@ -27,6 +27,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "ingest": (),
     "candidates": (".mp4",),
     "crop": (".mp4",),
+    "identify": (),
     "extract_motion": (".npz",),
     "plan": (),
     "animate": (".mp4",),
@@ -119,6 +120,7 @@ def planned_tables(plan: RunPlan, results: Path) -> Iterator[Path]:
         fakes += plan.fake_shards(candidates)
         jobs += plan.fake_batches(batches, candidates) if batches else []
     names: dict[str, list[str]] = {"compress/real": plan.shards("source"), "compress/fake": fakes}
+    names["identify"] = plan.shards("source")
     if plan.released:
         names |= {"import_released/real": plan.shards("source"), "import_released/fake": fakes}
     else:

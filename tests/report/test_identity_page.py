@@ -1,0 +1,44 @@
+"""Report page of the identity audit: pictures beside each finding, and the sources that could not be compared."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from deepfakemnist.media.encode import write_working_clip
+from deepfakemnist.report.identity_page import write_identity_page
+from deepfakemnist.tables.files import write_table
+from deepfakemnist.tables.schemas import IDENTITIES
+
+
+def test_both_clips_of_a_finding_are_shown_at_three_moments(tmp_path: Path) -> None:
+    rows = []
+    for name, colour in {"a": (200, 0, 0), "b": (0, 0, 200)}.items():
+        clip = write_working_clip(tmp_path / f"{name}.mp4", [np.full((64, 64, 3), colour, np.uint8)] * 7, 25.0)
+        rows.append({"video_id": name, "person_id": f"p<{name}", "path": str(clip.path), "frames": 7, "status": "ok"})
+    rows.append({"video_id": "c", "person_id": "pc", "status": "rejected", "reason": "no_face", "detail": "of 8"})
+    write_table(rows, tmp_path / "identities.parquet", IDENTITIES)
+    common = {"person_id": "p<a", "other_person_id": "p<b", "split": "train", "other_split": "test", "reason": ""}
+    leak = {**common, "finding": "same_face", "verdict": "leak", "video_id": "a", "other_video_id": "b"}
+    gone = {**common, "finding": "two_faces", "verdict": "warning", "video_id": "x", "other_video_id": "y"}
+    findings = [{**leak, "distance": 0.123}, {**gone, "distance": 0.7}]
+    write_identity_page(findings, [tmp_path / "identities.parquet"], tmp_path / "page.html")
+
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "LEAK. The splits leak: 1 pair of people with the same face across splits: a (train) and b (test)." in text
+    cells = re.findall(r"<td>(.*?)</td>", text, flags=re.S)
+    assert [cells[cells.index("leak") + at] for at in range(1, 6)] == [
+        "same_face", "p&lt;a", "p&lt;b", "train, test", "0.12",
+    ]  # fmt: skip
+    assert {"x", "y", "no_face"} <= set(cells)
+    pictures = re.findall(r'src="data:image/jpeg;base64,([^"]+)" alt="frames of (\w)"><br>(\w)', text)
+    assert [names for _, *names in pictures] == [["a", "a"], ["b", "b"]]
+    red, blue = (np.array(Image.open(io.BytesIO(base64.b64decode(data)))) for data, *_ in pictures)
+    assert red.shape == blue.shape == (88, 264, 3)
+    assert red[:, :, 0].mean() > 150 > 50 > red[:, :, 2].mean()
+    assert blue[:, :, 2].mean() > 150 > 50 > blue[:, :, 0].mean()

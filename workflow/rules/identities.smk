@@ -1,0 +1,65 @@
+"""Identities: face embeddings of all sources, and the audit of faces and pixels across splits and people."""
+
+#: Real clips of a shard.
+REAL_CLIPS = (
+    "<results>/import_released/real/{shard}.parquet"
+    if RUN_PLAN.released
+    else "<results>/crop/source/{shard}.parquet"
+)
+
+
+rule identify:
+    """Compute the face embedding of every source of a shard."""
+    input:
+        clips=REAL_CLIPS,
+    output:
+        table="<results>/identify/{shard}.parquet",
+    log:
+        "<logs>/identify/{shard}.log",
+    benchmark:
+        "<benchmarks>/identify/{shard}.tsv"
+    conda:
+        "../../envs/media.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=120,
+    params:
+        code=code_digest("faces.identify"),
+    script:
+        "../scripts/identify.py"
+
+
+rule audit_identities:
+    """Find one face or equal pixels in two splits or under two person ids, and two faces under one."""
+    input:
+        identities=tables("<results>/identify/{shard}.parquet"),
+        videos="<results>/manifest/videos.parquet",
+        accepted=CONFIG.dataset.identities.accepted or [],
+    output:
+        table="<results>/audit/identities.tsv",
+        page=report(
+            "<results>/report/identities.html",
+            category="Dataset",
+            labels={"what": "identities"},
+            caption="../report/identities.rst",
+        ),
+    log:
+        "<logs>/audit_identities.log",
+    benchmark:
+        "<benchmarks>/audit_identities.tsv"
+    conda:
+        "../../envs/media.yaml"
+    resources:
+        mem_mb=4000,
+        runtime=120,
+    params:
+        settings=CONFIG.dataset.identities.model_dump(mode="json"),
+        code=code_digest("dataset.identity_audit", "report.identity_page"),
+    script:
+        "../scripts/audit_identities.py"
+
+
+onsuccess:
+    from deepfakemnist.dataset.identity_findings import summary_for_terminal
+
+    sys.stderr.write(summary_for_terminal(Path(RESULTS) / "audit/identities.tsv"))
