@@ -162,3 +162,15 @@ def test_an_altered_byte_never_becomes_a_row(tmp_path):
         found = journal.read()
         assert found.items() <= entries.items(), at
         assert len(found) < 3, at
+
+
+def test_halves_of_a_range_of_hashes_are_related_in_a_large_stage(stage):
+    """shard-4000 is cut into shard-4000 and shard-6000, this into shard-6000 and shard-7000."""
+    for number in range(100):
+        stage.run([f"other{number}"], shard=f"shard-8{number:03d}")
+    stage.run(["a", "b"], shard="shard-4000")
+    assert stage.run(["a"], shard="shard-c000") == ["a"], "no part of that range"
+    stage.hashes["b"] = "f" * 64
+    assert stage.run(["a"], shard="shard-7000") == []
+    assert stage.run(["b"], shard="shard-6000") == ["b"]
+    assert stage.run(["a", "b"], shard="shard-4000") == [], "and back"

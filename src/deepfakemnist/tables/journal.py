@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -107,8 +108,8 @@ class Journal:
 def entries_elsewhere(table: Path, keys: Collection[str]) -> dict[str, Entry]:
     """Return entries of these keys in the journals of other tables of the stage, where a shard has split or merged.
 
-    All journals of a small stage are searched. In a large one, only those of a shard whose name continues this one's,
-    or begins it, and those of shards of a single video, which have its id.
+    All journals of a small stage are searched. In a large one, only those of shards that this one may have been cut
+    from, or the other way round, and those of shards of a single video, which have its id.
     """
     if not keys:
         return {}
@@ -126,7 +127,18 @@ def _shard(journal: Path) -> str:
 
 
 def _related(one: str, other: str) -> bool:
-    return one.startswith(other) or other.startswith(one)
+    """Return whether a shard may have been cut from another: its name continues the other's, or its range does.
+
+    A range of hashes is named after its start in hexadecimal and cut into halves; the lower keeps the name, and the
+    start of a part is that of the whole with bits set below its last one.
+    """
+    if one.startswith(other) or other.startswith(one):
+        return True
+    starts = [re.fullmatch(r"shard-([0-9a-f]{4,16})", name) for name in (one, other)]
+    if not all(starts):
+        return False
+    whole, part = sorted(int(found[1].ljust(16, "0"), 16) for found in starts if found)
+    return whole == 0 or part // (whole & -whole) * (whole & -whole) == whole
 
 
 def _line(entry: Entry) -> str:
