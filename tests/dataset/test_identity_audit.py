@@ -86,7 +86,7 @@ def test_one_person_with_two_faces() -> None:
 
 
 def test_accepted_people_are_listed_with_their_reason_and_hide_nobody() -> None:
-    twins = [source(f"t{n:02}", f"twin{n:02}", "train", 0, 0.001 * n) for n in range(20)]
+    twins = [source(f"t{n:02}", f"twin{n:02}", "train", 0.1, 0.001 * n) for n in range(20)]
     sources = [source("a", "p", "test", 0), *twins, source("z", "q", "val", 0.2)]
     accepted = {("p", f"twin{n:02}"): "looked at" for n in range(20)}
     found = {(row["other_person_id"], row["verdict"]) for row in compare_faces(sources, SETTINGS, accepted)
