@@ -119,6 +119,16 @@ def test_hashes_of_single_files_follow_their_content(tmp_path, video):
     assert files.has_new_time(video) and files.sha256(video) == InputFiles(results, compare=False).sha256(video)
 
 
+def test_a_job_that_makes_a_table_has_the_versions_of_the_main_process(tmp_path, video):
+    results = tmp_path / "results"
+    table = results / "ingest/source/a.parquet"
+    missing = str(tmp_path / "missing.mp4")
+    planned = InputFiles(results).versions(table, [str(video), missing])
+    assert InputFiles(results, compare=False).versions(table, [str(video), missing]) == planned
+    replace(video, CONTENTS[1])
+    assert InputFiles(results, compare=False).versions(table, [str(video), missing]) != planned
+
+
 def test_what_cannot_be_read_has_a_version_of_its_own(tmp_path):
     (tmp_path / "folder.mp4").mkdir()
     assert versions_of([str(tmp_path / "folder.mp4")])[str(tmp_path / "folder.mp4")].sha256 == ""

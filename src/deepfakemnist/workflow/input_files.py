@@ -56,9 +56,13 @@ class InputFiles:
     def versions(self, table: Path | str, paths: Sequence[str]) -> list[str]:
         """Return the versions of the files that a table is made from, for params.
 
-        A version is what was recorded when the table was made, unless the content has changed since.
+        A version is what was recorded when the table was made, unless the content has changed since. Without
+        ``compare``, as in a job, whose table is gone anyway, it is the present one: a job that outlives a killed main
+        process records its params itself.
         """
-        return [self._version(Path(table), path)[0] for path in paths] if self._compare else []
+        if not self._compare:
+            return [str(stat_of(path)) for path in paths]
+        return [self._version(Path(table), path)[0] for path in paths]
 
     def is_touched(self, table: Path | str, path: str) -> bool:
         """Return whether a file has another time than when the table was made, but the same content."""
