@@ -12,7 +12,7 @@ DEMO := demo
 # Numeric libraries take one thread a job; Snakemake runs the jobs side by side.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo demo-large gallery test test-fast test-processors lint format schemas lock check-lock clean-demo
+.PHONY: setup demo demo-large gallery test test-fast test-extended test-processors lint format schemas lock check-lock clean-demo
 
 setup: $(VENV)/.installed
 
@@ -45,7 +45,11 @@ gallery: demo
 # By file: a file's tests share a run of the workflow (loadgroup of xdist 3.8 no longer groups under pytest 9.2). A
 # crashed worker ends the run, because xdist 3.8 may wait for ever when it replaces one.
 test: setup
-	$(BIN)/python -m pytest -n $(CORES) --dist loadfile --max-worker-restart 0 $(TESTS)
+	$(BIN)/python -m pytest -n $(CORES) --dist loadfile --max-worker-restart 0 -m "not extended" $(TESTS)
+
+# Properties of plans over many runs of Snakemake.
+test-extended: setup
+	$(BIN)/python -m pytest -n $(CORES) --dist loadfile --max-worker-restart 0 -m extended $(TESTS)
 
 # While you work: neither rendering nor training, nor Snakemake itself.
 test-fast: setup

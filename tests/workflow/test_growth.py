@@ -11,7 +11,7 @@ import pytest
 import yaml
 from tiny_project import ROOT
 
-pytestmark = pytest.mark.workflow
+pytestmark = [pytest.mark.extended, pytest.mark.workflow]
 
 PEOPLE = 60
 PER_SHARD = ("ingest", "crop", "plan", "animate", "judge", "liveness", "select", "compress", "frames")

@@ -54,7 +54,7 @@ class Project:
         (folder / "sources.tsv").write_text("\n".join(sources) + "\n")
         (folder / "drivers.tsv").write_text("\n".join(drivers) + "\n")
         config = {
-            "shard_size": 2,
+            "shard_size": 4,
             "sources": {"sheet": "sources.tsv", "cropped": True},
             "drivers": {"sheet": "drivers.tsv"},
             "crop": {"size": SIDE, "min_face_px": 16},

@@ -169,7 +169,7 @@ def test_the_quota_is_met_exactly_after_several_rounds(finished):
         assert "Round 2 is sampled after the liveness verdicts of earlier rounds; jobs of later rounds" in text
     assert re.search(r"^animate +1$", before, flags=re.M)
     assert re.search(r"^draw_candidates +1$", before, flags=re.M)
-    assert "These are the clips of the first round" in output
+    assert "These are the clips planned so far" in output
 
 
 def test_a_second_run_has_nothing_to_do(finished):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
@@ -17,38 +16,27 @@ from tiny_project import GOOD, Project, ffmpeg, make_project
 
 from deepfakemnist.tables.files import read_rows
 
-pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+pytestmark = [pytest.mark.extended, pytest.mark.workflow, pytest.mark.slow]
 
 MANIFEST = "manifest"
 Jobs = set[tuple[str, str]]
 
 
-@pytest.fixture(scope="module", params=["trained", "given"])
-def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A finished run of four sources, one per shard, whose animator was trained by the run or given by the user."""
-    project = make_project(tmp_path_factory.mktemp(request.param))
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """A finished run of four sources, one per shard, whose animator was trained by the run."""
+    project = make_project(tmp_path_factory.mktemp("trained"))
     header, *lines = (project.folder / "sources.tsv").read_text(encoding="utf-8").splitlines()
     good = [line for line in lines if line.split("\t")[0] in GOOD]
     (project.folder / "sources.tsv").write_text("\n".join([header, *good]) + "\n", encoding="utf-8")
     config = yaml.safe_load((project.folder / project.config).read_text()) | {"shard_size": 1}
     write_config(project, config)
-    if request.param == "given":
-        shutil.copy(weights_of_a_short_training(project), project.folder / "given.safetensors")
-        shutil.rmtree(project.folder / "results")
-        config["animator"]["weights"] = str(project.folder / "given.safetensors")
-        write_config(project, config)
     project.run(MANIFEST)
     return project
 
 
 def write_config(project: Project, config: dict) -> None:
     (project.folder / project.config).write_text(yaml.safe_dump(config))
-
-
-def weights_of_a_short_training(project: Project) -> Path:
-    checkpoint = "results/animator/checkpoint.safetensors"
-    project.run(checkpoint)
-    return project.folder / checkpoint
 
 
 def planned(project: Project) -> Jobs:
@@ -145,25 +133,9 @@ def test_two_edits_plan_what_each_of_them_plans(run: Project) -> None:
     assert "Nothing to be done" in run.run(MANIFEST, "-n")
 
 
-def test_a_touched_video_and_touched_weights_plan_nothing(run: Project) -> None:
-    for path in (run.folder / f"videos/{GOOD[1]}.mp4", run.folder / "given.safetensors"):
-        if path.exists():
-            path.touch()
+def test_a_touched_video_plans_nothing(run: Project) -> None:
+    (run.folder / f"videos/{GOOD[1]}.mp4").touch()
     assert "Nothing to be done" in run.run(MANIFEST, "-n")
-
-
-def test_weights_replaced_by_older_ones_move_every_driver(run: Project) -> None:
-    weights = run.folder / "given.safetensors"
-    if not weights.exists():
-        pytest.skip("the animator was trained by the run")
-    aside = weights.rename(weights.with_name("aside"))
-    content = bytearray(aside.read_bytes())
-    content[-1] ^= 1
-    weights.write_bytes(content)
-    os.utime(weights, (1e9, 1e9))
-    jobs = planned(run)
-    assert (jobs_of(jobs, "extract_motion"), jobs_of(jobs, "animate")) == (2, 4)
-    aside.replace(weights)
 
 
 def test_a_run_after_two_edits_is_of_one_setting(run: Project) -> None:
@@ -171,11 +143,11 @@ def test_a_run_after_two_edits_is_of_one_setting(run: Project) -> None:
     with ExitStack() as stack:
         project = stack.enter_context(edited(run, "crf", "source_replaced"))
         checkpoint = project.folder / "results/animator/checkpoint.safetensors"
-        trained = checkpoint.stat().st_mtime_ns if checkpoint.exists() else None
+        trained = checkpoint.stat().st_mtime_ns
         project.run(MANIFEST)
         assert "Nothing to be done" in project.run(MANIFEST, "-n")
         videos = read_rows(project.folder / "results/manifest/videos.parquet")
         assert len({row["encoder"] for row in videos if row["quality"] == "c23"}) == 1
         assert '"crf": 24' in next(row["encoder"] for row in videos if row["quality"] == "c23")
         assert len(videos) == 3 * 8
-        assert trained is None or checkpoint.stat().st_mtime_ns == trained
+        assert checkpoint.stat().st_mtime_ns == trained

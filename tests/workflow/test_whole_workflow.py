@@ -190,6 +190,14 @@ def rows_of_stage(project, results, stage):
     return {row["video_id"]: {name: value for name, value in row.items() if "path" not in name} for row in found}
 
 
+def entries(journal):
+    """Return the number of finished rows in a journal, which exists from the start of its job on."""
+    try:
+        return sum(line.endswith(b"\n") for line in journal.read_bytes().splitlines(keepends=True))
+    except FileNotFoundError:  # being rewritten
+        return 0
+
+
 @pytest.fixture(scope="module")
 def batched(finished):
     """The project up to select with several shards per GPU job, killed with all its processes during one of them."""
@@ -202,7 +210,9 @@ def batched(finished):
     tables = [f"batched/select/{path.name}" for path in (finished.folder / "results/select").glob("*.parquet")]
     process = resumed.start(*tables)
     deadline = time.monotonic() + 300
-    while not (journals := list((resumed.folder / "batched/gpu/animate").glob("*.journal"))):
+    while not (
+        journals := [path for path in (resumed.folder / "batched/gpu/animate").glob("*.journal") if entries(path)]
+    ):
         assert process.poll() is None and time.monotonic() < deadline, process.stdout.read()
         time.sleep(0.002)
     os.killpg(process.pid, signal.SIGKILL)
