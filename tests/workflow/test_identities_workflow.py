@@ -96,7 +96,7 @@ def test_a_release_is_refused_until_the_pair_is_accepted_or_filed_under_one_pers
     config["dataset"] = {"identities": {"accepted": str(leaky.folder / "accepted.tsv")}}
     (leaky.folder / "accepted.yaml").write_text(yaml.safe_dump(config))
     accepted = Project(leaky.folder, "accepted.yaml")
-    assert "WARNING" not in accepted.run("release")
+    assert "WARNING: The splits leak" not in accepted.run("release")
     assert "only a test" in next(leaky.folder.glob("results/release/*/README.md")).read_text()
     assert "Nothing to be done" in accepted.run("-n", "release")
 
