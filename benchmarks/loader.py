@@ -35,7 +35,8 @@ from deepfakemnist.detectors.base import Detector
 from deepfakemnist.detectors.registry import build
 from deepfakemnist.devices.torch_device import choose_device
 from deepfakemnist.media.frames import ROW_GROUP, encode_image
-from deepfakemnist.tables.schemas import FRAME_INDEX, FRAMES
+from deepfakemnist.tables.dataset_schemas import FRAME_INDEX
+from deepfakemnist.tables.schemas import FRAMES
 from deepfakemnist.training.data import FrameDataset, FrameSampler, make_loader
 from deepfakemnist.training.optimise import make_optimizer
 from deepfakemnist.training.robustness import perturb

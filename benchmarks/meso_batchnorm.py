@@ -43,8 +43,9 @@ from deepfakemnist.dataset.training_sets import select_rows
 from deepfakemnist.detectors.base import Detector
 from deepfakemnist.evaluation import metrics
 from deepfakemnist.media.frames import ROW_GROUP, encode_image
+from deepfakemnist.tables.dataset_schemas import FRAME_INDEX, VIDEOS
 from deepfakemnist.tables.files import write_table
-from deepfakemnist.tables.schemas import FRAME_INDEX, FRAMES, VIDEOS
+from deepfakemnist.tables.schemas import FRAMES
 from deepfakemnist.training.checkpoint import load_checkpoint
 from deepfakemnist.training.data import FrameDataset, read_index
 from deepfakemnist.training.loop import train_detector

@@ -7,8 +7,8 @@ import pytest
 
 from deepfakemnist.cli import compare
 from deepfakemnist.errors import ConfigError
+from deepfakemnist.tables.dataset_schemas import PREDICTIONS
 from deepfakemnist.tables.files import write_table
-from deepfakemnist.tables.schemas import PREDICTIONS
 
 
 def write(path, detector, noise, qualities=("raw", "c40"), people=16, seed=0):

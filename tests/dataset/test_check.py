@@ -15,8 +15,9 @@ from deepfakemnist.dataset.check import check_dataset
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.media.boxes import set_comment
 from deepfakemnist.media.marks import mark_synthetic
+from deepfakemnist.tables.dataset_schemas import FRAME_INDEX, VIDEOS
 from deepfakemnist.tables.files import read_rows, write_table
-from deepfakemnist.tables.schemas import FRAME_INDEX, VIDEOS, Row
+from deepfakemnist.tables.schemas import Row
 
 
 @pytest.fixture(scope="module")

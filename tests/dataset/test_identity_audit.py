@@ -12,8 +12,9 @@ from deepfakemnist.config.dataset import IdentitySettings
 from deepfakemnist.dataset.identity_audit import audit_identities, compare_faces, read_accepted
 from deepfakemnist.dataset.identity_findings import leak_message, leaks_among, read_findings, summary_for_terminal
 from deepfakemnist.errors import ConfigError
+from deepfakemnist.tables.dataset_schemas import PUBLISHED_SPLIT, VIDEOS
 from deepfakemnist.tables.files import write_table
-from deepfakemnist.tables.schemas import IDENTITIES, PUBLISHED_SPLIT, VIDEOS, Row
+from deepfakemnist.tables.schemas import IDENTITIES, Row
 
 SETTINGS = IdentitySettings()
 FIELDS = ("finding", "verdict", "person_id", "other_person_id")

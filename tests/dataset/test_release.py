@@ -22,8 +22,8 @@ from deepfakemnist.dataset.identity_findings import COLUMNS
 from deepfakemnist.dataset.release import write_release
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.sources.exclusions import Exclusions
+from deepfakemnist.tables.dataset_schemas import PUBLISHED_SPLIT, VIDEOS
 from deepfakemnist.tables.files import read_rows, write_table
-from deepfakemnist.tables.schemas import PUBLISHED_SPLIT, VIDEOS
 from deepfakemnist.tables.tsv import write_tsv
 
 pytestmark = pytest.mark.slow

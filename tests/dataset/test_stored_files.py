@@ -16,8 +16,9 @@ from deepfakemnist.cli.manifest import add_arguments
 from deepfakemnist.dataset.check import check_all, check_dataset
 from deepfakemnist.dataset.repair import find_repairs, finish_repair, remove_damaged
 from deepfakemnist.errors import ConfigError
+from deepfakemnist.tables.dataset_schemas import VIDEOS
 from deepfakemnist.tables.files import PART_FILE, atomic_path, read_rows, remove_part_files, write_table
-from deepfakemnist.tables.schemas import ANIMATED, COMPRESSED, VIDEOS
+from deepfakemnist.tables.schemas import ANIMATED, COMPRESSED
 
 #: A file of each kind that a run stores, its table, and the kind of problem it is when a byte is altered.
 KINDS = {

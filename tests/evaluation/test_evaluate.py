@@ -12,8 +12,8 @@ from deepfakemnist.errors import ConfigError
 from deepfakemnist.evaluation import metrics
 from deepfakemnist.evaluation.aggregation import frame_level, read_predictions, video_level
 from deepfakemnist.evaluation.stage import ACTIONS_COLUMNS, METRICS_COLUMNS, evaluate
+from deepfakemnist.tables.dataset_schemas import PREDICTIONS
 from deepfakemnist.tables.files import write_table
-from deepfakemnist.tables.schemas import PREDICTIONS
 
 SETTINGS = EvaluationSettings(bootstrap=100)
 

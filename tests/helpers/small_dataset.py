@@ -16,20 +16,9 @@ from deepfakemnist.media.compress import compress_shard
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.media.frames import frames_shard
 from deepfakemnist.tables.checksums import recorded_checksum
+from deepfakemnist.tables.dataset_schemas import FRAME_INDEX, LEDGER, PAIRS, VIDEOS
 from deepfakemnist.tables.files import read_rows, write_table
-from deepfakemnist.tables.schemas import (
-    ANIMATED,
-    COMPRESSED,
-    CROPPED,
-    FRAME_INDEX,
-    FRAMES,
-    LEDGER,
-    MOTIONS,
-    OK,
-    PAIRS,
-    VIDEOS,
-    Row,
-)
+from deepfakemnist.tables.schemas import ANIMATED, COMPRESSED, CROPPED, FRAMES, MOTIONS, OK, Row
 
 SETTINGS = {"c23": Quality(crf=23, preset="ultrafast"), "c40": Quality(crf=40, preset="ultrafast")}
 #: Folders of the working clips by class, as in a run.

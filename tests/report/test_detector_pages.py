@@ -11,8 +11,9 @@ from deepfakemnist.evaluation.groups import evaluate_groups
 from deepfakemnist.evaluation.stage import evaluate
 from deepfakemnist.report.detector_pages import cell, write_protocols_page
 from deepfakemnist.report.paper import paper_accuracy, paper_action_accuracy
+from deepfakemnist.tables.dataset_schemas import PREDICTIONS, VIDEOS
 from deepfakemnist.tables.files import write_table
-from deepfakemnist.tables.schemas import CROPPED, PREDICTIONS, VIDEOS
+from deepfakemnist.tables.schemas import CROPPED
 
 pytestmark = pytest.mark.slow
 

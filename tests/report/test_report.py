@@ -14,8 +14,9 @@ from deepfakemnist.report.contact_sheet import write_contact_sheet
 from deepfakemnist.report.figures import write_cross_quality_figure
 from deepfakemnist.report.pages import write_actions_page, write_dataset_page, write_ledger_page, write_metrics_page
 from deepfakemnist.report.paper import paper_accuracy
+from deepfakemnist.tables.dataset_schemas import LEDGER, PREDICTIONS, VIDEOS
 from deepfakemnist.tables.files import write_table
-from deepfakemnist.tables.schemas import CROPPED, LEDGER, PREDICTIONS, VIDEOS
+from deepfakemnist.tables.schemas import CROPPED
 
 
 @pytest.fixture

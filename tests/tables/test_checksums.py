@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from deepfakemnist.tables.checksums import DamagedTable, recorded_checksum, verify_table
+from deepfakemnist.tables.dataset_schemas import LEDGER
 from deepfakemnist.tables.files import count_rows, read_metadata, read_rows, write_table
-from deepfakemnist.tables.schemas import LEDGER
 
 ROWS = [{"kind": "fake", "video_id": f"s{number}@d", "status": "ok", "detail": "checksum"} for number in range(40)]
 

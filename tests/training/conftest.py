@@ -10,8 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from deepfakemnist.media.frames import encode_image
+from deepfakemnist.tables.dataset_schemas import FRAME_INDEX, VIDEOS
 from deepfakemnist.tables.files import write_table
-from deepfakemnist.tables.schemas import FRAME_INDEX, FRAMES, VIDEOS
+from deepfakemnist.tables.schemas import FRAMES
 
 SIZE = 32
 ACTIONS = ("blink", "nod")

@@ -10,8 +10,9 @@ import torch
 
 from deepfakemnist.dataset.training_sets import select_rows
 from deepfakemnist.errors import ConfigError
+from deepfakemnist.tables.dataset_schemas import FRAME_INDEX, PUBLISHED_SPLIT, VIDEOS
 from deepfakemnist.tables.files import write_table
-from deepfakemnist.tables.schemas import FRAME_INDEX, FRAMES, PUBLISHED_SPLIT, VIDEOS
+from deepfakemnist.tables.schemas import FRAMES
 from deepfakemnist.training import frame_reader
 from deepfakemnist.training.data import FrameDataset, FrameSampler, make_loader, read_index
 from deepfakemnist.training.frame_reader import BadFrame

@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from deepfakemnist.config.detectors import DetectorTraining
 from deepfakemnist.detectors.registry import build
 from deepfakemnist.errors import ConfigError
+from deepfakemnist.tables.dataset_schemas import FRAME_INDEX, PREDICTIONS
 from deepfakemnist.tables.files import read_table, write_table
-from deepfakemnist.tables.schemas import FRAME_INDEX, PREDICTIONS
 from deepfakemnist.training.checkpoint import load_checkpoint, save_checkpoint
 from deepfakemnist.training.predict import predict
 

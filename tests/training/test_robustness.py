@@ -10,8 +10,8 @@ from skimage.data import astronaut
 from deepfakemnist.config.detectors import DetectorTraining
 from deepfakemnist.detectors.registry import build
 from deepfakemnist.errors import ConfigError
+from deepfakemnist.tables.dataset_schemas import VIDEOS
 from deepfakemnist.tables.files import read_table, write_table
-from deepfakemnist.tables.schemas import VIDEOS
 from deepfakemnist.training.checkpoint import save_checkpoint
 from deepfakemnist.training.predict import predict
 from deepfakemnist.training.robustness import LEVELS, perturb, predict_perturbed

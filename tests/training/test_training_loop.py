@@ -13,8 +13,8 @@ from deepfakemnist.config.detectors import DetectorTraining
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.evaluation import metrics
 from deepfakemnist.evaluation.aggregation import video_level
+from deepfakemnist.tables.dataset_schemas import FRAME_INDEX, VIDEOS
 from deepfakemnist.tables.files import read_table, write_table
-from deepfakemnist.tables.schemas import FRAME_INDEX, VIDEOS
 from deepfakemnist.training.checkpoint import load_checkpoint
 from deepfakemnist.training.loop import train_detector
 from deepfakemnist.training.optimise import learning_rate_factor

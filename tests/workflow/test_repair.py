@@ -12,21 +12,19 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
 import yaml
+from face_crops import write_face_crops
 from tiny_project import tiny_config
 
-from deepfakemnist.actors import Actor, Pose, load_bank
-from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.media.samples import samples_sha256
 from deepfakemnist.tables.files import read_rows
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("repair")]
 
 ROOT = Path(__file__).parents[2]
-PEOPLE, FRAMES, SIDE = 3, 16, 96
+PEOPLE = 3
 TARGETS = ("results/manifest/videos.parquet", "results/audit/audit.tsv")
 
 
@@ -39,30 +37,12 @@ class Project:
     @classmethod
     def make(cls, folder: Path) -> Project:
         shutil.copytree(ROOT / "config", folder / "config")
-        sources, drivers = ["video_id\tpath\tperson_id"], ["driver_id\taction\tpath\tperson_id"]
-        for number in range(PEOPLE):
-            actor = Actor(load_bank(), identity=number, seed=number)
-            still, turned = (
-                cv2.resize(actor.render(pose), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-                for pose in (Pose(), Pose(yaw=18.0))
-            )
-            write_working_clip(folder / f"p{number}.mp4", [still] * FRAMES, 25.0)
-            sources.append(f"p{number}\tp{number}.mp4\tp{number}")
-            if number < 2:
-                write_working_clip(folder / f"d{number}.mp4", [still, turned] * (FRAMES // 2), 25.0)
-                drivers.append(f"d{number}\tyaw\td{number}.mp4\tp{number}")
-        (folder / "sources.tsv").write_text("\n".join(sources) + "\n")
-        (folder / "drivers.tsv").write_text("\n".join(drivers) + "\n")
         config = {
+            **write_face_crops(folder, PEOPLE, drivers=2),
             "shard_size": 4,
-            "sources": {"sheet": "sources.tsv", "cropped": True},
-            "drivers": {"sheet": "drivers.tsv"},
-            "crop": {"size": SIDE, "min_face_px": 16},
             # Every fake passes, so that the second round is an empty table.
             "plan": {"actions": ["yaw"], "quota": PEOPLE, "max_rounds": 2, "expected_pass_rate": 1.0},
-            "animator": {"name": "warp"},
             "liveness": tiny_config(folder)["liveness"],
-            "compress": {"mark": {"c2pa": False}},
             "frames": {"per_clip": 3},
         }
         (folder / "small.yaml").write_text(yaml.safe_dump(config))

@@ -12,23 +12,20 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import cv2
-import numpy as np
 import pytest
 import yaml
+from face_crops import write_face_crops
 from simulated_vendors import ENVIRONMENT, vendors
 
-from deepfakemnist.actors import Actor, Pose, load_bank
 from deepfakemnist.config.stages import PlanSettings
 from deepfakemnist.liveness.simulator.witness import Observation
-from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.planning.rounds import draw_candidates, read_candidates, read_outcomes
 from deepfakemnist.tables.files import read_rows
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("rounds workflow")]
 
 ROOT = Path(__file__).parents[2]
-PEOPLE, CLIPS, FRAMES, SIDE, QUOTA = 5, 2, 16, 96, 3
+PEOPLE, CLIPS, QUOTA = 5, 2, 3
 ACTIONS = ("yaw", "mouth")
 MANIFEST = "first/manifest/videos.parquet"
 
@@ -51,40 +48,22 @@ class Project:
     def __init__(self, folder, address):
         self.folder, self.address = folder, address
         shutil.copytree(ROOT / "config", folder / "config")
-        sources, drivers = ["video_id\tpath\tperson_id"], ["driver_id\taction\tpath\tperson_id"]
-        for number in range(PEOPLE):
-            actor = Actor(load_bank(), identity=number, seed=number)
-            still, turned = (
-                cv2.resize(actor.render(pose), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-                for pose in (Pose(), Pose(yaw=18.0))
-            )
-            for clip in range(CLIPS):
-                write_working_clip(folder / f"p{number}-{clip}.mp4", [np.roll(still, clip, 1)] * FRAMES, 25.0)
-                sources.append(f"p{number}-{clip}\tp{number}-{clip}.mp4\tp{number}")
-            if number < 3:
-                write_working_clip(folder / f"d{number}.mp4", [still, turned] * (FRAMES // 2), 25.0)
-                drivers += [f"d{number}-{action}\t{action}\td{number}.mp4\tp{number}" for action in ACTIONS]
-        (folder / "sources.tsv").write_text("\n".join(sources) + "\n")
-        (folder / "drivers.tsv").write_text("\n".join(drivers) + "\n")
+        self.sections = write_face_crops(folder, PEOPLE, drivers=3, clips=CLIPS, actions=ACTIONS)
 
     def configure(self, name, clips_per_gpu_job=None, **plan):
         upload = {"min_side": 32, "min_seconds": 0.2}
         vendor = {"provider": "tianyan", "base_url": self.address, "qps": 100, "upload": upload}
         config = {
+            **self.sections,
             "pathvars": {"results": name},
             "shard_size": 100,
             "clips_per_gpu_job": clips_per_gpu_job,
             "max_failed_fraction": 1.0,
-            "sources": {"sheet": "sources.tsv", "cropped": True},
-            "drivers": {"sheet": "drivers.tsv"},
-            "crop": {"size": SIDE, "min_face_px": 16},
             "plan": {
                 "actions": list(ACTIONS), "quota": QUOTA, "max_rounds": 9, "expected_pass_rate": 1.0,
                 "reals": "of_fakes", "val_fraction": 0.2, "test_fraction": 0.2, **plan,
             },
-            "animator": {"name": "warp"},
             "liveness": {"providers": [vendor], "answers": "answers"},
-            "compress": {"mark": {"c2pa": False}},
             "frames": {"per_clip": 1},
         }  # fmt: skip
         (self.folder / f"{name}.yaml").write_text(yaml.safe_dump(config))

@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 from deepfakemnist.errors import ConfigError
+from deepfakemnist.tables.checksums import file_facts
 from deepfakemnist.tables.files import atomic_path
 
 log = logging.getLogger(__name__)
@@ -29,8 +30,7 @@ def checkpoint_sha256(path: Path | str) -> str:
     """Return the sha256 of a weight file. Raises ConfigError, see ``check_weight_file``."""
     path = Path(path)
     check_weight_file(path)
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_facts(path).sha256
 
 
 def check_sha256(path: Path | str, sha256: str) -> None:

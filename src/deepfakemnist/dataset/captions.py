@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from deepfakemnist.tables.dataset_schemas import CAPTIONS
 from deepfakemnist.tables.files import read_rows, write_table
-from deepfakemnist.tables.schemas import CAPTIONS, Row
+from deepfakemnist.tables.schemas import Row
 
 FILE = "captions.parquet"
 
 
 def write_captions(sources: Sequence[Row], table: Path) -> None:
-    """Write ``table`` (``schemas.CAPTIONS``), a row per source.
+    """Write ``table`` (``dataset_schemas.CAPTIONS``), a row per source.
 
     Args:
         sources: rows with ``source_id``, ``person_id`` and ``licence``, which may be None.
@@ -27,7 +28,7 @@ def write_captions(sources: Sequence[Row], table: Path) -> None:
 
 
 def add_captions(videos: Sequence[Row], manifest: Path) -> list[Row]:
-    """Return rows of ``schemas.VIDEOS`` with the captions of their sources.
+    """Return rows of ``dataset_schemas.VIDEOS`` with the captions of their sources.
 
     Args:
         videos: rows of a manifest.

@@ -42,8 +42,9 @@ from deepfakemnist.errors import ConfigError, Failed, Rejected
 from deepfakemnist.media.marks import read_marks
 from deepfakemnist.media.samples import samples_sha256
 from deepfakemnist.tables.checksums import DamagedTable, verify_table
+from deepfakemnist.tables.dataset_schemas import PUBLISHED_SPLIT
 from deepfakemnist.tables.files import read_metadata, read_rows
-from deepfakemnist.tables.schemas import PUBLISHED_SPLIT, Row
+from deepfakemnist.tables.schemas import Row
 
 #: A real may be missing from a quality because it failed there, and two sources may be the same video under two names:
 #: the tables are consistent nonetheless, and the manifest is written with such problems.

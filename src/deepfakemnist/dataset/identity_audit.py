@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from deepfakemnist.config.dataset import IdentitySettings
 from deepfakemnist.dataset.identity_findings import ACCEPTED, COLUMNS, LEAK, WARNING, leak_message
 from deepfakemnist.errors import ConfigError
+from deepfakemnist.tables.dataset_schemas import PUBLISHED_SPLIT
 from deepfakemnist.tables.files import read_metadata, read_rows
-from deepfakemnist.tables.schemas import OK, PUBLISHED_SPLIT, Row
+from deepfakemnist.tables.schemas import OK, Row
 from deepfakemnist.tables.tsv import write_tsv
 
 log = logging.getLogger(__name__)

@@ -20,20 +20,9 @@ from deepfakemnist.media.samples import open_samples
 from deepfakemnist.sources.exclusions import Exclusions, read_exclusions
 from deepfakemnist.sources.released_trees import FFPP_SHARES, layout_of, read_dfmnist, read_ffpp
 from deepfakemnist.tables.checksums import recorded_checksum
+from deepfakemnist.tables.dataset_schemas import FRAME_INDEX, LEDGER, PAIRS, PUBLISHED_SPLIT, VIDEOS
 from deepfakemnist.tables.files import read_metadata, read_rows, write_table
-from deepfakemnist.tables.schemas import (
-    COMPRESSED,
-    FAILED,
-    FRAME_INDEX,
-    FRAMES,
-    LEDGER,
-    OK,
-    PAIRS,
-    PUBLISHED_SPLIT,
-    REJECTED,
-    VIDEOS,
-    Row,
-)
+from deepfakemnist.tables.schemas import COMPRESSED, FAILED, FRAMES, OK, REJECTED, Row
 
 log = logging.getLogger(__name__)
 _CODE = "import"

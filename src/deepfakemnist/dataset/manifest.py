@@ -18,19 +18,9 @@ from deepfakemnist.dataset.uniformity import MIXED, mixed_tables
 from deepfakemnist.errors import TooManyFailures
 from deepfakemnist.planning.rounds import apply_quota
 from deepfakemnist.tables.checksums import recorded_checksum
+from deepfakemnist.tables.dataset_schemas import FRAME_INDEX, LEDGER, PAIRS, PUBLISHED_SPLIT, VIDEOS
 from deepfakemnist.tables.files import atomic_path, read_rows, write_table
-from deepfakemnist.tables.schemas import (
-    FAILED,
-    FRAME_INDEX,
-    FRAMES,
-    LEDGER,
-    OK,
-    PAIRS,
-    PUBLISHED_SPLIT,
-    REJECTED,
-    VIDEOS,
-    Row,
-)
+from deepfakemnist.tables.schemas import FAILED, FRAMES, OK, REJECTED, Row
 
 log = logging.getLogger(__name__)
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 
-from deepfakemnist.tables.schemas import PAIRS, Row
+from deepfakemnist.tables.dataset_schemas import PAIRS
+from deepfakemnist.tables.schemas import Row
 
 
 def pair_rows(videos: Sequence[Row]) -> list[Row]:

@@ -10,7 +10,6 @@ EXCLUSIONS.json (with exclusion lists only)
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import shutil
@@ -34,9 +33,17 @@ from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import check_id
 from deepfakemnist.media.frames import ROW_GROUP
 from deepfakemnist.sources.released_trees import ACTION_FOLDER
-from deepfakemnist.tables.checksums import DamagedTable, HashingFile, checked_writer, recorded_checksum, verify_table
+from deepfakemnist.tables.checksums import (
+    DamagedTable,
+    HashingFile,
+    checked_writer,
+    file_facts,
+    recorded_checksum,
+    verify_table,
+)
+from deepfakemnist.tables.dataset_schemas import FRAME_INDEX, PAIRS, PUBLISHED_SPLIT, RELEASED_VIDEOS
 from deepfakemnist.tables.files import count_rows, read_metadata, read_rows, write_table
-from deepfakemnist.tables.schemas import FRAME_INDEX, PAIRS, PUBLISHED_SPLIT, RELEASED_VIDEOS, Row
+from deepfakemnist.tables.schemas import Row
 from deepfakemnist.tables.tsv import write_tsv
 
 log = logging.getLogger(__name__)
@@ -231,7 +238,6 @@ def _write_checksums(folder: Path, known: dict[str, str]) -> None:
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         name = path.relative_to(folder).as_posix()
         if name not in known:
-            with path.open("rb") as file:
-                known[name] = hashlib.file_digest(file, "sha256").hexdigest()
+            known[name] = file_facts(path).sha256
         lines.append(f"{known[name]}  {name}")
     (folder / "SHA256SUMS").write_text("\n".join(lines) + "\n", encoding="utf-8")

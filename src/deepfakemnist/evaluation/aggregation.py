@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepfakemnist.errors import ConfigError
+from deepfakemnist.tables.dataset_schemas import PREDICTIONS
 from deepfakemnist.tables.files import read_table
-from deepfakemnist.tables.schemas import PREDICTIONS
 
 #: Columns that identify one training run of one detector.
 RUN = ("detector", "trained_on", "seed")

@@ -7,7 +7,6 @@ dropped.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -35,6 +34,7 @@ from deepfakemnist.faces.shots import Cut
 from deepfakemnist.faces.track import Track
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.media.ffmpeg import find_ffmpeg
+from deepfakemnist.tables.checksums import file_facts
 from deepfakemnist.tables.files import read_rows
 from deepfakemnist.tables.schemas import CROPPED, INGESTED, OK, Row
 from deepfakemnist.tables.shards import Tally, run_shard
@@ -218,7 +218,6 @@ def _check_unchanged(row: Row) -> None:
     path = Path(row["path"])
     if not path.is_file():
         return  # reported when it is read
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = file_facts(path).sha256
     if found != row["sha256"]:
         raise Failed("source_changed", f"{path}: sha256 is {found}, was {row['sha256']} at ingest; ingest it again")

@@ -6,7 +6,6 @@ with a reason of :mod:`.container`.
 
 from __future__ import annotations
 
-import hashlib
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +16,7 @@ from deepfakemnist.media.container import bit_depth, open_video
 from deepfakemnist.media.decode import TimedFrames
 from deepfakemnist.media.display import frame_orientation
 from deepfakemnist.media.picture import Picture
+from deepfakemnist.tables.checksums import file_facts
 
 #: Frame intervals may differ from the median by this fraction before the rate counts as variable; MKV's rounding
 #: alone turns 30 frames per second into intervals of 33 and 34 ms.
@@ -53,8 +53,6 @@ def probe(path: Path | str, start_s: float | None = None, end_s: float | None = 
     stored = frames.video.stored
     assert stored is not None  # a frame was read
     duration = end - times[0]
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return {
         "codec": name,
         "pix_fmt": stored.pix_fmt,
@@ -68,8 +66,7 @@ def probe(path: Path | str, start_s: float | None = None, end_s: float | None = 
         "duration_s": float(duration),
         "frames": len(times),
         "frames_left_out": frames.video.left_out,
-        "bytes": path.stat().st_size,
-        "sha256": sha256,
+        **file_facts(path)._asdict(),
     }
 
 

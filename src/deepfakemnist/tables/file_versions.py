@@ -7,12 +7,12 @@ the inode counts too, because ``cp -p``, ``rsync -t`` and archives set the time 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from deepfakemnist.tables.checksums import file_facts
 from deepfakemnist.tables.files import read_metadata
 
 #: Key of a table's metadata with the versions of the files it was made from.
@@ -49,8 +49,7 @@ def stat_of(path: Path | str) -> FileStat | None:
 def sha256_of(path: Path | str) -> str:
     """Return the sha256 of a file; empty if it cannot be read, which fails the row of whoever needs it."""
     try:
-        with Path(path).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_facts(path).sha256
     except OSError:
         return ""
 

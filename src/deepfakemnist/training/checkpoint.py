@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import pickle
@@ -20,6 +19,7 @@ from deepfakemnist.config.detectors import DetectorTraining
 from deepfakemnist.detectors.base import Detector
 from deepfakemnist.detectors.registry import build
 from deepfakemnist.errors import ConfigError
+from deepfakemnist.tables.checksums import file_facts
 from deepfakemnist.tables.files import atomic_path
 
 log = logging.getLogger(__name__)
@@ -90,8 +90,7 @@ def load_checkpoint(path: Path | str, device: torch.device) -> Checkpoint:
         raise ConfigError(f"{path} was written by another version of this program: {error}") from error
     except (RuntimeError, ValueError) as error:
         raise ConfigError(f"{path} does not fit detector {content['settings'].get('name')!r}: {error}") from error
-    with Path(path).open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    sha256 = file_facts(path).sha256
     return Checkpoint(
         detector=detector.to(device).eval(),
         settings=settings,

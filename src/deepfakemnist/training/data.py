@@ -19,8 +19,9 @@ from deepfakemnist.config.detectors import Augmentation, Sampling
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import seed_from
 from deepfakemnist.media.frames import decode_image
+from deepfakemnist.tables.dataset_schemas import FRAME_INDEX, PUBLISHED_SPLIT
 from deepfakemnist.tables.files import read_metadata, read_table
-from deepfakemnist.tables.schemas import FRAME_INDEX, PUBLISHED_SPLIT, Row
+from deepfakemnist.tables.schemas import Row
 from deepfakemnist.training.augment import augment
 from deepfakemnist.training.frame_reader import BadFrame, FrameReader
 

@@ -16,8 +16,9 @@ from deepfakemnist.detectors.base import Detector
 from deepfakemnist.devices.reduced_precision import deterministic_cudnn
 from deepfakemnist.devices.torch_device import choose_device
 from deepfakemnist.errors import ConfigError
+from deepfakemnist.tables.dataset_schemas import PREDICTIONS
 from deepfakemnist.tables.files import read_rows, write_table
-from deepfakemnist.tables.schemas import PREDICTIONS, Row
+from deepfakemnist.tables.schemas import Row
 from deepfakemnist.training.checkpoint import Checkpoint, load_checkpoint
 from deepfakemnist.training.data import FrameDataset, FrameTransform, make_loader, read_index
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from deepfakemnist.media.decode import read_frames
 from deepfakemnist.media.encode import COMMON_OUTPUT, DETERMINISTIC_X264
 from deepfakemnist.media.ffmpeg import absolute, find_ffmpeg, frames_input, run_graph
 from deepfakemnist.media.frames import evenly_spaced
+from deepfakemnist.tables.checksums import file_facts
 from deepfakemnist.tables.files import atomic_path
 from deepfakemnist.tables.schemas import Row
 from deepfakemnist.training.checkpoint import Checkpoint
@@ -85,8 +85,7 @@ def score_video(
     Returns: the scores; a video that cannot be read or shows no face has a reason and the score 0.5.
     """
     scored = VideoScore(path)
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    sha256 = file_facts(path).sha256
     row: Row = {"video_id": "clip", "path": str(path), "sha256": sha256, "start_s": None, "end_s": None}
     with tempfile.TemporaryDirectory() as folder:
         try:

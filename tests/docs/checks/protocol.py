@@ -12,8 +12,8 @@ from deepfakemnist.config.detectors import PROTOCOLS, EvaluationSettings
 from deepfakemnist.config.load import Config
 from deepfakemnist.evaluation.stage import evaluate
 from deepfakemnist.report.detector_pages import write_protocols_page
+from deepfakemnist.tables.dataset_schemas import PREDICTIONS
 from deepfakemnist.tables.files import write_table
-from deepfakemnist.tables.schemas import PREDICTIONS
 
 HERE = Path.cwd()
 PAGE = Path(os.environ["HOWTO_PAGE"]).read_text(encoding="utf-8")

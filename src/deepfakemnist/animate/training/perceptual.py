@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepfakemnist.config.base import WeightFile
 from deepfakemnist.errors import ConfigError
+from deepfakemnist.tables.checksums import file_facts
 
 #: Full, half, quarter and eighth resolution, as in the paper.
 _SCALES = 4
@@ -93,8 +92,7 @@ class VggPyramid(nn.Module):
 def _load_features(weights: WeightFile) -> nn.Sequential:
     if not weights.path.is_file():
         raise ConfigError(f"animator.train.vgg19.path {weights.path} does not exist; null trains without VGG19")
-    with weights.path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = file_facts(weights.path).sha256
     if found != weights.sha256:
         raise ConfigError(
             f"animator.train.vgg19: {weights.path} has sha256 {found}, but the config expects {weights.sha256}"
