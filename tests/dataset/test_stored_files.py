@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from small_dataset import make_dataset
@@ -16,7 +19,7 @@ from deepfakemnist.cli.manifest import add_arguments
 from deepfakemnist.dataset.check import check_all, check_dataset
 from deepfakemnist.dataset.repair import find_repairs, finish_repair, remove_damaged
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.tables.dataset_schemas import VIDEOS
+from deepfakemnist.tables.dataset_schemas import PREDICTIONS, VIDEOS
 from deepfakemnist.tables.files import PART_FILE, atomic_path, read_rows, remove_part_files, write_table
 from deepfakemnist.tables.schemas import ANIMATED, COMPRESSED
 
@@ -220,6 +223,43 @@ def test_cut_frames_are_known_by_the_checksum_in_the_index(root: Path) -> None:
     remove_damaged(find_repairs(Path("results")))
     table.write_bytes(content)
     assert finish_repair(find_repairs(Path("results"))) == ([str(table)], [])
+
+
+@pytest.mark.parametrize(
+    ("weights", "table", "schema"),
+    [
+        ("results/animator/checkpoint.safetensors", "results/animate/a.parquet", ANIMATED),
+        (
+            "results/detectors/meso4/c23/seed0/checkpoint.safetensors",
+            "results/detectors/meso4/c23/seed0/predictions.parquet",
+            PREDICTIONS,
+        ),
+    ],
+)
+def test_damaged_weights_are_known_by_what_was_made_with_them(
+    root: Path, weights: str, table: str, schema: pa.Schema
+) -> None:
+    path, content = Path(weights), bytes(range(256)) * 4
+    path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    rows = read_rows(table) if Path(table).is_file() else [{}]
+    write_table([{**row, "checkpoint_sha256": sha256(content).hexdigest()} for row in rows], table, schema)
+    assert find_repairs(Path("results")).damaged == []
+    times = path.stat()
+    path.write_bytes(content[:500] + b"?" + content[501:])
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert [(problem.kind, problem.subject) for problem in check_dataset(Path("results/manifest"))] == [
+        ("changed", weights)
+    ]
+    repair = find_repairs(Path("results"))
+    assert repair.targets == [weights]
+    assert remove_damaged(repair) == [path]
+    path.write_bytes(content)
+    assert finish_repair(find_repairs(Path("results"))) == ([weights], [])
+    assert path.stat().st_mtime_ns == times.st_mtime_ns
+
+    path.write_bytes(b"trained after the table, which the next run makes again")
+    assert find_repairs(Path("results")).damaged == []
 
 
 def test_rows_that_failed_for_a_damaged_input_are_made_again(root: Path) -> None:

@@ -52,7 +52,8 @@ class Run:
             for one in path.split(", "):
                 (self.folder / one).parent.mkdir(parents=True, exist_ok=True)
                 (self.folder / one).touch()
-        self.snakemake("--touch")
+        # Without --forceall it records nothing, because nothing is out of date.
+        self.snakemake("--touch", "--forceall")
 
     def planned(self) -> Counter[str]:
         """Return rule → jobs that a dry run plans."""

@@ -5,83 +5,14 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
-from face_crops import write_face_crops
-from tiny_project import tiny_config
-
-from deepfakemnist.media.samples import samples_sha256
-from deepfakemnist.tables.files import read_rows
+from warp_project import PEOPLE, TARGETS, WarpProject
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("repair")]
-
-ROOT = Path(__file__).parents[2]
-PEOPLE = 3
-TARGETS = ("results/manifest/videos.parquet", "results/audit/audit.tsv")
-
-
-class Project:
-    """Small face crops as sources, two drivers, the landmark warp and one round of candidates."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    @classmethod
-    def make(cls, folder: Path) -> Project:
-        shutil.copytree(ROOT / "config", folder / "config")
-        config = {
-            **write_face_crops(folder, PEOPLE, drivers=2),
-            "shard_size": 4,
-            # Every fake passes, so that the second round is an empty table.
-            "plan": {"actions": ["yaw"], "quota": PEOPLE, "max_rounds": 2, "expected_pass_rate": 1.0},
-            "liveness": tiny_config(folder)["liveness"],
-            "frames": {"per_clip": 3},
-        }
-        (folder / "small.yaml").write_text(yaml.safe_dump(config))
-        return cls(folder)
-
-    @property
-    def snakemake(self) -> list[str]:
-        where = ("--snakefile", str(ROOT / "Snakefile"), "--directory", str(self.folder))
-        return [sys.executable, "-m", "snakemake", "--cores", "2", "--nolock", *where, "--configfile", "small.yaml"]
-
-    def start(self, *words: str) -> subprocess.Popen[str]:
-        return self._start([*self.snakemake, "--", *TARGETS] if not words else [*self.snakemake, *words])
-
-    def run(self, *words: str, expect: int = 0) -> str:
-        return self._output(self.start(*words), expect)
-
-    def command(self, *words: str, expect: int = 0) -> str:
-        """Run a ``deepfakemnist`` command."""
-        return self._output(self._start([sys.executable, "-m", "deepfakemnist.cli", *words]), expect)
-
-    def pixels(self) -> dict[tuple[str, str], str]:
-        """Return (video, quality) → hash of the decoded samples."""
-        rows = read_rows(self.folder / "results/manifest/videos.parquet")
-        return {(row["video_id"], row["quality"]): samples_sha256(self.folder / row["path"]) for row in rows}
-
-    def one(self, pattern: str) -> Path:
-        """Return the first file of a pattern below the results, relative to the project."""
-        return next(iter(sorted((self.folder / "results").glob(pattern)))).relative_to(self.folder)
-
-    def _start(self, command: list[str]) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            command, cwd=self.folder, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")},
-        )  # fmt: skip
-
-    def _output(self, process: subprocess.Popen[str], expect: int) -> str:
-        output, _ = process.communicate(timeout=1800)
-        assert process.returncode == expect, output[-6000:]
-        return output
 
 
 def jobs(output: str) -> dict[str, int]:
@@ -91,29 +22,22 @@ def jobs(output: str) -> dict[str, int]:
 
 
 @pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The project after a run that was killed with all its processes four times."""
-    project = Project.make(tmp_path_factory.mktemp("original"))
-    for begun in ("crop/source/.*.lock", "animate/.*.lock", "compress/fake/*/*/.*.part.mp4", "frames/real/.*.lock"):
-        process = project.start()
-        deadline = time.monotonic() + 900
-        while not list((project.folder / "results").glob(begun)):
-            assert process.poll() is None, process.communicate()[0][-4000:]
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
+def original(tmp_path_factory: pytest.TempPathFactory) -> WarpProject:
+    """The project after a run that was killed twice with all its processes; the extended suite kills it more often."""
+    project = WarpProject.make(tmp_path_factory.mktemp("original"))
+    for begun in ("animate/.*.lock", "compress/fake/*/*/.*.part.mp4"):
+        project.kill(begun)
     project.run()
     return project
 
 
 @pytest.fixture
-def finished(original: Project, tmp_path: Path) -> Project:
+def finished(original: WarpProject, tmp_path: Path) -> WarpProject:
     """A copy to damage, with the times of all files."""
-    return Project(Path(shutil.copytree(original.folder, tmp_path / "project")))
+    return WarpProject(Path(shutil.copytree(original.folder, tmp_path / "project")))
 
 
-def test_a_run_killed_four_times_passes_every_check(original: Project) -> None:
+def test_a_killed_run_passes_every_check(original: WarpProject) -> None:
     output = original.command("manifest", "check", "--decode")
     assert f"{2 * PEOPLE * 3} videos and {2 * PEOPLE * 3 * 3} frames match the manifest." in output
     assert "unfinished" not in output and "carry no checksum" not in output
@@ -153,7 +77,7 @@ UNKNOWN = ("plan/", "rounds/", "manifest/pairs")
 RULES = {"rounds": "draw_candidates"}
 
 
-def test_all_damage_is_named_and_healed_by_the_jobs_that_made_it(finished: Project) -> None:
+def test_all_damage_is_named_and_healed_by_the_jobs_that_made_it(finished: WarpProject) -> None:
     before = finished.pixels()
     paths = [str(finished.one(pattern)) for pattern in DAMAGE]
     for path, damage in zip(paths, DAMAGE.values(), strict=True):
@@ -190,7 +114,7 @@ def test_all_damage_is_named_and_healed_by_the_jobs_that_made_it(finished: Proje
     assert "0 damaged files; 0 tables to be made again." in finished.command("repair")
 
 
-def test_a_job_that_reads_an_empty_table_names_it_and_the_command(finished: Project) -> None:
+def test_a_job_that_reads_an_empty_table_names_it_and_the_command(finished: WarpProject) -> None:
     table = finished.one("select/*.parquet")
     empty(finished.folder / table)
     output = finished.run("--forcerun", "compress", "--", f"results/compress/fake/{table.name}", expect=1)
@@ -199,7 +123,7 @@ def test_a_job_that_reads_an_empty_table_names_it_and_the_command(finished: Proj
     assert f"{table}: is empty" in finished.command("repair", expect=1)
 
 
-def test_a_workflow_whose_rounds_are_cut_names_the_table_and_the_command(finished: Project) -> None:
+def test_a_workflow_whose_rounds_are_cut_names_the_table_and_the_command(finished: WarpProject) -> None:
     table = finished.one("rounds/round2.parquet")
     cut(finished.folder / table)
     output = finished.run("-n", "--", *TARGETS, expect=1)
@@ -207,7 +131,7 @@ def test_a_workflow_whose_rounds_are_cut_names_the_table_and_the_command(finishe
     assert "`deepfakemnist repair`" in output and "Traceback (most recent call last)" not in output
 
 
-def test_a_release_of_a_damaged_file_stops(finished: Project) -> None:
+def test_a_release_of_a_damaged_file_stops(finished: WarpProject) -> None:
     finished.command("release", "out")
     shutil.rmtree(finished.folder / "out")
     for pattern in ("compress/real/*/c23/p2.mp4", "frames/fake/*.parquet"):

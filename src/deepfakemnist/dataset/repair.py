@@ -17,9 +17,9 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from deepfakemnist.dataset.stored_files import Damage, inspect_results
+from deepfakemnist.dataset.stored_files import Damage, inspect_results, recorded_weights
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.tables.checksums import DamagedTable, recorded_checksum, verify_table
+from deepfakemnist.tables.checksums import DamagedTable, file_facts, recorded_checksum, verify_table
 from deepfakemnist.tables.files import atomic_path, read_rows
 
 log = logging.getLogger(__name__)
@@ -68,6 +68,9 @@ def remove_damaged(repair: Repair) -> list[Path]:
     """
     _check_idle(repair.results)
     checksums = _indexed_checksums(repair.results)
+    damaged_tables = [damage.path for damage in repair.damaged if damage.path == damage.table]
+    weights = recorded_weights(repair.results, damaged_tables)
+    checksums |= {str(path): sha256 for path, sha256 in weights.items()}
     tables = {damage.table for damage in repair.damaged}
     # One job writes all tables of the manifest.
     tables |= {
@@ -112,7 +115,7 @@ def finish_repair(repair: Repair) -> tuple[list[str], list[str]]:
     same, other = [], []
     for name in repair.targets:
         before = repair.pending.get(name, {})
-        if before.get("checksum") and verify_table(name) == before["checksum"]:
+        if before.get("checksum") and _checksum_of(Path(name)) == before["checksum"]:
             os.utime(name, ns=(before["modified_ns"], before["modified_ns"]))
             same.append(name)
         else:
@@ -125,6 +128,11 @@ def _write_pending(repair: Repair) -> None:
     if repair.pending:
         with atomic_path(repair.results / _PENDING) as part:
             part.write_text(json.dumps(repair.pending, indent=2) + "\n", encoding="utf-8")
+
+
+def _checksum_of(path: Path) -> str | None:
+    """Return the checksum that a table carries, or the sha256 of weights."""
+    return verify_table(path) if path.suffix == ".parquet" else file_facts(path).sha256
 
 
 def _indexed_checksums(results: Path) -> dict[str, str]:

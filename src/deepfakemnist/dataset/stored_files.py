@@ -5,7 +5,7 @@ Needs no manifest, so that it also says what is damaged where the manifest itsel
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -46,6 +46,8 @@ _DAMAGED_INPUT = ("input_changed", "motion_changed", "motion_unreadable")
 #: Stages whose jobs write the files that their tables name. Where two tables name a file, the first made it: the other
 #: is a selection of its rows, or one shard of the job.
 _WRITERS = ("candidates", "crop", "gpu", "extract_motion", "animate", "compress")
+#: Tables with the column checkpoint_sha256 → the weights that a run trained and made them with.
+_TRAINED = {"animate/*": "animator/checkpoint.safetensors", "detectors/*/*/*/predictions": "checkpoint.safetensors"}
 _COLUMNS = ("path", "status", "bytes", "sha256", "pixels_sha256")
 
 
@@ -66,7 +68,7 @@ class Damage(NamedTuple):
     path: Path
     detail: str
     table: Path
-    """The table whose job makes it again."""
+    """The table, or the weights, whose job makes it again."""
 
 
 @dataclass
@@ -111,6 +113,9 @@ def inspect_results(
             if count := sum(row["reason"] in _DAMAGED_INPUT for row in failed):
                 what = f"{count} rows failed because a file of an earlier stage was damaged or replaced"
                 found.damaged.append(Damage("damaged_input", table, what, table))
+        for weights, expected in recorded_weights(results, damaged).items():
+            if weights not in known and (fault := content_fault(weights, expected)) is not None:
+                found.damaged.append(Damage(fault.kind, weights, fault.detail, weights))
         owners: dict[Path, tuple[Path, Row]] = {}
         for stage in _WRITERS:
             for table in _tables(results, stage):
@@ -127,6 +132,27 @@ def inspect_results(
         found.files = len(wanted)
     found.part_files = sorted(path for path in results.rglob(".*.part.*") if PART_FILE.fullmatch(path.name))
     return found
+
+
+def recorded_weights(results: Path, damaged: Collection[Path] = ()) -> dict[Path, str]:
+    """Return weights that the run trained → their sha256 in a table that was made with them.
+
+    Args:
+        results: folder of a run's results.
+        damaged: tables not to read.
+
+    Weights newer than the table were trained after it, which the next run makes again.
+    """
+    recorded: dict[Path, str] = {}
+    for pattern, name in _TRAINED.items():
+        for table in sorted(set(results.glob(f"{pattern}.parquet")) - set(damaged)):
+            weights = (results if "/" in name else table.parent) / name
+            if not weights.is_file() or weights.stat().st_mtime_ns > table.stat().st_mtime_ns:
+                continue
+            hashes = {row["checkpoint_sha256"] for row in read_rows(table, ["checkpoint_sha256"])} - {None, ""}
+            if len(hashes) == 1:
+                recorded[weights] = hashes.pop()
+    return recorded
 
 
 def _tables(results: Path, stage: str = "") -> Iterator[Path]:
