@@ -27,7 +27,8 @@ def dataset(real_data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("real")
     clips = real_data / "real"
     with (clips / "sources.tsv").open() as sources, (clips / "drivers.tsv").open() as drivers:
-        known = list(csv.DictReader(sources, delimiter="\t"))
+        # Every third: the others cost minutes, and what they alone show is tested stage by stage.
+        known = list(csv.DictReader(sources, delimiter="\t"))[::3]
         columns = {"video_id": "video_id", "path": "path", "person_id": "actor_id"}
         _write_sheet(known, columns, folder / "sources.tsv", clips)
         columns = {name: name for name in ("driver_id", "action", "path", "start_s", "end_s")}
@@ -36,7 +37,7 @@ def dataset(real_data, tmp_path_factory):
     config = tiny_config(folder)
     config["shard_size"] = 6
     config["crop"]["max_frames"] = 20
-    config["plan"] = {}
+    config["plan"] = {"actions_per_source": 3}
     (folder / "tiny.yaml").write_text(yaml.safe_dump(config))
     project = Project(folder)
     project.run("dataset")
