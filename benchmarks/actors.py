@@ -27,13 +27,13 @@ from cpu_time import cpu_seconds
 
 from deepfakemnist.actors import Actor, Bank, Framing, Performance, Pose, load_bank, perform
 from deepfakemnist.actors.cast import CastSettings, film, sources
-from deepfakemnist.actors.raster import visibility
 from deepfakemnist.animation_quality.motion import measure_action
 from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.faces.detect import FaceDetector
 from deepfakemnist.faces.identity import FaceEmbedder, similarity
 from deepfakemnist.faces.landmarks import FaceLandmarker, FaceLandmarks
 from deepfakemnist.liveness.local_action import movements, score_action
+from deepfakemnist.media.raster import visibility
 
 FPS = 25.0
 SPEED_ACTORS, SPEED_FRAMES, REPEATS = 8, 6, 5

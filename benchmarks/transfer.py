@@ -1,24 +1,26 @@
-"""Quality benchmark of animator weights: action transfer, identity, sharpness and error, per action.
+"""Quality benchmark of animators: action transfer, identity, sharpness and error, per action.
 
-    python benchmarks/transfer.py FILE [FILE ...]                       on actors with heads of the demo, 56 to 71
-    python benchmarks/transfer.py FILE [FILE ...] --run results/mine    on the crops of a run, e.g. of real people
+    python benchmarks/transfer.py WHAT [WHAT ...]                       on actors with heads of the demo, 56 to 71
+    python benchmarks/transfer.py WHAT [WHAT ...] --run results/mine    on the crops of a run, e.g. of real people
+
+WHAT is a file with weights of FOMM, or the name of an animator without weights, e.g. mesh.
 
 For each action, source people are animated by a driver of another identity, from the first frame of both. Actors have a
 ground truth, because the source can be rendered with the driver's performance: ``commanded`` is the slope of the
 result's signal on the commanded one, relative to the same slope of the true clip; ``l1`` and ``landmarks`` are
 distances to the true clip, ``sharpness`` is relative to its faces. All other columns are those of the workflow stage
-judge, and every number is a median over clips. All weights are evaluated on the same clips.
+judge, and every number is a median over clips. All are evaluated on the same clips.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,9 +29,12 @@ import torch
 from deepfakemnist.actors import Actor, Framing, Performance, load_bank, perform
 from deepfakemnist.animate.fomm.animator import FommAnimator
 from deepfakemnist.animate.fomm.checkpoint import load_checkpoint
+from deepfakemnist.animate.protocol import Animator
+from deepfakemnist.animate.registry import load_animator
 from deepfakemnist.animation_quality.image_metrics import keypoint_error, reconstruction_l1, sharpness
 from deepfakemnist.animation_quality.judge import assess_clip
 from deepfakemnist.animation_quality.motion import ACTION_SIGNALS, EXPRESSIONS, Signals, measure_action
+from deepfakemnist.config.animator import AnimatorSettings
 from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.faces.identity import FaceEmbedder
 from deepfakemnist.faces.landmarks import FaceLandmarker
@@ -60,7 +65,7 @@ class Take:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("weights", type=Path, nargs="+", help="checkpoints to compare")
+    parser.add_argument("animators", nargs="+", help="checkpoints of FOMM, or names of animators without weights")
     parser.add_argument("--run", type=Path, help="results folder of a run whose crops replace the actors")
     parser.add_argument("--each", type=int, default=2, help="sources per action")
     parser.add_argument("--actions", nargs="+", choices=ACTIONS, default=ACTIONS, help="only these actions")
@@ -69,7 +74,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    animators = [FommAnimator(load_checkpoint(path)) for path in arguments.weights]
+    animators = [animator_of(what) for what in arguments.animators]
     landmarker, embedder = FaceLandmarker(), FaceEmbedder()
     takes = actor_takes(arguments, embedder) if arguments.run is None else run_takes(arguments, embedder)
     measured: list[list[dict[str, float | str]]] = [[] for _ in animators]
@@ -80,11 +85,10 @@ def main() -> None:
         if arguments.sheets is not None:
             write_sheet(arguments.sheets / f"{number:03d}-{take.action}.png", take, clips)
     found = {}
-    for path, rows in zip(arguments.weights, measured, strict=True):
-        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    for what, animator, rows in zip(arguments.animators, animators, measured, strict=True):
         actions = table(rows)
-        found[sha256] = actions
-        show(f"{path} {sha256[:12]}", actions)
+        found[animator.info.weights_sha256 or what] = actions
+        show(what, actions)
     if arguments.json is not None:
         content = json.loads(arguments.json.read_text()) if arguments.json.exists() else {}
         chosen = (
@@ -92,6 +96,13 @@ def main() -> None:
         )
         content[("actors" if arguments.run is None else arguments.run.name) + chosen] = found
         arguments.json.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def animator_of(what: str) -> Animator[Any]:
+    """Return FOMM with the weights of a file, or the animator of that name."""
+    if Path(what).is_file():
+        return FommAnimator(load_checkpoint(Path(what)))
+    return load_animator(AnimatorSettings(name=what, weights=None, weights_sha256=None), None, "cpu")
 
 
 def actor_takes(arguments: argparse.Namespace, embedder: FaceEmbedder) -> Iterator[Take]:
@@ -148,7 +159,7 @@ def commands(performance: Performance) -> Signals:
     return expressions | {name: performance.poses[:, column] for column, name in enumerate(("yaw", "pitch", "roll"))}
 
 
-def animated(animator: FommAnimator, take: Take) -> np.ndarray:
+def animated(animator: Animator[Any], take: Take) -> np.ndarray:
     motion = animator.prepare_driving(take.driver)
     return np.stack(list(animator.render(animator.prepare_source(take.source), motion)))
 

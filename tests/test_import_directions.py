@@ -21,7 +21,7 @@ LAYERS = [
     ["media", "planning", "detectors"],
     ["faces", "sources"],
     ["animation_quality", "animate", "dataset", "actors"],
-    ["animate/fomm", "liveness", "evaluation"],
+    ["animate/fomm", "animate/mesh", "liveness", "evaluation"],
     ["animate/animators", "animate/training", "liveness/simulator", "training"],
     ["report", "workflow"],
     ["cli"],

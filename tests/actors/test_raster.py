@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from deepfakemnist.actors import Actor, raster
+from deepfakemnist.actors import Actor
+from deepfakemnist.media import raster
 
 pytestmark = pytest.mark.numeric
 

@@ -161,7 +161,9 @@ def test_amplitude_ignores_an_outlier_but_not_a_short_blink() -> None:
 def test_signals_are_means_of_their_blendshapes() -> None:
     def face(**shapes: float) -> FaceLandmarks:
         values = np.array([shapes.get(name, 0.0) for name in BLENDSHAPES], np.float32)
-        return FaceLandmarks(np.zeros((478, 2), np.float32), values, np.array([1, 2, 3], np.float32), 1.0)
+        return FaceLandmarks(
+            np.zeros((478, 2), np.float32), values, np.array([1, 2, 3], np.float32), 1.0, np.zeros(478)
+        )
 
     signals = measure_action([face(eyeBlinkLeft=1.0, eyeBlinkRight=0.5, browInnerUp=0.9), None, face(jawOpen=0.7)])
     assert signals["blink"][[0, 2]] == pytest.approx([0.75, 0])
@@ -208,7 +210,7 @@ def test_reconstruction_and_keypoint_errors(landmarker: FaceLandmarker) -> None:
     face = landmarker(image)
     assert face is not None
     eyes = np.linalg.norm(face.points[263] - face.points[33])
-    moved = FaceLandmarks(face.points + np.array([3, 4]), face.blendshapes, face.pose, 1.0)
+    moved = FaceLandmarks(face.points + np.array([3, 4]), face.blendshapes, face.pose, 1.0, face.depth)
     assert keypoint_error([moved, None], [face, face]) == pytest.approx(5 / eyes, rel=1e-4)
     assert isnan(keypoint_error([None], [face]))
 

@@ -17,7 +17,7 @@ from deepfakemnist.actors.landmarks import LANDMARKS
 from deepfakemnist.actors.layout import atlas_coordinates
 from deepfakemnist.actors.look import person_look
 from deepfakemnist.actors.pose import Framing, Landmarks, Pose, couple_gaze, rotation
-from deepfakemnist.actors.raster import interpolate, visibility
+from deepfakemnist.media.raster import interpolate, visibility
 
 _PIVOT = np.array([0.0, 0.085, -0.075], np.float32)  # joint of skull and neck, metres
 _HEAD_HEIGHT_M = 0.23  # crown to chin

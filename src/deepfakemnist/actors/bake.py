@@ -33,8 +33,8 @@ from deepfakemnist.actors.bank import (
     pack_heads,
 )
 from deepfakemnist.actors.landmarks import find_landmarks
-from deepfakemnist.actors.raster import unshadowed
 from deepfakemnist.errors import ConfigError
+from deepfakemnist.media.raster import unshadowed
 from deepfakemnist.tables.files import atomic_path
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from deepfakemnist.actors.bank import PARTS, TEXTURE_HEIGHT, TEXTURE_LEFT, TEXTURE_WIDTH, Bank
-from deepfakemnist.actors.raster import interpolate, visibility
+from deepfakemnist.media.raster import interpolate, visibility
 
 #: The bust is painted in frontal projection: a square of x and z, metres, over BUST × BUST texels.
 BUST_LEFT, BUST_TOP, BUST_SIDE_M, BUST = -0.30, 0.07, 0.60, 512

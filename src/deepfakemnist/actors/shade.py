@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from deepfakemnist.actors.raster import interpolate, numba, unshadowed, use_numba
 from deepfakemnist.actors.scene import Light
+from deepfakemnist.media.raster import interpolate, numba, unshadowed, use_numba
 
 #: Wrap lighting: how far light extends beyond the terminator on skin, per RGB channel; red scatters farthest.
 _WRAP = np.array([0.42, 0.26, 0.20], np.float32)

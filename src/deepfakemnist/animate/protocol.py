@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ from deepfakemnist.tables.checksums import FileFacts
 from deepfakemnist.tables.files import atomic_path
 
 State = TypeVar("State")
+
+#: Prefix of ``Motion.arrays`` in a file.
+_EXTRA = "array."
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +35,8 @@ class Motion:
     """(T, K, 2, 2); None for animators without jacobians."""
     pose: NDArray[np.float32] | None = None
     """(T, L, 2) facial landmarks in -1..1, used to find the best start frame; NaN for frames without a face."""
+    arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    """What else an animator needs of every frame: name → array (T, ...)."""
 
     def __post_init__(self) -> None:
         expected = {"value": (len(self.value), *self.value.shape[1:])}
@@ -45,6 +50,11 @@ class Motion:
             array = getattr(self, name)
             if array.shape != shape or array.dtype != np.float32:
                 raise ValueError(f"motion has {name} {array.shape} {array.dtype}, expected {shape} float32")
+        for name, array in self.arrays.items():
+            if len(array) != len(self.value) or array.dtype.hasobject:
+                raise ValueError(
+                    f"motion has {name} {array.shape} {array.dtype}, expected numbers for {len(self)} frames"
+                )
 
     def __len__(self) -> int:
         """Return the number of frames."""
@@ -53,6 +63,7 @@ class Motion:
     def save(self, path: Path | str) -> FileFacts:
         """Write an npz file atomically and return its size and sha256; equal motions give equal bytes."""
         parts = {"value": self.value, "jacobian": self.jacobian, "pose": self.pose}
+        parts |= {f"{_EXTRA}{name}": self.arrays[name] for name in sorted(self.arrays)}
         buffer = BytesIO()
         np.savez(buffer, allow_pickle=False, **{name: array for name, array in parts.items() if array is not None})
         with atomic_path(path) as part:
@@ -64,7 +75,9 @@ class Motion:
         """Read a file written by ``save``. Raises Failed("motion_unreadable") for anything else."""
         try:
             with np.load(path, allow_pickle=False) as file:
-                return cls(**{name: file[name] for name in file.files})
+                parts = {name: file[name] for name in file.files}
+            arrays = {name.removeprefix(_EXTRA): parts.pop(name) for name in list(parts) if name.startswith(_EXTRA)}
+            return cls(**parts, arrays=arrays)
         except Exception as error:  # numpy and zipfile raise a dozen types for a damaged file
             raise Failed("motion_unreadable", f"{path}: {type(error).__name__}: {error}") from error
 
@@ -111,6 +124,13 @@ class Animator(Protocol[State]):
 
     def start_of(self, state: State, motion: Motion) -> int:
         """Return the driver frame that relative motion starts from."""
+        ...
+
+    def mouth_from(self, state: State, motion: Motion) -> Literal["source", "driver"]:
+        """Return whose pixels the inside of the mouth shows: the source's own or generated from them, or the driver's.
+
+        It matters to detectors, and to people who have agreed to be a driver only.
+        """
         ...
 
     def render(self, state: State, motion: Motion) -> Iterator[NDArray[np.uint8]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from pydantic import BaseModel
@@ -153,16 +154,20 @@ def animate_shards(
             )
         return motion, _frame(row["source_path"], settings.source_frame)
 
-    def render(row: Row, loaded: tuple[Motion, np.ndarray]) -> tuple[int, list[np.ndarray], str]:
+    def render(row: Row, loaded: tuple[Motion, np.ndarray]) -> _Animation:
         motion, image = loaded
         state = animator.prepare_source(image)
-        start, frames = animator.start_of(state, motion), list(animator.render(state, motion))
-        return start, frames, animator.info.precision  # read per clip: a source of another size may change it
+        frames = list(animator.render(state, motion))
+        return _Animation(
+            frames,
+            animator.start_of(state, motion),
+            animator.mouth_from(state, motion),
+            animator.info.precision,  # read per clip: a source of another size may change it
+        )
 
-    def write(row: Row, rendered: tuple[int, list[np.ndarray], str]) -> Row:
-        start, frames, precision = rendered
+    def write(row: Row, made: _Animation) -> Row:
         path = folder_of[row["video_id"]] / f"{row['video_id']}.mp4"
-        clip = clips.write(path, frames, fps)
+        clip = clips.write(path, made.frames, fps)
         return {
             **clip.columns(),
             "source_frame": settings.source_frame,
@@ -170,9 +175,10 @@ def animate_shards(
             "animator_licence": info.licence,
             "motion_mode": settings.motion,
             "adapt_scale": settings.scales_motion,
-            "start_frame": start,
+            "start_frame": made.start_frame,
+            "mouth_from": made.mouth_from,
             "align_corners": info.align_corners,
-            "precision": precision,
+            "precision": made.precision,
             "reproducible_pixels": "every_processor" if info.pixels_everywhere else "one_processor",
             "checkpoint_sha256": info.weights_sha256 or "",
         }
@@ -180,7 +186,7 @@ def animate_shards(
     depth = writers + _WAITING_ON_GPU if choose_device(device).type == "cuda" else 0
     clips = WriterProcesses(writers if depth else 0)
     with ExitStack() as stack:
-        ahead: RenderAhead[Row, tuple[Motion, np.ndarray], tuple[int, list[np.ndarray], str], Row]
+        ahead: RenderAhead[Row, tuple[Motion, np.ndarray], _Animation, Row]
 
         def begin(remaining: list[Row]) -> None:
             nonlocal ahead
@@ -200,6 +206,15 @@ def animate_shards(
             max_failed_fraction=max_failed_fraction,
             begin=begin,
         )
+
+
+class _Animation(NamedTuple):
+    """Frames of one fake, and what is recorded of them."""
+
+    frames: list[np.ndarray]
+    start_frame: int
+    mouth_from: str
+    precision: str
 
 
 def _check_weights(rows: Iterable[Row], sha256: str) -> None:

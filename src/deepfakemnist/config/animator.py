@@ -203,8 +203,8 @@ class AnimatorSettings(Settings):
 
     name: Name = Field(
         "fomm",
-        description="fomm: First Order Motion Model; warp: landmark-based image warping without weights; or any other "
-        "module of deepfakemnist.animate.animators",
+        description="fomm: First Order Motion Model; mesh: landmark mesh in 3-D without weights; warp: landmark-based "
+        "image warping without weights; or any other module of deepfakemnist.animate.animators",
     )
     weights: Path | None = Field(
         None,

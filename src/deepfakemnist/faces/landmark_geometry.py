@@ -66,7 +66,14 @@ class HeadModel:
 
     Args:
         metadata: ``geometry_pipeline_metadata_landmarks.binarypb``, a GeometryPipelineMetadata message of MediaPipe:
-            field 1 the mesh (its field 3: x, y, z, u, v of 468 vertices), field 2, repeated, landmark and weight.
+            field 1 the mesh (its field 3: x, y, z, u, v of 468 vertices; its field 4: triangles), field 2, repeated,
+            landmark and weight.
+
+    Attributes:
+        vertices: (468, 3) canonical face in cm: x to the subject's left, y up, z towards the camera.
+        triangles: (898, 3) vertex indices, counter-clockwise seen from the camera.
+        stable: landmarks that hardly move with the expression.
+        weights: weight of each of them in the fit; they sum to 1.
     """
 
     def __init__(self, metadata: bytes) -> None:
@@ -74,11 +81,23 @@ class HeadModel:
         mesh = next(value for number, value in fields if number == 1)
         floats = [struct.unpack("<f", value)[0] for number, value in _fields(mesh) if number == 3]
         basis = [dict(_fields(value)) for number, value in fields if number == 2]
-        self._landmarks = np.array([entry[1] for entry in basis])
-        self._weights = np.array([struct.unpack("<f", entry[2])[0] for entry in basis])
-        self._weights /= self._weights.sum()
-        model = np.array(floats).reshape(-1, 5)[self._landmarks, :3]
-        self._model = model - self._weights @ model
+        self.stable = np.array([entry[1] for entry in basis])
+        self.weights = np.array([struct.unpack("<f", entry[2])[0] for entry in basis])
+        self.weights /= self.weights.sum()
+        self.vertices = np.array(floats).reshape(-1, 5)[:, :3]
+        self.triangles = np.array(
+            [corner for number, value in _fields(mesh) if number == 4 for corner in _packed(value)]
+        )
+        self.triangles = self.triangles.reshape(-1, 3)
+        self._model = self.vertices[self.stable] - self.weights @ self.vertices[self.stable]
+
+    def rotation(self, points: np.ndarray) -> np.ndarray:
+        """Return the (3, 3) rotation from the canonical face to (478, 3) landmarks, seen with y up, z to the camera."""
+        seen = points[self.stable] * [1, -1, -1]
+        seen = seen - self.weights @ seen
+        u, _, vt = np.linalg.svd((seen * self.weights[:, None]).T @ self._model)
+        u[:, 2] *= np.linalg.det(u @ vt)  # a proper rotation, never a reflection
+        return np.asarray(u @ vt)
 
     def pose(self, points: np.ndarray) -> np.ndarray:
         """Return (3,) float32 yaw, pitch, roll in degrees from (478, 3) landmarks: x right, y down, z away, one unit.
@@ -87,11 +106,7 @@ class HeadModel:
         own left shoulder. Pitch is applied first, about the ear-to-ear axis, then yaw about the vertical, then roll
         about the line of sight, so that rotating a picture changes only roll.
         """
-        seen = points[self._landmarks] * [1, -1, -1]
-        seen = seen - self._weights @ seen
-        u, _, vt = np.linalg.svd((seen * self._weights[:, None]).T @ self._model)
-        u[:, 2] *= np.linalg.det(u @ vt)  # a proper rotation, never a reflection
-        rotation = u @ vt
+        rotation = self.rotation(points)
         yaw = math.asin(max(-1.0, min(1.0, -rotation[2, 0])))
         pitch = math.atan2(rotation[2, 1], rotation[2, 2])
         roll = -math.atan2(rotation[1, 0], rotation[0, 0])
@@ -116,6 +131,17 @@ def _fields(message: bytes) -> Iterator[tuple[int, Any]]:
                 at += 4
             case kind:
                 raise ValueError(f"protobuf wire type {kind} at byte {at}; expected 0, 2 or 5")
+
+
+def _packed(value: Any) -> list[int]:
+    """Return the varints of a repeated field, packed or not."""
+    if isinstance(value, int):
+        return [value]
+    found, at = [], 0
+    while at < len(value):
+        number, at = _varint(value, at)
+        found.append(number)
+    return found
 
 
 def _varint(message: bytes, at: int) -> tuple[int, int]:

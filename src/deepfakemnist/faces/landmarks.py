@@ -6,21 +6,18 @@ face, as everywhere in this library; MediaPipe's BlazeFace, also in the file, is
 
 from __future__ import annotations
 
-import hashlib
 import io
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
-from typing import Any
 
 import cv2
 import numpy as np
 
-from deepfakemnist.errors import ConfigError
 from deepfakemnist.faces.detect import FaceDetector
 from deepfakemnist.faces.landmark_geometry import HeadModel, Region
+from deepfakemnist.faces.tflite import Network, bundled
 
 #: face_landmarker.task, float16, version 1 of Google's model store.
 TASK_SHA256 = "64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff"
@@ -63,6 +60,8 @@ class FaceLandmarks:
     pose: np.ndarray
     #: Confidence of the network that this is a face, 0..1.
     presence: float
+    #: (478,) float32 depth of the points in picture pixels, away from the camera; 0 is about that of the brows.
+    depth: np.ndarray
 
     def blendshape(self, name: str) -> float:
         """Return one blendshape by name, e.g. jawOpen."""
@@ -81,9 +80,9 @@ class FaceLandmarker:
         self.min_presence = min_presence
         self._detector = detector or FaceDetector()
         parts = _parts()
-        self._landmarks = _Network(parts["face_landmarks_detector.tflite"])
-        self._blendshapes = _Network(parts["face_blendshapes.tflite"])
-        self._head = HeadModel(parts["geometry_pipeline_metadata_landmarks.binarypb"])
+        self._landmarks = Network(parts["face_landmarks_detector.tflite"])
+        self._blendshapes = Network(parts["face_blendshapes.tflite"])
+        self._head = head_model()
 
     def __call__(self, rgb: np.ndarray) -> FaceLandmarks | None:
         """Return the landmarks of the best face of an (H, W, 3) uint8 RGB picture; None when there is none.
@@ -116,7 +115,7 @@ class FaceLandmarker:
         points, presence = mesh
         plane = points[:, :2]
         (blendshapes,) = self._blendshapes(plane[None, _BLENDSHAPE_INPUT])
-        return FaceLandmarks(plane.copy(), blendshapes.copy(), self._head.pose(points), presence)
+        return FaceLandmarks(plane.copy(), blendshapes.copy(), self._head.pose(points), presence, points[:, 2].copy())
 
     def _mesh(self, rgb: np.ndarray, region: Region) -> tuple[np.ndarray, float] | None:
         """Return (478, 3) float32 landmarks, x, y and depth in picture pixels, and presence; None below the limit."""
@@ -132,33 +131,15 @@ class FaceLandmarker:
         return np.column_stack([plane, points[:, 2] * region.side / _SIZE]).astype(np.float32), presence
 
 
-class _Network:
-    """A TFLite model with one input; call it with an array of the input's shape."""
-
-    def __init__(self, model: bytes) -> None:
-        from ai_edge_litert.interpreter import Interpreter  # deferred: most of animation and training runs without it
-
-        self._net = Interpreter(model_content=model, num_threads=1)
-        self._net.allocate_tensors()
-        self._input = self._net.get_input_details()[0]["index"]
-        self._outputs = [output["index"] for output in self._net.get_output_details()]
-
-    def __call__(self, value: np.ndarray) -> list[Any]:
-        """Return every output."""
-        self._net.set_tensor(self._input, value)
-        self._net.invoke()
-        return [self._net.get_tensor(index) for index in self._outputs]
+@cache
+def head_model() -> HeadModel:
+    """Return the canonical face model that the landmarks belong to."""
+    return HeadModel(_parts()["geometry_pipeline_metadata_landmarks.binarypb"])
 
 
 @cache
 def _parts() -> dict[str, bytes]:
     """Return the files inside the task file after verifying its checksum."""
-    data = files("deepfakemnist.faces").joinpath("data/face_landmarker.task").read_bytes()
-    digest = hashlib.sha256(data).hexdigest()
-    if digest != TASK_SHA256:
-        raise ConfigError(
-            f"deepfakemnist/faces/data/face_landmarker.task has sha256 {digest}, not {TASK_SHA256}; "
-            "install deepfakemnist again"
-        )
+    data = bundled("face_landmarker.task", TASK_SHA256)
     with zipfile.ZipFile(io.BytesIO(data)) as task:
         return {name: task.read(name) for name in task.namelist()}

@@ -211,6 +211,11 @@ ANIMATED = _schema(
     column("motion_mode", pa.string(), "relative or absolute"),
     column("adapt_scale", pa.bool_(), "relative motion was scaled by the ratio of the face sizes"),
     column("start_frame", pa.int32(), "driver frame that relative motion starts from"),
+    column(
+        "mouth_from",
+        pa.string(),
+        "whose pixels the inside of the mouth shows: source, or generated from it; or driver. Empty for reals",
+    ),
     column("align_corners", pa.bool_(), "grid_sample convention of the warp; null if not applicable"),
     column(
         "precision",

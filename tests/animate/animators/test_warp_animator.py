@@ -46,8 +46,8 @@ def roll(frame: np.ndarray) -> float:
 
 
 def test_animators_are_registered_by_their_files():
-    assert animator_names() == ["fomm", "warp"]
-    with pytest.raises(ValueError, match="unknown animator; allowed are fomm, warp"):
+    assert animator_names() == ["fomm", "mesh", "warp"]
+    with pytest.raises(ValueError, match="unknown animator; allowed are fomm, mesh, warp"):
         AnimatorSettings(name="fom")
 
 

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -89,6 +90,10 @@ class WarpAnimator:
         """Return the driver frame that relative motion starts from."""
         best = best_start(state.landmarks, motion.value) if self._settings.start_frame == "best" else None
         return best or 0
+
+    def mouth_from(self, state: WarpState, motion: Motion) -> Literal["source", "driver"]:
+        """Return source: a driver gives its motion only."""
+        return "source"
 
     def render(self, state: WarpState, motion: Motion) -> Iterator[NDArray[np.uint8]]:
         """Yield one RGB frame (H, W, 3) for each frame of the motion.

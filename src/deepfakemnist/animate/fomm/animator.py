@@ -182,6 +182,10 @@ class FommAnimator:
         """
         return self._best_start(state, motion) or 0
 
+    def mouth_from(self, state: SourceState, motion: Motion) -> Literal["source", "driver"]:
+        """Return source: a driver gives its motion only."""
+        return "source"
+
     def render(self, state: SourceState, motion: Motion) -> Iterator[NDArray[np.uint8]]:
         """Yield one RGB frame (H, W, 3) for each frame of the motion, rounded to 8 bits.
 

@@ -1,0 +1,50 @@
+"""Head proxy: depth of hair, ears and crown, and how far what surrounds the face follows the head."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from deepfakemnist.animate.mesh.tracking import Points
+from deepfakemnist.faces.landmark_geometry import HeadModel
+
+#: Ellipsoid of a head with hair, in cm of the canonical face: centre, and half axes across, up and forward.
+_CENTRE, _AXES = np.array([0.0, 1.5, -4.5]), np.array([8.8, 11.8, 9.2])
+#: Heights, cm of the canonical face, between which what hangs below the head follows it less and less: the chin is at
+#: -9.4, and the neck ends some 10 cm below.
+_FOLLOWS, _STAYS = -8.5, -19.0
+_FLIP = np.array([1.0, -1.0, -1.0])
+
+
+class HeadProxy:
+    """The head around a source's face.
+
+    Args:
+        landmarks: (478, 3) of the source, pixels.
+        model: canonical face.
+    """
+
+    def __init__(self, landmarks: Points, model: HeadModel) -> None:
+        stable, weights = model.stable, model.weights
+        self._centre = weights @ landmarks[stable]
+        canonical_centre = weights @ model.vertices[stable]
+        seen, meant = landmarks[stable] - self._centre, model.vertices[stable] - canonical_centre
+        #: Pixels per cm.
+        self.scale = float(np.sqrt((weights @ seen**2).sum() / (weights @ meant**2).sum()))
+        # Columns: where the canonical axes point to in the picture.
+        self._axes = (model.rotation(landmarks) * _FLIP[:, None]) * self.scale
+        self._ellipsoid = self._centre + (_CENTRE - canonical_centre) @ self._axes.T
+        self._canonical_centre = canonical_centre
+
+    def depth(self, plane: Points) -> Points:
+        """Return the depth (N,) of the proxy at (N, 2) pixels; outside of it, that of its rim."""
+        to_unit = np.linalg.inv(self._axes) / _AXES[:, None]
+        start = (np.column_stack([plane, np.zeros(len(plane))]) - self._ellipsoid) @ to_unit.T
+        along = to_unit[:, 2]
+        a, b, c = along @ along, start @ along, (start**2).sum(axis=1) - 1
+        return np.asarray((-b - np.sqrt(np.maximum(b * b - a * c, 0))) / a)
+
+    def follows(self, points: Points) -> Points:
+        """Return the share (N,) of the head's motion that points (N, 3) take part in, 0..1."""
+        height = ((points - self._centre) @ np.linalg.inv(self._axes).T + self._canonical_centre)[:, 1]
+        share = np.clip((height - _STAYS) / (_FOLLOWS - _STAYS), 0, 1)
+        return np.asarray(share * share * (3 - 2 * share))

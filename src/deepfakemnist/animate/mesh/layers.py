@@ -1,0 +1,56 @@
+"""Layers of a source picture: the person, who moves, before a background, which does not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfakemnist.animate.mesh.rendering import Picture, Rendered
+from deepfakemnist.animate.mesh.tracking import Points
+from deepfakemnist.faces.landmark_sets import OVAL
+from deepfakemnist.faces.person_mask import PersonMask
+
+#: Masks surer than this count as the person, and less sure than that as the background.
+_SURE, _UNSURE = 0.8, 0.2
+#: The background is painted this far into what the mask calls background, relative to the picture's side: hair and
+#: compression reach beyond the mask.
+_BLEED = 0.02
+#: Within so many pixels of motion, what moves passes into the source picture itself.
+_REST = 1.5
+
+
+@dataclass(frozen=True, eq=False)
+class Layers:
+    """A source picture taken apart."""
+
+    person: Picture
+    """(H, W, 4) picture and mask."""
+    background: NDArray[np.float32]
+    """(H, W, 3) with the person painted over."""
+    picture: NDArray[np.float32]
+    """(H, W, 3) as it was."""
+
+    def composed(self, frame: Rendered) -> NDArray[np.float32]:
+        """Return the frame (H, W, 3), 0..255, with the person before the background."""
+        opacity = (frame.layers[..., 3] / 255 * frame.covered)[..., None]
+        composed = frame.layers[..., :3] * opacity + self.background * (1 - opacity)
+        # Where nothing moves, the source is there as it was: its mask need not be right.
+        share = np.clip(cv2.blur(frame.moved, (5, 5)) / _REST, 0, 1)[..., None]
+        return np.asarray(self.picture + share * (composed - self.picture), np.float32)
+
+
+def take_apart(picture: Picture, landmarks: Points, mask: PersonMask) -> Layers:
+    """Return the layers of a source picture (H, W, 3) with landmarks (478, 3)."""
+    height, width = picture.shape[:2]
+    sure = np.clip((mask(picture) - _UNSURE) / (_SURE - _UNSURE), 0, 1)
+    face = np.zeros((height, width), np.uint8)
+    cv2.fillPoly(face, [np.round(landmarks[list(OVAL), :2]).astype(np.int32)], 255)
+    opacity = np.maximum(np.round(sure * 255).astype(np.uint8), face)
+    reach = max(1, round(_BLEED * max(height, width)))
+    kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
+    hole = cv2.dilate((opacity > 12).astype(np.uint8), kernel)
+    background = picture if hole.all() else cv2.inpaint(picture, hole, 3, cv2.INPAINT_TELEA)
+    return Layers(np.dstack([picture, opacity]), background.astype(np.float32), picture.astype(np.float32))

@@ -1,0 +1,127 @@
+"""Mesh animator on rendered actors, whose true performance is known, and on a photograph."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from skimage import data
+
+from deepfakemnist.actors import Actor, Framing, Performance, Pose, load_bank, perform
+from deepfakemnist.animate.protocol import Motion
+from deepfakemnist.animate.registry import load_animator
+from deepfakemnist.animation_quality.image_metrics import keypoint_error, reconstruction_l1
+from deepfakemnist.animation_quality.motion import measure_action
+from deepfakemnist.config.animator import AnimatorSettings
+from deepfakemnist.errors import ConfigError, Failed, Rejected
+from deepfakemnist.faces.landmarks import FaceLandmarker
+from deepfakemnist.faces.person_mask import PersonMask
+
+#: Face size of the workflow's crops.
+CLOSE = Framing(eyes_y=0.44, head=0.75)
+#: Action → signal that it shows, and the least share of it that must arrive.
+SHOWN = {"yaw": ("yaw", 0.8), "nod": ("pitch", 0.8), "blink": ("blink", 0.6), "mouth": ("jaw", 0.7)}
+
+
+def mesh(**settings: object):
+    return load_animator(AnimatorSettings(name="mesh", **settings), None)
+
+
+def performed(person: int, action: str) -> Performance:
+    return perform(Actor(load_bank(), person, person), action, 3, 24, framing=CLOSE)
+
+
+def reenacted(source: np.ndarray, driver: np.ndarray, **settings: object) -> np.ndarray:
+    animator = mesh(**settings)
+    return np.stack(list(animator.render(animator.prepare_source(source), animator.prepare_driving(driver))))
+
+
+@pytest.fixture(scope="module")
+def face() -> np.ndarray:
+    """NASA's portrait of Eileen Collins, cropped to a square of 256."""
+    return np.ascontiguousarray(data.astronaut()[0:256, 96:352])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("action", SHOWN)
+def test_an_actor_does_what_another_did(action: str) -> None:
+    truth, driver = performed(56, action).clip(), performed(57, action).clip()
+    clip = reenacted(truth[0], driver)
+    assert clip.shape == truth.shape and clip.dtype == np.uint8
+    assert np.abs(clip[0].astype(int) - truth[0]).max() <= 1, "the first frame is the source"
+    landmarker = FaceLandmarker()
+    result, true = landmarker.track(clip), landmarker.track(truth)
+    signal, least = SHOWN[action]
+    shown, meant = measure_action(result)[signal], measure_action(true)[signal]
+    slope = np.polyfit(meant, shown, 1)[0]
+    assert least < slope < 1.3
+    assert keypoint_error(result, true) < 0.6 * keypoint_error([true[0]] * len(true), true)
+    if action in ("yaw", "nod"):  # the others change few pixels
+        assert reconstruction_l1(clip, truth) < reconstruction_l1([truth[0]] * len(truth), truth)
+
+
+def test_a_background_stays_while_the_head_turns() -> None:
+    source, driver = performed(56, "yaw").clip()[0], performed(57, "yaw").clip()
+    clip = reenacted(source, driver)
+    mask = PersonMask()
+    person = np.max([mask(frame) for frame in (*clip, source)], axis=0)
+    background = person < 0.02
+    assert background.mean() > 0.1
+    changed = np.abs(clip.astype(int) - source).max(axis=-1)[:, background]
+    assert (changed > 4).mean() < 0.02
+    assert np.abs(np.diff(clip.astype(int), axis=0))[:, background].mean() < 0.5
+
+
+def test_a_driver_that_keeps_still_makes_a_still(face: np.ndarray) -> None:
+    still = performed(57, "yaw").clip()[0]
+    noise = np.random.default_rng(1).normal(0, 3, (20, *still.shape))
+    clip = reenacted(face, np.clip(still + noise, 0, 255).round().astype(np.uint8))
+    steps = np.abs(np.diff(clip.astype(int), axis=0))
+    assert (steps <= 1).mean() > 0.99
+
+
+@pytest.mark.parametrize("size", [(192, 192), (300, 260)])
+def test_pictures_of_any_size_are_animated(size: tuple[int, int]) -> None:
+    height, width = size
+    source = np.ascontiguousarray(data.astronaut()[0:height, 90 : 90 + width])
+    driver = performed(57, "mouth").clip()[::6]
+    clip = reenacted(source, driver)
+    assert clip.shape == (len(driver), height, width, 3)
+    assert np.abs(clip[0].astype(int) - source).max() <= 1
+
+
+def test_the_motion_survives_its_file(tmp_path, face: np.ndarray) -> None:
+    animator = mesh(start_frame="best")
+    motion = animator.prepare_driving(performed(57, "mouth").clip()[::4])
+    motion.save(tmp_path / "motion.npz")
+    loaded = Motion.load(tmp_path / "motion.npz")
+    state = animator.prepare_source(face)
+    assert animator.start_of(state, loaded) == animator.start_of(state, motion)
+    first, again = (list(animator.render(state, one)) for one in (motion, loaded))
+    assert np.array_equal(first, again)
+
+
+def test_a_face_that_turns_to_the_side_that_the_source_hides_is_rejected() -> None:
+    person, other = (Actor(load_bank(), head, head) for head in (56, 57))
+    source = person.render(Pose(yaw=-38), framing=CLOSE)
+    front, turned = (other.render(Pose(yaw=yaw), framing=CLOSE) for yaw in (0, 38))
+    animator = mesh()
+    state = animator.prepare_source(source)
+    with pytest.raises(Rejected, match="of the face in frame 1 is not shown by the source frame") as rejected:
+        list(animator.render(state, animator.prepare_driving(np.stack([front, turned]))))
+    assert rejected.value.reason == "face_unseen"
+    assert len(list(animator.render(state, animator.prepare_driving(front[None])))) == 1
+
+
+def test_what_it_cannot_do_is_refused(face: np.ndarray) -> None:
+    animator, empty = mesh(), np.full((3, 256, 256, 3), 128, np.uint8)
+    with pytest.raises(Rejected, match="no face in any of the 3 frames"):
+        animator.prepare_driving(empty)
+    with pytest.raises(Rejected, match="no face in the source frame"):
+        animator.prepare_source(empty[0])
+    with pytest.raises(Failed, match="no frame"):
+        animator.prepare_driving(empty[:0])
+    with pytest.raises(Failed, match="of another animator"):
+        list(animator.render(animator.prepare_source(face), Motion(np.zeros((2, 10, 2), np.float32))))
+    for settings in ({"motion": "absolute"}, {"adapt_scale": False}):
+        with pytest.raises(ConfigError, match="relative"):
+            mesh(**settings)

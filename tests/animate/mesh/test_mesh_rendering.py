@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+from skimage import data
+
+from deepfakemnist.animate.mesh.layers import take_apart
+from deepfakemnist.animate.mesh.mouth import DriverMouth, fill, mouth_picture, opening, skin_colour
+from deepfakemnist.animate.mesh.rendering import render
+from deepfakemnist.animate.mesh.sheet import Sheet, signed_area
+from deepfakemnist.animate.mesh.tracking import points_of
+from deepfakemnist.animate.mesh.transfer import Placed
+from deepfakemnist.faces.landmark_sets import INNER_LIPS
+from deepfakemnist.faces.landmarks import FaceLandmarker, head_model
+from deepfakemnist.faces.person_mask import PersonMask
+
+MODEL = head_model()
+
+
+@pytest.fixture(scope="module")
+def picture() -> np.ndarray:
+    return np.ascontiguousarray(data.astronaut()[0:256, 96:352])
+
+
+@pytest.fixture(scope="module")
+def landmarks(picture: np.ndarray) -> np.ndarray:
+    face = FaceLandmarker()(picture)
+    assert face is not None
+    return points_of(face)
+
+
+@pytest.fixture(scope="module")
+def sheet(picture: np.ndarray, landmarks: np.ndarray) -> Sheet:
+    return Sheet(landmarks, picture.shape[:2], MODEL)
+
+
+def placed(landmarks: np.ndarray, shift: tuple[float, float] = (0, 0)) -> Placed:
+    offset = np.array([*shift, 0.0])
+    return Placed(landmarks + offset, np.eye(3), offset)
+
+
+def test_all_triangles_face_the_camera_but_those_that_the_source_hides(sheet: Sheet) -> None:
+    area = signed_area(sheet.vertices, sheet.triangles)
+    assert (area[~sheet.unseen] < 0).all()
+    assert sheet.unseen.mean() < 0.1
+    # Every vertex but the lids' and lips' inner rims is used, and none twice in a triangle.
+    assert (np.diff(np.sort(sheet.triangles, axis=1), axis=1) > 0).all()
+
+
+def test_at_rest_a_frame_is_the_source(picture: np.ndarray, landmarks: np.ndarray, sheet: Sheet) -> None:
+    layers = take_apart(picture, landmarks, PersonMask())
+    drawn = render(sheet, sheet.moved(placed(landmarks)), layers.person)
+    assert (drawn.covered == 1).all(), "the sheet covers the whole picture"
+    assert drawn.moved.max() < 0.01
+    assert np.abs(drawn.layers[..., :3] - picture).max() <= 1
+    assert np.abs(layers.composed(drawn) - picture).max() <= 1
+
+
+@pytest.mark.parametrize("shift", [(14.0, 0.0), (-10.0, 4.0)])
+def test_the_head_moves_and_the_background_stays(
+    picture: np.ndarray, landmarks: np.ndarray, sheet: Sheet, shift: tuple[float, float]
+) -> None:
+    layers = take_apart(picture, landmarks, PersonMask())
+    frame = layers.composed(render(sheet, sheet.moved(placed(landmarks, shift)), layers.person))
+    mask = PersonMask()(picture)
+    across, down = map(int, shift)
+    moved_mask = np.roll(mask, (down, across), axis=(0, 1))
+    background = (mask < 0.01) & (moved_mask < 0.01)
+    assert background.mean() > 0.05
+    assert (np.abs(frame - picture)[background].max(axis=-1) > 4).mean() < 0.02
+    nose = landmarks[1, :2].round().astype(int)
+    box = np.s_[nose[1] - 12 : nose[1] + 12, nose[0] - 12 : nose[0] + 12]
+    there = np.s_[nose[1] - 12 + down : nose[1] + 12 + down, nose[0] - 12 + across : nose[0] + 12 + across]
+    assert np.abs(frame[there] - picture[box]).mean() < 3
+
+
+def test_an_open_mouth_shows_the_drivers_and_nothing_else_changes(picture: np.ndarray, landmarks: np.ndarray) -> None:
+    inside = np.full((256, 256, 3), (90, 20, 30), np.uint8)
+    lips = list(INNER_LIPS)
+    opened = landmarks.copy()
+    opened[lips[:11], 1] += 10  # the lower lip
+    assert opening(opened) > opening(landmarks) + 0.1
+    driver = DriverMouth(mouth_picture(inside, opened), skin_colour(picture, landmarks), opened)
+    frame = picture.astype(np.float32)
+    fill(frame, opened, skin_colour(picture, landmarks), driver, 1.0)
+    middle = opened[lips, :2].mean(axis=0).round().astype(int)
+    assert np.abs(frame[middle[1], middle[0]] - (90, 20, 30)).max() <= 2
+    changed = np.argwhere(np.abs(frame - picture).max(axis=-1) > 1)
+    low, high = opened[lips, :2].min(axis=0), opened[lips, :2].max(axis=0)
+    assert (changed[:, ::-1] >= low - 4).all() and (changed[:, ::-1] <= high + 4).all()
+    assert len(changed) > 50
+
+
+def test_the_drivers_mouth_is_lit_like_the_source(picture: np.ndarray, landmarks: np.ndarray) -> None:
+    opened = landmarks.copy()
+    opened[list(INNER_LIPS)[:11], 1] += 10
+    mouth = mouth_picture(np.full((256, 256, 3), 60, np.uint8), opened)
+    skin = skin_colour(picture, landmarks)
+    frame = picture.astype(np.float32)
+    fill(frame, opened, skin, DriverMouth(mouth, skin * 2 / 3, opened), 1.0)
+    middle = opened[list(INNER_LIPS), :2].mean(axis=0).round().astype(int)
+    assert frame[middle[1], middle[0]] == pytest.approx([90] * 3, abs=2)
