@@ -72,6 +72,16 @@ def test_the_head_moves_and_the_background_stays(
     assert np.abs(frame[there] - picture[box]).mean() < 3
 
 
+def test_hair_moves_with_the_head_where_the_mask_finds_nobody(
+    picture: np.ndarray, landmarks: np.ndarray, sheet: Sheet
+) -> None:
+    layers = take_apart(picture, landmarks, lambda rgb: np.zeros(rgb.shape[:2], np.float32))
+    frame = layers.composed(render(sheet, sheet.moved(placed(landmarks, (12.0, 0.0))), layers.person))
+    x, y = (landmarks[10, :2] - [0, 25]).round().astype(int)  # above the forehead
+    hair = picture[y - 6 : y + 6, x - 6 : x + 6].astype(float)
+    assert np.abs(frame[y - 6 : y + 6, x + 6 : x + 18] - hair).mean() < 3
+
+
 def test_an_open_mouth_shows_the_drivers_and_nothing_else_changes(picture: np.ndarray, landmarks: np.ndarray) -> None:
     inside = np.full((256, 256, 3), (90, 20, 30), np.uint8)
     lips = list(INNER_LIPS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -11,10 +12,11 @@ from numpy.typing import NDArray
 from deepfakemnist.animate.mesh.rendering import Picture, Rendered
 from deepfakemnist.animate.mesh.tracking import Points
 from deepfakemnist.faces.landmark_sets import OVAL
-from deepfakemnist.faces.person_mask import PersonMask
 
 #: Masks surer than this count as the person, and less sure than that as the background.
 _SURE, _UNSURE = 0.8, 0.2
+#: Least share of the face that a mask must cover to be trusted.
+_MASKED = 0.7
 #: The background is painted this far into what the mask calls background, relative to the picture's side: hair and
 #: compression reach beyond the mask.
 _BLEED = 0.02
@@ -42,12 +44,15 @@ class Layers:
         return np.asarray(self.picture + share * (composed - self.picture), np.float32)
 
 
-def take_apart(picture: Picture, landmarks: Points, mask: PersonMask) -> Layers:
-    """Return the layers of a source picture (H, W, 3) with landmarks (478, 3)."""
+def take_apart(picture: Picture, landmarks: Points, mask: Callable[[Picture], NDArray[np.float32]]) -> Layers:
+    """Return the layers of a source picture (H, W, 3) with landmarks (478, 3); ``mask`` as PersonMask."""
     height, width = picture.shape[:2]
     sure = np.clip((mask(picture) - _UNSURE) / (_SURE - _UNSURE), 0, 1)
     face = np.zeros((height, width), np.uint8)
     cv2.fillPoly(face, [np.round(landmarks[list(OVAL), :2]).astype(np.int32)], 255)
+    if sure[face > 0].mean() < _MASKED:
+        # A mask that misses the face misses the hair, too, which would stay behind. Rather let the background bend.
+        sure[:] = 1
     opacity = np.maximum(np.round(sure * 255).astype(np.uint8), face)
     reach = max(1, round(_BLEED * max(height, width)))
     kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
