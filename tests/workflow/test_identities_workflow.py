@@ -57,7 +57,7 @@ def leaky(tmp_path_factory: pytest.TempPathFactory) -> Project:
     (folder / "sources.tsv").write_text("\n".join(["video_id\tpath\tperson_id", *lines]) + "\n")
     (folder / "drivers.tsv").write_text("driver_id\taction\tpath\nyaw\tyaw\tvideos/driver.mp4\n")
     config = {
-        "seed": SEED, "device": "cpu", "plan": PLAN, "crop": {"size": 128},
+        "seed": SEED, "shard_size": 4, "device": "cpu", "plan": PLAN, "crop": {"size": 128},
         "sources": {"sheet": str(folder / "sources.tsv")}, "drivers": {"sheet": str(folder / "drivers.tsv")},
         "animator": {"name": "warp"}, "liveness": {"providers": [{"provider": "local-action", "strength": 0.01}]},
         "compress": {"qualities": {"c23": {"crf": 23}}}, "frames": {"per_clip": 2},
