@@ -89,15 +89,10 @@ class HeadModel:
             [corner for number, value in _fields(mesh) if number == 4 for corner in _packed(value)]
         )
         self.triangles = self.triangles.reshape(-1, 3)
-        self._model = self.vertices[self.stable] - self.weights @ self.vertices[self.stable]
 
     def rotation(self, points: np.ndarray) -> np.ndarray:
         """Return the (3, 3) rotation from the canonical face to (478, 3) landmarks, seen with y up, z to the camera."""
-        seen = points[self.stable] * [1, -1, -1]
-        seen = seen - self.weights @ seen
-        u, _, vt = np.linalg.svd((seen * self.weights[:, None]).T @ self._model)
-        u[:, 2] *= np.linalg.det(u @ vt)  # a proper rotation, never a reflection
-        return np.asarray(u @ vt)
+        return rigid_fit(self.vertices[self.stable], points[self.stable] * [1, -1, -1], self.weights)[1]
 
     def pose(self, points: np.ndarray) -> np.ndarray:
         """Return (3,) float32 yaw, pitch, roll in degrees from (478, 3) landmarks: x right, y down, z away, one unit.
@@ -111,6 +106,17 @@ class HeadModel:
         pitch = math.atan2(rotation[2, 1], rotation[2, 2])
         roll = -math.atan2(rotation[1, 0], rotation[0, 0])
         return np.degrees(np.array([yaw, pitch, roll], dtype=np.float32))
+
+
+def rigid_fit(before: np.ndarray, after: np.ndarray, weights: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return scale and rotation (3, 3) of the weighted orthogonal Procrustes fit of points to others, both (N, 3).
+
+    The scale is the ratio of their spreads, so that it is the same both ways.
+    """
+    before, after = before - weights @ before, after - weights @ after
+    u, _, vt = np.linalg.svd((after * weights[:, None]).T @ before)
+    u[:, 2] *= np.linalg.det(u @ vt)  # a proper rotation, never a reflection
+    return float(np.sqrt((weights @ after**2).sum() / (weights @ before**2).sum())), u @ vt
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, Any]]:

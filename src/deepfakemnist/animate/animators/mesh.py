@@ -42,8 +42,6 @@ _MOUTH, _SKIN, _SIZE = "mouth", "skin", "size"
 class MeshState:
     """Everything about a source that its frames share."""
 
-    picture: NDArray[np.uint8]
-    """(H, W, 3)."""
     landmarks: Points
     """(478, 3), pixels."""
     lines: NDArray[np.float32]
@@ -107,7 +105,6 @@ class MeshAnimator:
             raise Rejected("no_face", "the landmarker finds no face in the source frame")
         landmarks = points_of(face)
         return MeshState(
-            frame,
             landmarks,
             face_lines(face, width, height),
             Sheet(landmarks, (height, width), self._model),

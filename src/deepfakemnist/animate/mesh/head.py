@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from deepfakemnist.animate.mesh.tracking import Points
-from deepfakemnist.faces.landmark_geometry import HeadModel
+from deepfakemnist.faces.landmark_geometry import HeadModel, rigid_fit
 
 #: Ellipsoid of a head with hair, in cm of the canonical face: centre, and half axes across, up and forward.
 _CENTRE, _AXES = np.array([0.0, 1.5, -4.5]), np.array([8.8, 11.8, 9.2])
@@ -25,15 +25,11 @@ class HeadProxy:
 
     def __init__(self, landmarks: Points, model: HeadModel) -> None:
         stable, weights = model.stable, model.weights
-        self._centre = weights @ landmarks[stable]
-        canonical_centre = weights @ model.vertices[stable]
-        seen, meant = landmarks[stable] - self._centre, model.vertices[stable] - canonical_centre
-        #: Pixels per cm.
-        self.scale = float(np.sqrt((weights @ seen**2).sum() / (weights @ meant**2).sum()))
-        # Columns: where the canonical axes point to in the picture.
-        self._axes = (model.rotation(landmarks) * _FLIP[:, None]) * self.scale
-        self._ellipsoid = self._centre + (_CENTRE - canonical_centre) @ self._axes.T
-        self._canonical_centre = canonical_centre
+        self._centre, self._canonical_centre = weights @ landmarks[stable], weights @ model.vertices[stable]
+        scale, rotation = rigid_fit(model.vertices[stable], landmarks[stable] * _FLIP, weights)
+        # Columns: where the canonical axes point to in the picture, pixels per cm.
+        self._axes = rotation * _FLIP[:, None] * scale
+        self._ellipsoid = self._centre + (_CENTRE - self._canonical_centre) @ self._axes.T
 
     def depth(self, plane: Points) -> Points:
         """Return the depth (N,) of the proxy at (N, 2) pixels; outside of it, that of its rim."""

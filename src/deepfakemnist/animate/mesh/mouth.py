@@ -8,11 +8,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfakemnist.animate.mesh.rendering import Picture
 from deepfakemnist.animate.mesh.tracking import Points
 from deepfakemnist.animate.mesh.transfer import LIPS
-from deepfakemnist.faces.landmark_sets import INNER_LIPS
-
-Picture = NDArray[np.uint8]
+from deepfakemnist.faces.landmark_sets import INNER_LIPS, MOUTH_CORNERS
 
 #: Size of a stored mouth, pixels, and what it shows: so many mouth widths across.
 HEIGHT, WIDTH = 48, 64
@@ -27,13 +26,12 @@ _SOFT = 0.7
 _MAX_GAIN = 1.8
 #: Skin around the mouth and nose, by whose colour it is measured.
 _SKIN = (50, 280, 117, 346, 205, 425, 4)
-_CORNERS = (61, 291)
 
 
 def opening(points: Points) -> float:
     """Return the height of the mouth's opening relative to its width, of (478, 3) landmarks."""
     gaps = [np.linalg.norm(points[one] - points[other]) for one, other in LIPS[:3]]
-    return float(np.mean(gaps) / max(float(np.linalg.norm(points[_CORNERS[0]] - points[_CORNERS[1]])), 1e-6))
+    return float(np.mean(gaps) / max(float(np.linalg.norm(points[MOUTH_CORNERS[0]] - points[MOUTH_CORNERS[1]])), 1e-6))
 
 
 def drivers_share(source: float, frame: float) -> float:
@@ -110,7 +108,7 @@ def fill(
 
 def _to_stored(points: Points) -> NDArray[np.float64]:
     """Return the (2, 3) similarity from a frame to the stored mouth."""
-    right, left = points[_CORNERS[0], :2], points[_CORNERS[1], :2]
+    right, left = points[MOUTH_CORNERS[0], :2], points[MOUTH_CORNERS[1], :2]
     across = (left - right) * (_SHOWN / WIDTH)
     forward = np.array([[across[0], -across[1]], [across[1], across[0]]])
     backward = np.linalg.inv(forward)

@@ -11,7 +11,7 @@ from deepfakemnist.animate.mesh.head import HeadProxy
 from deepfakemnist.animate.mesh.tracking import Points
 from deepfakemnist.animate.mesh.transfer import Placed
 from deepfakemnist.faces.landmark_geometry import HeadModel
-from deepfakemnist.faces.landmark_sets import INNER_LIPS, LEFT_EYE, OVAL, RIGHT_EYE
+from deepfakemnist.faces.landmark_sets import INNER_LIPS, LEFT_EYE, MOUTH_CORNERS, OVAL, RIGHT_EYE
 
 Triangles = NDArray[np.int32]
 
@@ -20,9 +20,9 @@ _IRISES = ((*range(468, 473),), (*range(473, 478),))
 _CELLS, _BEYOND = 28, 6
 #: The sheet keeps this distance from the face, in cells.
 _GAP = 0.6
-#: The inside of the mouth lies this deep behind the lips, relative to the mouth's width.
-_MOUTH_DEPTH = 0.12
-#: Shares of a triangle's area, between source and frame, beyond which it shows nothing that the source shows.
+#: The inside of the mouth lies this deep behind the lips, relative to the mouth's width: lips that meet hide it.
+_MOUTH_DEPTH = 1e-3
+#: A triangle whose area in the source picture is less than this share of that in space is seen edge-on there.
 _UNSEEN = 0.12
 
 
@@ -66,18 +66,17 @@ class Sheet:
         # Delaunay's triangles are turned either way; those of the face have an order of their own.
         turned = (area > 0) & (np.arange(len(area)) >= len(face))
         self.triangles[turned] = self.triangles[turned][:, ::-1]
-        self._area = signed_area(self.vertices, self.triangles)
-        usual = np.abs(_area_3d(self.vertices, self.triangles))
+        shown = -signed_area(self.vertices, self.triangles)
         self.face = np.arange(len(area)) < len(face)
-        self.unseen = self.face & (self._area > -_UNSEEN * usual)
+        self.unseen = self.face & (shown < _UNSEEN * _area_3d(self.vertices, self.triangles))
 
     def moved(self, placed: Placed) -> Points:
         """Return the vertices (V, 3) in a frame, pixels."""
         around = self._around + self._share * (placed.rigid(self._around) - self._around)
         moved = np.concatenate([placed.points, around])
         inside = np.unique(self.triangles[self.mouth])
-        width = np.linalg.norm(placed.points[61] - placed.points[291])
-        moved[inside, 2] += 1e-3 * width
+        right, left = placed.points[list(MOUTH_CORNERS)]
+        moved[inside, 2] += _MOUTH_DEPTH * np.linalg.norm(right - left)
         return moved
 
 
@@ -88,6 +87,7 @@ def signed_area(points: Points, triangles: Triangles) -> Points:
 
 
 def _area_3d(points: Points, triangles: Triangles) -> Points:
+    """Return twice the area (F,) of triangles in space."""
     a, b, c = (points[triangles[:, corner]] for corner in range(3))
     return np.asarray(np.linalg.norm(np.cross(b - a, c - a), axis=1))
 

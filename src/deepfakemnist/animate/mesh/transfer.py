@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deepfakemnist.animate.mesh.tracking import Points, eye_distance
-from deepfakemnist.faces.landmark_geometry import HeadModel
+from deepfakemnist.faces.landmark_geometry import HeadModel, rigid_fit
 
 #: Upper and lower lid, subject's right and left eye, from the middle outwards.
 _LIDS = (
@@ -82,13 +82,8 @@ class Transfer:
     def _head_motion(self, driver: Points) -> tuple[float, Points, Points]:
         """Return scale, rotation and translation of the driver's head since its start frame."""
         stable, weights = self._model.stable, self._model.weights
-        before = self._start[stable] - weights @ self._start[stable]
-        centre = weights @ driver[stable]
-        after = driver[stable] - centre
-        u, _, vt = np.linalg.svd((after * weights[:, None]).T @ before)
-        u[:, 2] *= np.linalg.det(u @ vt)
-        scale = np.sqrt((weights @ after**2).sum() / (weights @ before**2).sum())
-        return float(scale), u @ vt, centre - weights @ self._start[stable]
+        scale, rotation = rigid_fit(self._start[stable], driver[stable], weights)
+        return scale, rotation, weights @ driver[stable] - weights @ self._start[stable]
 
     def _set_lids(self, points: Points, driver: Points) -> None:
         """Open or close the lids by the ratio of the driver's aperture, its head held still, to that at the start."""
