@@ -42,7 +42,7 @@ class Run:
         (folder / "videos").mkdir()
         self.sources = [{"id": f"p{number}-1", "person": f"p{number}", "licence": "CC-BY"} for number in range(PEOPLE)]
         self.config: dict[str, Any] = yaml.safe_load((checkout / "config/config.yaml").read_text(encoding="utf-8"))
-        self.config |= {"device": "cpu", "shard_size": 4, "animator": {"name": "warp"}}
+        self.config |= {"device": "cpu", "shard_size": 4, "animator": {"name": "mesh"}}
         self.config["sources"]["sheet"], self.config["drivers"]["sheet"] = "sources.tsv", "drivers.tsv"
         self.config["plan"]["actions"] = list(ACTIONS)
         self.config["training"] = {

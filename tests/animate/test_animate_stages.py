@@ -35,7 +35,7 @@ STATUS_OK = {"status": "ok", "reason": "", "detail": ""}
 
 @pytest.fixture
 def settings(tiny_model):
-    return AnimatorSettings(model=tiny_model, source_frame=1, batch_size=4)
+    return AnimatorSettings(name="fomm", model=tiny_model, source_frame=1, batch_size=4)
 
 
 @pytest.fixture
@@ -346,15 +346,15 @@ def test_another_animator_runs_through_the_same_stages(tmp_path, start):
     leaning = [(rotate(face, degrees, mode="edge") * 255).astype(np.uint8) for degrees in (0, 6, 12, 6)]
     for name, frames in (("source", [leaning[2]]), ("nod-1", leaning), ("wall", [np.full_like(face, 99)] * 4)):
         write_working_clip(tmp_path / f"{name}.mp4", frames, 25.0)
-    settings = AnimatorSettings(name="warp", start_frame=start)
+    settings = AnimatorSettings(name="mesh", start_frame=start)
     rows = [crop_row("nod-1", tmp_path / "nod-1.mp4"), crop_row("wall", tmp_path / "wall.mp4")]
     motion, faceless = extract_motions(tmp_path, None, settings, rows)
-    assert (motion["animator"], motion["checkpoint_sha256"]) == ("warp", "")
+    assert (motion["animator"], motion["checkpoint_sha256"]) == ("mesh", "")
     assert (faceless["status"], faceless["reason"]) == ("rejected", "no_face")
     (made,) = animate(tmp_path, None, settings, [plan_row("source", tmp_path / "source.mp4", motion["path"], frames=4)])
-    assert (made["status"], made["animator"], made["align_corners"]) == ("ok", "warp", None)
+    assert (made["status"], made["animator"], made["align_corners"]) == ("ok", "mesh", None)
     assert made["start_frame"] == {"first": 0, "best": 2}[start]
-    np.testing.assert_array_equal(read_clip(made["path"])[made["start_frame"]], leaning[2])
+    assert np.abs(read_clip(made["path"])[made["start_frame"]].astype(int) - leaning[2]).max() <= 1
 
 
 @pytest.mark.real
@@ -372,7 +372,7 @@ def test_a_real_face_is_reenacted_by_its_own_motion(tmp_path, real_data, small_m
     write_table([crop_row("blink-1", crop)], crops, CROPPED)
 
     training = TrainAnimatorSettings(steps=60, batch_size=4, size=64, learning_rate=1e-3, checkpoint_every=1000)
-    settings = AnimatorSettings(model=small_model, train=training, motion="absolute")
+    settings = AnimatorSettings(name="fomm", model=small_model, train=training, motion="absolute")
     checkpoint = tmp_path / "animator.pth"
     report = tmp_path / "report.json"
     choose_training_clips([crops], [crops], None, tmp_path / "clips.json", settings, seed=0)

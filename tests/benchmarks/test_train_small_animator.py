@@ -165,7 +165,7 @@ def test_a_killed_training_resumes_and_its_weights_animate(tmp_path):
     ]
     assert kept["bytes"] == checkpoint.stat().st_size
     assert read_facts(checkpoint)["steps"] == kept["steps"]
-    animator = FommAnimator.from_checkpoint(checkpoint, AnimatorSettings(), device="cpu")
+    animator = FommAnimator.from_checkpoint(checkpoint, AnimatorSettings(name="fomm"), device="cpu")
     clip = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     frames = list(animator.render(animator.prepare_source(clip[0]), animator.prepare_driving(clip)))
     assert [frame.shape for frame in frames] == [(32, 32, 3)] * 3

@@ -51,6 +51,8 @@ def test_the_shipped_config_states_the_defaults(raw):
             "nowhere.pth.tar",
             "animator.weights: 'nowhere.pth.tar' is not a file; config/README.md says where",
         ),
+        ("animator.name", "warp", "animator.name: 'warp' is not allowed: this animator was removed; use mesh"),
+        ("animator.train.steps", 7, "animator: train.steps would have no effect, .* Set name: fomm"),
         ("animator.weights_sha256", "abc", "animator.weights_sha256: 'abc' is not allowed"),
         ("sources.sheet", "nowhere.tsv", "sources.sheet: 'nowhere.tsv' is not a file; .*make demo"),
         (

@@ -51,6 +51,6 @@ def write_face_crops(
         "sources": {"sheet": "sources.tsv", "cropped": True},
         "drivers": {"sheet": "drivers.tsv"},
         "crop": {"size": SIDE, "min_face_px": 16},
-        "animator": {"name": "warp"},
+        "animator": {"name": "mesh"},
         "compress": {"mark": {"c2pa": False}},
     }

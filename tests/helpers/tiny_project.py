@@ -159,6 +159,7 @@ def tiny_config(folder: Path) -> dict:
         "crop": {"size": 64},
         "plan": {"actions": ["yaw", "mouth"], "val_fraction": 0.25, "test_fraction": 0.25},
         "animator": {
+            "name": "fomm",
             "model": {
                 "num_kp": 4,
                 "keypoints": {"block_expansion": 8, "max_features": 16, "num_blocks": 2},

@@ -71,7 +71,7 @@ def page(tmp_path_factory):
         {**row, "quality": name}
         for row in rows_of(half)
         if row["quality"] == "c23"
-        for name in ("warp:c23", "raw+jpeg10")
+        for name in ("mesh:c23", "raw+jpeg10")
     ]
     write_table(elsewhere, folder / "e.parquet", PREDICTIONS)
     videos = []
@@ -153,7 +153,7 @@ def test_seen_and_unseen_drivers(page):
 
 def test_other_datasets_and_perturbations(page):
     row = row_of(page["7, 8. Cross-animator and cross-dataset generalisation: accuracy"], "resnet50")
-    assert list(row)[2:] == ["warp:c23"] and row["warp:c23"].startswith("50.0")
+    assert list(row)[2:] == ["mesh:c23"] and row["mesh:c23"].startswith("50.0")
     assert list(row_of(page["9. Robustness to perturbations: accuracy"], "resnet50"))[2:] == ["raw+jpeg10"]
 
 

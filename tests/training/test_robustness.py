@@ -78,8 +78,8 @@ def test_a_missing_quality_and_an_unknown_perturbation_are_refused(own_data, tmp
 
 
 def test_another_dataset_prefixes_the_quality_with_its_name(own_data, tmp_path):
-    predict(own_data.index, own_data.videos, checkpoint_of(tmp_path), tmp_path / "o.parquet", "cpu", dataset="warp")
-    assert set(read_table(tmp_path / "o.parquet")["quality"].to_pylist()) == {"warp:raw", "warp:c40"}
+    predict(own_data.index, own_data.videos, checkpoint_of(tmp_path), tmp_path / "o.parquet", "cpu", dataset="mesh")
+    assert set(read_table(tmp_path / "o.parquet")["quality"].to_pylist()) == {"mesh:raw", "mesh:c40"}
 
 
 def test_people_of_the_training_set_are_excluded_from_another_dataset(own_data, tmp_path, caplog):
@@ -87,8 +87,8 @@ def test_people_of_the_training_set_are_excluded_from_another_dataset(own_data, 
     trained = [{**row, "split": "train"} for row in own_data.video_rows if row["person_id"] == "p03"]
     write_table(trained, tmp_path / "trained.parquet", VIDEOS)
     arguments = (own_data.index, own_data.videos, checkpoint_of(tmp_path), tmp_path / "o.parquet", "cpu")
-    predict(*arguments, dataset="warp", trained_videos=own_data.videos)
+    predict(*arguments, dataset="mesh", trained_videos=own_data.videos)
     people = set(read_table(tmp_path / "o.parquet")["person_id"].to_pylist())
-    predict(*arguments, dataset="warp", trained_videos=tmp_path / "trained.parquet")
+    predict(*arguments, dataset="mesh", trained_videos=tmp_path / "trained.parquet")
     assert people - set(read_table(tmp_path / "o.parquet")["person_id"].to_pylist()) == {"p03"}
-    assert "1 people of warp are in the training set under the same id" in caplog.text
+    assert "1 people of mesh are in the training set under the same id" in caplog.text

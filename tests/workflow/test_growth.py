@@ -33,7 +33,7 @@ class Run:
         settings["sources"]["sheet"], settings["drivers"]["sheet"] = (
             str(folder / f"{name}.tsv") for name in ("sources", "drivers")
         )
-        settings["animator"] = {"name": "warp"}
+        settings["animator"] = {"name": "mesh"}
         settings["plan"]["actions"] = list(ACTIONS)
         settings["liveness"]["motions"] = str(ROOT / "config/actions.tsv")
         (folder / "run.yaml").write_text(yaml.safe_dump({**settings, "device": "cpu", **config}))

@@ -59,7 +59,7 @@ def leaky(tmp_path_factory: pytest.TempPathFactory) -> Project:
     config = {
         "seed": SEED, "shard_size": 4, "device": "cpu", "plan": PLAN, "crop": {"size": 128},
         "sources": {"sheet": str(folder / "sources.tsv")}, "drivers": {"sheet": str(folder / "drivers.tsv")},
-        "animator": {"name": "warp"}, "liveness": {"providers": [{"provider": "local-action", "strength": 0.01}]},
+        "animator": {"name": "mesh"}, "liveness": {"providers": [{"provider": "local-action", "strength": 0.01}]},
         "compress": {"qualities": {"c23": {"crf": 23}}}, "frames": {"per_clip": 2},
         "training": {"detectors": [{"name": "meso4"}], "trained_on": ["c23"]},
     }  # fmt: skip

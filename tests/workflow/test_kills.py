@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from warp_project import TARGETS, WarpProject
+from mesh_project import TARGETS, MeshProject
 
 from deepfakemnist.tables.files import read_rows
 
@@ -23,21 +23,21 @@ ALONE = ("crop/source/*/.*.part.mp4", "animate/*/.*.part.mp4", "compress/fake/*/
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> WarpProject:
-    project = WarpProject.make(tmp_path_factory.mktemp("undisturbed"))
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> MeshProject:
+    project = MeshProject.make(tmp_path_factory.mktemp("undisturbed"))
     project.run()
     return project
 
 
-def rows_of(project: WarpProject) -> list[dict]:
+def rows_of(project: MeshProject) -> list[dict]:
     return read_rows(project.folder / "results/manifest/videos.parquet")
 
 
 @pytest.mark.parametrize(
     ("begun", "whole_tree"), [(moment, True) for moment in MOMENTS] + [(moment, False) for moment in ALONE]
 )
-def test_a_run_goes_on_after_a_kill(undisturbed: WarpProject, tmp_path, begun: str, whole_tree: bool) -> None:
-    project = WarpProject.make(tmp_path / "killed")
+def test_a_run_goes_on_after_a_kill(undisturbed: MeshProject, tmp_path, begun: str, whole_tree: bool) -> None:
+    project = MeshProject.make(tmp_path / "killed")
     project.kill(begun, whole_tree)
     project.run()
     assert project.pixels() == undisturbed.pixels()

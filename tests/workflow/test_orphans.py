@@ -29,7 +29,7 @@ def project(tmp_path, monkeypatch):
     config["shard_size"] = 1
     config["liveness"]["providers"] = [{"provider": "local-action"}]
     config["liveness"]["motions"] = str(Path(__file__).parents[2] / "config/actions.tsv")
-    config["animator"] = {"name": "warp"}
+    config["animator"] = {"name": "mesh"}
     Path("config/config.yaml").write_text(yaml.safe_dump(config))
     return tmp_path
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from warp_project import PEOPLE, TARGETS, WarpProject
+from mesh_project import PEOPLE, TARGETS, MeshProject
 
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("repair")]
 
@@ -22,9 +22,9 @@ def jobs(output: str) -> dict[str, int]:
 
 
 @pytest.fixture(scope="module")
-def original(tmp_path_factory: pytest.TempPathFactory) -> WarpProject:
+def original(tmp_path_factory: pytest.TempPathFactory) -> MeshProject:
     """The project after a run that was killed twice with all its processes; the extended suite kills it more often."""
-    project = WarpProject.make(tmp_path_factory.mktemp("original"))
+    project = MeshProject.make(tmp_path_factory.mktemp("original"))
     for begun in ("animate/.*.lock", "compress/fake/*/*/.*.part.mp4"):
         project.kill(begun)
     project.run()
@@ -32,12 +32,12 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> WarpProject:
 
 
 @pytest.fixture
-def finished(original: WarpProject, tmp_path: Path) -> WarpProject:
+def finished(original: MeshProject, tmp_path: Path) -> MeshProject:
     """A copy to damage, with the times of all files."""
-    return WarpProject(Path(shutil.copytree(original.folder, tmp_path / "project")))
+    return MeshProject(Path(shutil.copytree(original.folder, tmp_path / "project")))
 
 
-def test_a_killed_run_passes_every_check(original: WarpProject) -> None:
+def test_a_killed_run_passes_every_check(original: MeshProject) -> None:
     output = original.command("manifest", "check", "--decode")
     assert f"{2 * PEOPLE * 3} videos and {2 * PEOPLE * 3 * 3} frames match the manifest." in output
     assert "unfinished" not in output and "carry no checksum" not in output
@@ -77,7 +77,7 @@ UNKNOWN = ("plan/", "rounds/", "manifest/pairs")
 RULES = {"rounds": "draw_candidates"}
 
 
-def test_all_damage_is_named_and_healed_by_the_jobs_that_made_it(finished: WarpProject) -> None:
+def test_all_damage_is_named_and_healed_by_the_jobs_that_made_it(finished: MeshProject) -> None:
     before = finished.pixels()
     paths = [str(finished.one(pattern)) for pattern in DAMAGE]
     for path, damage in zip(paths, DAMAGE.values(), strict=True):
@@ -114,7 +114,7 @@ def test_all_damage_is_named_and_healed_by_the_jobs_that_made_it(finished: WarpP
     assert "0 damaged files; 0 tables to be made again." in finished.command("repair")
 
 
-def test_a_job_that_reads_an_empty_table_names_it_and_the_command(finished: WarpProject) -> None:
+def test_a_job_that_reads_an_empty_table_names_it_and_the_command(finished: MeshProject) -> None:
     table = finished.one("select/*.parquet")
     empty(finished.folder / table)
     output = finished.run("--forcerun", "compress", "--", f"results/compress/fake/{table.name}", expect=1)
@@ -123,7 +123,7 @@ def test_a_job_that_reads_an_empty_table_names_it_and_the_command(finished: Warp
     assert f"{table}: is empty" in finished.command("repair", expect=1)
 
 
-def test_a_workflow_whose_rounds_are_cut_names_the_table_and_the_command(finished: WarpProject) -> None:
+def test_a_workflow_whose_rounds_are_cut_names_the_table_and_the_command(finished: MeshProject) -> None:
     table = finished.one("rounds/round2.parquet")
     cut(finished.folder / table)
     output = finished.run("-n", "--", *TARGETS, expect=1)
@@ -131,7 +131,7 @@ def test_a_workflow_whose_rounds_are_cut_names_the_table_and_the_command(finishe
     assert "`deepfakemnist repair`" in output and "Traceback (most recent call last)" not in output
 
 
-def test_a_release_of_a_damaged_file_stops(finished: WarpProject) -> None:
+def test_a_release_of_a_damaged_file_stops(finished: MeshProject) -> None:
     finished.command("release", "out")
     shutil.rmtree(finished.folder / "out")
     for pattern in ("compress/real/*/c23/p2.mp4", "frames/fake/*.parquet"):

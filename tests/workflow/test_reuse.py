@@ -25,7 +25,7 @@ def processed(project):
 
 @pytest.fixture(scope="module")
 def small(project, tmp_path_factory):
-    """Good sources alone, two shards, the landmark warp; run as far as the dataset."""
+    """Good sources alone, two shards, the landmark mesh; run as far as the dataset."""
     folder = tmp_path_factory.mktemp("reuse")
     shutil.copytree(project.folder, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("results", ".snakemake"))
     config = yaml.safe_load((folder / "tiny.yaml").read_text().replace(str(project.folder), str(folder)))
@@ -34,7 +34,7 @@ def small(project, tmp_path_factory):
     (folder / "sources.tsv").write_text(
         "\n".join([f"{lines[0]}\tlicence", *(f"{line}\tCC-BY" for line in good)]) + "\n"
     )
-    config["animator"], config["shard_size"] = {"name": "warp"}, 4
+    config["animator"], config["shard_size"] = {"name": "mesh"}, 4
     (folder / "tiny.yaml").write_text(yaml.safe_dump(config))
     small = Project(folder)
     small.run("dataset")

@@ -1,4 +1,4 @@
-"""Summary of the sources at the start of a run: people per split, what counts as a person, what is left aside."""
+"""Summary at the start of a run: people per split, what counts as a person, what is left aside; the animator."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ import pytest
 import yaml
 from tiny_project import ROOT, Project
 
+from deepfakemnist.config.animator import AnimatorSettings
 from deepfakemnist.config.load import load_config
 from deepfakemnist.workflow.run_plan import RunPlan
-from deepfakemnist.workflow.source_overview import describe_sources
+from deepfakemnist.workflow.source_overview import describe_animator, describe_sources
 
 Configure = Callable[..., dict[str, Any]]
 
@@ -83,6 +84,19 @@ def test_refused_rows_are_counted_by_reason(configure: Configure, tmp_path: Path
     assert "  refused, see the ledger: 1 broken_link, 1 excluded" in describe(config)
 
 
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({}, "mesh, without weights"),
+        ({"weights": "vox-cpk.pth.tar"}, "fomm with vox-cpk.pth.tar"),
+        ({"name": "fomm"}, "fomm, trained on the crops of this run"),
+        ({"name": "fomm", "train": {"clips": "faces"}}, "fomm, trained on faces"),
+    ],
+)
+def test_the_animator_is_named_with_its_weights(settings: dict[str, Any], line: str) -> None:
+    assert describe_animator(AnimatorSettings.model_validate(settings)) == f"Animator: {line}"
+
+
 @pytest.mark.slow
 @pytest.mark.workflow
 def test_a_dry_run_prints_it_once_and_a_job_does_not(configure: Configure, tmp_path: Path) -> None:
@@ -92,6 +106,8 @@ def test_a_dry_run_prints_it_once_and_a_job_does_not(configure: Configure, tmp_p
     output = Project(tmp_path).run("dataset", "-n")
     assert output.count("Sources: 3 videos of 3 people: train 1, val 1, test 1") == 1
     assert output.count("left aside: 1 without a video suffix (.txt 1)") == 1
+    assert output.count("Animator: mesh, without weights") == 1
+    assert "train_animator" not in output
     shard = RunPlan(load_config(config)).shards("source")[0]
     output = Project(tmp_path).run(f"results/ingest/source/{shard}.parquet", "--config", "max_failed_fraction=1.0")
     assert output.count("Sources: ") == 1

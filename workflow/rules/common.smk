@@ -18,7 +18,7 @@ from deepfakemnist.workflow.run_directory import check_run_directory
 from deepfakemnist.workflow.run_plan import RunPlan, digest
 from deepfakemnist.workflow.script import clips_per_job, gpus_of_run
 from deepfakemnist.workflow.sharding import round_of, source_shard
-from deepfakemnist.workflow.source_overview import describe_sources
+from deepfakemnist.workflow.source_overview import describe_animator, describe_sources
 
 try:
     CONFIG = load_config(config)
@@ -30,6 +30,8 @@ try:
     RUN_PLAN = RunPlan(CONFIG, check_files=CHECK_FILES)
     if CHECK_FILES:
         print(describe_sources(RUN_PLAN), file=sys.stderr)
+        if not RUN_PLAN.released:
+            print(describe_animator(CONFIG.animator), file=sys.stderr)
 except ConfigError as error:
     raise WorkflowError(str(error)) from None
 

@@ -11,7 +11,7 @@ with stage_script(snakemake):
         checkpoint=checkpoint,
         folder=checkpoint.parent / "training",
         report=Path(snakemake.output.history),
-        settings=AnimatorSettings(**snakemake.params.settings["animator"]),
+        settings=AnimatorSettings(name="fomm", **snakemake.params.settings["animator"]),
         seed=snakemake.params.settings["seed"],
         device=run_plan_of(snakemake).config.device,
     )

@@ -7,7 +7,7 @@ from deepfakemnist.workflow.script import run_plan_of, stage_script
 
 with stage_script(snakemake):
     run_plan = run_plan_of(snakemake)
-    settings = AnimatorSettings(**snakemake.params.settings["animator"])
+    settings = AnimatorSettings(name="fomm", **snakemake.params.settings["animator"])
     choose_training_clips(
         crop_tables=[Path(path) for path in snakemake.input.sources],
         driver_crop_tables=[Path(path) for path in snakemake.input.drivers],

@@ -91,7 +91,8 @@ def check_weight_file(path: Path) -> None:
     if not path.is_file():
         raise ConfigError(
             f"animator weights {path} do not exist. {OFFICIAL}. "
-            "Without it, set animator.weights to null to train an animator on the crops of this run"
+            "Without it, set animator.weights to null, and animator.name to mesh, which needs none, or to fomm to "
+            "train a model on the crops of this run"
         )
     if problem := _not_weights(path):
         raise ConfigError(f"animator weights {path} ({path.stat().st_size:,} bytes): this {problem}. {OFFICIAL}")

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from deepfakemnist.config.base import Fraction, Name, Settings, Sha256, WeightFile
 from deepfakemnist.config.registry import animator_names
 
 #: Kernel size of the convolution that predicts keypoint heatmaps or masks. Official: 7; 3 costs a fifth.
 HeadKernel = Literal[1, 3, 5, 7]
+#: Value of ``animator.name`` that is resolved to the name of an animator when settings are validated.
+_AUTO = "auto"
+#: Removed animator → what to use instead.
+_REMOVED = {"warp": "mesh, which turns heads in 3-D, closes eyes and needs no weights either"}
+#: Settings that mesh ignores or refuses.
+_WITHOUT_MESH = (
+    "weights_sha256", "model", "motion", "adapt_scale", "align_corners", "precision", "batch_size", "train",
+)  # fmt: skip
 
 
 class KeypointModel(Settings):
@@ -199,17 +208,20 @@ class TrainAnimatorSettings(Settings):
 
 
 class AnimatorSettings(Settings):
-    """Animator choice, weights and motion transfer."""
+    """Animator choice, weights and motion transfer; ``name`` is that of an animator once validated, never auto.
+
+    Raises: ValueError for an unknown animator, settings that contradict each other, or that auto would ignore.
+    """
 
     name: Name = Field(
-        "fomm",
-        description="fomm: First Order Motion Model; mesh: landmark mesh in 3-D without weights; warp: landmark-based "
-        "image warping without weights; or any other module of deepfakemnist.animate.animators",
+        "auto",
+        description="auto: fomm if weights are given, else mesh; fomm: First Order Motion Model; mesh: landmark mesh "
+        "in 3-D without weights; or any other module of deepfakemnist.animate.animators",
     )
     weights: Path | None = Field(
         None,
-        description="official checkpoint (vox-cpk.pth.tar) or a .safetensors of this project; null: train a model on "
-        "this run's crops",
+        description="official checkpoint (vox-cpk.pth.tar) or a .safetensors of this project; null: with name: fomm, "
+        "train a model on this run's crops",
     )
     weights_sha256: Sha256 | None = Field(None, description="expected sha256 of weights; any other file is refused")
     weights_url: Annotated[str, Field(pattern="^https?://")] | None = Field(
@@ -244,11 +256,28 @@ class AnimatorSettings(Settings):
     source_frame: int = Field(0, ge=0, description="index of the source frame to animate, from 0")
     train: TrainAnimatorSettings = Field(default_factory=TrainAnimatorSettings)
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _resolved(cls, given: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        """Replace auto by the name of an animator, so that no other code knows it."""
+        auto = isinstance(given, Mapping) and given.get("name", _AUTO) == _AUTO
+        if auto:
+            given = {**given, "name": "mesh" if given.get("weights") is None else "fomm"}
+        settings = validate(given)
+        if auto and settings.name == "mesh" and (unused := list(_changed(settings, _WITHOUT_MESH))):
+            raise ValueError(
+                f"{', '.join(unused)} would have no effect, because without weights name: auto is mesh. Set name: fomm "
+                "to train a First Order Motion Model on this run's crops, or give weights"
+            )
+        return settings
+
     @field_validator("name")
     @classmethod
     def _exists(cls, name: str) -> str:
-        if name not in animator_names():
-            raise ValueError(f"unknown animator; allowed are {', '.join(animator_names())}")
+        if name in _REMOVED:
+            raise ValueError(f"this animator was removed; use {_REMOVED[name]}")
+        if name not in (allowed := [_AUTO, *animator_names()]):
+            raise ValueError(f"unknown animator; allowed are {', '.join(allowed)}")
         return name
 
     @model_validator(mode="after")
@@ -270,3 +299,18 @@ class AnimatorSettings(Settings):
     def scales_motion(self) -> bool:
         """Whether relative motion is scaled by the ratio of the two face sizes."""
         return self.motion == "relative" if self.adapt_scale is None else self.adapt_scale
+
+
+def _changed(settings: Settings, names: Iterable[str]) -> Iterator[str]:
+    """Yield the dotted keys, below the given ones, whose values are not the defaults."""
+    for name in names:
+        value, default = (
+            getattr(settings, name),
+            type(settings).model_fields[name].get_default(call_default_factory=True),
+        )
+        if value == default:
+            continue
+        if isinstance(value, Settings) and isinstance(default, Settings):
+            yield from (f"{name}.{key}" for key in _changed(value, type(value).model_fields))
+        else:
+            yield name

@@ -1,9 +1,13 @@
-"""Summary of a run's sources, printed when it starts: people per split, what counts as a person, what is left aside."""
+"""Summary of a run's sources and animator, printed when it starts.
+
+People per split, what counts as a person, what is left aside; which animator ``animator.name: auto`` is.
+"""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 
+from deepfakemnist.config.animator import AnimatorSettings
 from deepfakemnist.config.base import SPLITS
 from deepfakemnist.sources.video_files import describe_left_aside
 from deepfakemnist.workflow.run_plan import RunPlan
@@ -42,3 +46,12 @@ def describe_sources(plan: RunPlan) -> str:
     if empty := [split for split in plan.wanted_splits if not people[split]]:
         lines.append(f"  WARNING: nobody is in {' and '.join(empty)}: {len(videos)} people are too few for the splits.")
     return "\n".join(lines)
+
+
+def describe_animator(settings: AnimatorSettings) -> str:
+    """Return one line: name, and where its weights come from."""
+    if settings.weights is not None:
+        return f"Animator: {settings.name} with {settings.weights}"
+    if settings.needs_training:
+        return f"Animator: {settings.name}, trained on {settings.train.clips or 'the crops of this run'}"
+    return f"Animator: {settings.name}, without weights"

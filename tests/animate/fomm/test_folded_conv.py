@@ -61,7 +61,7 @@ def animate(tiny_checkpoint, tiny_model, expected):
     """Animate the inputs of the original program; return the animator and its difference from the original output."""
 
     def run(precision: str) -> tuple[FommAnimator, np.ndarray]:
-        settings = AnimatorSettings(model=tiny_model, align_corners=True, precision=precision)
+        settings = AnimatorSettings(name="fomm", model=tiny_model, align_corners=True, precision=precision)
         animator = FommAnimator.from_checkpoint(tiny_checkpoint, settings, device="cpu")
         state, motion = animator.prepare_source(expected["source"]), animator.prepare_driving(expected["driving"])
         made = np.concatenate(list(animator.predict(state, motion)))

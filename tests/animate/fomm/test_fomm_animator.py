@@ -43,7 +43,7 @@ MODES = {
 @pytest.mark.parametrize("align_corners", [False, True])
 @pytest.mark.parametrize("mode", MODES)
 def test_predictions_match_the_original_program(tiny_checkpoint, tiny_model, expected, mode, align_corners, rounding):
-    settings = AnimatorSettings(model=tiny_model, align_corners=align_corners, batch_size=4, **MODES[mode])
+    settings = AnimatorSettings(name="fomm", model=tiny_model, align_corners=align_corners, batch_size=4, **MODES[mode])
     animator = FommAnimator.from_checkpoint(tiny_checkpoint, settings, device="cpu")
     state, motion = animator.prepare_source(expected["source"]), animator.prepare_driving(expected["driving"])
     batches = list(animator.predict(state, motion))
@@ -62,7 +62,7 @@ def test_on_a_cpu_every_precision_gives_the_same_pixels(
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
 
     def predicted(precision: str) -> np.ndarray:
-        settings = AnimatorSettings(model=tiny_model, precision=precision)
+        settings = AnimatorSettings(name="fomm", model=tiny_model, precision=precision)
         animator = FommAnimator.from_checkpoint(tiny_checkpoint, settings, device="cpu")
         state, motion = animator.prepare_source(expected["source"]), animator.prepare_driving(expected["driving"])
         made = np.concatenate(list(animator.predict(state, motion)))
@@ -317,13 +317,15 @@ def test_info_describes_the_animator(tiny_checkpoint, tiny_model):
     exact = FommAnimator(networks, device="cpu", weights_sha256="5a").info
     assert (exact.name, exact.precision, exact.weights_sha256) == ("fomm", "float32", "5a")
     assert (exact.align_corners, exact.modes, exact.size) == (False, ("relative", "absolute"), None)
-    loaded = FommAnimator.from_checkpoint(tiny_checkpoint, AnimatorSettings(model=tiny_model), device="cpu").info
+    loaded = FommAnimator.from_checkpoint(
+        tiny_checkpoint, AnimatorSettings(name="fomm", model=tiny_model), device="cpu"
+    ).info
     assert loaded.weights_sha256 == hashlib.sha256(tiny_checkpoint.read_bytes()).hexdigest()
 
 
 def test_settings_reach_the_checkpoint_check(tiny_checkpoint, tiny_model):
     with pytest.raises(ConfigError, match="do not match animator.model"):
-        FommAnimator.from_checkpoint(tiny_checkpoint, AnimatorSettings(), device="cpu")
+        FommAnimator.from_checkpoint(tiny_checkpoint, AnimatorSettings(name="fomm"), device="cpu")
     with pytest.raises(ConfigError, match="but the config expects"):
-        settings = AnimatorSettings(model=tiny_model)
+        settings = AnimatorSettings(name="fomm", model=tiny_model)
         FommAnimator.from_checkpoint(tiny_checkpoint, settings, sha256="0" * 64, device="cpu")

@@ -57,7 +57,8 @@ def choose_training_clips(
         where = settings.train.clips or f"this run ({'all' if people is None else len(people)} people)"
         raise ConfigError(
             f"training an animator needs at least 2 usable clips; {where} has {len(found)}, and there are "
-            f"{len(drivers)} drivers. Add videos, or set animator.weights to trained weights"
+            f"{len(drivers)} drivers. Add videos, set animator.weights to trained weights, or animator.name "
+            "to mesh, which needs none"
         )
     log.info("chose %d of %d clips and %d drivers to train the animator on", len(chosen), len(found), len(drivers))
     # Sorted by path, so that the result does not depend on the number of shards.

@@ -21,8 +21,8 @@ PEOPLE = 3
 TARGETS = ("results/manifest/videos.parquet", "results/audit/audit.tsv")
 
 
-class WarpProject:
-    """Small face crops as sources, two drivers, the landmark warp and one round of candidates.
+class MeshProject:
+    """Small face crops as sources, two drivers, the landmark mesh and one round of candidates.
 
     Its targets are the manifest and its audit. Without Snakemake's lock, a run may start beside jobs of a killed one.
     """
@@ -32,7 +32,7 @@ class WarpProject:
         self.output = folder / "output.txt"
 
     @classmethod
-    def make(cls, folder: Path) -> WarpProject:
+    def make(cls, folder: Path) -> MeshProject:
         shutil.copytree(ROOT / "config", folder / "config")
         config = {
             **write_face_crops(folder, PEOPLE, drivers=2),

@@ -1,0 +1,24 @@
+"""Registry of animators: their files, and the weights that each needs or refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deepfakemnist.animate.registry import load_animator
+from deepfakemnist.config.animator import AnimatorSettings
+from deepfakemnist.config.registry import animator_names
+from deepfakemnist.errors import ConfigError
+
+
+def test_animators_are_registered_by_their_files() -> None:
+    assert animator_names() == ["fomm", "mesh"]
+    assert load_animator(AnimatorSettings(), None).info.name == "mesh"
+
+
+def test_weights_are_refused_or_needed_by_name(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"mesh takes no weights, but animator\.weights is .*; set it to null"):
+        load_animator(AnimatorSettings(name="mesh"), tmp_path / "weights")
+    with pytest.raises(ConfigError, match=r"fomm needs animator\.weights"):
+        load_animator(AnimatorSettings(name="fomm"), None)
