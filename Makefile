@@ -40,7 +40,8 @@ demo demo-large: setup
 	@echo "Open $(CURDIR)/results/$(DEMO)/report.html"
 
 gallery: demo
-	$(BIN)/python docs/demo_gallery.py results/demo docs/demo_gallery.jpg
+	$(BIN)/snakemake --cores $(CORES) --configfile config/presets/demo.yaml config/presets/demo_mesh.yaml -- dataset
+	$(BIN)/python docs/demo_gallery.py results/demo results/demo_mesh docs/demo_gallery.jpg
 
 # By file: a file's tests share a run of the workflow (loadgroup of xdist 3.8 no longer groups under pytest 9.2). A
 # crashed worker ends the run, because xdist 3.8 may wait for ever when it replaces one.
