@@ -2,13 +2,15 @@ import numpy as np
 import pytest
 from skimage import data
 
+from deepfakemnist.animate.mesh.head import HeadProxy
 from deepfakemnist.animate.mesh.layers import take_apart
-from deepfakemnist.animate.mesh.mouth import DriverMouth, fill, mouth_picture, opening, skin_colour
+from deepfakemnist.animate.mesh.lids import Lids
+from deepfakemnist.animate.mesh.mouth import DriverMouth, drivers_share, fill, mouth_picture, opening, skin_colour
 from deepfakemnist.animate.mesh.rendering import render
 from deepfakemnist.animate.mesh.sheet import Sheet, signed_area
 from deepfakemnist.animate.mesh.tracking import points_of
-from deepfakemnist.animate.mesh.transfer import Placed
-from deepfakemnist.faces.landmark_sets import INNER_LIPS
+from deepfakemnist.animate.mesh.transfer import LIDS, Placed
+from deepfakemnist.faces.landmark_sets import INNER_LIPS, LEFT_EYE, RIGHT_EYE
 from deepfakemnist.faces.landmarks import FaceLandmarker, head_model
 from deepfakemnist.faces.person_mask import PersonMask
 
@@ -34,7 +36,7 @@ def sheet(picture: np.ndarray, landmarks: np.ndarray) -> Sheet:
 
 def placed(landmarks: np.ndarray, shift: tuple[float, float] = (0, 0)) -> Placed:
     offset = np.array([*shift, 0.0])
-    return Placed(landmarks + offset, np.eye(3), offset)
+    return Placed(landmarks + offset, np.eye(3), offset, (1.0, 1.0))
 
 
 def test_all_triangles_face_the_camera_but_those_that_the_source_hides(sheet: Sheet) -> None:
@@ -80,6 +82,54 @@ def test_hair_moves_with_the_head_where_the_mask_finds_nobody(
     x, y = (landmarks[10, :2] - [0, 25]).round().astype(int)  # above the forehead
     hair = picture[y - 6 : y + 6, x - 6 : x + 6].astype(float)
     assert np.abs(frame[y - 6 : y + 6, x + 6 : x + 18] - hair).mean() < 3
+
+
+def test_what_lies_beside_the_face_is_as_deep_as_its_contour(landmarks: np.ndarray) -> None:
+    proxy = HeadProxy(landmarks, MODEL)
+    cm = np.linalg.norm(landmarks[33] - landmarks[263]) / 9.0
+    for contour, outwards in ((454, 1), (234, -1)):  # beside the ears
+        beside = landmarks[contour, :2] + [outwards * 0.7 * cm, 0]
+        deeper = (proxy.depth(beside[None])[0] - landmarks[contour, 2]) / cm
+        # Ears lie behind the contour of the face: nearer ones would be hidden by it when the head turns.
+        assert 0 < deeper < 4
+
+
+@pytest.mark.parametrize("opening", [0.0, 0.4])
+def test_a_closing_eye_shows_lid_and_lashes(picture: np.ndarray, landmarks: np.ndarray, opening: float) -> None:
+    lids, closing = Lids(picture, landmarks), landmarks.copy()
+    for pairs in LIDS:
+        for upper, lower in pairs:
+            closing[upper] = landmarks[lower] + opening * (landmarks[upper] - landmarks[lower])
+    closed = Placed(closing, np.eye(3), np.zeros(3), (opening, opening))
+    texture = lids.texture(landmarks, closed)
+    gap = landmarks[145, 1] - landmarks[159, 1]
+    assert landmarks[159, 1] - texture[159, 1] == pytest.approx(0.2 * (1 - opening) * gap, rel=0.01)
+    assert texture[145, 1] - landmarks[145, 1] == pytest.approx(0.12 * (1 - opening) * gap, rel=0.01)
+    untouched = np.setdiff1d(np.arange(len(landmarks)), np.array(LIDS).ravel())
+    assert np.array_equal(texture[untouched], landmarks[untouched])
+    frame = np.full((256, 256, 3), 180, np.float32)
+    lids.draw_lashes(frame, closed)
+    x, y = closing[159, :2].round().astype(int)
+    darkest = frame[y - 1 : y + 2, x].min()
+    assert darkest < 120 if opening == 0 else 120 < darkest < 180
+    drawn = np.argwhere(frame.min(axis=-1) < 179)[:, ::-1]
+    eyes = closing[[*RIGHT_EYE, *LEFT_EYE], :2]
+    assert (drawn >= eyes.min(axis=0) - 4).all() and (drawn <= eyes.max(axis=0) + 4).all()
+
+
+def test_an_open_eye_is_left_alone(picture: np.ndarray, landmarks: np.ndarray) -> None:
+    lids, frame = Lids(picture, landmarks), picture.astype(np.float32)
+    lids.draw_lashes(frame, placed(landmarks))
+    assert np.array_equal(frame, picture)
+    assert np.array_equal(lids.texture(landmarks, placed(landmarks)), landmarks)
+
+
+def test_teeth_that_the_source_shows_are_its_own_until_they_would_be_stretched() -> None:
+    assert drivers_share(source=0.2, frame=0.27) == 0
+    assert drivers_share(source=0.2, frame=0.5) == 1
+    assert 0 < drivers_share(source=0.2, frame=0.36) < 1
+    assert drivers_share(source=0.02, frame=0.3) == 1, "a closed mouth shows nothing of its own"
+    assert drivers_share(source=0.02, frame=0.03) == 0
 
 
 def test_an_open_mouth_shows_the_drivers_and_nothing_else_changes(picture: np.ndarray, landmarks: np.ndarray) -> None:

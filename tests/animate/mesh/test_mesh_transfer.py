@@ -69,6 +69,19 @@ def test_lips_never_pass_through_each_other() -> None:
     assert min(gaps) > -0.1  # along the face, which leans by a hair
 
 
+def test_a_driver_who_closes_an_open_mouth_squeezes_no_lips() -> None:
+    source, closed = face(9.0, (130, 120)), face(6.0, (100, 140))
+    jaw = MODEL.vertices[:, 1] < -4.3
+    start = closed.copy()
+    start[: len(jaw)][jaw] += [0, 8, 0]
+    moved = Transfer(source, start, MODEL)(closed).points
+    # The lips of this source are 4.5 pixels apart, and so far its jaw can close; the driver closes it by 12.
+    middle = [14, 17, 87, 317, 18, 152]
+    assert np.abs(moved[middle, 1] - source[middle, 1]).max() < 5
+    thickness = (moved[17, 1] - moved[14, 1]) / (source[17, 1] - source[14, 1])
+    assert 0.9 < thickness < 1.1
+
+
 def test_an_expression_is_scaled_to_the_face() -> None:
     source, start = face(9.0, (130, 120)), face(6.0, (100, 140))
     driver = start.copy()

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfakemnist.animate.mesh.layers import Layers, take_apart
+from deepfakemnist.animate.mesh.lids import Lids
 from deepfakemnist.animate.mesh.mouth import DriverMouth, drivers_share, fill, mouth_picture, opening, skin_colour
 from deepfakemnist.animate.mesh.rendering import render
 from deepfakemnist.animate.mesh.sheet import Sheet
@@ -48,6 +49,7 @@ class MeshState:
     """Landmarks that are compared with the driver's for the start frame, -1..1."""
     sheet: Sheet
     layers: Layers
+    lids: Lids
     skin: NDArray[np.float32]
     """Colour of the skin."""
     opening: float
@@ -109,6 +111,7 @@ class MeshAnimator:
             face_lines(face, width, height),
             Sheet(landmarks, (height, width), self._model),
             take_apart(frame, landmarks, self._mask),
+            Lids(frame, landmarks),
             skin_colour(frame, landmarks),
             opening(landmarks),
         )
@@ -130,7 +133,8 @@ class MeshAnimator:
             a frame would show much of the face that the source does not.
         """
         for index, (driver, placed, share) in enumerate(self._performed(state, motion)):
-            drawn = render(state.sheet, state.sheet.moved(placed), state.layers.person)
+            texture = state.lids.texture(state.sheet.vertices, placed)
+            drawn = render(state.sheet, state.sheet.moved(placed), state.layers.person, texture)
             if drawn.unseen > _MAX_UNSEEN:
                 raise Rejected(
                     "face_unseen",
@@ -138,6 +142,7 @@ class MeshAnimator:
                     f"{_MAX_UNSEEN:.0%} may be. Use sources who look into the camera, or drivers who turn less",
                 )
             frame = state.layers.composed(drawn)
+            state.lids.draw_lashes(frame, placed)
             if share > 0:
                 mouth = DriverMouth(motion.arrays[_MOUTH][index], motion.arrays[_SKIN][index], driver)
                 fill(frame, placed.points, state.skin, mouth, share)

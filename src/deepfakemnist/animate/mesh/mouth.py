@@ -18,6 +18,8 @@ HEIGHT, WIDTH = 48, 64
 _SHOWN = 1.25
 #: A source whose mouth is open this wide, relative to its width, shows what is inside; below the first, nothing.
 _CLOSED, _OPEN = 0.08, 0.14
+#: What it shows is stretched with the opening, up to this ratio of the source's; from the second, the driver's shows.
+_STRETCHED = 1.4, 2.2
 #: Opening beyond the source's at which the driver's mouth begins to show, and from which it shows alone.
 _BEGINS, _SHOWS = 0.015, 0.06
 #: Soft edge of the inside, pixels at a face of 256.
@@ -41,8 +43,9 @@ def drivers_share(source: float, frame: float) -> float:
         source: opening of the source's mouth.
         frame: opening in the frame.
     """
-    lacks = np.clip((_OPEN - source) / (_OPEN - _CLOSED), 0, 1)
-    return float(lacks * np.clip((frame - source - _BEGINS) / (_SHOWS - _BEGINS), 0, 1))
+    closed = np.clip((_OPEN - source) / (_OPEN - _CLOSED), 0, 1)
+    stretched = np.clip((frame / max(source, 1e-3) - _STRETCHED[0]) / (_STRETCHED[1] - _STRETCHED[0]), 0, 1)
+    return float(max(closed, stretched) * np.clip((frame - source - _BEGINS) / (_SHOWS - _BEGINS), 0, 1))
 
 
 def mouth_picture(frame: Picture, points: Points) -> Picture:

@@ -37,13 +37,14 @@ class Rendered:
     """Share of the face, 0..1, that the source does not show: its pixels there are smeared."""
 
 
-def render(sheet: Sheet, points: Points, layers: Picture) -> Rendered:
+def render(sheet: Sheet, points: Points, layers: Picture, texture: Points | None = None) -> Rendered:
     """Draw the sheet with its vertices at ``points`` (V, 3).
 
     Args:
         sheet: of the source.
         points: vertices in the frame, pixels.
         layers: (H, W, C) uint8 picture of the source, with up to four channels.
+        texture: (V, 3) where the vertices take their pixels from, if not where they are in the source.
     """
     height, width = layers.shape[:2]
     screen = points.astype(np.float32)
@@ -52,7 +53,7 @@ def render(sheet: Sheet, points: Points, layers: Picture) -> Rendered:
     one_sided = np.zeros(len(sheet.triangles), bool)
     triangle, weights, _ = visibility(screen, sheet.triangles, one_sided, (width * _SAMPLES, height * _SAMPLES))
     seen = triangle >= 0
-    plane = np.ascontiguousarray(sheet.vertices[:, :2], dtype=np.float32)
+    plane = np.ascontiguousarray((sheet.vertices if texture is None else texture)[:, :2], dtype=np.float32)
     every = np.maximum(triangle, 0).reshape(-1)
     source = interpolate(plane, sheet.triangles, every, weights.reshape(-1, 2)).reshape(*triangle.shape, 2)
     source *= seen[..., None]
