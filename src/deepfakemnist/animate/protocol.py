@@ -126,7 +126,7 @@ class Animator(Protocol[State]):
         """Return the driver frame that relative motion starts from."""
         ...
 
-    def mouth_from(self, state: State, motion: Motion) -> Literal["source", "driver"]:
+    def mouth_from(self, state: State, motion: Motion) -> Literal["source", "driver", "synthetic"]:
         """Return whose pixels the inside of the mouth shows: the source's own or generated from them, or the driver's.
 
         It matters to detectors, and to people who have agreed to be a driver only.

@@ -254,6 +254,11 @@ class AnimatorSettings(Settings):
         "auto", description="frames per forward pass; auto: 8 on a CPU, 64 on a GPU; halved when out of memory"
     )
     source_frame: int = Field(0, ge=0, description="index of the source frame to animate, from 0")
+    mouth: Literal["driver", "synthetic"] = Field(
+        "driver",
+        description="mesh: inside of a mouth that the source keeps closed. driver: the driver's pixels, lit like the "
+        "source; synthetic: drawn, so that a fake shows the source's pixels only. The column mouth_from says which",
+    )
     train: TrainAnimatorSettings = Field(default_factory=TrainAnimatorSettings)
 
     @model_validator(mode="wrap")
@@ -286,6 +291,8 @@ class AnimatorSettings(Settings):
             raise ValueError("adapt_scale: true has no effect with motion: absolute; use motion: relative")
         if self.motion == "absolute" and self.start_frame == "best":
             raise ValueError("start_frame: best has no effect with motion: absolute; use motion: relative")
+        if self.mouth == "synthetic" and self.name == "fomm":
+            raise ValueError("mouth: synthetic has no effect with name: fomm, which generates mouths from the source")
         if self.weights_url is not None and (self.weights is None or self.weights_sha256 is None):
             raise ValueError("weights_url needs weights (file to write) and weights_sha256 (its expected digest)")
         return self

@@ -214,7 +214,8 @@ ANIMATED = _schema(
     column(
         "mouth_from",
         pa.string(),
-        "whose pixels the inside of the mouth shows: source, or generated from it; or driver. Empty for reals",
+        "whose pixels the inside of the mouth shows: source, or generated from it; driver; or synthetic, drawn. Empty "
+        "for reals",
     ),
     column("align_corners", pa.bool_(), "grid_sample convention of the warp; null if not applicable"),
     column(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from skimage import data
@@ -100,6 +102,35 @@ def test_the_motion_survives_its_file(tmp_path, face: np.ndarray) -> None:
     assert animator.start_of(state, loaded) == animator.start_of(state, motion)
     first, again = (list(animator.render(state, one)) for one in (motion, loaded))
     assert np.array_equal(first, again)
+
+
+def test_a_drawn_mouth_shows_no_pixel_of_the_driver(tmp_path) -> None:
+    source, clip = performed(56, "mouth").clip()[0], performed(57, "mouth").clip()
+    animator = mesh(mouth="synthetic")
+    motion, state = animator.prepare_driving(clip), animator.prepare_source(source)
+    assert not any(array.dtype == np.uint8 or array.ndim > 2 for array in motion.arrays.values())
+    drawn = list(animator.render(state, motion))
+    assert animator.mouth_from(state, motion) == "synthetic"
+    # The same motion of a driver of another colour gives the same pixels.
+    recoloured = replace(animator.prepare_driving(255 - clip), value=motion.value)
+    assert np.array_equal(drawn, list(animator.render(state, recoloured)))
+    of_driver = mesh()
+    shown = of_driver.prepare_driving(clip)
+    assert of_driver.mouth_from(state, shown) == "driver"
+    assert not np.array_equal(drawn, list(of_driver.render(state, shown)))
+    with pytest.raises(Failed, match="prepared with mouth: synthetic"):
+        list(of_driver.render(state, motion))
+    with pytest.raises(ValueError, match="no effect with name: fomm"):
+        AnimatorSettings(name="fomm", weights="w.pth.tar", mouth="synthetic")
+
+
+def test_a_driver_that_repeats_frames_makes_no_jumps() -> None:
+    source, clip = performed(56, "yaw").clip()[0], performed(57, "yaw").clip()
+    animator = mesh()
+    smooth, twice = (animator.prepare_driving(frames).value for frames in (clip[::2], np.repeat(clip[::2], 2, axis=0)))
+    step = np.abs(np.diff(smooth, axis=0)).max()
+    assert np.abs(np.diff(twice, axis=0)).max() < 1.1 * step
+    assert len(list(animator.render(animator.prepare_source(source), animator.prepare_driving(clip)))) == len(clip)
 
 
 def test_a_face_that_turns_to_the_side_that_the_source_hides_is_rejected() -> None:

@@ -1,3 +1,4 @@
+import cv2
 import numpy as np
 import pytest
 from skimage import data
@@ -130,6 +131,20 @@ def test_teeth_that_the_source_shows_are_its_own_until_they_would_be_stretched()
     assert 0 < drivers_share(source=0.2, frame=0.36) < 1
     assert drivers_share(source=0.02, frame=0.3) == 1, "a closed mouth shows nothing of its own"
     assert drivers_share(source=0.02, frame=0.03) == 0
+
+
+@pytest.mark.parametrize("gaze", [(7.0, 0.0), (-7.0, -2.0), (0.0, -6.0)])
+def test_an_eye_has_no_hole_wherever_it_looks(picture: np.ndarray, landmarks: np.ndarray, gaze: tuple) -> None:
+    looking = landmarks.copy()
+    looking[468:, :2] += gaze  # part of each iris is behind the lids
+    sheet = Sheet(looking, picture.shape[:2], MODEL)
+    back = looking.copy()
+    back[468:, :2] -= gaze
+    drawn = render(sheet, sheet.moved(placed(back)), take_apart(picture, looking, PersonMask()).person)
+    inside = np.zeros((256, 256), np.uint8)
+    for ring in (RIGHT_EYE, LEFT_EYE):
+        cv2.fillPoly(inside, [np.round(looking[list(ring), :2]).astype(np.int32)], 1)
+    assert drawn.covered[inside > 0].min() == 1
 
 
 def test_an_open_mouth_shows_the_drivers_and_nothing_else_changes(picture: np.ndarray, landmarks: np.ndarray) -> None:

@@ -1,7 +1,7 @@
 """Reenactment on a landmark mesh, ``animator.name: mesh``: no weights, no GPU, any size.
 
 The head turns in 3-D, expressions are transferred relative to the source's own, the background stays, and a mouth that
-the source keeps closed is filled from the driver.
+the source keeps closed is filled from the driver, or drawn.
 """
 
 from __future__ import annotations
@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 
 from deepfakemnist.animate.mesh.layers import Layers, take_apart
 from deepfakemnist.animate.mesh.lids import Lids
-from deepfakemnist.animate.mesh.mouth import DriverMouth, drivers_share, fill, mouth_picture, opening, skin_colour
+from deepfakemnist.animate.mesh.mouth import (
+    DriverMouth,
+    drivers_share,
+    fill,
+    mouth_picture,
+    opening,
+    skin_colour,
+    synthetic_mouth,
+)
 from deepfakemnist.animate.mesh.rendering import render
 from deepfakemnist.animate.mesh.sheet import Sheet
 from deepfakemnist.animate.mesh.tracking import Points, filled_track, filtered, points_of
@@ -60,7 +68,7 @@ class MeshAnimator:
     """Animates the mesh of a source by the landmarks of a driver.
 
     Args:
-        settings: uses start_frame; motion must be relative.
+        settings: uses start_frame and mouth; motion must be relative.
     """
 
     def __init__(self, settings: AnimatorSettings) -> None:
@@ -89,15 +97,12 @@ class MeshAnimator:
         if missing := sum(face is None for face in found):
             log.info("landmarks of %d of %d driver frames are interpolated", missing, len(frames))
         track = filtered(track)
-        return Motion(
-            _scaled(track, height, width),
-            pose=np.stack([face_lines(face, width, height) for face in found]),
-            arrays={
-                _MOUTH: np.stack([mouth_picture(*pair) for pair in zip(frames, track, strict=True)]),
-                _SKIN: np.stack([skin_colour(*pair) for pair in zip(frames, track, strict=True)]),
-                _SIZE: np.tile(np.array([height, width], np.int32), (len(frames), 1)),
-            },
-        )
+        arrays = {_SIZE: np.tile(np.array([height, width], np.int32), (len(frames), 1))}
+        if self._settings.mouth == "driver":
+            arrays[_MOUTH] = np.stack([mouth_picture(*pair) for pair in zip(frames, track, strict=True)])
+            arrays[_SKIN] = np.stack([skin_colour(*pair) for pair in zip(frames, track, strict=True)])
+        pose = np.stack([face_lines(face, width, height) for face in found])
+        return Motion(_scaled(track, height, width), pose=pose, arrays=arrays)
 
     def prepare_source(self, frame: NDArray[np.uint8]) -> MeshState:
         """Return the mesh and layers of the source (H, W, 3), RGB. Raises: Rejected("no_face")."""
@@ -122,9 +127,9 @@ class MeshAnimator:
             return 0
         return best_start(state.lines, motion.pose) or 0
 
-    def mouth_from(self, state: MeshState, motion: Motion) -> Literal["source", "driver"]:
-        """Return driver if the source keeps its mouth closed and the driver opens it. Raises: as :meth:`render`."""
-        return "driver" if any(share > 0 for *_, share in self._performed(state, motion)) else "source"
+    def mouth_from(self, state: MeshState, motion: Motion) -> Literal["source", "driver", "synthetic"]:
+        """Return source unless the driver opens a mouth that the source keeps closed. Raises: as :meth:`render`."""
+        return self._settings.mouth if any(share > 0 for *_, share in self._performed(state, motion)) else "source"
 
     def render(self, state: MeshState, motion: Motion) -> Iterator[NDArray[np.uint8]]:
         """Yield one RGB frame (H, W, 3) for each frame of the motion.
@@ -144,14 +149,19 @@ class MeshAnimator:
             frame = state.layers.composed(drawn)
             state.lids.draw_lashes(frame, placed)
             if share > 0:
-                mouth = DriverMouth(motion.arrays[_MOUTH][index], motion.arrays[_SKIN][index], driver)
+                if self._settings.mouth == "synthetic":
+                    mouth = synthetic_mouth(placed.points)
+                else:
+                    mouth = DriverMouth(motion.arrays[_MOUTH][index], motion.arrays[_SKIN][index], driver)
                 fill(frame, placed.points, state.skin, mouth, share)
             yield np.clip(np.round(frame), 0, 255).astype(np.uint8)
 
     def _performed(self, state: MeshState, motion: Motion) -> Iterator[tuple[Points, Placed, float]]:
         """Yield the driver's landmarks, the source's, and the opacity of the driver's mouth, 0..1, per frame."""
-        if motion.value.shape[1:] != (_LANDMARKS, 3) or set(motion.arrays) != {_MOUTH, _SKIN, _SIZE}:
+        if motion.value.shape[1:] != (_LANDMARKS, 3) or _SIZE not in motion.arrays:
             raise Failed("motion_mismatch", f"the motion has {motion.value.shape[1:]} points: of another animator")
+        if self._settings.mouth == "driver" and not {_MOUTH, _SKIN} <= set(motion.arrays):
+            raise Failed("motion_mismatch", "the motion was prepared with mouth: synthetic; prepare it again")
         height, width = map(int, motion.arrays[_SIZE][0])
         track = _in_pixels(motion.value, height, width)
         transfer = Transfer(state.landmarks, track[self.start_of(state, motion)], self._model)

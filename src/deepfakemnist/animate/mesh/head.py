@@ -13,8 +13,8 @@ _CENTRE, _AXES = np.array([0.0, 1.5, -4.5]), np.array([8.8, 11.8, 9.2])
 #: Heights, cm of the canonical face, between which what hangs below the head follows it less and less: the chin is at
 #: -9.4, and the neck ends some 10 cm below.
 _FOLLOWS, _STAYS = -8.5, -19.0
-#: The proxy meets the contour of the face above the jaw, but not below, where the neck lies behind the chin: heights, cm
-#: of the canonical face, between which this passes over. Its correction fades at this distance from the contour, cm.
+#: The proxy meets the contour of the face above the jaw, but not below, where the neck lies behind the chin: heights,
+#: cm of the canonical face, between which this passes over. Its correction fades at this distance from the contour, cm.
 _APART, _MEETS, _FADES = -6.5, -2.5, 6.0
 _FLIP = np.array([1.0, -1.0, -1.0])
 

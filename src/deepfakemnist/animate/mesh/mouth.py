@@ -1,4 +1,4 @@
-"""Inside of the mouth: the source's own where it shows one, else the driver's, fitted between the source's lips."""
+"""Inside of the mouth: the source's own where it shows one, else the driver's or a drawn one between its lips."""
 
 from __future__ import annotations
 
@@ -26,6 +26,15 @@ _BEGINS, _SHOWS = 0.015, 0.06
 _SOFT = 0.7
 #: Largest gain by which the driver's mouth is made as light as the source's face, and its inverse.
 _MAX_GAIN = 1.8
+#: A drawn mouth, in mouth widths: length of the upper teeth, how far the row rises to its sides, half its width, height
+#: of the tongue.
+_TEETH, _ARCH, _ROW, _TONGUE = 0.12, 0.15, 0.4, 0.16
+#: Its colours beside skin of the last one.
+_CAVITY, _TONGUE_COLOUR = np.array([48.0, 22, 22]), np.array([140.0, 72, 70])
+_TEETH_COLOUR, _SKIN_COLOUR = np.array([196.0, 184, 168]), np.array([200, 155, 135], np.float32)
+#: Inner lips from the right corner to the left one.
+_UPPER_LIP = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
+_LOWER_LIP = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
 #: Skin around the mouth and nose, by whose colour it is measured.
 _SKIN = (50, 280, 117, 346, 205, 425, 4)
 
@@ -72,6 +81,31 @@ class DriverMouth:
     """From :func:`skin_colour`."""
     points: Points
     """(478, 3) landmarks in the driver's frame, pixels."""
+
+
+def synthetic_mouth(points: Points) -> DriverMouth:
+    """Return a drawn mouth, without anyone's pixels: upper teeth below the upper lip, a tongue, and the dark between.
+
+    Args:
+        points: (478, 3) landmarks in the frame that it is for, pixels.
+    """
+    matrix = _to_stored(points)
+    stored = points[:, :2] @ matrix[:, :2].T + matrix[:, 2]
+    x, y = np.arange(WIDTH), np.arange(HEIGHT)[:, None]
+    upper, lower = (np.interp(x, *stored[list(lip)].T) for lip in (_UPPER_LIP, _LOWER_LIP))
+    width = WIDTH / _SHOWN
+    # Both in mouth widths; the soft edge is two stored pixels wide.
+    middle, above, soft = stored[list(INNER_LIPS), 0].mean(), (lower - y) / width, 2 / width
+    beside = np.abs(x - middle) / width
+    # Their edges lie on a line, however the lip arches.
+    edge = np.interp(middle, x, upper) + (_TEETH - _ARCH * beside**2) * width
+    teeth = np.clip((edge - y) / width / soft, 0, 1) * np.clip((_ROW - beside) / soft, 0, 1)
+    tongue = np.clip((_TONGUE - beside**2 - above) / (2 * soft), 0, 1)
+    picture = np.full((HEIGHT, WIDTH, 3), _CAVITY)
+    for share, colour in ((tongue, _TONGUE_COLOUR), (teeth, _TEETH_COLOUR)):
+        # Light falls off towards the corners.
+        picture += (share * (1 - 1.2 * beside**2))[..., None] * (colour - picture)
+    return DriverMouth(np.clip(np.round(picture), 0, 255).astype(np.uint8), _SKIN_COLOUR, points)
 
 
 def fill(

@@ -22,6 +22,8 @@ _CELLS, _BEYOND = 28, 6
 _GAP = 0.6
 #: The inside of the mouth lies this deep behind the lips, relative to the mouth's width: lips that meet hide it.
 _MOUTH_DEPTH = 1e-3
+#: Points of the irises count as within the lids from this distance, pixels.
+_WITHIN = 0.3
 #: A triangle whose area in the source picture is less than this share of that in space is seen edge-on there.
 _UNSEEN = 0.12
 
@@ -107,8 +109,17 @@ def _grid_around(oval: Points, shape: tuple[int, int]) -> Points:
 
 
 def _filled(landmarks: Points, ring: tuple[int, ...], points: tuple[int, ...]) -> Triangles:
-    """Return triangles between points inside a ring of landmarks."""
-    return _delaunay(landmarks[:, :2], np.array(points), landmarks[list(ring), :2], inside=True)
+    """Return triangles that fill a ring of landmarks; of the points, those within it are corners of some."""
+    contour = landmarks[list(ring), :2]
+    lids = contour.astype(np.float32)
+    # Parts of an iris that the lids hide have no place between them.
+    shown = [
+        point
+        for point in points
+        if point in ring
+        or cv2.pointPolygonTest(lids, (float(landmarks[point, 0]), float(landmarks[point, 1])), True) > _WITHIN
+    ]
+    return _delaunay(landmarks[:, :2], np.array(shown), contour, inside=True)
 
 
 def _outside(plane: Points, points: NDArray[np.int_], ring: Points) -> Triangles:
