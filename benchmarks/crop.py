@@ -8,7 +8,7 @@ grain). Rows, each in CPU seconds of this process and its children:
 * decoding alone, every frame as stored, and as OpenCV's VideoCapture returns it (BGR);
 * the crop stage without its encoder: decode once, detect, crop, measure. The goal is 1.5 times decoding alone;
 * the lossless encode of the crops alone, and with the read-back that verifies every clip;
-* the complete crop stage;
+* the complete crop stage, and of a source, whose best frame it looks for;
 * dlib's HOG detector on every frame and a square of 1.3 times its box, as FaceForensics++' detect_from_video.py does
   before classification, also without an encoder. Needs dlib: pip install dlib-bin==20.0.1.post1
 """
@@ -33,6 +33,7 @@ from deepfakemnist.config.stages import CropSettings
 from deepfakemnist.faces.crop import choose_shot, crop_frames, crop_video
 from deepfakemnist.faces.detect import FaceDetector
 from deepfakemnist.faces.footage import read_footage
+from deepfakemnist.faces.landmarks import FaceLandmarker
 from deepfakemnist.faces.policies import POLICIES
 from deepfakemnist.faces.quality import brightness, pose_ranges, sharpness
 from deepfakemnist.media.decode import read_clip, read_pictures
@@ -52,6 +53,7 @@ def main() -> None:
     cv2.setNumThreads(1)
     settings = CropSettings()
     detector, hog = FaceDetector(settings.min_score, settings.detect_max_side), dlib.get_frontal_face_detector()
+    landmarker = FaceLandmarker(detector=detector)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         path = film(folder / "head.mp4")
@@ -85,6 +87,9 @@ def main() -> None:
         def stage() -> None:
             assert crop_video(row, folder / "crops", settings, detector)["frames"] == FRAMES
 
+        def stage_of_source() -> None:
+            assert crop_video(row, folder / "crops", settings, detector, landmarker)["best_frame"] is not None
+
         crops = read_clip(crop_video(row, folder / "crops", settings, detector)["path"])
 
         def hog_per_frame() -> None:
@@ -98,6 +103,7 @@ def main() -> None:
             "lossless encode of the crops": encode,
             "lossless encode and read-back": encode_and_check,
             "complete crop stage": stage,
+            "complete crop stage of a source": stage_of_source,
             "dlib HOG on every frame, no encoder": hog_per_frame,
         }
         times: dict[str, list[float]] = {name: [] for name in workloads}

@@ -487,7 +487,7 @@ def shard_part() -> Result:
 
 def run_shard(folder: Path, weight_file: Path, precision: Precision, writers: int, clip: np.ndarray) -> Result:
     model = load_checkpoint(weight_file).settings
-    settings = AnimatorSettings(name="fomm", model=model, precision=precision)
+    settings = AnimatorSettings(name="fomm", model=model, precision=precision, source_frame=0)
     animator = FommAnimator.from_checkpoint(weight_file, settings, device=SCALE.device)
     motion = animator.prepare_driving(clip)
     folder.mkdir()

@@ -5,7 +5,8 @@
 
 WHAT is a file with weights of FOMM, or the name of an animator without weights, e.g. mesh.
 
-For each action, source people are animated by a driver of another identity, from the first frame of both. Actors have a
+For each action, source people are animated by a driver of another identity, from the first frame of both; with
+``--source-frame best``, from the frame of the source that the crop stage chose. Actors have a
 ground truth, because the source can be rendered with the driver's performance: ``commanded`` is the slope of the
 result's signal on the commanded one, relative to the same slope of the true clip; ``l1`` and ``landmarks`` are
 distances to the true clip, ``sharpness`` is relative to its faces. All other columns are those of the workflow stage
@@ -39,7 +40,7 @@ from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.faces.identity import FaceEmbedder
 from deepfakemnist.faces.landmarks import FaceLandmarker
 from deepfakemnist.ids import seed_from
-from deepfakemnist.media.decode import read_clip
+from deepfakemnist.media.decode import read_clip, read_frame
 from deepfakemnist.tables.files import read_rows
 from deepfakemnist.tables.schemas import OK
 
@@ -67,11 +68,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("animators", nargs="+", help="checkpoints of FOMM, or names of animators without weights")
     parser.add_argument("--run", type=Path, help="results folder of a run whose crops replace the actors")
+    parser.add_argument("--source-frame", choices=("0", "best"), default="0", help="best: as the crops of --run say")
     parser.add_argument("--each", type=int, default=2, help="sources per action")
     parser.add_argument("--actions", nargs="+", choices=ACTIONS, default=ACTIONS, help="only these actions")
     parser.add_argument("--sheets", type=Path, help="folder for contact sheets")
     parser.add_argument("--json", type=Path, help="file for the results; entries of other people and actions are kept")
     arguments = parser.parse_args()
+    if arguments.source_frame == "best" and arguments.run is None:
+        parser.error("--source-frame best needs --run, whose crops say which frame is best")
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     animators = [animator_of(what) for what in arguments.animators]
@@ -94,7 +98,8 @@ def main() -> None:
         chosen = (
             "" if arguments.actions == ACTIONS else f", {arguments.each} clips of {' and '.join(arguments.actions)}"
         )
-        content[("actors" if arguments.run is None else arguments.run.name) + chosen] = found
+        of_best = ", best source frame" if arguments.source_frame == "best" else ""
+        content[("actors" if arguments.run is None else arguments.run.name) + chosen + of_best] = found
         arguments.json.write_text(json.dumps(content, indent=1) + "\n")
 
 
@@ -130,7 +135,10 @@ def run_takes(arguments: argparse.Namespace, embedder: FaceEmbedder) -> Iterator
         [row for row in read_rows(sorted((arguments.run / "crop" / role).glob("*.parquet"))) if row["status"] == OK]
         for role in ("source", "driver")
     )
-    frames = {row["video_id"]: read_clip(row["path"])[0] for row in sources}
+    best = arguments.source_frame == "best"
+    if best and any(row.get("best_frame") is None for row in sources):
+        raise SystemExit(f"crops of {arguments.run} name no best_frame: they are of an older version, crop again")
+    frames = {row["video_id"]: read_frame(row["path"], row["best_frame"] if best else 0) for row in sources}
     faces = {row["video_id"]: embedder(frames[row["video_id"]]) for row in sources}
     turn = 0
     for action in arguments.actions:

@@ -26,7 +26,7 @@ from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.media.pixels import pixels_sha256
 from deepfakemnist.tables.checksums import file_facts
 from deepfakemnist.tables.files import read_rows, read_table, write_table
-from deepfakemnist.tables.schemas import ANIMATED, CROPPED, MOTIONS, PLANNED
+from deepfakemnist.tables.schemas import ANIMATED, CROPPED, FRAME_SCORES, MOTIONS, PLANNED
 
 pytestmark = pytest.mark.slow
 
@@ -219,6 +219,44 @@ def test_the_plan_is_animated(tmp_path, tiny_checkpoint, settings, clips):
     assert [path.name for path in Path(made["path"]).parent.iterdir()] == ["anna#v1@blink-1.mp4"]
 
 
+def test_the_best_frame_of_the_plan_is_animated(tmp_path, tiny_checkpoint, settings, clips):
+    """A fake is rendered again when its frame changes, and only then, whether the plan or the setting changed it."""
+    (motion,) = extract_motions(tmp_path, tiny_checkpoint, settings, [crop_row("blink-1", clips["blink-1"])])
+    scores = {name: 0.9 - 0.1 * number for number, name in enumerate(FRAME_SCORES)}
+    best = {"best_frame": 2, **{f"best_{name}": score for name, score in scores.items()}}
+    names = ("anna#v1", "bert", "carl")
+    rows = [plan_row(name, clips["anna#v1"], motion["path"], **best) for name in names]
+    rows.append(plan_row("dora", clips["anna#v1"], motion["path"]))
+    clip_of = {name: tmp_path / f"animations/clips/{name}@blink-1.mp4" for name in names}
+
+    def animated(setting, **changes) -> tuple[list[dict], list[str]]:
+        """Return the rows, and the sources that were rendered in this call."""
+        rows[0].update(changes)
+        before = {name: path.stat().st_mtime_ns for name, path in clip_of.items() if path.exists()}
+        found = animate(tmp_path, tiny_checkpoint, settings.model_copy(update={"source_frame": setting}), rows)
+        return found, [name for name, path in clip_of.items() if path.stat().st_mtime_ns != before.get(name)]
+
+    (made, *_, unknown), rendered = animated("best")
+    assert rendered == list(names)
+    assert (made["source_frame"], {name: made[f"source_{name}"] for name in scores}) == (2, scores)
+    animator = FommAnimator.from_checkpoint(tiny_checkpoint, settings, device="cpu")
+    state = animator.prepare_source(read_clip(clips["anna#v1"])[2])
+    wanted = np.stack(list(animator.render(state, Motion.load(motion["path"]))))
+    np.testing.assert_array_equal(read_clip(made["path"]), wanted)
+    assert (unknown["status"], unknown["reason"]) == ("failed", "no_best_frame")
+    assert "names no best frame of" in unknown["detail"] and "animator.source_frame" in unknown["detail"]
+
+    (made, other, *_), rendered = animated("best", best_frame=1, best_eyes=0.25)
+    assert rendered == ["anna#v1"]
+    assert [(row["source_frame"], row["source_eyes"]) for row in (made, other)] == [(1, 0.25), (2, scores["eyes"])]
+    (made, other, *_), rendered = animated("best", best_eyes=0.26)
+    assert (rendered, made["source_eyes"]) == ([], 0.26)
+    (made, other, *_, unknown), rendered = animated(2)
+    assert rendered == ["anna#v1"], "the others show frame 2 already"
+    assert [(row["source_frame"], row["source_eyes"]) for row in (made, other)] == [(2, None), (2, None)]
+    assert unknown["status"] == "ok"
+
+
 def test_every_setting_affects_the_pixels(tmp_path, tiny_checkpoint, settings, clips):
     (motion,) = extract_motions(tmp_path, tiny_checkpoint, settings, [crop_row("blink-1", clips["blink-1"])])
     rows = [plan_row("anna#v1", clips["anna#v1"], motion["path"])]
@@ -346,7 +384,7 @@ def test_another_animator_runs_through_the_same_stages(tmp_path, start):
     leaning = [(rotate(face, degrees, mode="edge") * 255).astype(np.uint8) for degrees in (0, 6, 12, 6)]
     for name, frames in (("source", [leaning[2]]), ("nod-1", leaning), ("wall", [np.full_like(face, 99)] * 4)):
         write_working_clip(tmp_path / f"{name}.mp4", frames, 25.0)
-    settings = AnimatorSettings(name="mesh", start_frame=start)
+    settings = AnimatorSettings(name="mesh", start_frame=start, source_frame=0)
     rows = [crop_row("nod-1", tmp_path / "nod-1.mp4"), crop_row("wall", tmp_path / "wall.mp4")]
     motion, faceless = extract_motions(tmp_path, None, settings, rows)
     assert (motion["animator"], motion["checkpoint_sha256"]) == ("mesh", "")
@@ -372,7 +410,7 @@ def test_a_real_face_is_reenacted_by_its_own_motion(tmp_path, real_data, small_m
     write_table([crop_row("blink-1", crop)], crops, CROPPED)
 
     training = TrainAnimatorSettings(steps=60, batch_size=4, size=64, learning_rate=1e-3, checkpoint_every=1000)
-    settings = AnimatorSettings(name="fomm", model=small_model, train=training, motion="absolute")
+    settings = AnimatorSettings(name="fomm", model=small_model, train=training, motion="absolute", source_frame=0)
     checkpoint = tmp_path / "animator.pth"
     report = tmp_path / "report.json"
     choose_training_clips([crops], [crops], None, tmp_path / "clips.json", settings, seed=0)

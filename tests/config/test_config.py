@@ -82,13 +82,29 @@ def test_a_missing_section_is_named(raw):
         load_config(raw)
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "config").rglob("*.yaml")), ids=lambda path: path.name)
+def test_no_yaml_file_has_a_key_twice(path):
+    """YAML keeps the last one, in silence."""
+
+    def repeated(node):
+        if isinstance(node, yaml.MappingNode):
+            names = [key.value for key, _ in node.value]
+            return {name for name in names if names.count(name) > 1}.union(
+                *(repeated(value) for _, value in node.value)
+            )
+        return set().union(*map(repeated, node.value)) if isinstance(node, yaml.SequenceNode) else set()
+
+    assert repeated(yaml.compose(path.read_text())) == set()
+
+
 @pytest.mark.parametrize("preset", sorted(path.name for path in (ROOT / "config/presets").glob("*.yaml")))
 def test_presets_are_valid_on_top_of_the_config(raw, preset):
     from snakemake.utils import update_config
 
     merged = copy.deepcopy(raw)
     update_config(merged, yaml.safe_load((ROOT / "config/presets" / preset).read_text()))
-    assert isinstance(Config.model_validate(merged), Config)
+    config = Config.model_validate(merged)
+    assert config.animator.source_frame == (0 if preset == "paper.yaml" else "best")
 
 
 @pytest.mark.parametrize("name", ["config", "sources", "drivers"])

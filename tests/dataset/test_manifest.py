@@ -56,6 +56,7 @@ def run(tmp_path):
     ]  # fmt: skip
     shared = {name: value for name, value in plan[0].items() if name in ANIMATED.names}
     how = {"animator_licence": "MIT", "precision": "exact", "reproducible_pixels": "one_processor"}
+    how |= {"source_frame": 35, "source_eyes": 0.75}
     animated = [{**shared, **how, "video_id": row["video_id"], "driver_id": row["driver_id"]} for row in plan]
     kept = {name: value for name, value in shared.items() if name in SELECTED.names}
     selected = [{**kept, "liveness": "{}"}, {**kept, "video_id": "s1@d2", **BAD, "reason": "liveness"}]
@@ -121,6 +122,8 @@ def test_videos_and_frames_have_their_provenance(run, tmp_path):
     assert (videos[2]["source_id"], videos[2]["driver_person_id"]) == ("s1", "pd")
     assert [row["round"] for row in videos] == [None, None, 1, 1]
     assert [(row["animator_licence"], row["precision"]) for row in videos[1:3]] == [("", ""), ("MIT", "exact")]
+    shown = [(row["source_frame"], row["source_eyes"], row["source_mouth"]) for row in videos[1:3]]
+    assert shown == [(None, None, None), (35, 0.75, None)]
     assert [row["reproducible_pixels"] for row in videos] == ["", "", "one_processor", "one_processor"]
     (pair,) = read_rows(tmp_path / "out/pairs.parquet")
     assert (pair["fake_id"], pair["real_id"], pair["action"], pair["frames"]) == ("s1@d1", "s1", "nod", 20)

@@ -14,11 +14,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from made_clips import ramp
+from made_clips import numbered, ramp, read_numbers
 
 from deepfakemnist.errors import ConfigError, Failed
 from deepfakemnist.media import encode
-from deepfakemnist.media.decode import read_clip
+from deepfakemnist.media.decode import read_clip, read_frame
 from deepfakemnist.media.encode import DETERMINISTIC_X264, write_working_clip, x264_instruction_set
 from deepfakemnist.media.ffmpeg import absolute, ffmpeg_version, find_ffmpeg, frames_input, run_graph
 from deepfakemnist.media.picture import Picture
@@ -39,6 +39,22 @@ class TestWorkingClip:
         assert clip.pixels_sha256 == pixels_sha256(read_clip(clip.path))
         assert files(tmp_path) == ["a.mp4"]
         assert (clip.path.stat().st_mode & 0o444) == 0o444
+
+    @pytest.mark.parametrize("fps", [10, 23.976, 24, 25, 29.97, 30 / 1.001, 50, 119.88])
+    @pytest.mark.parametrize("keyframes", [(), (0, 7, 8, 290)])
+    def test_any_frame_is_read_alone(self, tmp_path: Path, fps: float, keyframes: tuple[int, ...]) -> None:
+        """290 lies behind x264's own second keyframe, at 250."""
+        path = write_working_clip(tmp_path / "a.mp4", numbered(300), fps, keyframes).path
+        asked = [0, 1, 6, 7, 8, 9, 249, 250, 289, 290, 291, 299]
+        assert read_numbers(read_frame(path, index) for index in asked) == asked
+        assert np.array_equal(read_clip(path), numbered(300))
+        with av.open(str(path)) as container:
+            packets = list(container.demux(video=0))
+        found = {number for number, packet in enumerate(packets) if packet.is_keyframe}
+        assert found >= {0, *keyframes}
+        for index in (300, 301, 10_000):
+            with pytest.raises(IndexError, match=rf"a.mp4 ends before frame {index}, counted from 0"):
+                read_frame(path, index)
 
     def test_file_has_no_audio_name_or_date(self, tmp_path: Path, moving: np.ndarray) -> None:
         path = write_working_clip(tmp_path / "secret-name.mp4", moving, 25).path

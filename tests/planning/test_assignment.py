@@ -8,7 +8,7 @@ from deepfakemnist.config.stages import PlanSettings
 from deepfakemnist.errors import Rejected
 from deepfakemnist.planning.assignment import assign, choose_driver, plan_order_of, plan_shard, split_people
 from deepfakemnist.tables.files import read_rows, write_table
-from deepfakemnist.tables.schemas import CROPPED, MOTIONS
+from deepfakemnist.tables.schemas import BEST_FRAME, CROPPED, MOTIONS
 
 
 def sources(people=20, videos=3):
@@ -145,9 +145,10 @@ def test_the_driver_is_usable_performs_the_action_and_is_another_person():
 
 def test_the_plan_has_a_row_for_every_unusable_source(tmp_path):
     rows = [{"video_id": name, "person_id": name} for name in ("good", "bad", "broken")]
+    best = {name: number / 8 if number else 35 for number, name in enumerate(BEST_FRAME.names)}
     write_table(
         [
-            {"video_id": "good", "path": "good.mp4", "pixels_sha256": "12", "status": "ok"},
+            {"video_id": "good", "path": "good.mp4", "pixels_sha256": "12", "status": "ok", **best},
             {"video_id": "bad", "status": "rejected", "reason": "no_face", "detail": "0 of 9 frames"},
         ],
         tmp_path / "crop.parquet",
@@ -164,6 +165,7 @@ def test_the_plan_has_a_row_for_every_unusable_source(tmp_path):
         "d.npz",
         "ok",
     )
+    assert {name: found["good"][name] for name in best} == best
     assert (found["bad"]["status"], found["bad"]["reason"]) == ("rejected", "source_unusable")
     assert "no_face" in found["bad"]["detail"]
     assert (found["broken"]["status"], found["broken"]["detail"]) == ("rejected", "rejected or failed at ingest")

@@ -97,10 +97,15 @@ def test_ledger_page_lists_rejected_and_failed_items_only_and_escapes_them(tmp_p
     assert "2 sources, drivers and fakes; 1 passed every stage" in (tmp_path / "page.html").read_text()
 
 
-def test_contact_sheet_shows_source_driver_and_fake(tmp_path):
+@pytest.mark.parametrize(("source_frame", "animated"), [(4, 4), (None, 0), (7, 0)])
+def test_contact_sheet_shows_source_driver_and_fake(tmp_path, source_frame, animated):
+    """The source by the frame that was animated; the first if that is unknown, or was cut off from the real clip."""
     colours = {"s": (255, 0, 0), "d": (0, 255, 0), "s@d": (0, 0, 255)}
+    other = np.full((64, 64, 3), 99, np.uint8)
     for name, colour in colours.items():
         frames = [np.full((64, 64, 3), colour, np.uint8)] * 7
+        if name == "s":
+            frames = [frame if number == animated else other for number, frame in enumerate(frames)]
         write_working_clip(tmp_path / f"{name}.mp4", frames, 25.0)
     real = {
         "video_id": "s",
@@ -111,6 +116,7 @@ def test_contact_sheet_shows_source_driver_and_fake(tmp_path):
         "path": str(tmp_path / "s.mp4"),
     }
     fake = {**real, "video_id": "s@d", "label": 1, "action": "yaw", "driver_id": "d", "path": str(tmp_path / "s@d.mp4")}
+    fake["source_frame"] = source_frame
     write_table([real, fake], tmp_path / "videos.parquet", VIDEOS)
     crop = {"video_id": "d", "path": str(tmp_path / "d.mp4"), "status": "ok"}
     write_table([crop], tmp_path / "crop.parquet", CROPPED)

@@ -19,7 +19,7 @@ rule extract_motion:
         mem_mb=4000,
         runtime=60,
     params:
-        *animation_texts(),
+        *animation_texts("source_frame"),
         settings=unwatched(settings_of("animator")),
         weights=weights_version,
         code=animator_code(),

@@ -76,10 +76,10 @@ def training_crops(role, shards):
     return tables(f"<results>/crop/{role}/{{shard}}.parquet", shards=shards)
 
 
-def animation_texts():
+def animation_texts(*without):
     """Return the settings of an animation for params: its weights are an input, whatever made them."""
     of_weights = ("train", "weights", "weights_sha256", "weights_url")
-    return key_texts("animator", CONFIG.animator, without=of_weights)
+    return key_texts("animator", CONFIG.animator, without=(*of_weights, *without))
 
 
 def animator_code():

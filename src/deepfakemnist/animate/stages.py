@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,11 +17,11 @@ from deepfakemnist.animate.registry import load_animator
 from deepfakemnist.config.animator import AnimatorSettings
 from deepfakemnist.devices.torch_device import choose_device
 from deepfakemnist.errors import ConfigError, Failed, Rejected
-from deepfakemnist.media.decode import read_clip, read_frames
+from deepfakemnist.media.decode import read_clip, read_frame
 from deepfakemnist.media.writer_processes import WriterProcesses
 from deepfakemnist.tables.checksums import check_unchanged
 from deepfakemnist.tables.files import read_rows, remove_part_files
-from deepfakemnist.tables.schemas import ANIMATED, MOTIONS, OK, Row
+from deepfakemnist.tables.schemas import ANIMATED, FRAME_SCORES, MOTIONS, OK, Row
 from deepfakemnist.tables.shards import Tally, run_shard
 
 #: Rendered clips that may wait for a writer or to be taken on a GPU, besides those being written; bounds memory.
@@ -109,7 +108,7 @@ def animate_shard(
 ) -> Tally:
     """Animate every planned pair of a shard: a lossless ``folder/<video_id>.mp4`` and an ANIMATED row each.
 
-    Plan rows that are not ok are skipped; the plan gives the reason. A source is decoded up to its source frame only.
+    Plan rows that are not ok are skipped; the plan gives the reason. Of a source, only the frame to animate is decoded.
     On a GPU ``writers`` clips are encoded in parallel, one process and core each, while the next are read and rendered.
 
     Raises: ConfigError for unusable weights, or motions of other weights; TooManyFailures; nothing for a bad pair.
@@ -141,7 +140,7 @@ def animate_shards(
     planned = {row["motion_path"]: row.get("motion_sha256") for row in rows}
     # Plans of version 0.2 hold no hashes of motions, and a driver may have been cropped again.
     motions = {path: _digest_file(path) for path in planned}
-    rows = [{**row, "motion_sha256": motions[row["motion_path"]]} for row in rows]
+    rows = [{**row, "motion_sha256": motions[row["motion_path"]], **_source_frame(row, settings)} for row in rows]
 
     def load(row: Row) -> tuple[Motion, np.ndarray]:
         check_unchanged(row["motion_path"], planned[row["motion_path"]])
@@ -152,7 +151,7 @@ def animate_shards(
                 "motion_changed",
                 f"{row['motion_path']} has {len(motion)} frames, the plan expects {row['motion_frames']}",
             )
-        return motion, _frame(row["source_path"], settings.source_frame)
+        return motion, _frame(row["source_path"], row["source_frame"])
 
     def render(row: Row, loaded: tuple[Motion, np.ndarray]) -> _Animation:
         motion, image = loaded
@@ -170,7 +169,6 @@ def animate_shards(
         clip = clips.write(path, made.frames, fps)
         return {
             **clip.columns(),
-            "source_frame": settings.source_frame,
             "animator": info.name,
             "animator_licence": info.licence,
             "motion_mode": settings.motion,
@@ -202,7 +200,7 @@ def animate_shards(
             code=code,
             settings=_without_training(settings),
             inputs=f"{info.weights_sha256} {fps}",
-            depends_on=("video_id", "source_pixels_sha256", "motion_sha256", "motion_frames"),
+            depends_on=("video_id", "source_pixels_sha256", "source_frame", "motion_sha256", "motion_frames"),
             max_failed_fraction=max_failed_fraction,
             begin=begin,
         )
@@ -248,16 +246,30 @@ def _ok_rows(tables: Iterable[Path]) -> list[Row]:
 
 
 def _without_training(settings: AnimatorSettings) -> BaseModel:
-    """Drop the settings that shaped the weights; their sha256 already covers them."""
-    weights = dict.fromkeys(("weights", "weights_sha256", "weights_url"))
-    return settings.model_copy(update={"train": type(settings.train)(), **weights})
+    """Drop the settings that shaped the weights, whose sha256 covers them, and the source frame, a column of each row.
+
+    Without the latter, a fake whose frame stays the same is kept when the setting changes.
+    """
+    elsewhere = dict.fromkeys(("weights", "weights_sha256", "weights_url", "source_frame"))
+    return settings.model_copy(update={"train": type(settings.train)(), **elsewhere})
 
 
-def _frame(path: str, index: int) -> np.ndarray:
-    """Return one frame, decoding no further."""
-    for frame in islice(read_frames(path), index, None):
-        return frame
-    raise Rejected("source_frame_missing", f"{path} ends before frame {index} (animator.source_frame, from 0)")
+def _source_frame(row: Row, settings: AnimatorSettings) -> Row:
+    """Return the frame to animate of a planned pair, and its scores if the plan has them for that frame."""
+    if settings.source_frame != "best":
+        return {"source_frame": settings.source_frame}
+    scores = {f"source_{name}": row.get(f"best_{name}") for name in FRAME_SCORES}
+    return {"source_frame": row.get("best_frame"), **scores}
+
+
+def _frame(path: str, index: int | None) -> np.ndarray:
+    """Return the frame to animate."""
+    if index is None:
+        raise Failed("no_best_frame", f"the plan names no best frame of {path}; set animator.source_frame to a number")
+    try:
+        return read_frame(path, index)
+    except IndexError as error:
+        raise Rejected("source_frame_missing", f"{error} (animator.source_frame)") from error
 
 
 def _digest_file(path: str) -> str:

@@ -253,7 +253,11 @@ class AnimatorSettings(Settings):
     batch_size: Literal["auto"] | PositiveInt = Field(
         "auto", description="frames per forward pass; auto: 8 on a CPU, 64 on a GPU; halved when out of memory"
     )
-    source_frame: int = Field(0, ge=0, description="index of the source frame to animate, from 0")
+    source_frame: Literal["best"] | Annotated[int, Field(ge=0)] = Field(
+        "best",
+        description="frame of the source to animate: its index, from 0, or best: eyes open, mouth closed, frontal, "
+        "neutral and sharp",
+    )
     mouth: Literal["driver", "synthetic"] = Field(
         "driver",
         description="mesh: inside of a mouth that the source keeps closed. driver: the driver's pixels, lit like the "

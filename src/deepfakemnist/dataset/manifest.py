@@ -20,7 +20,7 @@ from deepfakemnist.planning.rounds import apply_quota
 from deepfakemnist.tables.checksums import recorded_checksum
 from deepfakemnist.tables.dataset_schemas import FRAME_INDEX, LEDGER, PAIRS, PUBLISHED_SPLIT, VIDEOS
 from deepfakemnist.tables.files import atomic_path, read_rows, write_table
-from deepfakemnist.tables.schemas import FAILED, FRAMES, OK, REJECTED, Row
+from deepfakemnist.tables.schemas import FAILED, FRAMES, OK, REJECTED, SOURCE_FRAME, Row
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ _ANIMATOR_COLUMNS = (
     "precision",
     "reproducible_pixels",
     "checkpoint_sha256",
+    *SOURCE_FRAME.names,
 )
 #: How an imported fake was made is unknown.
 _UNKNOWN_ANIMATOR = {**dict.fromkeys(_ANIMATOR_COLUMNS), "animator": ""}

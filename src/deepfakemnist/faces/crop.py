@@ -20,6 +20,7 @@ from deepfakemnist.config.stages import CropSettings
 from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.faces.detect import FaceDetector
 from deepfakemnist.faces.footage import Footage, annotated_boxes, read_footage
+from deepfakemnist.faces.landmarks import FaceLandmarker
 from deepfakemnist.faces.motion import face_patch, nonrigid_motion, sampling_step
 from deepfakemnist.faces.policies import POLICIES, CropBox
 from deepfakemnist.faces.quality import (
@@ -31,6 +32,7 @@ from deepfakemnist.faces.quality import (
     sharpness,
 )
 from deepfakemnist.faces.shots import Cut
+from deepfakemnist.faces.source_frame import best_frame_columns, candidate_frames
 from deepfakemnist.faces.track import Track
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.media.ffmpeg import find_ffmpeg
@@ -72,8 +74,9 @@ def crop_shard(
     """
     find_ffmpeg(ffmpeg)  # later stages encode with it: fail before the first video
     detector = FaceDetector(settings.min_score, settings.detect_max_side)
-    work = partial(crop_video, folder=folder, settings=settings, detector=detector)
     rows = [row for row in read_rows(ingested) if row["status"] == OK]
+    landmarker = FaceLandmarker(detector=detector) if any(row["role"] == "source" for row in rows) else None
+    work = partial(crop_video, folder=folder, settings=settings, detector=detector, landmarker=landmarker)
     return run_shard(
         rows,
         table,
@@ -86,8 +89,17 @@ def crop_shard(
     )
 
 
-def crop_video(row: Row, folder: Path, settings: CropSettings, detector: FaceDetector) -> Row:
+def crop_video(
+    row: Row, folder: Path, settings: CropSettings, detector: FaceDetector, landmarker: FaceLandmarker | None = None
+) -> Row:
     """Crop one video; return its columns of ``tables.CROPPED``.
+
+    Args:
+        row: of ``tables.INGESTED``.
+        folder: where the clip goes, as ``<video_id>.mp4``.
+        settings: of the crop.
+        detector: of faces.
+        landmarker: for the best frame of a source; None leaves those columns empty.
 
     Raises: Rejected, Failed; see :func:`crop_shard`.
     """
@@ -126,6 +138,10 @@ def crop_video(row: Row, folder: Path, settings: CropSettings, detector: FaceDet
     bright: list[float] = []
     patches: list[np.ndarray] = []
     face_boxes = track.boxes(shot)
+    if landmarker is not None and row["role"] != "source":
+        landmarker = None
+    candidates = candidate_frames(track.frames, shot, footage.frames, settings.fps) if landmarker else []
+    pictures: dict[int, np.ndarray] = {}
 
     def crops() -> Iterator[np.ndarray]:
         for number, crop in enumerate(crop_frames(footage, shot, crop_boxes, settings.size)):
@@ -134,10 +150,12 @@ def crop_video(row: Row, folder: Path, settings: CropSettings, detector: FaceDet
                 bright.append(brightness(crop))
             if number % sampling_step(settings.fps) == 0:
                 patches.append(face_patch(crop, crop_boxes[number].in_crop(face_boxes[number], settings.size)))
+            if number + shot.start in candidates:
+                pictures[number] = crop
             yield crop
 
     path = folder / f"{row['video_id']}.mp4"
-    clip = write_working_clip(path, crops(), settings.fps)
+    clip = write_working_clip(path, crops(), settings.fps, [frame - shot.start for frame in candidates])
     found |= {"sharpness": float(np.median(sharp)), "brightness": float(np.mean(bright))}
     found["face_motion"] = nonrigid_motion(patches)
     try:
@@ -145,6 +163,12 @@ def crop_video(row: Row, folder: Path, settings: CropSettings, detector: FaceDet
     except Rejected:
         path.unlink()
         raise
+    if landmarker:
+        face_of = dict(zip(track.frames, track.faces, strict=True))
+        faces = {
+            number: crop_boxes[number].face_in_crop(face_of[number + shot.start], settings.size) for number in pictures
+        }
+        found |= best_frame_columns(pictures, faces, landmarker)
     return {**clip.columns(), **found}
 
 

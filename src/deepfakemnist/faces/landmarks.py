@@ -15,7 +15,7 @@ from functools import cache
 import cv2
 import numpy as np
 
-from deepfakemnist.faces.detect import FaceDetector
+from deepfakemnist.faces.detect import Face, FaceDetector
 from deepfakemnist.faces.landmark_geometry import HeadModel, Region
 from deepfakemnist.faces.tflite import Network, bundled
 
@@ -85,13 +85,17 @@ class FaceLandmarker:
         self._head = head_model()
 
     def __call__(self, rgb: np.ndarray) -> FaceLandmarks | None:
-        """Return the landmarks of the best face of an (H, W, 3) uint8 RGB picture; None when there is none.
+        """Return the landmarks of the best face of an (H, W, 3) uint8 RGB picture; None when there is none."""
+        faces = self._detector(rgb)
+        return self.of_face(rgb, faces[0]) if faces else None
+
+    def of_face(self, rgb: np.ndarray, face: Face) -> FaceLandmarks | None:
+        """Return the landmarks of a detected face, in pixels of the picture; None when the network sees no face there.
 
         The network runs twice: on the detector's box, then on the box of the landmarks found there, which is what it
         was trained on. The second pass matters: it changes one blendshape in a hundred by more than 0.19.
         """
-        faces = self._detector(rgb)
-        first = self._mesh(rgb, Region.of_face(faces[0])) if faces else None
+        first = self._mesh(rgb, Region.of_face(face))
         return None if first is None else self._landmarks_in(rgb, Region.of_points(first[0][:, :2]))
 
     def track(self, frames: Iterable[np.ndarray]) -> list[FaceLandmarks | None]:

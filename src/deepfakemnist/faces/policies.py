@@ -21,6 +21,7 @@ import numpy as np
 
 from deepfakemnist.config.stages import CropSettings
 from deepfakemnist.errors import Rejected
+from deepfakemnist.faces.detect import Face
 from deepfakemnist.media.picture import Picture, resized
 
 #: FaceForensics++, classification/detect_from_video.py: scale of get_boundingbox.
@@ -62,6 +63,12 @@ class CropBox:
         left, top, width, height = box
         across, down = size / self.width, size / self.height
         return ((left - self.left) * across, (top - self.top) * down, width * across, height * down)
+
+    def face_in_crop(self, face: Face, size: int) -> Face:
+        """Return a face of the picture in pixels of the crop of side ``size``."""
+        scale = np.array([size / self.width, size / self.height], np.float32)
+        landmarks = (face.landmarks - np.array([self.left, self.top], np.float32)) * scale
+        return Face(self.in_crop(face.box, size), landmarks, face.score)
 
     def crop(self, picture: Picture, size: int) -> np.ndarray:
         """Return the rectangle of a picture, resized to (size,size,3) uint8 RGB; padding replicates the edge."""

@@ -164,6 +164,23 @@ def read_clip(path: Path | str) -> np.ndarray:
     return np.stack(list(read_frames(path)))
 
 
+def read_frame(path: Path | str, index: int) -> np.ndarray:
+    """Return one frame of a working clip, (H,W,3) uint8 RGB, decoding from the keyframe before it on.
+
+    Args:
+        path: clip of constant rate whose first frame has time 0, as :mod:`.encode` writes them.
+        index: from 0.
+
+    Raises: Failed, Rejected with a reason of :mod:`.container`; IndexError when the clip ends before the frame.
+    """
+    with open_video(path) as video:
+        time = index * video.frame_duration
+        for frame in frames_from(video, time):
+            if frame_time(frame, time) > time - video.frame_duration / 2:
+                return Picture(frame).rgb()
+    raise IndexError(f"{path} ends before frame {index}, counted from 0")
+
+
 def _segment(start_s: float | None, end_s: float | None) -> tuple[Fraction, Fraction | None]:
     start = Fraction(start_s or 0).limit_denominator(10**6)
     end = None if end_s is None else Fraction(end_s).limit_denominator(10**6)

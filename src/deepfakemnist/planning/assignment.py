@@ -19,7 +19,7 @@ from deepfakemnist.ids import pair_id, seed_from
 from deepfakemnist.planning.matching import SLACK, action_preferences, balance, rank_of
 from deepfakemnist.planning.partition import partition
 from deepfakemnist.tables.files import read_rows
-from deepfakemnist.tables.schemas import OK, PLANNED, Row
+from deepfakemnist.tables.schemas import BEST_FRAME, OK, PLANNED, Row
 from deepfakemnist.tables.shards import Tally, run_shard
 
 #: Reasons for rejecting a candidate in the plan.
@@ -132,6 +132,7 @@ def plan_shard(
             "source_path": source["path"],
             "source_clip_sha256": source.get("sha256"),
             "source_pixels_sha256": source["pixels_sha256"],
+            **{name: source.get(name) for name in BEST_FRAME.names},
             "motion_path": driver["path"],
             "motion_sha256": driver.get("sha256"),
             "motion_frames": driver["frames"],

@@ -50,7 +50,9 @@ def write_contact_sheet(videos: Path, driver_crops: Sequence[Path], path: Path) 
         draw.line((0, top, width, top), fill=(220, 220, 220))
         if fake["driver_id"] in drivers:
             source = read_clip(reals[fake["source_id"]]["path"])
-            _paste(sheet, source[0], _LABEL, top + _GAP)
+            # A real may be cut to the length of its fake, before the frame that was animated.
+            animated = fake["source_frame"] or 0
+            _paste(sheet, source[animated if animated < len(source) else 0], _LABEL, top + _GAP)
             _paste_row(sheet, read_clip(drivers[fake["driver_id"]]), top + _GAP)
         else:
             draw.text((_LABEL, top + 8), "source or driver not available; fake only", _INK, font)

@@ -53,6 +53,28 @@ _TURN = column("turn", pa.int32(), "number of earlier candidates of this source 
 _LABEL = column("label", pa.int8(), "1 fake, 0 real")
 _ANIMATOR_WEIGHTS = column("checkpoint_sha256", pa.string(), "sha256 of the animator's weights; empty if it has none")
 
+#: Scores of a source frame, which faces/source_frame.py defines.
+FRAME_SCORES = {
+    "eyes": "1 open, 0 closed eyes",
+    "mouth": "1 closed, 0 open mouth",
+    "frontal": "1 frontal, 0 turned by 30 degrees or more",
+    "neutral": "1 neutral, 0 strong expression or gaze to the side",
+    "sharpness": "1 as sharp a face as usual in the clip, towards 0 blurred",
+}
+
+
+def _frame_scores(prefix: str, unknown: str) -> list[pa.Field]:
+    return [column(f"{prefix}_{name}", pa.float64(), f"{what}; {unknown}") for name, what in FRAME_SCORES.items()]
+
+
+#: Columns of a source that say which of its frames is best to animate.
+BEST_FRAME = pa.schema(
+    [
+        column("best_frame", pa.int32(), "frame of a source that is best to animate, from 0; null for drivers"),
+        *_frame_scores("best", "null where no candidate shows a face, then best_frame is 0"),
+    ]
+)
+
 INGESTED = _schema(
     _VIDEO_ID,
     column("role", pa.string(), "source or driver"),
@@ -129,6 +151,7 @@ CROPPED = _schema(
     column("yaw_range", pa.float64(), "5th to 95th percentile range of head yaw, degrees"),
     column("pitch_range", pa.float64(), "5th to 95th percentile range of head pitch, degrees"),
     column("roll_range", pa.float64(), "5th to 95th percentile range of head roll, degrees"),
+    *BEST_FRAME,
     column("source_sha256", pa.string(), "sha256 of the source file"),
     _BYTES,
     _SHA256,
@@ -188,10 +211,19 @@ PLANNED = _schema(
     column("source_path", pa.string(), "cropped source clip"),
     column("source_clip_sha256", pa.string(), "sha256 of the file of the cropped source clip"),
     column("source_pixels_sha256", pa.string(), "pixel hash of the cropped source clip"),
+    *BEST_FRAME,
     column("motion_path", pa.string(), "motion file of the driver"),
     column("motion_sha256", pa.string(), "sha256 of the motion file"),
     column("motion_frames", pa.int32(), "number of driver frames"),
     column("motion_checkpoint_sha256", pa.string(), "sha256 of the weights that the motion was extracted with"),
+)
+
+#: The animated frame of a fake.
+SOURCE_FRAME = pa.schema(
+    [
+        column("source_frame", pa.int32(), "frame of the source clip that was animated, from 0; null for reals"),
+        *_frame_scores("source", "null for reals, and with animator.source_frame as a number"),
+    ]
 )
 
 ANIMATED = _schema(
@@ -205,7 +237,7 @@ ANIMATED = _schema(
     _PLAN_ORDER,
     _PATH,
     _FRAMES,
-    column("source_frame", pa.int32(), "frame of the source clip that was animated, from 0"),
+    *SOURCE_FRAME,
     column("animator", pa.string(), "name of the animator"),
     column("animator_licence", pa.string(), "licence of the animator's code and weights"),
     column("motion_mode", pa.string(), "relative or absolute"),
