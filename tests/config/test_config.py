@@ -32,7 +32,7 @@ def change(raw, key, value):
 
 def test_the_shipped_config_states_the_defaults(raw):
     config = load_config(raw)
-    for part in ("crop", "plan", "animator", "compress", "frames", "evaluation"):
+    for part in ("crop", "plan", "animator", "select", "compress", "frames", "evaluation"):
         model = type(getattr(config, part))
         assert getattr(config, part) == model(), f"config.yaml differs from the defaults of {part}"
 
@@ -46,6 +46,9 @@ def test_the_shipped_config_states_the_defaults(raw):
         ("crop.min_score", 1.5, "crop.min_score: 1.5 is not allowed: .*less than or equal to 1"),
         ("plan.actions", ["wink"], "plan.actions.0: 'wink' is not allowed: .*'blink'"),
         ("plan.val_fraction", 0.9, "must leave people for train"),
+        ("select.max_taering", 0.3, r"select.max_taering: unknown key; did you mean 'max_tearing'\?"),
+        ("select.min_identity", 1.2, "select.min_identity: 1.2 is not allowed: .*less than or equal to 1"),
+        ("select.min_sharpness", -0.1, "select.min_sharpness: -0.1 is not allowed: .*greater than or equal to 0"),
         (
             "animator.weights",
             "nowhere.pth.tar",

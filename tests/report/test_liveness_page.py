@@ -13,8 +13,8 @@ from deepfakemnist.report.liveness_page import (
     write_liveness_page,
     write_score_figure,
 )
-from deepfakemnist.tables.files import write_table
-from deepfakemnist.tables.schemas import SELECTED, VERDICTS
+from deepfakemnist.tables.files import read_rows, write_table
+from deepfakemnist.tables.schemas import ANIMATION_QUALITY, SELECTED, VERDICTS
 
 
 def verdict(number, provider, live, score, threshold, **more):
@@ -35,16 +35,28 @@ def verdict_tables(tmp_path):
         else verdict(n, "baidu", None, None, None, evidence=None, status="rejected", reason="not_asked")
         for n in range(8)
     ]
-    selected = []
+    selected, judged = [], []
     for n in range(8):
         write_working_clip(tmp_path / f"v{n}.mp4", [np.full((32, 32, 3), 40 + 20 * n, np.uint8)] * 5, 25.0)
         status = {"status": "ok"} if n < 3 else {"status": "rejected", "reason": "liveness", "detail": "baidu: 0.2"}
+        judged.append(
+            {
+                "video_id": f"v{n}", "action": "blink", "identity_kept": 0.1 * n, "sharpness_ratio": None,
+                "tearing": float("nan") if n == 7 else 0.5, "status": "ok", "reason": "", "detail": "",
+            }
+        )  # fmt: skip
         selected.append(
             {"video_id": f"v{n}", "action": "blink", "path": str(tmp_path / f"v{n}.mp4"), "reason": "", **status}
         )
-    for name, rows, schema in (("a", local, VERDICTS), ("b", vendor, VERDICTS), ("s", selected, SELECTED)):
+    tables = {
+        "a": (local, VERDICTS),
+        "b": (vendor, VERDICTS),
+        "s": (selected, SELECTED),
+        "j": (judged, ANIMATION_QUALITY),
+    }
+    for name, (rows, schema) in tables.items():
         write_table(rows, tmp_path / f"{name}.parquet", schema)
-    return [tmp_path / "a.parquet", tmp_path / "b.parquet"], [tmp_path / "s.parquet"]
+    return [tmp_path / "a.parquet", tmp_path / "b.parquet"], [tmp_path / "s.parquet"], [tmp_path / "j.parquet"]
 
 
 def cells(page):
@@ -63,6 +75,34 @@ def test_page_shows_pass_rates_intervals_agreement_and_cost(tmp_path, verdict_ta
     assert ["baidu", "6", "1.200", "0.400", "2.00", "0.50"] in rows
     assert ["local-silent", "8", "free", "–", "–", "0.50"] in rows
     assert ["baidu", "not_asked", "2"] in rows
+
+
+def test_page_shows_the_gates_figures_of_accepted_and_rejected_fakes(tmp_path, verdict_tables):
+    write_liveness_page(*verdict_tables, tmp_path / "page.html")
+    rows = cells(tmp_path / "page.html")
+    assert ["identity", "accepted", "3", "0.02", "0.10", "0.18"] in rows
+    assert ["identity", "rejected", "5", "0.34", "0.50", "0.66"] in rows
+    assert ["sharpness", "accepted", "0", "–", "–", "–"] in rows
+    assert ["tearing", "rejected", "4", "0.50", "0.50", "0.50"] in rows
+    assert "Accepted by liveness and by quality" not in (tmp_path / "page.html").read_text(), "no gate was set"
+
+
+def test_page_counts_liveness_against_the_quality_gate(tmp_path, verdict_tables):
+    verdicts, (selected,), judged = verdict_tables
+    of_gate = [{**row, "quality_passed": row["video_id"] in ("v0", "v1", "v3")} for row in read_rows(selected)]
+    refused = {"status": "rejected", "reason": "quality", "detail": "tearing 0.5 above select.max_tearing 0.3"}
+    of_gate[2] |= refused
+    write_table(of_gate, selected, SELECTED)
+    write_liveness_page(verdicts, [selected], judged, tmp_path / "page.html", {"max_tearing": 0.3})
+    rows = cells(tmp_path / "page.html")
+    assert ["all providers", "blink", "8", "2", "1", "1", "4"] in rows
+    assert ["all providers", "all", "8", "2", "1", "1", "4"] in rows
+    assert ["local-silent", "all", "8", "3", "3", "0", "2"] in rows
+    assert ["baidu", "all", "6", "2", "1", "1", "2"] in rows
+    # What the gate refuses is still live.
+    assert ["accepted by all", "blink", "", "3", "8", "37.5", "13.7–69.4", "0", "0"] in rows
+    assert ["tearing", "accepted", "3", "0.50", "0.50", "0.50"] in rows
+    assert "Accepted by liveness and by quality (max_tearing 0.3)" in (tmp_path / "page.html").read_text()
 
 
 @pytest.mark.slow
@@ -86,9 +126,10 @@ def test_accepted_and_rejected_examples_are_side_by_side(tmp_path, verdict_table
 
 
 def test_a_run_without_fakes_has_a_page(tmp_path):
-    for name, schema in (("v", VERDICTS), ("s", SELECTED)):
+    for name, schema in (("v", VERDICTS), ("s", SELECTED), ("j", ANIMATION_QUALITY)):
         write_table([], tmp_path / f"{name}.parquet", schema)
-    write_liveness_page([tmp_path / "v.parquet"], [tmp_path / "s.parquet"], tmp_path / "page.html")
+    tables = [[tmp_path / f"{name}.parquet"] for name in ("v", "s", "j")]
+    write_liveness_page(*tables, tmp_path / "page.html", {"max_tearing": 0.3})
     write_score_figure([tmp_path / "v.parquet"], tmp_path / "scores.svg")
     write_examples([tmp_path / "s.parquet"], tmp_path / "examples.png")
     assert "None." in (tmp_path / "page.html").read_text()

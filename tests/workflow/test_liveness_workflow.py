@@ -14,7 +14,7 @@ from simulated_vendors import ENVIRONMENT, small_clip, vendors
 from deepfakemnist.liveness.simulator.contract import KEYS
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.tables.files import read_rows, write_table
-from deepfakemnist.tables.schemas import ANIMATED
+from deepfakemnist.tables.schemas import ANIMATED, ANIMATION_QUALITY
 
 pytestmark = pytest.mark.workflow
 
@@ -24,7 +24,7 @@ GOALS = ["results/report/liveness.html"]
 
 @pytest.fixture
 def project(tmp_path):
-    """Four fakes of one shard, as left by the animate stage, and sheets that name some file."""
+    """Four fakes of one shard, as left by the stages animate and judge, and sheets that name some file."""
     shutil.copytree(ROOT / "config", tmp_path / "config")
     rows = []
     for number in range(4):
@@ -42,6 +42,8 @@ def project(tmp_path):
             }
         )
     write_table(rows, tmp_path / "results/animate/shard-0000.parquet", ANIMATED)
+    judged = [{name: row[name] for name in ("video_id", "action", "status", "reason", "detail")} for row in rows]
+    write_table(judged, tmp_path / "results/judge/shard-0000.parquet", ANIMATION_QUALITY)
     (tmp_path / "sources.tsv").write_text("video_id\tpath\n" + "".join(f"s{n}\t{n}.mp4\n" for n in range(4)))
     (tmp_path / "drivers.tsv").write_text("driver_id\taction\tpath\nd\tsmile\t0.mp4\n")
     return tmp_path

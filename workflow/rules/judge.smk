@@ -2,7 +2,7 @@
 
 
 rule judge:
-    """Measure action transfer, identity preservation and sharpness of every animation."""
+    """Measure action transfer, identity preservation, sharpness and tearing of every animation."""
     input:
         animations="<results>/animate/{shard}.parquet",
         sources=source_crops,
@@ -27,7 +27,7 @@ rule judge:
 
 
 rule animation_page:
-    """Report page on action transfer, identity preservation and sharpness."""
+    """Report page on action transfer, identity preservation, sharpness and tearing."""
     input:
         tables=fake_tables("<results>/judge/{shard}.parquet"),
     output:

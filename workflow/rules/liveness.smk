@@ -58,12 +58,14 @@ rule liveness:
 
 
 rule select:
-    """Accept the animations that every provider classifies as live."""
+    """Accept the animations that every provider classifies as live and that pass the quality gate, if one is set."""
     input:
         animations="<results>/animate/{shard}.parquet",
         verdicts=expand(
             "<results>/liveness/{provider}/{{shard}}.parquet", provider=PROVIDERS
         ),
+        # Without a gate, no animation has to be judged before it is accepted.
+        judged=branch(CONFIG.select.limits, then="<results>/judge/{shard}.parquet"),
     output:
         table="<results>/select/{shard}.parquet",
     log:
@@ -76,18 +78,21 @@ rule select:
         mem_mb=1000,
         runtime=30,
     params:
+        *key_texts("select", CONFIG.select),
+        settings=unwatched(settings_of("select")),
         code=code_digest("liveness.select"),
     script:
         "../scripts/select.py"
 
 
 rule liveness_page:
-    """Pass rates with confidence intervals, agreement of providers, scores with thresholds, cost, and examples."""
+    """Pass rates with confidence intervals, liveness against quality, scores with thresholds, cost, and examples."""
     input:
         verdicts=fake_tables(
             "<results>/liveness/{provider}/{shard}.parquet", provider=PROVIDERS
         ),
         selected=fake_tables("<results>/select/{shard}.parquet"),
+        judged=fake_tables("<results>/judge/{shard}.parquet"),
     output:
         page=report(
             "<results>/report/liveness.html",
@@ -117,6 +122,7 @@ rule liveness_page:
         mem_mb=4000,
         runtime=60,
     params:
+        settings=settings_of("select"),
         code=code_digest("report.liveness_page"),
     script:
         "../scripts/liveness_page.py"

@@ -1,1 +1,1 @@
-"""Quality assessment of animations: action transfer, identity preservation, sharpness."""
+"""Quality assessment of animations: action transfer, identity preservation, sharpness, tearing."""

@@ -1,4 +1,4 @@
-"""Quality scores of animations per clip and per action: action transfer, identity, sharpness, reconstruction."""
+"""Quality scores of animations per clip and action: action transfer, identity, sharpness, tearing, reconstruction."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from deepfakemnist.animation_quality.image_metrics import (
     sharpness_ratio,
 )
 from deepfakemnist.animation_quality.motion import action_direction, action_transfer, measure_action
+from deepfakemnist.animation_quality.tearing import tearing
 from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.faces.identity import FaceEmbedder
 from deepfakemnist.faces.landmarks import FaceLandmarker
@@ -43,6 +44,8 @@ class ClipQuality:
     identity_kept: float
     #: Sharpness of the face relative to the source frame.
     sharpness_ratio: float
+    #: Instability of the face's outline in the worst frames. See tearing.
+    tearing: float = float("nan")
     #: Self-reenactment only, i.e. the driver is the clip of the source: mean absolute pixel error, 0..1, and mean
     #: landmark error in units of the distance between the outer eye corners.
     reconstruction_l1: float = float("nan")
@@ -87,6 +90,7 @@ def assess_clip(
     driver_faces, result_faces = landmarker.track(driver_frames), landmarker.track(result_frames)
     result_signals = measure_action(result_faces)
     transfer = action_transfer(action, measure_action(driver_faces), result_signals)
+    source_face = landmarker(source_frame)
     return ClipQuality(
         action=action,
         face_share=float(np.mean([face is not None for face in result_faces])) if len(result_faces) else float("nan"),
@@ -94,7 +98,8 @@ def assess_clip(
         correlation=transfer.correlation,
         direction=action_direction(action, result_signals),
         identity_kept=_identity(source_frame, result_frames, embedder, others),
-        sharpness_ratio=sharpness_ratio(result_frames, result_faces, source_frame, landmarker(source_frame)),
+        sharpness_ratio=sharpness_ratio(result_frames, result_faces, source_frame, source_face),
+        tearing=tearing(result_frames, result_faces, source_frame, source_face, landmarker),
         reconstruction_l1=reconstruction_l1(result_frames, driver_frames) if same_clip else float("nan"),
         keypoint_error=keypoint_error(result_faces, driver_faces) if same_clip else float("nan"),
     )

@@ -21,6 +21,7 @@ from deepfakemnist.config.stages import (
     CropSettings,
     DriverSettings,
     PlanSettings,
+    SelectSettings,
     SourceSettings,
 )
 from deepfakemnist.errors import ConfigError
@@ -63,6 +64,7 @@ class Config(Settings):
     animator: AnimatorSettings
     judge: AnimationQualitySettings = Field(default_factory=AnimationQualitySettings)
     liveness: LivenessSettings
+    select: SelectSettings = Field(default_factory=SelectSettings)
     compress: CompressSettings
     frames: FrameSettings
     dataset: DatasetSettings = Field(default_factory=DatasetSettings)

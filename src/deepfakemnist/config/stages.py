@@ -210,3 +210,24 @@ class AnimationQualitySettings(Settings):
     """Animation quality measurement."""
 
     every: PositiveInt = Field(1, description="measure every n-th frame; a blink lasts 2 to 10 frames at 25 fps")
+
+
+class SelectSettings(Settings):
+    """Quality gate: what an animation needs, besides the liveness verdicts, to become a fake of the dataset."""
+
+    min_identity: float | None = Field(
+        None,
+        le=1.0,
+        description="minimum identity preservation: 1 the source person, 0 an unrelated one; null: no gate",
+    )
+    min_sharpness: float | None = Field(
+        None, ge=0.0, description="minimum sharpness of the face relative to that of the source frame; null: no gate"
+    )
+    max_tearing: float | None = Field(
+        None, ge=0.0, description="maximum tearing, see config/README.md for measured values; null: no gate"
+    )
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """Return the gates that are set: setting → limit."""
+        return {name: limit for name in type(self).model_fields if (limit := getattr(self, name)) is not None}

@@ -27,8 +27,8 @@ _LIMITS = (
     "do well here may not generalise to other animators, resolutions and codecs."
 )
 _BIASES = (
-    "The people follow from the source collection and from which fakes passed the liveness checks; the distribution "
-    "of age, gender and skin tone is neither measured nor balanced."
+    "The people follow from the source collection and from which fakes passed the liveness checks and, if the run set "
+    "one, the quality gate; the distribution of age, gender and skin tone is neither measured nor balanced."
 )
 
 

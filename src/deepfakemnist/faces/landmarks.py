@@ -111,6 +111,17 @@ class FaceLandmarker:
             found.append(tracked or self(rgb))
         return found
 
+    def points_in(self, rgb: np.ndarray, region: Region) -> tuple[np.ndarray, float]:
+        """Return (478, 3) float32 landmarks of a region, x, y and depth in picture pixels, and presence."""
+        to_picture = region.to_picture(_SIZE)
+        backwards = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        crop = cv2.warpAffine(rgb, to_picture, (_SIZE, _SIZE), flags=backwards, borderMode=cv2.BORDER_REPLICATE)
+        mesh, logit, _ = self._landmarks(crop[None].astype(np.float32) / 255)
+        points = mesh.reshape(478, 3)
+        plane = points[:, :2] @ to_picture[:, :2].T + to_picture[:, 2]
+        located = np.column_stack([plane, points[:, 2] * region.side / _SIZE]).astype(np.float32)
+        return located, float(1 / (1 + np.exp(-logit.item())))
+
     def _landmarks_in(self, rgb: np.ndarray, region: Region) -> FaceLandmarks | None:
         """Return landmarks, blendshapes and pose of the face in a region; None without a face."""
         mesh = self._mesh(rgb, region)
@@ -122,17 +133,9 @@ class FaceLandmarker:
         return FaceLandmarks(plane.copy(), blendshapes.copy(), self._head.pose(points), presence, points[:, 2].copy())
 
     def _mesh(self, rgb: np.ndarray, region: Region) -> tuple[np.ndarray, float] | None:
-        """Return (478, 3) float32 landmarks, x, y and depth in picture pixels, and presence; None below the limit."""
-        to_picture = region.to_picture(_SIZE)
-        backwards = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        crop = cv2.warpAffine(rgb, to_picture, (_SIZE, _SIZE), flags=backwards, borderMode=cv2.BORDER_REPLICATE)
-        mesh, logit, _ = self._landmarks(crop[None].astype(np.float32) / 255)
-        presence = float(1 / (1 + np.exp(-logit.item())))
-        if presence < self.min_presence:
-            return None
-        points = mesh.reshape(478, 3)
-        plane = points[:, :2] @ to_picture[:, :2].T + to_picture[:, 2]
-        return np.column_stack([plane, points[:, 2] * region.side / _SIZE]).astype(np.float32), presence
+        """Return the landmarks of a region and their presence; None below the limit."""
+        points, presence = self.points_in(rgb, region)
+        return None if presence < self.min_presence else (points, presence)
 
 
 @cache

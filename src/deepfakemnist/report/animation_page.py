@@ -14,12 +14,13 @@ from deepfakemnist.tables.schemas import OK, Row
 _INTRO = (
     "Transfer: amplitude of the action in the fake divided by that in its driver, along the driver's motion curve; 1 "
     "is full transfer, 0 none. Identity kept: 1 is the source person, 0 an unrelated one; frames of one real clip "
-    "reach about 0.65. Sharpness: variance of the Laplacian of the face divided by that of the source frame. Measured "
-    "with facial landmarks and a face-embedding network, before compression. A dash: not measurable, for example "
-    "because the driver's own landmarks show no such motion."
+    "reach about 0.65. Sharpness: variance of the Laplacian of the face divided by that of the source frame. Tearing: "
+    "instability of the face's outline in the worst frame, percent of the eye distance; real clips and clean fakes are "
+    "below 2, most torn fakes above. Measured with facial landmarks and a face-embedding network, before compression. "
+    "A dash: not measurable, for example because the driver's own landmarks show no such motion."
 )
-_METRICS = ("transfer", "correlation", "direction", "identity_kept", "sharpness_ratio", "face_share")
-_TITLES = ("transfer", "correlation", "direction", "identity kept", "sharpness ratio", "frames with a face")
+_METRICS = ("transfer", "correlation", "direction", "identity_kept", "sharpness_ratio", "tearing", "face_share")
+_TITLES = ("transfer", "correlation", "direction", "identity kept", "sharpness ratio", "tearing", "frames with a face")
 #: Maximum number of fakes listed on the page; the tables below results/judge hold all.
 _MAX_FAKES = 2000
 

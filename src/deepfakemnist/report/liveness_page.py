@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import textwrap
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from scipy.stats import binomtest
 
 from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.media.decode import read_clip
+from deepfakemnist.report.acceptance_tables import acceptance_table, figures_table, is_live
 from deepfakemnist.report.pages import Table, write_page
 from deepfakemnist.tables.files import atomic_path, read_rows
 from deepfakemnist.tables.schemas import OK, Row
@@ -27,7 +28,9 @@ _INTRO = (
     "A fake is accepted if every provider classifies it as live. All clips are fakes, so live % is the APCER of "
     "ISO/IEC 30107-3 on these attacks. Intervals are 95 % Wilson intervals over clips; clips of one person or one "
     "driver are not independent, so the true intervals are wider. A clip that a cheaper provider rejected is not sent "
-    "to a more expensive one: rates of gated providers cover only the clips sent to them."
+    "to a more expensive one: rates of gated providers cover only the clips sent to them. Liveness does not see "
+    "quality: a quiet, clean fake may fail and a torn one pass. Figures of the quality gate are those of the page on "
+    "animation quality; limits on them are set in select, and a fake must then pass both."
 )
 _BINS = 24
 #: Both live, only one, only the other, neither.
@@ -38,18 +41,28 @@ _TEXT_HEIGHT = 54
 _INK, _PAPER, _MARK = (20, 20, 20), (255, 255, 255), (176, 0, 32)
 
 
-def write_liveness_page(verdicts: Sequence[Path], selected: Sequence[Path], path: Path) -> None:
-    """Write an HTML page with pass rates per action and provider, agreement of providers, rejection reasons and cost.
+def write_liveness_page(
+    verdicts: Sequence[Path],
+    selected: Sequence[Path],
+    judged: Sequence[Path],
+    path: Path,
+    limits: Mapping[str, float] | None = None,
+) -> None:
+    """Write an HTML page: pass rates per action and provider, quality, agreement of providers, reasons and cost.
 
     Args:
         verdicts: VERDICTS tables of all providers and shards.
         selected: SELECTED tables of all shards.
+        judged: ANIMATION_QUALITY tables of all shards.
         path: page to write.
+        limits: the quality gate, setting → limit; None or empty: none was set.
     """
     rows, selection = read_rows(verdicts), read_rows(selected)
     providers = sorted({row["provider"] for row in rows})
     tables = [
         _pass_rates(rows, selection, providers),
+        *([acceptance_table(selection, rows, limits)] if limits else []),
+        figures_table(selection, read_rows(judged)),
         _agreement(rows, providers),
         _reasons(rows),
         _costs(rows, providers),
@@ -155,7 +168,7 @@ def _pass_rates(rows: Sequence[Row], selection: Sequence[Row], providers: Sequen
     for action in (*ACTIONS, "all"):
         checked = [row for row in selection if action in (row["action"], "all")]
         if checked:
-            accepted = sum(row["status"] == OK for row in checked)
+            accepted = sum(is_live(row) for row in checked)
             lines.append(["accepted by all", action, "", *_share(accepted, len(checked)), 0, 0])
     columns = ("provider", "action", "motion", "live", "verdicts", "live %", "95 % CI", "not sent", "no verdict")
     return Table("Pass rates", columns, lines)

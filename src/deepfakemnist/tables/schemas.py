@@ -51,6 +51,15 @@ _PLAN_ORDER = column(
 _ROUND = column("round", pa.int32(), "planning round, from 1")
 _TURN = column("turn", pa.int32(), "number of earlier candidates of this source and action, each with another driver")
 _LABEL = column("label", pa.int8(), "1 fake, 0 real")
+_IDENTITY_KEPT = column(
+    "identity_kept", pa.float64(), "face identity similarity; 1: the source person, 0: an average stranger"
+)
+_SHARPNESS_RATIO = column("sharpness_ratio", pa.float64(), "sharpness of the face ÷ that of the source frame")
+_TEARING = column(
+    "tearing",
+    pa.float64(),
+    "instability of the face's outline in the worst frame beyond that in the source, percent of the eye distance",
+)
 _ANIMATOR_WEIGHTS = column("checkpoint_sha256", pa.string(), "sha256 of the animator's weights; empty if it has none")
 
 #: Scores of a source frame, which faces/source_frame.py defines.
@@ -284,8 +293,9 @@ ANIMATION_QUALITY = _schema(
     ),
     column("correlation", pa.float64(), "correlation of the action's signals with the driver's, -1..1"),
     column("direction", pa.float64(), "alignment of the motion with the action's direction, -1..1"),
-    column("identity_kept", pa.float64(), "face identity similarity; 1: the source person, 0: an average stranger"),
-    column("sharpness_ratio", pa.float64(), "sharpness of the face ÷ that of the source frame"),
+    _IDENTITY_KEPT,
+    _SHARPNESS_RATIO,
+    _TEARING,
     _PIXELS,
     _CODE,
 )
@@ -321,6 +331,10 @@ SELECTED = _schema(
     _PATH,
     _FRAMES,
     column("liveness", pa.string(), "JSON: provider → {live, score, threshold}"),
+    column("quality_passed", pa.bool_(), "within all limits of the quality gate; null: no gate is set"),
+    _IDENTITY_KEPT,
+    _SHARPNESS_RATIO,
+    _TEARING,
     _PIXELS,
 )
 
