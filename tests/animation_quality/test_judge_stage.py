@@ -91,6 +91,7 @@ def test_the_same_performance_by_the_source_is_a_perfect_transfer(assessed):
     assert perfect["correlation"] > 0.97
     assert perfect["face_share"] == 1
     assert perfect["identity_kept"] > 0.4
+    assert 0 < perfect["tearing"] < 2
 
 
 def test_a_static_image_has_no_transfer_and_full_identity(assessed):
@@ -98,6 +99,7 @@ def test_a_static_image_has_no_transfer_and_full_identity(assessed):
     assert frozen["transfer"] == pytest.approx(0, abs=0.02)
     assert frozen["identity_kept"] == pytest.approx(1, abs=0.01)
     assert frozen["sharpness_ratio"] == pytest.approx(1, abs=0.05)
+    assert frozen["tearing"] == pytest.approx(0, abs=0.5)
 
 
 def test_the_drivers_own_clip_has_full_transfer_and_low_identity(assessed):

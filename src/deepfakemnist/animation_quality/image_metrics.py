@@ -22,7 +22,7 @@ def identity_kept(results: Sequence[np.ndarray], source: np.ndarray, others: np.
 
     This is (s − o) / (1 − o) with s the mean ``similarity`` of result frames to the source and o that of other people
     to the source; the normalisation keeps sources with an average face, similar to everybody, from scoring higher.
-    Frames of one real clip score about 0.65 rather than 1, because pose and expression change an embedding, too; below
+    Frames of one real clip score about 0.7 rather than 1, because pose and expression change an embedding, too; below
     0 the result looks like somebody else. NaN without a result or without other people.
 
     Args:

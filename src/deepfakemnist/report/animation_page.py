@@ -14,7 +14,7 @@ from deepfakemnist.tables.schemas import OK, Row
 _INTRO = (
     "Transfer: amplitude of the action in the fake divided by that in its driver, along the driver's motion curve; 1 "
     "is full transfer, 0 none. Identity kept: 1 is the source person, 0 an unrelated one; frames of one real clip "
-    "reach about 0.65. Sharpness: variance of the Laplacian of the face divided by that of the source frame. Tearing: "
+    "reach about 0.7. Sharpness: variance of the Laplacian of the face divided by that of the source frame. Tearing: "
     "instability of the face's outline in the worst frame, percent of the eye distance; real clips and clean fakes are "
     "below 2, most torn fakes above. Measured with facial landmarks and a face-embedding network, before compression. "
     "A dash: not measurable, for example because the driver's own landmarks show no such motion."
