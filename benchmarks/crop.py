@@ -51,7 +51,7 @@ LOSSLESS = {"vcodec": "libx264rgb", "qp": 0, "preset": "ultrafast", "pix_fmt": "
 
 def main() -> None:
     cv2.setNumThreads(1)
-    settings = CropSettings()
+    settings = CropSettings(min_face_motion=0)  # a portrait that moves as a whole, which the gate rejects
     detector, hog = FaceDetector(settings.min_score, settings.detect_max_side), dlib.get_frontal_face_detector()
     landmarker = FaceLandmarker(detector=detector)
     with tempfile.TemporaryDirectory() as name:
