@@ -15,7 +15,7 @@ rule extract_motion:
     conda:
         "../../envs/torch.yaml"
     resources:
-        gpu=GPUS,
+        gpu=ANIMATOR_GPUS,
         mem_mb=4000,
         runtime=60,
     params:
@@ -68,9 +68,9 @@ rule animate:
     conda:
         "../../envs/torch.yaml"
     # A GPU renders faster than one core encodes; without a GPU, parallel jobs keep the cores busy.
-    threads: 8 if GPUS else 1
+    threads: 8 if ANIMATOR_GPUS else 1
     resources:
-        gpu=GPUS,
+        gpu=ANIMATOR_GPUS,
         mem_mb=8000,
         runtime=480,
     params:

@@ -39,7 +39,9 @@ LOGS = f"{RESULTS}/logs"
 SHARDS = RUN_PLAN.shards("source")
 DRIVER_SHARDS = RUN_PLAN.shards("driver")
 GPUS = gpus_of_run(CONFIG.device, starts_here=workflow.is_main_process)
-CLIPS_PER_JOB = clips_per_job(CONFIG.clips_per_gpu_job, GPUS, Path(RESULTS))
+# An animator on the CPU needs as many jobs as there are cores, and no GPU.
+ANIMATOR_GPUS = GPUS if CONFIG.animator.may_use_gpu else 0
+CLIPS_PER_JOB = clips_per_job(CONFIG.clips_per_gpu_job, ANIMATOR_GPUS, Path(RESULTS))
 PROVIDERS = {provider.provider: provider for provider in CONFIG.liveness.providers}
 
 

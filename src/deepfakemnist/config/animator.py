@@ -307,6 +307,11 @@ class AnimatorSettings(Settings):
         return self.name == "fomm" and self.weights is None
 
     @property
+    def may_use_gpu(self) -> bool:
+        """Whether the animator may run on a GPU; any but mesh may."""
+        return self.name != "mesh"
+
+    @property
     def scales_motion(self) -> bool:
         """Whether relative motion is scaled by the ratio of the two face sizes."""
         return self.motion == "relative" if self.adapt_scale is None else self.adapt_scale
