@@ -72,8 +72,14 @@ def test_a_removed_animator_names_its_replacement_and_an_unknown_one_what_is_all
         ({"motion": "absolute", "adapt_scale": True}, "adapt_scale: true has no effect with motion: absolute"),
         ({"motion": "absolute", "start_frame": "best"}, "start_frame: best has no effect"),
         ({"weights_url": "https://example.org/vox.pth.tar"}, "needs weights .* and weights_sha256"),
+        (
+            {"name": "mesh", "weights": "vox.pth.tar"},
+            "name: mesh takes no weights; set weights, now vox.pth.tar, to null",
+        ),
+        ({"name": "mesh", "motion": "absolute"}, "set motion: relative and adapt_scale: true"),
+        ({"name": "mesh", "adapt_scale": False}, "set motion: relative and adapt_scale: true"),
     ],
 )
-def test_modes_that_contradict_each_other_are_refused(settings: dict, message: str) -> None:
+def test_settings_that_contradict_each_other_are_refused(settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        AnimatorSettings(name="fomm", **settings)
+        AnimatorSettings(**{"name": "fomm", **settings})

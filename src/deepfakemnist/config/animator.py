@@ -297,6 +297,13 @@ class AnimatorSettings(Settings):
             raise ValueError("start_frame: best has no effect with motion: absolute; use motion: relative")
         if self.mouth == "synthetic" and self.name == "fomm":
             raise ValueError("mouth: synthetic has no effect with name: fomm, which generates mouths from the source")
+        if self.name == "mesh" and self.weights is not None:
+            raise ValueError(f"name: mesh takes no weights; set weights, now {self.weights}, to null, or name to fomm")
+        if self.name == "mesh" and not self.scales_motion:
+            raise ValueError(
+                "name: mesh transfers motion relative to a start frame and to the size of the face; set motion: "
+                "relative and adapt_scale: true"
+            )
         if self.weights_url is not None and (self.weights is None or self.weights_sha256 is None):
             raise ValueError("weights_url needs weights (file to write) and weights_sha256 (its expected digest)")
         return self

@@ -14,7 +14,7 @@ from deepfakemnist.animate.registry import load_animator
 from deepfakemnist.animation_quality.image_metrics import keypoint_error, reconstruction_l1
 from deepfakemnist.animation_quality.motion import measure_action
 from deepfakemnist.config.animator import AnimatorSettings
-from deepfakemnist.errors import ConfigError, Failed, Rejected
+from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.faces.landmarks import FaceLandmarker
 from deepfakemnist.faces.person_mask import PersonMask
 
@@ -155,6 +155,3 @@ def test_what_it_cannot_do_is_refused(face: np.ndarray) -> None:
         animator.prepare_driving(empty[:0])
     with pytest.raises(Failed, match="of another animator"):
         list(animator.render(animator.prepare_source(face), Motion(np.zeros((2, 10, 2), np.float32))))
-    for settings in ({"motion": "absolute"}, {"adapt_scale": False}):
-        with pytest.raises(ConfigError, match="relative"):
-            mesh(**settings)

@@ -171,14 +171,9 @@ class MeshAnimator:
 
 
 def load(settings: AnimatorSettings, weights: Path | None, device: str) -> MeshAnimator:
-    """Return the animator; ``device`` is ignored. Raises ConfigError for settings that it would ignore."""
+    """Return the animator; ``device`` is ignored. Raises ConfigError if weights are given."""
     if weights is not None:
         raise ConfigError(f"animator.name: mesh takes no weights, but animator.weights is {weights}; set it to null")
-    if not settings.scales_motion:
-        raise ConfigError(
-            "animator.name: mesh transfers motion relative to a start frame and to the size of the face; set "
-            "animator.motion: relative and animator.adapt_scale: true"
-        )
     return MeshAnimator(settings)
 
 
