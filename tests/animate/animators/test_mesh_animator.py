@@ -108,12 +108,9 @@ def test_a_drawn_mouth_shows_no_pixel_of_the_driver(tmp_path) -> None:
     source, clip = performed(56, "mouth").clip()[0], performed(57, "mouth").clip()
     animator = mesh(mouth="synthetic")
     motion, state = animator.prepare_driving(clip), animator.prepare_source(source)
-    assert not any(array.dtype == np.uint8 or array.ndim > 2 for array in motion.arrays.values())
+    assert set(motion.arrays) == {"size", "creases"}
     drawn = list(animator.render(state, motion))
     assert animator.mouth_from(state, motion) == "synthetic"
-    # The same motion of a driver of another colour gives the same pixels.
-    recoloured = replace(animator.prepare_driving(255 - clip), value=motion.value)
-    assert np.array_equal(drawn, list(animator.render(state, recoloured)))
     of_driver = mesh()
     shown = of_driver.prepare_driving(clip)
     assert of_driver.mouth_from(state, shown) == "driver"

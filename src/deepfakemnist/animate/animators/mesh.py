@@ -27,6 +27,7 @@ from deepfakemnist.animate.mesh.mouth import (
     synthetic_mouth,
 )
 from deepfakemnist.animate.mesh.rendering import render
+from deepfakemnist.animate.mesh.shading import Chart, shaded
 from deepfakemnist.animate.mesh.sheet import Sheet
 from deepfakemnist.animate.mesh.tracking import Points, filled_track, filtered, points_of
 from deepfakemnist.animate.mesh.transfer import Placed, Transfer
@@ -43,8 +44,8 @@ _LANDMARKS = 478
 #: Largest share of a face that its source does not show. Of 461 pairs of real people (23 sources, 20 drivers) half stay
 #: below 0.02 and four are above 0.081; from there on, a smear on the far cheek is seen at a glance.
 _MAX_UNSEEN = 0.08
-#: Names in ``Motion.arrays``: picture of the mouth, colour of the skin, and height and width of the frames.
-_MOUTH, _SKIN, _SIZE = "mouth", "skin", "size"
+#: Names in ``Motion.arrays``: picture of the mouth, colour of the skin, height and width of the frames, and creases.
+_MOUTH, _SKIN, _SIZE, _CREASES = "mouth", "skin", "size", "creases"
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +59,8 @@ class MeshState:
     sheet: Sheet
     layers: Layers
     lids: Lids
+    chart: NDArray[np.float32]
+    """(H, W, 2) place of every pixel in the chart of creases."""
     skin: NDArray[np.float32]
     """Colour of the skin."""
     opening: float
@@ -76,6 +79,7 @@ class MeshAnimator:
         self._landmarker = FaceLandmarker()
         self._mask = PersonMask()
         self._model = head_model()
+        self._chart = Chart(self._model)
 
     @property
     def info(self) -> AnimatorInfo:
@@ -97,7 +101,10 @@ class MeshAnimator:
         if missing := sum(face is None for face in found):
             log.info("landmarks of %d of %d driver frames are interpolated", missing, len(frames))
         track = filtered(track)
-        arrays = {_SIZE: np.tile(np.array([height, width], np.int32), (len(frames), 1))}
+        arrays = {
+            _SIZE: np.tile(np.array([height, width], np.int32), (len(frames), 1)),
+            _CREASES: np.stack([self._chart.creases(*pair) for pair in zip(frames, track, strict=True)]),
+        }
         if self._settings.mouth == "driver":
             arrays[_MOUTH] = np.stack([mouth_picture(*pair) for pair in zip(frames, track, strict=True)])
             arrays[_SKIN] = np.stack([skin_colour(*pair) for pair in zip(frames, track, strict=True)])
@@ -117,6 +124,7 @@ class MeshAnimator:
             Sheet(landmarks, (height, width), self._model),
             take_apart(frame, landmarks, self._mask),
             Lids(frame, landmarks),
+            self._chart.coordinates(landmarks, (height, width)),
             skin_colour(frame, landmarks),
             opening(landmarks),
         )
@@ -137,9 +145,13 @@ class MeshAnimator:
         Raises: Failed("motion_mismatch") when the motion was made by another animator; Rejected("face_unseen") when
             a frame would show much of the face that the source does not.
         """
-        for index, (driver, placed, share) in enumerate(self._performed(state, motion)):
+        performed = self._performed(state, motion)
+        for index, (driver, placed, share) in enumerate(performed):
+            start = motion.arrays[_CREASES][self.start_of(state, motion)]
             texture = state.lids.texture(state.sheet.vertices, placed)
-            drawn = render(state.sheet, state.sheet.moved(placed), state.layers.person, texture)
+            change = self._chart.change(start, motion.arrays[_CREASES][index])
+            person = shaded(state.layers.person, change, state.chart)
+            drawn = render(state.sheet, state.sheet.moved(placed), person, texture)
             if drawn.unseen > _MAX_UNSEEN:
                 raise Rejected(
                     "face_unseen",
@@ -158,7 +170,7 @@ class MeshAnimator:
 
     def _performed(self, state: MeshState, motion: Motion) -> Iterator[tuple[Points, Placed, float]]:
         """Yield the driver's landmarks, the source's, and the opacity of the driver's mouth, 0..1, per frame."""
-        if motion.value.shape[1:] != (_LANDMARKS, 3) or _SIZE not in motion.arrays:
+        if motion.value.shape[1:] != (_LANDMARKS, 3) or not {_SIZE, _CREASES} <= set(motion.arrays):
             raise Failed("motion_mismatch", f"the motion has {motion.value.shape[1:]} points: of another animator")
         if self._settings.mouth == "driver" and not {_MOUTH, _SKIN} <= set(motion.arrays):
             raise Failed("motion_mismatch", "the motion was prepared with mouth: synthetic; prepare it again")

@@ -1,0 +1,116 @@
+"""Expression ratio images: creases that a driver's expression makes, transferred to the source by brightness.
+
+After Liu, Shan and Zhang 2001: the ratio of a face with an expression to the same face without it multiplies the
+brightness of another face. Both are compared in a chart of the canonical face, after division by their surroundings, so
+that light and the colour of skin cancel.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfakemnist.animate.mesh.rendering import Picture
+from deepfakemnist.animate.mesh.tracking import Points
+from deepfakemnist.faces.landmark_geometry import HeadModel
+from deepfakemnist.faces.landmark_sets import OUTER_LIPS
+from deepfakemnist.media.raster import interpolate, visibility
+
+#: The chart shows the canonical face from the front: cells per cm, its left and upper end in cm, and its size.
+_PER_CM, _LEFT, _TOP = 4.0, -8.0, 9.0
+HEIGHT, WIDTH = 76, 64
+#: Creases are this wide, standard deviations in cells: finer ones are lost to compression, wider ones are light.
+_FINE, _COARSE = 1.0, 5.0
+#: Stored creases: steps per unit, so that int8 holds ratios of 0.5 to 1.5.
+_STEPS = 254.0
+#: Changes of less than this are noise; the others darken and lighten at most so much.
+_NOISE, _DARKEST, _LIGHTEST = 0.015, -0.35, 0.15
+#: Where expressions crease, cm of the canonical face: cheeks, nasolabial folds and chin, below glasses and away from the
+#: contour; and half of the nose, which does not.
+_BELOW_EYES, _CONTOUR, _NOSE = -0.3, 5.8, 1.0
+#: Weight from which a place is kept: the weights end softly.
+_KEPT = 0.05
+#: Lips and nostrils keep this distance, cells: the least misfit of landmarks shows there.
+_AWAY = 2
+
+
+class Chart:
+    """Chart of the canonical face.
+
+    Args:
+        model: canonical face.
+    """
+
+    def __init__(self, model: HeadModel) -> None:
+        self._triangles = model.triangles.astype(np.int32)
+        self._flat = ((model.vertices[:, :2] * [1, -1] + [-_LEFT, _TOP]) * _PER_CM).astype(np.float32)
+        screen = np.column_stack([self._flat, -model.vertices[:, 2]]).astype(np.float32)
+        one_sided = np.zeros(len(self._triangles), bool)
+        self._triangle, self._weights, _ = visibility(screen, self._triangles, one_sided, (WIDTH, HEIGHT))
+        self._weight = self._creasing(model)
+
+    def creases(self, frame: Picture, points: Points) -> NDArray[np.int8]:
+        """Return how much darker or lighter cheeks and chin are than their surroundings, (HEIGHT, WIDTH); else 0.
+
+        Args:
+            frame: (H, W, 3) uint8 RGB.
+            points: (478, 3) landmarks, pixels.
+        """
+        luma = cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+        places = self._interpolated(points[: len(self._flat), :2].astype(np.float32))
+        seen = cv2.remap(luma, places[..., 0], places[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        seen = seen.astype(np.float32) + 8  # dark noise
+        ratio = cv2.GaussianBlur(seen, (0, 0), _FINE) / cv2.GaussianBlur(seen, (0, 0), _COARSE) - 1
+        # Nothing is kept of eyes and mouth, by which a driver could be known.
+        return np.asarray(np.clip(np.round(ratio * _STEPS), -127, 127) * (self._weight > _KEPT), np.int8)
+
+    def change(self, start: NDArray[np.int8], frame: NDArray[np.int8]) -> NDArray[np.float32]:
+        """Return by what share the brightness changes between two frames of a driver, (HEIGHT, WIDTH)."""
+        ratio = (1 + frame.astype(np.float32) / _STEPS) / (1 + start.astype(np.float32) / _STEPS) - 1
+        significant = np.sign(ratio) * np.maximum(np.abs(ratio) - _NOISE, 0)
+        return np.asarray(np.clip(significant, _DARKEST, _LIGHTEST) * self._weight, np.float32)
+
+    def coordinates(self, landmarks: Points, shape: tuple[int, int]) -> NDArray[np.float32]:
+        """Return the place in the chart, (H, W, 2), of every pixel of a source; outside of it, beside the chart.
+
+        Args:
+            landmarks: (478, 3), pixels.
+            shape: height and width of the picture.
+        """
+        screen = np.ascontiguousarray(landmarks[: len(self._flat)], dtype=np.float32)
+        triangle, weights, _ = visibility(screen, self._triangles, np.zeros(len(self._triangles), bool), shape[::-1])
+        found = interpolate(self._flat, self._triangles, np.maximum(triangle, 0).reshape(-1), weights.reshape(-1, 2))
+        return np.asarray(np.where((triangle >= 0)[..., None], found.reshape(*shape, 2), -100), np.float32)
+
+    def _interpolated(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        cells = np.maximum(self._triangle, 0).reshape(-1)
+        found = interpolate(values, self._triangles, cells, self._weights.reshape(-1, 2))
+        return found.reshape(HEIGHT, WIDTH, -1)
+
+    def _creasing(self, model: HeadModel) -> NDArray[np.float32]:
+        """Return where expressions crease a face, (HEIGHT, WIDTH), 0..1."""
+        x = np.arange(WIDTH) / _PER_CM + _LEFT
+        y = _TOP - np.arange(HEIGHT)[:, None] / _PER_CM
+        lips_top = model.vertices[list(OUTER_LIPS), 1].max()
+        beside_nose = (np.abs(x) > _NOSE + 0.6) | (y < lips_top + 0.3)
+        where = ((self._triangle >= 0) & (y < _BELOW_EYES) & (np.abs(x) < _CONTOUR) & beside_nose).astype(np.uint8)
+        lips = np.zeros_like(where)
+        cv2.fillPoly(lips, [np.round(self._flat[list(OUTER_LIPS)]).astype(np.int32)], 1)
+        kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _AWAY + 1, 2 * _AWAY + 1))
+        where = cv2.erode(where & (1 - cv2.dilate(lips, kernel)), kernel)
+        return np.asarray(cv2.GaussianBlur(where.astype(np.float32), (0, 0), 1.0), np.float32)
+
+
+def shaded(picture: Picture, change: NDArray[np.float32], coordinates: NDArray[np.float32]) -> Picture:
+    """Return a picture (H, W, C) uint8 with its first three channels brightened by a change, and the others as they were.
+
+    Args:
+        picture: of the source.
+        change: from :meth:`Chart.change`.
+        coordinates: from :meth:`Chart.coordinates`.
+    """
+    factor = 1 + cv2.remap(change, coordinates[..., 0], coordinates[..., 1], cv2.INTER_LINEAR, borderValue=0)
+    out = picture.copy()
+    out[..., :3] = np.clip(np.round(picture[..., :3] * factor[..., None]), 0, 255)
+    return out
