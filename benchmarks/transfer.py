@@ -9,8 +9,11 @@ For each action, source people are animated by a driver of another identity, fro
 ``--source-frame best``, from the frame of the source that the crop stage chose. Actors have a
 ground truth, because the source can be rendered with the driver's performance: ``commanded`` is the slope of the
 result's signal on the commanded one, relative to the same slope of the true clip; ``l1`` and ``landmarks`` are
-distances to the true clip, ``sharpness`` is relative to its faces. All other columns are those of the workflow stage
-judge, and every number is a median over clips. All are evaluated on the same clips.
+distances to the true clip, ``sharpness`` is relative to its faces. ``background`` is the share of background pixels
+that change by more than 4 levels, ``flicker`` their mean change between frames, ``second`` the transfer by another
+landmark network (``--second``), ``accepted`` the share of clips that the provider local-action accepts, ``rejected``
+the share that the animator refuses. All other columns are those of the workflow stage judge, and numbers are medians
+over clips. All are evaluated on the same clips.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
+from transfer_measures import SecondLandmarks, accepted, background, second_transfer
 
 from deepfakemnist.actors import Actor, Framing, Performance, load_bank, perform
 from deepfakemnist.animate.fomm.animator import FommAnimator
@@ -37,8 +41,10 @@ from deepfakemnist.animation_quality.judge import assess_clip
 from deepfakemnist.animation_quality.motion import ACTION_SIGNALS, EXPRESSIONS, Signals, measure_action
 from deepfakemnist.config.animator import AnimatorSettings
 from deepfakemnist.config.base import ACTIONS
+from deepfakemnist.errors import Rejected
 from deepfakemnist.faces.identity import FaceEmbedder
 from deepfakemnist.faces.landmarks import FaceLandmarker
+from deepfakemnist.faces.person_mask import PersonMask
 from deepfakemnist.ids import seed_from
 from deepfakemnist.media.decode import read_clip, read_frame
 from deepfakemnist.tables.files import read_rows
@@ -48,6 +54,8 @@ FIRST_HEAD, HEADS = 56, 16
 FRAMES = 40
 #: Face size of the workflow's crops.
 CLOSE = Framing(eyes_y=0.44, head=0.75)
+#: Columns that are means over clips; all others are medians.
+SHARES = ("accepted", "rejected")
 #: Minimum amplitude of a commanded signal to count as shown: degrees; 0.1 of a facial action for all others.
 MIN_COMMAND = {"yaw": 4.0, "pitch": 4.0, "roll": 4.0}
 
@@ -71,6 +79,8 @@ def main() -> None:
     parser.add_argument("--source-frame", choices=("0", "best"), default="0", help="best: as the crops of --run say")
     parser.add_argument("--each", type=int, default=2, help="sources per action")
     parser.add_argument("--actions", nargs="+", choices=ACTIONS, default=ACTIONS, help="only these actions")
+    parser.add_argument("--people", nargs="+", help="with --run, only sources and drivers of these people")
+    parser.add_argument("--second", type=Path, help="shape_predictor_68_face_landmarks.dat, for the column second")
     parser.add_argument("--sheets", type=Path, help="folder for contact sheets")
     parser.add_argument("--json", type=Path, help="file for the results; entries of other people and actions are kept")
     arguments = parser.parse_args()
@@ -79,13 +89,14 @@ def main() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     animators = [animator_of(what) for what in arguments.animators]
-    landmarker, embedder = FaceLandmarker(), FaceEmbedder()
+    judge = Judge(arguments.second)
+    embedder = judge.embedder
     takes = actor_takes(arguments, embedder) if arguments.run is None else run_takes(arguments, embedder)
     measured: list[list[dict[str, float | str]]] = [[] for _ in animators]
     for number, take in enumerate(takes):
         clips = [animated(animator, take) for animator in animators]
         for rows, clip in zip(measured, clips, strict=True):
-            rows.append(measure(take, clip, landmarker, embedder))
+            rows.append(judge.measure(take, clip))
         if arguments.sheets is not None:
             write_sheet(arguments.sheets / f"{number:03d}-{take.action}.png", take, clips)
     found = {}
@@ -98,6 +109,7 @@ def main() -> None:
         chosen = (
             "" if arguments.actions == ACTIONS else f", {arguments.each} clips of {' and '.join(arguments.actions)}"
         )
+        chosen += "" if arguments.people is None else f", only {', '.join(arguments.people)}"
         of_best = ", best source frame" if arguments.source_frame == "best" else ""
         content[("actors" if arguments.run is None else arguments.run.name) + chosen + of_best] = found
         arguments.json.write_text(json.dumps(content, indent=1) + "\n")
@@ -135,6 +147,10 @@ def run_takes(arguments: argparse.Namespace, embedder: FaceEmbedder) -> Iterator
         [row for row in read_rows(sorted((arguments.run / "crop" / role).glob("*.parquet"))) if row["status"] == OK]
         for role in ("source", "driver")
     )
+    if arguments.people is not None:
+        sources, drivers = (
+            [row for row in rows if row["person_id"] in arguments.people] for rows in (sources, drivers)
+        )
     best = arguments.source_frame == "best"
     if best and any(row.get("best_frame") is None for row in sources):
         raise SystemExit(f"crops of {arguments.run} name no best_frame: they are of an older version, crop again")
@@ -167,34 +183,57 @@ def commands(performance: Performance) -> Signals:
     return expressions | {name: performance.poses[:, column] for column, name in enumerate(("yaw", "pitch", "roll"))}
 
 
-def animated(animator: Animator[Any], take: Take) -> np.ndarray:
-    motion = animator.prepare_driving(take.driver)
-    return np.stack(list(animator.render(animator.prepare_source(take.source), motion)))
+def animated(animator: Animator[Any], take: Take) -> np.ndarray | None:
+    """Return the fake (T, H, W, 3), or None when the animator rejects the take."""
+    try:
+        motion = animator.prepare_driving(take.driver)
+        return np.stack(list(animator.render(animator.prepare_source(take.source), motion)))
+    except Rejected as rejected:
+        print(f"{animator.info.name} rejects a take of {take.action}: {rejected}")
+        return None
 
 
-def measure(take: Take, clip: np.ndarray, landmarker: FaceLandmarker, embedder: FaceEmbedder) -> dict[str, float | str]:
-    quality = assess_clip(take.source, take.driver, clip, take.action, landmarker, embedder, take.others)
-    found: dict[str, float | str] = {
-        "action": take.action,
-        "transfer": quality.transfer,
-        "correlation": quality.correlation,
-        "identity": quality.identity_kept,
-        "sharpness": quality.sharpness_ratio,
-    }
-    if take.truth is not None and take.commanded is not None:
-        of_result, of_truth = landmarker.track(clip), landmarker.track(take.truth)
-        found["commanded"] = commanded_transfer(
-            take.action, take.commanded, measure_action(of_result), measure_action(of_truth)
-        )
-        found["sharpness"] = statistics.median(
-            sharpness(frame, face) / sharpness(true, true_face)
-            for frame, face, true, true_face in zip(clip, of_result, take.truth, of_truth, strict=True)
-            if face is not None and true_face is not None
-        )
-        found["l1"] = reconstruction_l1(clip, take.truth)
-        found["copy_l1"] = reconstruction_l1([take.source] * len(clip), take.truth)
-        found["landmarks"] = keypoint_error(of_result, of_truth)
-    return found
+class Judge:
+    """Measures fakes; ``second`` is the file of the second landmark network."""
+
+    def __init__(self, second: Path | None) -> None:
+        self.embedder = FaceEmbedder()
+        self._landmarker, self._mask = FaceLandmarker(), PersonMask()
+        self._second = None if second is None else SecondLandmarks(second)
+
+    def measure(self, take: Take, clip: np.ndarray | None) -> dict[str, float | str]:
+        """Return the columns of a take; only its action for one that was rejected."""
+        if clip is None:
+            return {"action": take.action, "rejected": 1.0}
+        quality = assess_clip(take.source, take.driver, clip, take.action, self._landmarker, self.embedder, take.others)
+        of_driver, of_result = self._landmarker.track(take.driver), self._landmarker.track(clip)
+        found: dict[str, float | str] = {
+            "action": take.action,
+            "transfer": quality.transfer,
+            "correlation": quality.correlation,
+            "identity": quality.identity_kept,
+            "sharpness": quality.sharpness_ratio,
+            "accepted": accepted(take.action, of_result),
+            "rejected": 0.0,
+        }
+        found["background"], found["flicker"] = background(take.source, clip, self._mask)
+        if self._second is not None:
+            signals = (self._second.signals(frames) for frames in (take.driver, clip))
+            found["second"] = second_transfer(take.action, measure_action(of_driver), *signals)
+        if take.truth is not None and take.commanded is not None:
+            of_truth = self._landmarker.track(take.truth)
+            found["commanded"] = commanded_transfer(
+                take.action, take.commanded, measure_action(of_result), measure_action(of_truth)
+            )
+            found["sharpness"] = statistics.median(
+                sharpness(frame, face) / sharpness(true, true_face)
+                for frame, face, true, true_face in zip(clip, of_result, take.truth, of_truth, strict=True)
+                if face is not None and true_face is not None
+            )
+            found["l1"] = reconstruction_l1(clip, take.truth)
+            found["copy_l1"] = reconstruction_l1([take.source] * len(clip), take.truth)
+            found["landmarks"] = keypoint_error(of_result, of_truth)
+        return found
 
 
 def commanded_transfer(action: str, commanded: Signals, result: Signals, truth: Signals) -> float:
@@ -209,20 +248,23 @@ def commanded_transfer(action: str, commanded: Signals, result: Signals, truth: 
 
 
 def table(rows: Sequence[dict[str, float | str]]) -> dict[str, dict[str, float]]:
-    """Return medians per action, and over all clips as ``all``."""
+    """Return medians, and means of shares, per action, and over all clips as ``all``."""
+    names = [name for name in max(rows, key=len) if name != "action"]
     result: dict[str, dict[str, float]] = {}
     for action in (*ACTIONS, "all"):
         chosen = [row for row in rows if action in (row["action"], "all")]
         if chosen:
-            names = [name for name in chosen[0] if name != "action"]
-            result[action] = {name: median([float(row[name]) for row in chosen]) for name in names}
+            values = {name: [float(row[name]) for row in chosen if name in row] for name in names}
+            result[action] = {name: summary(name, found) for name, found in values.items()}
             result[action]["clips"] = len(chosen)
     return result
 
 
-def median(values: Sequence[float]) -> float:
+def summary(name: str, values: Sequence[float]) -> float:
     known = [value for value in values if np.isfinite(value)]
-    return round(statistics.median(known), 4) if known else float("nan")
+    if not known:
+        return float("nan")
+    return round(statistics.mean(known) if name in SHARES else statistics.median(known), 4)
 
 
 def show(title: str, found: dict[str, dict[str, float]]) -> None:
@@ -232,11 +274,11 @@ def show(title: str, found: dict[str, dict[str, float]]) -> None:
         print(f"{action:14s}" + "".join(f"{values[name]:12.3f}" for name in names))
 
 
-def write_sheet(path: Path, take: Take, clips: Sequence[np.ndarray]) -> None:
+def write_sheet(path: Path, take: Take, clips: Sequence[np.ndarray | None]) -> None:
     """Write a contact sheet with eight frames as columns; rows are the driver, the truth if known, every animation."""
     frames = np.linspace(0, len(take.driver) - 1, 8).round().astype(int)
     truth = [] if take.truth is None else [take.truth]
-    rows = [take.driver, *truth, *clips]
+    rows = [take.driver, *truth, *(np.zeros_like(take.driver) if clip is None else clip for clip in clips)]
     image = np.concatenate([np.concatenate(list(clip[frames]), axis=1) for clip in rows])
     path.parent.mkdir(parents=True, exist_ok=True)
     cv2.imwrite(str(path), image[..., ::-1])
