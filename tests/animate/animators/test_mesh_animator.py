@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from skimage import data
@@ -140,6 +138,25 @@ def test_a_face_that_turns_to_the_side_that_the_source_hides_is_rejected() -> No
         list(animator.render(state, animator.prepare_driving(np.stack([front, turned]))))
     assert rejected.value.reason == "face_unseen"
     assert len(list(animator.render(state, animator.prepare_driving(front[None])))) == 1
+
+
+def test_a_face_at_the_border_is_rejected(face: np.ndarray) -> None:
+    with pytest.raises(Rejected, match="18% of the facial landmarks lie outside of the source frame") as rejected:
+        mesh().prepare_source(np.ascontiguousarray(face[:, :150]))
+    assert rejected.value.reason == "face_cut_off"
+
+
+def test_a_driver_who_leaves_the_picture_takes_the_source_along() -> None:
+    source, clip = performed(56, "yaw").clip()[0], performed(57, "yaw").clip()[::3]
+    leaving = np.stack([np.roll(frame, 12 * index, axis=1) for index, frame in enumerate(clip)])
+    fake = reenacted(source, leaving)
+    landmarker = FaceLandmarker()
+    of_driver, of_fake = (
+        [seen.points[168, 0] for seen in landmarker.track(frames[:6]) if seen is not None] for frames in (leaving, fake)
+    )
+    assert len(of_driver) == len(of_fake) == 6
+    assert np.ptp(of_driver) > 25
+    assert np.ptp(of_fake) == pytest.approx(np.ptp(of_driver), rel=0.25)
 
 
 def test_what_it_cannot_do_is_refused(face: np.ndarray) -> None:

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,8 @@ _LANDMARKS = 478
 #: Largest share of a face that its source does not show. Of 461 pairs of real people (23 sources, 20 drivers) half stay
 #: below 0.02 and four are above 0.081; from there on, a smear on the far cheek is seen at a glance.
 _MAX_UNSEEN = 0.08
+#: Largest share of landmarks beyond the picture's border.
+_MAX_OUTSIDE = 0.02
 #: Names in ``Motion.arrays``: picture of the mouth, colour of the skin, height and width of the frames, and creases.
 _MOUTH, _SKIN, _SIZE, _CREASES = "mouth", "skin", "size", "creases"
 
@@ -101,7 +103,7 @@ class MeshAnimator:
         if missing := sum(face is None for face in found):
             log.info("landmarks of %d of %d driver frames are interpolated", missing, len(frames))
         track = filtered(track)
-        arrays = {
+        arrays: dict[str, NDArray[Any]] = {
             _SIZE: np.tile(np.array([height, width], np.int32), (len(frames), 1)),
             _CREASES: np.stack([self._chart.creases(*pair) for pair in zip(frames, track, strict=True)]),
         }
@@ -112,12 +114,22 @@ class MeshAnimator:
         return Motion(_scaled(track, height, width), pose=pose, arrays=arrays)
 
     def prepare_source(self, frame: NDArray[np.uint8]) -> MeshState:
-        """Return the mesh and layers of the source (H, W, 3), RGB. Raises: Rejected("no_face")."""
+        """Return the mesh and layers of the source (H, W, 3), RGB.
+
+        Raises: Rejected("no_face"), Rejected("face_cut_off") when the picture does not show the whole face.
+        """
         height, width = frame.shape[:2]
         face = self._landmarker(frame)
         if face is None:
             raise Rejected("no_face", "the landmarker finds no face in the source frame")
         landmarks = points_of(face)
+        outside = ((landmarks[:, :2] < 0) | (landmarks[:, :2] > (width - 1, height - 1))).any(axis=1).mean()
+        if outside > _MAX_OUTSIDE:
+            raise Rejected(
+                "face_cut_off",
+                f"{outside:.0%} of the facial landmarks lie outside of the source frame; at most {_MAX_OUTSIDE:.0%} "
+                "may, because a face that moves into the frame would be smeared. Crop with more margin",
+            )
         return MeshState(
             landmarks,
             face_lines(face, width, height),

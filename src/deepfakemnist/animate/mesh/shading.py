@@ -26,8 +26,8 @@ _FINE, _COARSE = 1.0, 5.0
 _STEPS = 254.0
 #: Changes of less than this are noise; the others darken and lighten at most so much.
 _NOISE, _DARKEST, _LIGHTEST = 0.015, -0.35, 0.15
-#: Where expressions crease, cm of the canonical face: cheeks, nasolabial folds and chin, below glasses and away from the
-#: contour; and half of the nose, which does not.
+#: Where expressions crease, cm of the canonical face: cheeks, nasolabial folds and chin, below glasses and away from
+#: the contour; and half of the nose, which does not.
 _BELOW_EYES, _CONTOUR, _NOSE = -0.3, 5.8, 1.0
 #: Weight from which a place is kept: the weights end softly.
 _KEPT = 0.05
@@ -103,7 +103,7 @@ class Chart:
 
 
 def shaded(picture: Picture, change: NDArray[np.float32], coordinates: NDArray[np.float32]) -> Picture:
-    """Return a picture (H, W, C) uint8 with its first three channels brightened by a change, and the others as they were.
+    """Return a picture (H, W, C) uint8 with its first three channels brightened by a change.
 
     Args:
         picture: of the source.
