@@ -49,8 +49,8 @@ def test_all_triangles_face_the_camera_but_those_that_the_source_hides(sheet: Sh
 
 
 def test_at_rest_a_frame_is_the_source(picture: np.ndarray, landmarks: np.ndarray, sheet: Sheet) -> None:
-    layers = take_apart(picture, landmarks, PersonMask())
-    drawn = render(sheet, sheet.moved(placed(landmarks)), layers.person)
+    layers = take_apart(picture, landmarks, PersonMask(), MODEL)
+    drawn = render(sheet, sheet.moved(placed(landmarks)), layers.person, border=layers.border)
     assert (drawn.covered == 1).all(), "the sheet covers the whole picture"
     assert drawn.moved.max() < 0.01
     assert np.abs(drawn.layers[..., :3] - picture).max() <= 1
@@ -61,8 +61,8 @@ def test_at_rest_a_frame_is_the_source(picture: np.ndarray, landmarks: np.ndarra
 def test_the_head_moves_and_the_background_stays(
     picture: np.ndarray, landmarks: np.ndarray, sheet: Sheet, shift: tuple[float, float]
 ) -> None:
-    layers = take_apart(picture, landmarks, PersonMask())
-    frame = layers.composed(render(sheet, sheet.moved(placed(landmarks, shift)), layers.person))
+    layers = take_apart(picture, landmarks, PersonMask(), MODEL)
+    frame = layers.composed(render(sheet, sheet.moved(placed(landmarks, shift)), layers.person, border=layers.border))
     mask = PersonMask()(picture)
     across, down = map(int, shift)
     moved_mask = np.roll(mask, (down, across), axis=(0, 1))
@@ -78,8 +78,10 @@ def test_the_head_moves_and_the_background_stays(
 def test_hair_moves_with_the_head_where_the_mask_finds_nobody(
     picture: np.ndarray, landmarks: np.ndarray, sheet: Sheet
 ) -> None:
-    layers = take_apart(picture, landmarks, lambda rgb: np.zeros(rgb.shape[:2], np.float32))
-    frame = layers.composed(render(sheet, sheet.moved(placed(landmarks, (12.0, 0.0))), layers.person))
+    layers = take_apart(picture, landmarks, lambda rgb: np.zeros(rgb.shape[:2], np.float32), MODEL)
+    frame = layers.composed(
+        render(sheet, sheet.moved(placed(landmarks, (12.0, 0.0))), layers.person, border=layers.border)
+    )
     x, y = (landmarks[10, :2] - [0, 25]).round().astype(int)  # above the forehead
     hair = picture[y - 6 : y + 6, x - 6 : x + 6].astype(float)
     assert np.abs(frame[y - 6 : y + 6, x + 6 : x + 18] - hair).mean() < 3
@@ -140,11 +142,28 @@ def test_an_eye_has_no_hole_wherever_it_looks(picture: np.ndarray, landmarks: np
     sheet = Sheet(looking, picture.shape[:2], MODEL)
     back = looking.copy()
     back[468:, :2] -= gaze
-    drawn = render(sheet, sheet.moved(placed(back)), take_apart(picture, looking, PersonMask()).person)
+    layers = take_apart(picture, looking, PersonMask(), MODEL)
+    drawn = render(sheet, sheet.moved(placed(back)), layers.person, border=layers.border)
     inside = np.zeros((256, 256), np.uint8)
     for ring in (RIGHT_EYE, LEFT_EYE):
         cv2.fillPoly(inside, [np.round(looking[list(ring), :2]).astype(np.int32)], 1)
     assert drawn.covered[inside > 0].min() == 1
+
+
+def test_above_the_picture_a_head_goes_on_as_high_as_it_is(picture: np.ndarray, landmarks: np.ndarray) -> None:
+    # Cut off where the forehead ends.
+    top = int(landmarks[10, 1]) - 8
+    cut = np.ascontiguousarray(picture[top:])
+    layers = take_apart(cut, landmarks - [0, top, 0], PersonMask(), MODEL)
+    above = layers.person[: layers.border, :, 3]
+    # The crown is some 5 cm above, and an eye distance is 9 cm.
+    height = np.linalg.norm(landmarks[33] - landmarks[263]) * 5 / 9
+    rows = np.flatnonzero(above.max(axis=1))
+    assert len(rows) == pytest.approx(height, rel=0.5) and rows[-1] == layers.border - 1
+    width = [np.count_nonzero(above[row]) for row in (rows[0], rows[-1])]
+    assert width[0] < 0.5 * width[1], "a crown is round"
+    inside = np.s_[layers.border : -layers.border]
+    assert np.array_equal(layers.person[inside, inside, :3], cut)
 
 
 def test_an_open_mouth_shows_the_drivers_and_nothing_else_changes(picture: np.ndarray, landmarks: np.ndarray) -> None:

@@ -62,7 +62,7 @@ class MeshState:
     layers: Layers
     lids: Lids
     chart: NDArray[np.float32]
-    """(H, W, 2) place of every pixel in the chart of creases."""
+    """(H, W, 2) place of every pixel of ``layers.person`` in the chart of creases."""
     skin: NDArray[np.float32]
     """Colour of the skin."""
     opening: float
@@ -130,13 +130,14 @@ class MeshAnimator:
                 f"{outside:.0%} of the facial landmarks lie outside of the source frame; at most {_MAX_OUTSIDE:.0%} "
                 "may, because a face that moves into the frame would be smeared. Crop with more margin",
             )
+        layers = take_apart(frame, landmarks, self._mask, self._model)
         return MeshState(
             landmarks,
             face_lines(face, width, height),
             Sheet(landmarks, (height, width), self._model),
-            take_apart(frame, landmarks, self._mask),
+            layers,
             Lids(frame, landmarks),
-            self._chart.coordinates(landmarks, (height, width)),
+            self._chart.coordinates(landmarks, layers.person.shape[:2], layers.border),
             skin_colour(frame, landmarks),
             opening(landmarks),
         )
@@ -163,7 +164,7 @@ class MeshAnimator:
             texture = state.lids.texture(state.sheet.vertices, placed)
             change = self._chart.change(start, motion.arrays[_CREASES][index])
             person = shaded(state.layers.person, change, state.chart)
-            drawn = render(state.sheet, state.sheet.moved(placed), person, texture)
+            drawn = render(state.sheet, state.sheet.moved(placed), person, texture, state.layers.border)
             if drawn.unseen > _MAX_UNSEEN:
                 raise Rejected(
                     "face_unseen",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from deepfakemnist.animate.mesh.tracking import Points
 from deepfakemnist.faces.landmark_geometry import HeadModel, rigid_fit
@@ -48,12 +49,21 @@ class HeadProxy:
         fading = np.exp(-squared.min(axis=1) / (_FADES * self._scale) ** 2)
         return np.asarray(self._of_ellipsoid(plane) + correction * fading)
 
+    def covers(self, plane: Points) -> NDArray[np.bool_]:
+        """Return whether the proxy lies behind (N, 2) pixels."""
+        a, b, c = self._along_sight(plane)
+        return np.asarray(b * b > a * c)
+
     def _of_ellipsoid(self, plane: Points) -> Points:
+        a, b, c = self._along_sight(plane)
+        return np.asarray((-b - np.sqrt(np.maximum(b * b - a * c, 0))) / a)
+
+    def _along_sight(self, plane: Points) -> tuple[float, Points, Points]:
+        """Return a, b and c of a z² + 2 b z + c = 0 for the depths z at which lines of sight meet the ellipsoid."""
         to_unit = np.linalg.inv(self._axes) / _AXES[:, None]
         start = (np.column_stack([plane, np.zeros(len(plane))]) - self._ellipsoid) @ to_unit.T
         along = to_unit[:, 2]
-        a, b, c = along @ along, start @ along, (start**2).sum(axis=1) - 1
-        return np.asarray((-b - np.sqrt(np.maximum(b * b - a * c, 0))) / a)
+        return float(along @ along), start @ along, (start**2).sum(axis=1) - 1
 
     def follows(self, points: Points) -> Points:
         """Return the share (N,) of the head's motion that points (N, 3) take part in, 0..1."""

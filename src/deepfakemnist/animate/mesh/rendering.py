@@ -37,16 +37,17 @@ class Rendered:
     """Share of the face, 0..1, that the source does not show: its pixels there are smeared."""
 
 
-def render(sheet: Sheet, points: Points, layers: Picture, texture: Points | None = None) -> Rendered:
+def render(sheet: Sheet, points: Points, layers: Picture, texture: Points | None = None, border: int = 0) -> Rendered:
     """Draw the sheet with its vertices at ``points`` (V, 3).
 
     Args:
         sheet: of the source.
         points: vertices in the frame, pixels.
-        layers: (H, W, C) uint8 picture of the source, with up to four channels.
+        layers: (H + 2 × border, W + 2 × border, C) uint8 picture of the source, with up to four channels.
         texture: (V, 3) where the vertices take their pixels from, if not where they are in the source.
+        border: of ``layers``, pixels beyond the source picture and the frame.
     """
-    height, width = layers.shape[:2]
+    height, width = (side - 2 * border for side in layers.shape[:2])
     screen = points.astype(np.float32)
     # Pixel centres are integers; sample centres of the finer grid as well.
     screen[:, :2] = (screen[:, :2] + 0.5) * _SAMPLES - 0.5
@@ -65,13 +66,14 @@ def render(sheet: Sheet, points: Points, layers: Picture, texture: Points | None
     centre = cv2.resize(source, (width, height), interpolation=cv2.INTER_AREA)
     # The two diagonals of a pixel's samples.
     spread = np.maximum(np.abs(samples[0] - samples[3]), np.abs(samples[1] - samples[2]))
-    drawn = cv2.remap(layers, centre[..., 0], centre[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    across, down = centre[..., 0] + border, centre[..., 1] + border
+    drawn = cv2.remap(layers, across, down, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     drawn = drawn.astype(np.float32).reshape(height, width, -1)
     edges = (np.maximum(spread[..., 0], spread[..., 1]) > _APART) | ((covered > 0) & (covered < 1))
     if edges.any():
-        drawn[edges] = _averaged(layers, [one[edges] for one in samples], [one[edges] for one in known])
-    across = centre[..., 0] - np.arange(width, dtype=np.float32)
-    down = centre[..., 1] - np.arange(height, dtype=np.float32)[:, None]
+        drawn[edges] = _averaged(layers, [one[edges] + border for one in samples], [one[edges] for one in known])
+    across -= np.arange(width, dtype=np.float32) + border
+    down -= np.arange(height, dtype=np.float32)[:, None] + border
     moved = np.sqrt(across * across + down * down) * (covered > 0)
     drawn_of = np.bincount(every[seen.reshape(-1)], minlength=len(sheet.triangles))
     unseen = drawn_of[sheet.unseen].sum() / max(drawn_of[sheet.face].sum(), 1)
