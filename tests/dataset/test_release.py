@@ -14,6 +14,7 @@ import yaml
 from small_dataset import make_dataset
 
 from deepfakemnist.config.dataset import Creator, Quality, ReleaseSettings
+from deepfakemnist.dataset.card import write_card
 from deepfakemnist.dataset.changelog import compare
 from deepfakemnist.dataset.check import check_dataset
 from deepfakemnist.dataset.croissant import validate
@@ -185,6 +186,18 @@ def test_stated_and_missing_licences_are_listed(tmp_path: Path) -> None:
     assert "**2 sources state no licence.**" in (out / "README.md").read_text()
     strict = release(tmp_path / "strict", require_licence=True)
     assert {row["source_id"] for row in read_rows(strict / "manifest/videos.parquet")} == {"s1", "s3"}
+
+
+def test_the_card_says_in_how_many_fakes_a_mouth_is_the_drivers(tmp_path: Path) -> None:
+    videos = read_rows(Path("results/manifest/videos.parquet"))
+    for number, path in ((0, tmp_path / "none.md"), (2, tmp_path / "two.md")):
+        drivers = {row["video_id"] for row in [row for row in videos if row["label"]][:number]}
+        rows = [
+            {**row, "licence": "", "mouth_from": "driver" if row["video_id"] in drivers else "source"} for row in videos
+        ]
+        write_card(path, rows, 0, SETTINGS, None)
+        stated = f"In {number} fakes the inside of the mouth shows pixels of the driver"
+        assert (stated in path.read_text()) == bool(number)
 
 
 def test_card_and_citation_state_the_settings_and_counts(tmp_path: Path) -> None:

@@ -263,6 +263,10 @@ class AnimatorSettings(Settings):
         description="mesh: inside of a mouth that the source keeps closed. driver: the driver's pixels, lit like the "
         "source; synthetic: drawn, so that a fake shows the source's pixels only. The column mouth_from says which",
     )
+    gaze: Literal["driver", "source"] = Field(
+        "driver",
+        description="mesh: driver: eyes move as the driver's do; source: they look where the source looks",
+    )
     train: TrainAnimatorSettings = Field(default_factory=TrainAnimatorSettings)
 
     @model_validator(mode="wrap")
@@ -295,8 +299,8 @@ class AnimatorSettings(Settings):
             raise ValueError("adapt_scale: true has no effect with motion: absolute; use motion: relative")
         if self.motion == "absolute" and self.start_frame == "best":
             raise ValueError("start_frame: best has no effect with motion: absolute; use motion: relative")
-        if self.mouth == "synthetic" and self.name == "fomm":
-            raise ValueError("mouth: synthetic has no effect with name: fomm, which generates mouths from the source")
+        if self.name == "fomm" and (of_mesh := list(_changed(self, ("mouth", "gaze")))):
+            raise ValueError(f"{' and '.join(of_mesh)} would have no effect with name: fomm; they are settings of mesh")
         if self.name == "mesh" and self.weights is not None:
             raise ValueError(f"name: mesh takes no weights; set weights, now {self.weights}, to null, or name to fomm")
         if self.name == "mesh" and not self.scales_motion:

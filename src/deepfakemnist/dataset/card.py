@@ -82,6 +82,7 @@ def write_card(
         actions=sorted(Counter(row["action"] for row in first if row["label"] == 1).items()),
         sizes=[(name, sum(row["bytes"] for row in videos if row["quality"] == name) / 1e6) for name in qualities],
         animators=sorted({(row["animator"], row["animator_licence"] or "not stated") for row in first if row["label"]}),
+        drivers_mouths=sum(row.get("mouth_from") == "driver" for row in first),
         licences=sorted(Counter(row["licence"] or "not stated" for row in first if row["label"] == 0).items()),
         unlicensed=sum(not row["licence"] for row in first if row["label"] == 0),
         left_out=left_out,

@@ -115,8 +115,8 @@ def test_a_drawn_mouth_shows_no_pixel_of_the_driver(tmp_path) -> None:
     assert not np.array_equal(drawn, list(of_driver.render(state, shown)))
     with pytest.raises(Failed, match="prepared with mouth: synthetic"):
         list(of_driver.render(state, motion))
-    with pytest.raises(ValueError, match="no effect with name: fomm"):
-        AnimatorSettings(name="fomm", weights="w.pth.tar", mouth="synthetic")
+    with pytest.raises(ValueError, match="mouth and gaze would have no effect with name: fomm"):
+        AnimatorSettings(name="fomm", weights="w.pth.tar", mouth="synthetic", gaze="source")
 
 
 def test_a_driver_that_repeats_frames_makes_no_jumps() -> None:

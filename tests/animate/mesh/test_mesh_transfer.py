@@ -82,6 +82,17 @@ def test_a_driver_who_closes_an_open_mouth_squeezes_no_lips() -> None:
     assert 0.9 < thickness < 1.1
 
 
+def test_eyes_look_where_the_driver_or_the_source_looks() -> None:
+    source, start = face(9.0, (130, 120)), face(6.0, (100, 140))
+    driver = start.copy()
+    driver[468:] += [3, -1, 0]
+    driver[:] += [5, 0, 0]
+    followed = Transfer(source, start, MODEL)(driver).points - source
+    kept = Transfer(source, start, MODEL, gaze=False)(driver).points - source
+    assert followed[468:] - followed[33] == pytest.approx(np.tile([4.5, -1.5, 0], (10, 1)), abs=0.05)
+    assert kept[468:] - kept[33] == pytest.approx(np.zeros((10, 3)), abs=0.05)
+
+
 def test_an_expression_is_scaled_to_the_face() -> None:
     source, start = face(9.0, (130, 120)), face(6.0, (100, 140))
     driver = start.copy()

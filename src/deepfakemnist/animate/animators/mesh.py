@@ -73,7 +73,7 @@ class MeshAnimator:
     """Animates the mesh of a source by the landmarks of a driver.
 
     Args:
-        settings: uses start_frame and mouth; motion must be relative.
+        settings: uses start_frame, mouth and gaze; motion must be relative.
     """
 
     def __init__(self, settings: AnimatorSettings) -> None:
@@ -189,7 +189,8 @@ class MeshAnimator:
             raise Failed("motion_mismatch", "the motion was prepared with mouth: synthetic; prepare it again")
         height, width = map(int, motion.arrays[_SIZE][0])
         track = _in_pixels(motion.value, height, width)
-        transfer = Transfer(state.landmarks, track[self.start_of(state, motion)], self._model)
+        start, gaze = track[self.start_of(state, motion)], self._settings.gaze == "driver"
+        transfer = Transfer(state.landmarks, start, self._model, gaze)
         for driver in track:
             placed = transfer(driver)
             yield driver, placed, drivers_share(state.opening, opening(placed.points))

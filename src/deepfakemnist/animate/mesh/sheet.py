@@ -9,13 +9,12 @@ from scipy.spatial import Delaunay
 
 from deepfakemnist.animate.mesh.head import HeadProxy
 from deepfakemnist.animate.mesh.tracking import Points
-from deepfakemnist.animate.mesh.transfer import Placed
+from deepfakemnist.animate.mesh.transfer import IRISES, Placed
 from deepfakemnist.faces.landmark_geometry import HeadModel
 from deepfakemnist.faces.landmark_sets import INNER_LIPS, LEFT_EYE, MOUTH_CORNERS, OVAL, RIGHT_EYE
 
 Triangles = NDArray[np.int32]
 
-_IRISES = ((*range(468, 473),), (*range(473, 478),))
 #: Cells of the sheet across the picture's shorter side, and cells beyond its border.
 _CELLS, _BEYOND = 28, 6
 #: The sheet keeps this distance from the face, in cells.
@@ -56,7 +55,8 @@ class Sheet:
         within = {frozenset(part) for part in (INNER_LIPS, RIGHT_EYE, LEFT_EYE)}
         face = [one for one in model.triangles if not any(set(one.tolist()) <= part for part in within)]
         eyes = [
-            _filled(landmarks, ring, (*ring, *iris)) for ring, iris in zip((RIGHT_EYE, LEFT_EYE), _IRISES, strict=True)
+            _filled(landmarks, ring, (*ring, *iris))
+            for ring, (iris, _) in zip((RIGHT_EYE, LEFT_EYE), IRISES, strict=True)
         ]
         mouth = _filled(landmarks, INNER_LIPS, INNER_LIPS)
         rim = np.array([*OVAL, *range(len(landmarks), len(self.vertices))])

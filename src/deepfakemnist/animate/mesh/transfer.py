@@ -21,6 +21,8 @@ LIDS = (
     ((159, 145), (158, 153), (160, 144), (157, 154), (161, 163), (173, 155), (246, 7)),
     ((386, 374), (385, 380), (387, 373), (384, 381), (388, 390), (398, 382), (466, 249)),
 )
+#: Points of the iris and corners of the right and the left eye.
+IRISES = (([468, 469, 470, 471, 472], [33, 133]), ([473, 474, 475, 476, 477], [362, 263]))
 #: Pairs that say how far an eye, or the mouth, is open.
 _MIDDLE = 3
 #: Ratio of apertures at which lids are shut: landmarks of closed lids keep a distance.
@@ -61,10 +63,11 @@ class Transfer:
         source: (478, 3) landmarks in the source picture, pixels.
         start: (478, 3) landmarks of the driver in the frame that corresponds to the source picture, pixels.
         model: canonical face.
+        gaze: whether the eyes look where the driver's do; if not, irises keep their places between the corners.
     """
 
-    def __init__(self, source: Points, start: Points, model: HeadModel) -> None:
-        self._source, self._start, self._model = source, start, model
+    def __init__(self, source: Points, start: Points, model: HeadModel, gaze: bool = True) -> None:
+        self._source, self._start, self._model, self._gaze = source, start, model, gaze
         self._to_source = _rotation(model, source)
         self._from_start = _rotation(model, start)
         across = eye_distance(source) / eye_distance(start)
@@ -83,6 +86,9 @@ class Transfer:
         expression = (unmoved - self._start) @ self._from_start * self._gain
         still = self._source + expression @ self._to_source.T
         openings = self._set_lids(still, unmoved)
+        if not self._gaze:
+            for iris, corners in IRISES:
+                still[iris] = self._source[iris] + (still[corners] - self._source[corners]).mean(axis=0)
         self._part_lips(still)
         matrix = scale * rotation
         shift = self._pivot + moved * self._gain[0] - matrix @ self._pivot
