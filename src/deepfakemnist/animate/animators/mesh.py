@@ -150,7 +150,9 @@ class MeshAnimator:
 
     def mouth_from(self, state: MeshState, motion: Motion) -> Literal["source", "driver", "synthetic"]:
         """Return source unless the driver opens a mouth that the source keeps closed. Raises: as :meth:`render`."""
-        return self._settings.mouth if any(share > 0 for *_, share in self._performed(state, motion)) else "source"
+        start = self._checked_start(state, motion)
+        shares = (share for *_, share in self._performed(state, motion, start))
+        return self._settings.mouth if any(share > 0 for share in shares) else "source"
 
     def render(self, state: MeshState, motion: Motion) -> Iterator[NDArray[np.uint8]]:
         """Yield one RGB frame (H, W, 3) for each frame of the motion.
@@ -158,11 +160,11 @@ class MeshAnimator:
         Raises: Failed("motion_mismatch") when the motion was made by another animator; Rejected("face_unseen") when
             a frame would show much of the face that the source does not.
         """
-        performed = self._performed(state, motion)
-        for index, (driver, placed, share) in enumerate(performed):
-            start = motion.arrays[_CREASES][self.start_of(state, motion)]
+        start = self._checked_start(state, motion)
+        creases = motion.arrays[_CREASES]
+        for index, (driver, placed, share) in enumerate(self._performed(state, motion, start)):
             texture = state.lids.texture(state.sheet.vertices, placed)
-            change = self._chart.change(start, motion.arrays[_CREASES][index])
+            change = self._chart.change(creases[start], creases[index])
             person = shaded(state.layers.person, change, state.chart)
             drawn = render(state.sheet, state.sheet.moved(placed), person, texture, state.layers.border)
             if drawn.unseen > _MAX_UNSEEN:
@@ -181,16 +183,19 @@ class MeshAnimator:
                 fill(frame, placed.points, state.skin, mouth, share)
             yield np.clip(np.round(frame), 0, 255).astype(np.uint8)
 
-    def _performed(self, state: MeshState, motion: Motion) -> Iterator[tuple[Points, Placed, float]]:
-        """Yield the driver's landmarks, the source's, and the opacity of the driver's mouth, 0..1, per frame."""
+    def _checked_start(self, state: MeshState, motion: Motion) -> int:
+        """Return the start frame of a motion of this animator. Raises: Failed("motion_mismatch")."""
         if motion.value.shape[1:] != (_LANDMARKS, 3) or not {_SIZE, _CREASES} <= set(motion.arrays):
             raise Failed("motion_mismatch", f"the motion has {motion.value.shape[1:]} points: of another animator")
         if self._settings.mouth == "driver" and not {_MOUTH, _SKIN} <= set(motion.arrays):
             raise Failed("motion_mismatch", "the motion was prepared with mouth: synthetic; prepare it again")
+        return self.start_of(state, motion)
+
+    def _performed(self, state: MeshState, motion: Motion, start: int) -> Iterator[tuple[Points, Placed, float]]:
+        """Yield the driver's landmarks, the source's, and the opacity of the driver's mouth, 0..1, per frame."""
         height, width = map(int, motion.arrays[_SIZE][0])
         track = _in_pixels(motion.value, height, width)
-        start, gaze = track[self.start_of(state, motion)], self._settings.gaze == "driver"
-        transfer = Transfer(state.landmarks, start, self._model, gaze)
+        transfer = Transfer(state.landmarks, track[start], self._model, gaze=self._settings.gaze == "driver")
         for driver in track:
             placed = transfer(driver)
             yield driver, placed, drivers_share(state.opening, opening(placed.points))

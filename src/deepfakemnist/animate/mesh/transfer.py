@@ -23,7 +23,7 @@ LIDS = (
 )
 #: Points of the iris and corners of the right and the left eye.
 IRISES = (([468, 469, 470, 471, 472], [33, 133]), ([473, 474, 475, 476, 477], [362, 263]))
-#: Pairs that say how far an eye, or the mouth, is open.
+#: Pairs that say how far an eye is open.
 _MIDDLE = 3
 #: Ratio of apertures at which lids are shut: landmarks of closed lids keep a distance.
 _SHUT = 0.2
@@ -74,6 +74,7 @@ class Transfer:
         down = np.linalg.norm(source[_ROOT] - source[_BASE]) / np.linalg.norm(start[_ROOT] - start[_BASE])
         self._gain = np.array([across, down, across])
         irises = np.zeros(len(source) - len(model.vertices))
+        # Places across the canonical face, and the share of a landmark that the jaw moves.
         self._across = np.concatenate([model.vertices[:, 0], irises])
         self._jaw = np.concatenate([np.clip((_LIPS_MEET - model.vertices[:, 1]) / _LIP, 0, 1), irises])
         self._pivot = model.weights @ source[model.stable]
