@@ -1,7 +1,6 @@
 import cv2
 import numpy as np
 import pytest
-from skimage import data
 
 from deepfakemnist.animate.mesh.head import HeadProxy
 from deepfakemnist.animate.mesh.layers import take_apart
@@ -9,25 +8,12 @@ from deepfakemnist.animate.mesh.lids import Lids
 from deepfakemnist.animate.mesh.mouth import DriverMouth, drivers_share, fill, mouth_picture, opening, skin_colour
 from deepfakemnist.animate.mesh.rendering import render
 from deepfakemnist.animate.mesh.sheet import Sheet, signed_area
-from deepfakemnist.animate.mesh.tracking import points_of
 from deepfakemnist.animate.mesh.transfer import LIDS, Placed
 from deepfakemnist.faces.landmark_sets import INNER_LIPS, LEFT_EYE, RIGHT_EYE
-from deepfakemnist.faces.landmarks import FaceLandmarker, head_model
+from deepfakemnist.faces.landmarks import head_model
 from deepfakemnist.faces.person_mask import PersonMask
 
 MODEL = head_model()
-
-
-@pytest.fixture(scope="module")
-def picture() -> np.ndarray:
-    return np.ascontiguousarray(data.astronaut()[0:256, 96:352])
-
-
-@pytest.fixture(scope="module")
-def landmarks(picture: np.ndarray) -> np.ndarray:
-    face = FaceLandmarker()(picture)
-    assert face is not None
-    return points_of(face)
 
 
 @pytest.fixture(scope="module")

@@ -1,12 +1,10 @@
 import cv2
 import numpy as np
 import pytest
-from skimage import data
 
 from deepfakemnist.animate.mesh.shading import Chart, shaded
-from deepfakemnist.animate.mesh.tracking import points_of
 from deepfakemnist.faces.landmark_sets import OUTER_LIPS
-from deepfakemnist.faces.landmarks import FaceLandmarker, head_model
+from deepfakemnist.faces.landmarks import head_model
 
 #: Landmarks beside the nasolabial folds of both sides.
 FOLDS = (205, 425)
@@ -15,18 +13,6 @@ FOLDS = (205, 425)
 @pytest.fixture(scope="module")
 def chart() -> Chart:
     return Chart(head_model())
-
-
-@pytest.fixture(scope="module")
-def picture() -> np.ndarray:
-    return np.ascontiguousarray(data.astronaut()[0:256, 96:352])
-
-
-@pytest.fixture(scope="module")
-def landmarks(picture: np.ndarray) -> np.ndarray:
-    face = FaceLandmarker()(picture)
-    assert face is not None
-    return points_of(face)
 
 
 def creased(picture: np.ndarray, landmarks: np.ndarray, scale: float = 1.0) -> np.ndarray:
