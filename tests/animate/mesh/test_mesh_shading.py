@@ -31,6 +31,8 @@ def test_folds_of_a_driver_darken_the_same_places_of_a_source(
     points = landmarks * 2 + [0.5, 0.5, 0]
     change = chart.change(chart.creases(driver, points), chart.creases(creased(driver, points, 2), points))
     assert -0.35 <= change.min() < -0.1
+    turned = chart.change(chart.creases(driver, points), chart.creases(creased(driver, points, 2), points), 14.0)
+    assert turned == pytest.approx(change / 2, abs=1e-6), "a head that turns shows another light"
     result = shaded(picture, change, chart.coordinates(landmarks, (256, 256)))
     ratio = result.astype(float).sum(axis=-1) / np.maximum(picture.astype(float).sum(axis=-1), 1)
     for point in FOLDS:

@@ -27,6 +27,7 @@ def test_a_head_that_turns_turns_the_source_as_far(axis: str, degrees: float) ->
     # Motion in pixels grows with the face.
     assert np.allclose(placed.points, (source - own) @ turn.T + own + np.array([6, -3, 0]) * 1.5, atol=0.02)
     assert np.allclose(placed.rigid(source), placed.points, atol=0.02)
+    assert placed.degrees == pytest.approx(abs(degrees), abs=0.05)
 
 
 def test_the_start_frame_leaves_the_source_as_it_is() -> None:

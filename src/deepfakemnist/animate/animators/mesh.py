@@ -164,7 +164,7 @@ class MeshAnimator:
         creases = motion.arrays[_CREASES]
         for index, (driver, placed, share) in enumerate(self._performed(state, motion, start)):
             texture = state.lids.texture(state.sheet.vertices, placed)
-            change = self._chart.change(creases[start], creases[index])
+            change = self._chart.change(creases[start], creases[index], placed.degrees)
             person = shaded(state.layers.person, change, state.chart)
             drawn = render(state.sheet, state.sheet.moved(placed), person, texture, state.layers.border)
             if drawn.unseen > _MAX_UNSEEN:

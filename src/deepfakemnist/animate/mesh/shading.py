@@ -31,7 +31,9 @@ _NOISE, _DARKEST, _LIGHTEST = 0.015, -0.35, 0.15
 _SMOOTH, _BEARD, _AROUND = 0.08, 0.13, 9
 #: Where expressions crease, cm of the canonical face: cheeks, nasolabial folds and chin, below glasses and away from
 #: the contour; and half of the nose, which does not.
-_BELOW_EYES, _CONTOUR, _NOSE = -0.3, 5.8, 1.0
+_BELOW_EYES, _CHIN, _CONTOUR, _NOSE = -0.3, -7.6, 4.6, 1.0
+#: A head that turns shows another light: degrees between which nothing is taken over any more.
+_TURNED = 8.0, 20.0
 #: Weight from which a place is kept: the weights end softly.
 _KEPT = 0.05
 #: Lips and nostrils keep this distance, cells: the least misfit of landmarks shows there.
@@ -68,13 +70,19 @@ class Chart:
         # Nothing is kept of eyes and mouth, by which a driver could be known.
         return np.asarray(np.clip(np.round(ratio * _STEPS), -127, 127) * (self._weight > _KEPT), np.int8)
 
-    def change(self, start: NDArray[np.int8], frame: NDArray[np.int8]) -> NDArray[np.float32]:
-        """Return by what share the brightness changes between two frames of a driver, (HEIGHT, WIDTH)."""
+    def change(self, start: NDArray[np.int8], frame: NDArray[np.int8], degrees: float = 0.0) -> NDArray[np.float32]:
+        """Return by what share the brightness changes between two frames of a driver, (HEIGHT, WIDTH).
+
+        Args:
+            start, frame: from :meth:`creases`.
+            degrees: by which the head has turned in between.
+        """
         ratio = (1 + frame.astype(np.float32) / _STEPS) / (1 + start.astype(np.float32) / _STEPS) - 1
         significant = np.sign(ratio) * np.maximum(np.abs(ratio) - _NOISE, 0)
         texture = cv2.blur(np.abs(start.astype(np.float32)) / _STEPS, (_AROUND, _AROUND))
         smooth = np.clip((_BEARD - texture) / (_BEARD - _SMOOTH), 0, 1)
-        return np.asarray(np.clip(significant, _DARKEST, _LIGHTEST) * smooth * self._weight, np.float32)
+        facing = np.clip((_TURNED[1] - degrees) / (_TURNED[1] - _TURNED[0]), 0, 1)
+        return np.asarray(np.clip(significant, _DARKEST, _LIGHTEST) * smooth * facing * self._weight, np.float32)
 
     def coordinates(self, landmarks: Points, shape: tuple[int, int], border: int = 0) -> NDArray[np.float32]:
         """Return the place in the chart, (H, W, 2), of every pixel of a source; outside of it, beside the chart.
@@ -100,7 +108,8 @@ class Chart:
         y = _TOP - np.arange(HEIGHT)[:, None] / _PER_CM
         lips_top = model.vertices[list(OUTER_LIPS), 1].max()
         beside_nose = (np.abs(x) > _NOSE + 0.6) | (y < lips_top + 0.3)
-        where = ((self._triangle >= 0) & (y < _BELOW_EYES) & (np.abs(x) < _CONTOUR) & beside_nose).astype(np.uint8)
+        height = (y < _BELOW_EYES) & (y > _CHIN)
+        where = ((self._triangle >= 0) & height & (np.abs(x) < _CONTOUR) & beside_nose).astype(np.uint8)
         lips = np.zeros_like(where)
         cv2.fillPoly(lips, [np.round(self._flat[list(OUTER_LIPS)]).astype(np.int32)], 1)
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _AWAY + 1, 2 * _AWAY + 1))

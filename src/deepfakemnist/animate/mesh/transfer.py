@@ -51,6 +51,12 @@ class Placed:
     openings: tuple[float, float]
     """How far the right and the left eye are open, relative to the source picture, 0 shut."""
 
+    @property
+    def degrees(self) -> float:
+        """Angle by which the head has turned since the source picture."""
+        cosine = (np.trace(self.matrix) / np.cbrt(np.linalg.det(self.matrix)) - 1) / 2
+        return float(np.degrees(np.arccos(np.clip(cosine, -1, 1))))
+
     def rigid(self, points: Points) -> Points:
         """Return where points (N, 3) of the source's head come to without any expression."""
         return points @ self.matrix.T + self.shift
