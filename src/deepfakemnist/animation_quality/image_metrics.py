@@ -8,13 +8,11 @@ import cv2
 import numpy as np
 
 from deepfakemnist.faces.identity import similarity
+from deepfakemnist.faces.landmark_sets import OUTER_EYE_CORNERS
 from deepfakemnist.faces.landmarks import FaceLandmarks
 
 #: A clip: (T, H, W, 3) uint8 RGB, or a sequence of frames.
 Frames = Sequence[np.ndarray] | np.ndarray
-
-#: Outer eye corners in MediaPipe's mesh; their distance is the unit of landmark errors.
-_EYE_CORNERS = [33, 263]
 
 
 def identity_kept(results: Sequence[np.ndarray], source: np.ndarray, others: np.ndarray) -> float:
@@ -95,7 +93,7 @@ def keypoint_error(results: Sequence[FaceLandmarks | None], truth: Sequence[Face
     errors = []
     for result, true in zip(results, truth, strict=True):
         if result is not None and true is not None:
-            right, left = true.points[_EYE_CORNERS]
+            right, left = true.points[list(OUTER_EYE_CORNERS)]
             unit = np.linalg.norm(left - right)
             errors.append(np.linalg.norm(result.points - true.points, axis=1).mean() / unit)
     return float(np.mean(errors)) if errors else float("nan")

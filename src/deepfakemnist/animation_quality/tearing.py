@@ -8,8 +8,8 @@ import numpy as np
 
 from deepfakemnist.animation_quality.image_metrics import Frames
 from deepfakemnist.faces.landmark_geometry import rigid_fit
-from deepfakemnist.faces.landmark_sets import OVAL
-from deepfakemnist.faces.landmark_stability import EYE_CORNERS, landmark_instability
+from deepfakemnist.faces.landmark_sets import OUTER_EYE_CORNERS, OVAL
+from deepfakemnist.faces.landmark_stability import landmark_instability
 from deepfakemnist.faces.landmarks import FaceLandmarker, FaceLandmarks, head_model
 
 _OVAL = list(OVAL)
@@ -66,4 +66,4 @@ def _change_of_shape(face: FaceLandmarks, source: FaceLandmarks) -> float:
     centre_after, centre_before = (model.weights @ points[model.stable] for points in (after, before))
     aligned = (after[_UPPER] - centre_after) @ rotation / scale + centre_before
     squares = ((aligned - before[_UPPER])[:, :2] ** 2).sum(axis=1)
-    return float(np.sqrt(squares.mean()) / np.linalg.norm(np.subtract(*before[EYE_CORNERS, :2])))
+    return float(np.sqrt(squares.mean()) / np.linalg.norm(np.subtract(*before[list(OUTER_EYE_CORNERS), :2])))

@@ -12,6 +12,8 @@ NOSE = (168, 6, 197, 195, 5, 4, 1, 19, 94, 2, 98, 97, 326, 327)
 OUTER_LIPS = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291, 409, 270, 269, 267, 0, 37, 39, 40, 185)
 INNER_LIPS = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308, 415, 310, 311, 312, 13, 82, 81, 80, 191)
 MOUTH_CORNERS = (61, 291)
+#: The distance between them is the usual unit of landmark errors.
+OUTER_EYE_CORNERS = (33, 263)
 
 #: The lines of the classic 68-point scheme: contour, brows, eyes, nose, lips.
 FACE_LINES = (*OVAL, *RIGHT_BROW, *LEFT_BROW, *RIGHT_EYE, *LEFT_EYE, *NOSE, *OUTER_LIPS, *INNER_LIPS)

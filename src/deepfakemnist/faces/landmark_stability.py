@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfakemnist.faces.landmark_geometry import Region
+from deepfakemnist.faces.landmark_sets import OUTER_EYE_CORNERS
 from deepfakemnist.faces.landmarks import FaceLandmarker, FaceLandmarks, head_model
 
-#: Outer eye corners, the unit of distances.
-EYE_CORNERS = [33, 263]
 #: Views besides the mirrored one: rotation in degrees, factor on the side of the region, shift as a fraction of it.
 #: They stay within what the network's own tracking varies by.
 _VIEWS = ((12.0, 1.1, 0.0), (-6.0, 0.95, 0.06))
@@ -37,7 +36,7 @@ def landmark_instability(landmarker: FaceLandmarker, rgb: np.ndarray, face: Face
         centre = (x + shift * region.side, y - shift * region.side)
         view = Region(centre, region.side * scale, region.angle + math.radians(turn))
         views.append(landmarker.points_in(rgb, view)[0])
-    unit = np.linalg.norm(np.subtract(*face.points[EYE_CORNERS]))
+    unit = np.linalg.norm(np.subtract(*face.points[list(OUTER_EYE_CORNERS)]))
     distances = [np.linalg.norm(points[:468, :2] - face.points[:468], axis=1) for points in views]
     return np.asarray(np.mean(distances, axis=0) / unit, np.float32)
 

@@ -32,6 +32,7 @@ import cv2
 import numpy as np
 
 from deepfakemnist.faces.detect import Face
+from deepfakemnist.faces.landmark_sets import OUTER_EYE_CORNERS
 from deepfakemnist.faces.landmarks import BLENDSHAPES, FaceLandmarker, FaceLandmarks
 from deepfakemnist.tables.schemas import Row
 
@@ -44,11 +45,11 @@ _BESIDE_A_CUT_S = 0.2
 WEIGHTS = {"eyes": 3, "mouth": 3, "frontal": 2, "neutral": 2, "sharpness": 2}
 _STEP = 0.02
 
-#: Upper and lower lid at three places, and the corners of each eye; inner lips; outer eye corners (478-point mesh).
+#: Upper and lower lid at three places, and the corners of each eye; inner lips (478-point mesh).
 _UPPER_LIDS = np.array([(160, 159, 158), (387, 386, 385)])
 _LOWER_LIDS = np.array([(144, 145, 153), (373, 374, 380)])
 _EYE_CORNERS = np.array([(33, 133), (263, 362)])
-_INNER_LIPS, _OUTER_EYES = (13, 14), (33, 263)
+_INNER_LIPS = (13, 14)
 #: mouthClose compensates jawOpen, which alone says nothing about closed lips.
 _MOUTH = [i for i, name in enumerate(BLENDSHAPES) if name.startswith("mouth") and name != "mouthClose"]
 _BROWS = [BLENDSHAPES.index(name) for name in ("browInnerUp", "browOuterUpLeft", "browOuterUpRight")]
@@ -114,7 +115,7 @@ def face_state(rgb: np.ndarray, face: FaceLandmarks) -> FaceState:
         return np.asarray(np.linalg.norm(points[np.asarray(one)] - points[np.asarray(other)], axis=-1))
 
     eye_length = distance(_EYE_CORNERS[:, 0], _EYE_CORNERS[:, 1])
-    between_eyes = distance(_OUTER_EYES[:1], _OUTER_EYES[1:])
+    between_eyes = distance(OUTER_EYE_CORNERS[:1], OUTER_EYE_CORNERS[1:])
     gap = distance(_INNER_LIPS[:1], _INNER_LIPS[1:])
     yaw, pitch, roll = map(float, face.pose)
     aside = max(0.0, 2 * float(face.blendshapes[_GAZE].max()) - 1)

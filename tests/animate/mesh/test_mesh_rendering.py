@@ -35,7 +35,7 @@ def test_all_triangles_face_the_camera_but_those_that_the_source_hides(sheet: Sh
 
 
 def test_at_rest_a_frame_is_the_source(picture: np.ndarray, landmarks: np.ndarray, sheet: Sheet) -> None:
-    layers = take_apart(picture, landmarks, PersonMask(), MODEL)
+    layers = take_apart(picture, landmarks, PersonMask(), HeadProxy(landmarks, MODEL))
     drawn = render(sheet, sheet.moved(placed(landmarks)), layers.person, border=layers.border)
     assert (drawn.covered == 1).all(), "the sheet covers the whole picture"
     assert drawn.moved.max() < 0.01
@@ -47,7 +47,7 @@ def test_at_rest_a_frame_is_the_source(picture: np.ndarray, landmarks: np.ndarra
 def test_the_head_moves_and_the_background_stays(
     picture: np.ndarray, landmarks: np.ndarray, sheet: Sheet, shift: tuple[float, float]
 ) -> None:
-    layers = take_apart(picture, landmarks, PersonMask(), MODEL)
+    layers = take_apart(picture, landmarks, PersonMask(), HeadProxy(landmarks, MODEL))
     frame = layers.composed(render(sheet, sheet.moved(placed(landmarks, shift)), layers.person, border=layers.border))
     mask = PersonMask()(picture)
     across, down = map(int, shift)
@@ -64,7 +64,7 @@ def test_the_head_moves_and_the_background_stays(
 def test_hair_moves_with_the_head_where_the_mask_finds_nobody(
     picture: np.ndarray, landmarks: np.ndarray, sheet: Sheet
 ) -> None:
-    layers = take_apart(picture, landmarks, lambda rgb: np.zeros(rgb.shape[:2], np.float32), MODEL)
+    layers = take_apart(picture, landmarks, lambda rgb: np.zeros(rgb.shape[:2], np.float32), sheet.proxy)
     frame = layers.composed(
         render(sheet, sheet.moved(placed(landmarks, (12.0, 0.0))), layers.person, border=layers.border)
     )
@@ -128,7 +128,7 @@ def test_an_eye_has_no_hole_wherever_it_looks(picture: np.ndarray, landmarks: np
     sheet = Sheet(looking, picture.shape[:2], MODEL)
     back = looking.copy()
     back[468:, :2] -= gaze
-    layers = take_apart(picture, looking, PersonMask(), MODEL)
+    layers = take_apart(picture, looking, PersonMask(), sheet.proxy)
     drawn = render(sheet, sheet.moved(placed(back)), layers.person, border=layers.border)
     inside = np.zeros((256, 256), np.uint8)
     for ring in (RIGHT_EYE, LEFT_EYE):
@@ -140,7 +140,8 @@ def test_above_the_picture_a_head_goes_on_as_high_as_it_is(picture: np.ndarray, 
     # Cut off where the forehead ends.
     top = int(landmarks[10, 1]) - 8
     cut = np.ascontiguousarray(picture[top:])
-    layers = take_apart(cut, landmarks - [0, top, 0], PersonMask(), MODEL)
+    shifted = landmarks - [0, top, 0]
+    layers = take_apart(cut, shifted, PersonMask(), HeadProxy(shifted, MODEL))
     above = layers.person[: layers.border, :, 3]
     # The crown is some 5 cm above, and an eye distance is 9 cm.
     height = np.linalg.norm(landmarks[33] - landmarks[263]) * 5 / 9

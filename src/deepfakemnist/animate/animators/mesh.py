@@ -61,7 +61,7 @@ class MeshState:
     sheet: Sheet
     layers: Layers
     lids: Lids
-    chart: NDArray[np.float32]
+    chart_places: NDArray[np.float32]
     """(H, W, 2) place of every pixel of ``layers.person`` in the chart of creases."""
     skin: NDArray[np.float32]
     """Colour of the skin."""
@@ -130,11 +130,12 @@ class MeshAnimator:
                 f"{outside:.0%} of the facial landmarks lie outside of the source frame; at most {_MAX_OUTSIDE:.0%} "
                 "may, because a face that moves into the frame would be smeared. Crop with more margin",
             )
-        layers = take_apart(frame, landmarks, self._mask, self._model)
+        sheet = Sheet(landmarks, (height, width), self._model)
+        layers = take_apart(frame, landmarks, self._mask, sheet.proxy)
         return MeshState(
             landmarks,
             face_lines(face, width, height),
-            Sheet(landmarks, (height, width), self._model),
+            sheet,
             layers,
             Lids(frame, landmarks),
             self._chart.coordinates(landmarks, layers.person.shape[:2], layers.border),
@@ -165,7 +166,7 @@ class MeshAnimator:
         for index, (driver, placed, share) in enumerate(self._performed(state, motion, start)):
             texture = state.lids.texture(state.sheet.vertices, placed)
             change = self._chart.change(creases[start], creases[index], placed.degrees)
-            person = shaded(state.layers.person, change, state.chart)
+            person = shaded(state.layers.person, change, state.chart_places)
             drawn = render(state.sheet, state.sheet.moved(placed), person, texture, state.layers.border)
             if drawn.unseen > _MAX_UNSEEN:
                 raise Rejected(

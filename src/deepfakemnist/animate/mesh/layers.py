@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from deepfakemnist.animate.mesh.head import HeadProxy
 from deepfakemnist.animate.mesh.rendering import Picture, Rendered
 from deepfakemnist.animate.mesh.tracking import Points
-from deepfakemnist.faces.landmark_geometry import HeadModel
 from deepfakemnist.faces.landmark_sets import OVAL
 
 #: Masks surer than this count as the person, and less sure than that as the background.
@@ -51,7 +50,7 @@ class Layers:
 
 
 def take_apart(
-    picture: Picture, landmarks: Points, mask: Callable[[Picture], NDArray[np.float32]], model: HeadModel
+    picture: Picture, landmarks: Points, mask: Callable[[Picture], NDArray[np.float32]], proxy: HeadProxy
 ) -> Layers:
     """Return the layers of a source picture (H, W, 3) with landmarks (478, 3); ``mask`` as PersonMask."""
     height, width = picture.shape[:2]
@@ -67,7 +66,7 @@ def take_apart(
     hole = cv2.dilate((opacity > 12).astype(np.uint8), kernel)
     background = picture if hole.all() else cv2.inpaint(picture, hole, 3, cv2.INPAINT_TELEA)
     border = round(_BORDER * min(height, width))
-    person = _continued(np.dstack([picture, opacity]), border, HeadProxy(landmarks, model))
+    person = _continued(np.dstack([picture, opacity]), border, proxy)
     return Layers(person, border, background.astype(np.float32), picture.astype(np.float32))
 
 

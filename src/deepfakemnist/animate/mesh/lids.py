@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from deepfakemnist.animate.mesh.rendering import Picture
 from deepfakemnist.animate.mesh.tracking import Points
 from deepfakemnist.animate.mesh.transfer import LIDS, Placed
+from deepfakemnist.faces.landmark_sets import OUTER_EYE_CORNERS
 
 #: As lids close, they show what lies this share of the source's aperture above the upper and below the lower margin.
 _ABOVE, _BELOW = 0.2, 0.12
@@ -22,7 +23,6 @@ _BEGIN, _SHOWN = 0.5, 0.15
 _THICK, _OPACITY = 0.02, 0.85
 #: From the outer corner along the upper lid, but not into the inner corner, where there are no lashes.
 _LASHES = ((33, 246, 161, 160, 159, 158, 157), (263, 466, 388, 387, 386, 385, 384))
-_OUTER_CORNERS = (33, 263)
 #: Supersampling of the line.
 _FINE = 4
 
@@ -56,7 +56,8 @@ class Lids:
 
     def draw_lashes(self, frame: NDArray[np.float32], placed: Placed) -> None:
         """Draw the lashes of closing eyes into a frame (H, W, 3), 0..255, in place."""
-        apart = float(np.linalg.norm(placed.points[_OUTER_CORNERS[0], :2] - placed.points[_OUTER_CORNERS[1], :2]))
+        right, left = placed.points[list(OUTER_EYE_CORNERS), :2]
+        apart = float(np.linalg.norm(right - left))
         for lashes, colour, opening in zip(_LASHES, self._colours, placed.openings, strict=True):
             opacity = float(np.clip((_BEGIN - opening) / (_BEGIN - _SHOWN), 0, 1)) * _OPACITY
             if opacity > 0:

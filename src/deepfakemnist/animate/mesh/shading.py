@@ -29,9 +29,9 @@ _NOISE, _DARKEST, _LIGHTEST = 0.015, -0.35, 0.15
 #: Mean contrast of smooth skin and of a beard, whose hairs never come to the same place, in so many cells: up to 0.1 of
 #: 20 real drivers without a full beard, 0.13 and 0.15 of bearded actors.
 _SMOOTH, _BEARD, _AROUND = 0.08, 0.13, 9
-#: Where expressions crease, cm of the canonical face: cheeks, nasolabial folds and chin, below glasses and away from
-#: the contour; and half of the nose, which does not.
-_BELOW_EYES, _CHIN, _CONTOUR, _NOSE = -0.3, -7.6, 4.6, 1.0
+#: Where expressions crease, cm of the canonical face: cheeks, nasolabial folds and chin, between these heights, at most
+#: so far from the middle; and above the lips' upper end only beside the nose.
+_BELOW_EYES, _ABOVE_CHIN, _FROM_MIDDLE, _BESIDE_NOSE, _ABOVE_LIPS = -0.3, -7.6, 4.6, 1.6, 0.3
 #: A head that turns shows another light: degrees between which nothing is taken over any more.
 _TURNED = 8.0, 20.0
 #: Weight from which a place is kept: the weights end softly.
@@ -107,9 +107,9 @@ class Chart:
         x = np.arange(WIDTH) / _PER_CM + _LEFT
         y = _TOP - np.arange(HEIGHT)[:, None] / _PER_CM
         lips_top = model.vertices[list(OUTER_LIPS), 1].max()
-        beside_nose = (np.abs(x) > _NOSE + 0.6) | (y < lips_top + 0.3)
-        height = (y < _BELOW_EYES) & (y > _CHIN)
-        where = ((self._triangle >= 0) & height & (np.abs(x) < _CONTOUR) & beside_nose).astype(np.uint8)
+        beside_nose = (np.abs(x) > _BESIDE_NOSE) | (y < lips_top + _ABOVE_LIPS)
+        height = (y < _BELOW_EYES) & (y > _ABOVE_CHIN)
+        where = ((self._triangle >= 0) & height & (np.abs(x) < _FROM_MIDDLE) & beside_nose).astype(np.uint8)
         lips = np.zeros_like(where)
         cv2.fillPoly(lips, [np.round(self._flat[list(OUTER_LIPS)]).astype(np.int32)], 1)
         kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * _AWAY + 1, 2 * _AWAY + 1))

@@ -36,6 +36,7 @@ class Sheet:
         model: canonical face.
 
     Attributes:
+        proxy: head around the face.
         vertices: (V, 3) in the source picture, pixels; the landmarks first.
         triangles: (F, 3), counter-clockwise on the screen where the source shows their front.
         face: (F,) whether a triangle belongs to the face.
@@ -45,11 +46,11 @@ class Sheet:
     """
 
     def __init__(self, landmarks: Points, shape: tuple[int, int], model: HeadModel) -> None:
-        proxy = HeadProxy(landmarks, model)
+        self.proxy = HeadProxy(landmarks, model)
         oval = landmarks[list(OVAL)]
         outside = _grid_around(oval[:, :2], shape)
-        self._around = np.column_stack([outside, proxy.depth(outside)])
-        self._share = proxy.follows(self._around)[:, None]
+        self._around = np.column_stack([outside, self.proxy.depth(outside)])
+        self._share = self.proxy.follows(self._around)[:, None]
         self.vertices = np.concatenate([landmarks, self._around])
 
         within = {frozenset(part) for part in (INNER_LIPS, RIGHT_EYE, LEFT_EYE)}
