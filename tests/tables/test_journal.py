@@ -1,7 +1,11 @@
 """Reuse of finished videos by jobs that run again, of the same shard or of one that split or merged."""
 
 import hashlib
+import json
+import os
+import sys
 from pathlib import Path
+from zlib import crc32
 
 import pyarrow as pa
 import pytest
@@ -174,3 +178,71 @@ def test_halves_of_a_range_of_hashes_are_related_in_a_large_stage(stage):
     assert stage.run(["a"], shard="shard-7000") == []
     assert stage.run(["b"], shard="shard-6000") == ["b"]
     assert stage.run(["a", "b"], shard="shard-4000") == [], "and back"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["", "1", "null", "[]", "{}", '{"a": 1}', "[" * 100_000, '"text"', "{", "\x00\x00", "\ufeff{}", "NaN", "1e400"],
+)
+def test_lines_that_are_no_entries_are_left_out_and_counted(stage, caplog, line):
+    stage.run(["a", "b", "c"])
+    journal = stage.folder / "shard-0.parquet.journal"
+    first, *others = journal.read_text().splitlines()
+    journal.write_text("\n".join([first, line, line, *others]) + "\n")
+    assert stage.run(["a", "b", "c"]) == [], "every entry counts, before the damage and after it"
+    (warning,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warning.startswith(f"{journal}: 2 of 5 lines are no entries, the first on line 2; their videos")
+    assert len(Journal(journal).read()) == 3 == len(journal.read_text().splitlines()), "and the lines are gone"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"key": 1}, {"key": ["a"]}, {"key": None}, {"mark": None}, {"made": {}}, {"made": None}, {"made": [1]},
+        {"made": [{}]}, {"made": [{"status": []}]}, {"made": [{"status": "ok", "path": 3}]}, {"files": []},
+        {"files": {"a": "1"}}, {"files": {"a": None}}, {"files": {"a": True}}, {"more": 1},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_an_entry_of_other_types_is_no_entry(stage, change):
+    stage.run(["a", "b"])
+    journal = Journal.of_table(stage.folder / "shard-0.parquet")
+    whole = journal.path.read_text().splitlines()
+    content = {**json.loads(whole[0]), **change}
+    del content["crc32"]
+    text = json.dumps(content)
+    changed = text[:-1] + f', "crc32": "{crc32(text.encode()):08x}"' + "}"
+    journal.path.write_text(f"{changed}\n{whole[1]}\n")
+    assert list(journal.read()) == ["b"]
+    assert stage.run(["a", "b"]) == ["a"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of open files come from /proc")
+def test_a_file_and_its_name_are_on_the_disk_before_its_entry(stage, monkeypatch):
+    """A power cut takes away what was not flushed; only the order of the calls can be tested."""
+    events = []
+    sync, replace = os.fsync, Path.replace
+
+    def recorded(handle):
+        events.append(("sync", Path(f"/proc/self/fd/{handle}").readlink()))
+        sync(handle)
+
+    def renamed(self, target):
+        events.append(("rename", Path(target)))
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", recorded)
+    monkeypatch.setattr(Path, "replace", renamed)
+    stage.run(["a", "b"])
+    folder, journal, table = stage.folder / "shard-0", stage.folder / "shard-0.parquet.journal", "shard-0.parquet"
+    for name in ("a", "b"):
+        at = events.index(("rename", folder / f"{name}.txt"))
+        kind, part = events[at - 1]
+        assert kind == "sync" and part.name.startswith(f".{name}.") and part.parent == folder, "content, then name"
+        assert events[at + 1] == ("sync", folder)
+        assert events[at + 2] == ("sync", journal), "then the entry"
+    assert ("sync", stage.folder) in events[: events.index(("sync", folder))], "the new folder is an entry, too"
+    at = events.index(("rename", stage.folder / table))
+    assert events[at - 1][1].name.startswith(".shard-0.") and events[at + 1] == ("sync", stage.folder)
+    kept = events.index(("rename", journal))
+    assert kept > at, "the journal is shortened once the table stands"

@@ -9,6 +9,7 @@ are.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 from collections.abc import Collection, Iterable
@@ -16,8 +17,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from zlib import crc32
 
-from deepfakemnist.tables.files import atomic_path
-from deepfakemnist.tables.schemas import OK, Row
+from deepfakemnist.tables.files import atomic_path, sync_files
+from deepfakemnist.tables.schemas import FAILED, OK, REJECTED, Row
+
+log = logging.getLogger(__name__)
 
 SUFFIX = ".journal"
 #: Other journals of a stage that are searched for a video whatever their names; with more, related names only.
@@ -61,36 +64,32 @@ class Journal:
         """Return the journal of a table."""
         return cls(table.with_name(table.name + SUFFIX))
 
-    def read(self, repair: bool = False) -> dict[str, Entry]:
-        """Return the last entry of every key, up to the first damaged line.
+    def read(self) -> dict[str, Entry]:
+        """Return the last entry of every key. Lines that are no entries are left out, and a warning says how many.
 
-        Args:
-            repair: delete the rest from there, such as a partial last line left by a kill, so that the next append is
-                valid; only for the job that holds the lock of the table.
+        A kill leaves a partial last line, a failing disk or an editor anything else; their videos are made again.
         """
-        entries: dict[str, Entry] = {}
-        whole = 0
         try:
-            with self.path.open("rb") as file:
-                for line in file:
-                    entry = _parse(line)
-                    if entry is None:
-                        break
-                    entries[entry.key] = entry
-                    whole += len(line)
+            lines = self.path.read_bytes().splitlines(keepends=True)
         except FileNotFoundError:
             return {}
-        if repair:
-            with self.path.open("rb+") as file:
-                file.truncate(whole)
-        return entries
+        found = [_parse(line) for line in lines]
+        if damaged := found.count(None):
+            log.warning(
+                "%s: %d of %d lines are no entries, the first on line %d; their videos are made again",
+                self.path, damaged, len(lines), found.index(None) + 1,
+            )  # fmt: skip
+        return {entry.key: entry for entry in found if entry is not None}
 
     def append(self, entry: Entry) -> None:
-        """Append a finished video."""
+        """Append a finished video. Its files are on the disk already, see :func:`.files.atomic_path`."""
+        new = not self.path.exists()
         with self.path.open("a", encoding="utf-8") as file:
             file.write(_line(entry))
             file.flush()
             os.fsync(file.fileno())
+        if new:
+            sync_files([self.path])
 
     def keep(self, entries: Iterable[Entry]) -> None:
         """Replace the contents by these entries; without any, there is no journal."""
@@ -147,13 +146,28 @@ def _line(entry: Entry) -> str:
 
 
 def _parse(line: bytes) -> Entry | None:
-    """Return the entry on a line; None if it is damaged or of an earlier version."""
+    """Return the entry on a line; None if it is damaged, of an earlier version, or JSON of another kind."""
     text = line[: line.rfind(b', "crc32": ')] + b"}"
     try:
         entry = Entry(**json.loads(text))
-    except (ValueError, TypeError):
+        if line != _line(entry).encode() or not _has_types(entry):
+            return None
+    except (ValueError, TypeError, RecursionError):
         return None
-    return entry if line == _line(entry).encode() else None
+    return entry
+
+
+def _has_types(entry: Entry) -> bool:
+    """Return whether the values have the types of an entry, so that whoever uses it need not ask."""
+    return (
+        isinstance(entry.key, str)
+        and isinstance(entry.mark, str)
+        and isinstance(entry.made, list)
+        and all(isinstance(row, dict) and row.get("status") in (OK, REJECTED, FAILED) for row in entry.made)
+        and all(isinstance(row.get("path"), str | None) for row in entry.made)
+        and isinstance(entry.files, dict)
+        and all(type(size) is int for size in entry.files.values())
+    )
 
 
 def _size(path: str) -> int | None:

@@ -124,7 +124,7 @@ def run_shard(
         remove_part_files(table, table.with_suffix(""))
         journal = Journal.of_table(table)
         marks = {row[key]: _digest([base, _decisive(row, depends_on)]) for row in rows}
-        known = _valid(journal.read(repair=True), marks)
+        known = _valid(journal.read(), marks)
         known |= _valid(entries_elsewhere(table, marks.keys() - known.keys()), marks)
         # Entries that are no longer valid go before their files are overwritten.
         journal.keep(known[name] for name in keys if name in known)

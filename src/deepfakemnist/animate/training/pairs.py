@@ -18,6 +18,7 @@ from torch import Tensor
 from deepfakemnist.config.animator import TrainAnimatorSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.faces.facial_points import FACIAL_POINTS, MIRRORED, find_facial_points
+from deepfakemnist.tables.files import atomic_path
 
 log = logging.getLogger(__name__)
 
@@ -238,10 +239,8 @@ def _detect_points(frames: NDArray[np.uint8], cache: Path) -> NDArray[np.float32
         if found.shape == (len(frames), len(FACIAL_POINTS), 2):
             return np.asarray(found, np.float32)
     found = find_facial_points(frames)
-    cache.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part.npy")
-    np.save(part, found)
-    part.replace(path)
+    with atomic_path(path) as part:
+        np.save(part, found)
     return found
 
 
