@@ -17,7 +17,7 @@ from package_imports import package_imports
 
 PICTURE = Path(__file__).with_name("design.svg")
 #: Imported by nearly every package: drawn as one band, without arrows.
-FOUNDATION = ("errors", "ids", "code_digest", "config", "tables", "devices")
+FOUNDATION = ("errors", "machine_errors", "ids", "code_digest", "config", "tables", "devices")
 _WIDTH, _BOX, _HEIGHT, _GAP, _STEP, _MARGIN = 960, 128, 34, 18, 84, 24
 _FONT = 'font-family="Helvetica, Arial, sans-serif" font-size="13"'
 _HUES = ("#e8eef7", "#e6f2ea", "#f7efe2", "#f3e8f1", "#eef0e2", "#e9e9f5", "#f6e8e4")

@@ -1,3 +1,4 @@
+import errno
 import json
 import multiprocessing
 import os
@@ -11,6 +12,7 @@ from filelock import FileLock
 
 from deepfakemnist.config.dataset import FrameSettings
 from deepfakemnist.errors import Failed, Rejected, TooManyFailures
+from deepfakemnist.machine_errors import MachineError
 from deepfakemnist.tables.files import atomic_path, read_rows
 from deepfakemnist.tables.shards import run_shard
 
@@ -143,8 +145,11 @@ def test_a_full_disk_stops_the_job_instead_of_failing_videos(tmp_path):
     def work(row):
         raise OSError(28, "No space left on device")
 
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(
+        MachineError, match=f"stopped at a: No space left on device: {tmp_path} .*Free space"
+    ) as stopped:
         run(tmp_path, work)
+    assert stopped.value.errno == errno.ENOSPC
     assert not (tmp_path / "shard.parquet").exists()
 
 

@@ -21,6 +21,7 @@ from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
 from deepfakemnist.errors import Failed
+from deepfakemnist.machine_errors import of_errno
 from deepfakemnist.media.container import every_frame, open_video
 from deepfakemnist.media.picture import Picture
 from deepfakemnist.media.pixels import PixelHash
@@ -95,7 +96,7 @@ def write_working_clip(
     Raises:
         Failed: no_frames, encode_failed, or encode_differs when the file does not decode to the frames given.
         ValueError: frames of different sizes.
-        OSError: the file cannot be written; carries the system's errno, e.g. ENOSPC.
+        MachineError: the file cannot be written; carries the system's errno, e.g. ENOSPC.
     """
     path = Path(path)
     rest = iter(frames)
@@ -118,8 +119,8 @@ def write_working_clip(
                     container.mux(stream.encode(picture))
                 container.mux(stream.encode(None))
         except av.FFmpegError as error:
-            if isinstance(error, (OSError, MemoryError)):  # the machine's fault, not this clip's
-                raise
+            if isinstance(error, (OSError, MemoryError)):
+                raise of_errno(error.errno, path) from error
             raise Failed("encode_failed", f"{path}: {error}") from error
         with open_video(part) as video:
             for decoded in every_frame(video):

@@ -23,6 +23,7 @@ import ffmpeg as graphs
 import numpy as np
 
 from deepfakemnist.errors import ConfigError, Failed
+from deepfakemnist.machine_errors import MachineError, check_child
 
 _NEEDED_ENCODERS = ("libx264", "libx264rgb")
 #: ffmpeg prints the cause first and then everything that failed because of it.
@@ -120,12 +121,12 @@ def arguments(graph: Any) -> list[str]:
 def run_graph(graph: Any, program: FFmpeg, frames: Iterable[np.ndarray]) -> None:
     """Run a graph and feed it ``frames``, uint8 arrays in its input format: (H,W,3) for RGB.
 
-    Raises: Failed with reason encode_failed and the last lines of ffmpeg's log; whatever ``frames`` raises.
+    Raises: Failed with reason encode_failed and the last lines of ffmpeg's log; MachineError when it was killed or the
+        disk is full; whatever ``frames`` raises.
     """
+    words = arguments(graph)
     with tempfile.TemporaryFile() as log:  # a file, because a full stderr pipe would deadlock
-        process = subprocess.Popen(
-            [program.path, *arguments(graph)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log
-        )
+        process = start_child([program.path, *words], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log)
         assert process.stdin is not None
         try:
             with suppress(BrokenPipeError), process.stdin:  # ffmpeg gave up; its status and log say why
@@ -139,8 +140,21 @@ def run_graph(graph: Any, program: FFmpeg, frames: Iterable[np.ndarray]) -> None
         if status:
             log.seek(0)
             text = re.sub(r" @ 0x[0-9a-f]+", "", log.read().decode(errors="replace"))  # addresses differ per run
-            lines = text.splitlines()[-_SHOWN_LINES:]
-            raise Failed("encode_failed", f"ffmpeg exited with {status}: " + " | ".join(lines))
+            lines = " | ".join(text.splitlines()[-_SHOWN_LINES:])
+            check_child("ffmpeg", status, lines, Path(words[-1]).parent)
+            raise Failed("encode_failed", f"ffmpeg exited with {status}: {lines}")
+
+
+def start_child(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+    """Start a program that has run before. Raises: MachineError when it cannot be started any more."""
+    try:
+        return subprocess.Popen(command, **options)
+    except OSError as error:
+        raise MachineError(
+            f"{command[0]} cannot be started: {error.strerror}. It could before, so check the program and its file "
+            "system, or run fewer jobs at once (--cores), then run the same command again.",
+            error.errno,
+        ) from error
 
 
 def absolute(path: Path | str) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from deepfakemnist.machine_errors import check_child
 from deepfakemnist.media.ffmpeg import FFmpeg, absolute
 
 #: SSIM's constants for 8-bit pictures: (0.01 · 255)² and (0.03 · 255)² (Wang et al. 2004).
@@ -64,7 +65,10 @@ class Similarity:
 
 
 def vmaf(reference: Path, coded: Path, program: FFmpeg) -> float | None:
-    """Return the mean VMAF of a file against a reference file, 0..100; None when ffmpeg lacks libvmaf or fails."""
+    """Return the mean VMAF of a file against a reference file, 0..100; None when ffmpeg lacks libvmaf or fails.
+
+    Raises: MachineError when ffmpeg was killed or the disk is full.
+    """
     if "libvmaf" not in program.filters:
         return None
     with tempfile.TemporaryDirectory() as folder:
@@ -73,6 +77,7 @@ def vmaf(reference: Path, coded: Path, program: FFmpeg) -> float | None:
         command = [program.path, "-v", "error", "-nostdin", "-i", absolute(coded), "-i", absolute(reference)]
         done = subprocess.run([*command, "-lavfi", graph, "-f", "null", "-"], cwd=folder, capture_output=True)
         log = Path(folder) / "vmaf.json"
+        check_child("ffmpeg", done.returncode, done.stderr.decode(errors="replace"), folder)
         if done.returncode or not log.is_file():
             return None
         return float(json.loads(log.read_text())["pooled_metrics"]["vmaf"]["mean"])

@@ -24,7 +24,7 @@ from typing import IO
 
 import numpy as np
 
-from deepfakemnist.errors import Failed
+from deepfakemnist.machine_errors import MachineError, check_child
 from deepfakemnist.media.encode import WorkingClip, write_working_clip
 
 
@@ -54,7 +54,7 @@ class WriterProcesses:
     def write(self, path: Path | str, frames: Sequence[np.ndarray], fps: float) -> WorkingClip:
         """Run :func:`.encode.write_working_clip` in one of the processes, waiting until one is free.
 
-        Raises: as that function; Failed with reason encode_failed when the process dies, which is then replaced.
+        Raises: as that function; MachineError when the process dies, which is then replaced.
         """
         if not self._count:
             return write_working_clip(path, frames, fps)
@@ -68,7 +68,9 @@ class WriterProcesses:
             _stop(process)
             ended, process = process, _start()
             if isinstance(error, (EOFError, BrokenPipeError)):
-                raise Failed("encode_failed", f"{path}: its writer process exited with {ended.returncode}") from error
+                name = f"{path}: its writer process"
+                check_child(name, ended.returncode, "", Path(path).parent)
+                raise MachineError(f"{name} exited with {ended.returncode}; its messages are in the log") from error
             raise
         finally:
             self._idle.put(process)

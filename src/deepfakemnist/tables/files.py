@@ -18,11 +18,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from deepfakemnist.errors import ConfigError, Rejected
+from deepfakemnist.machine_errors import disk_full, of_errno
 from deepfakemnist.tables.checksums import CHECKSUM_KEYS, checked_writer, verify_table
 from deepfakemnist.tables.schemas import Row
 
 #: Names of unfinished files, see atomic_path; group 1 is the start of the finished file's name.
 PART_FILE = re.compile(r"\.(.{0,60})\.[a-z0-9_]{8}\.part\..+", re.DOTALL)
+#: What a file system answers to a name that it does not take.
+_OF_THE_NAME = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ}
 #: What fsync of a folder gives on file systems without it.
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.EBADF, errno.EACCES, errno.ENOTSUP}
 
@@ -54,14 +58,22 @@ def atomic_path(path: Path | str, flush: bool = True) -> Iterator[Path]:
     Args:
         path: file to write.
         flush: false for one of many small files, if the caller passes them all to :func:`sync_files`.
+
+    Raises: MachineError when the folder cannot be written, or when the disk is full after any error of the block;
+        whatever the block raises otherwise.
     """
     path = Path(path)
-    _make_folder(path.parent)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem[:60]}.", suffix=f".part{path.suffix}", dir=path.parent)
-    os.close(handle)
-    part = Path(name)
+    part = _new_part(path)
     try:
-        yield part
+        try:
+            yield part
+        except (ConfigError, Rejected):
+            raise
+        except Exception as error:
+            # Some libraries and programs hide what the system told them.
+            if (full := disk_full(path.parent)) is not None:
+                raise full from error
+            raise
         umask = os.umask(0)
         os.umask(umask)
         part.chmod(0o666 & ~umask)  # mkstemp creates files that only the owner can read
@@ -72,6 +84,19 @@ def atomic_path(path: Path | str, flush: bool = True) -> Iterator[Path]:
             _sync_folder(path.parent)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _new_part(path: Path) -> Path:
+    """Make an empty file with a temporary name in the folder of a file."""
+    try:
+        _make_folder(path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:60]}.", suffix=f".part{path.suffix}", dir=path.parent)
+    except OSError as error:
+        if error.errno in _OF_THE_NAME or error.errno is None:
+            raise
+        raise of_errno(error.errno, path.parent) from error
+    os.close(handle)
+    return Path(name)
 
 
 def sync_files(paths: Iterable[Path]) -> None:

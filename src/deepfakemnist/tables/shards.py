@@ -2,12 +2,12 @@
 
 A shard's table is written whole or not at all. A journal next to it records every finished video: a killed job resumes
 after the last one, and a job that runs again makes only the videos whose inputs, settings or code have changed. A lock
-serialises an orphaned worker and its successor. A bad video never stops the loop: it becomes a row with the reason.
+serialises an orphaned worker and its successor. A bad video never stops the loop: it becomes a row with the reason. An
+error of the machine always does: it would become the row of a good video.
 """
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import logging
@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from deepfakemnist.errors import Failed, Rejected, TooManyFailures
+from deepfakemnist.machine_errors import MachineError, machine_error
 from deepfakemnist.tables.checksums import DamagedTable
 from deepfakemnist.tables.files import read_metadata, read_rows, remove_part_files, write_table
 from deepfakemnist.tables.journal import Entry, Journal, entries_elsewhere
@@ -30,8 +31,6 @@ from deepfakemnist.tables.schemas import FAILED, OK, REJECTED, Row
 
 log = logging.getLogger(__name__)
 
-#: A full disk or too many open files are errors of the machine, not of a video: stop instead of failing every row.
-_MACHINE_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EROFS}
 #: Minimum number of rows of a stage for a meaningful failed fraction.
 _MIN_ROWS_FOR_FRACTION = 20
 _PROGRESS_EVERY_S = 10.0
@@ -106,6 +105,7 @@ def run_shard(
 
     Raises:
         TooManyFailures: see ``max_failed_fraction``; the journal stays, so finished videos are kept.
+        MachineError: a full disk, a killed child process or the like; likewise.
         ValueError: two rows share a key.
     """
     table = Path(table)
@@ -137,7 +137,7 @@ def run_shard(
             if row[key] in known:
                 tally.resumed += 1
             else:
-                known[row[key]] = Entry.of(row[key], marks[row[key]], _process_row(row, work, key))
+                known[row[key]] = Entry.of(row[key], marks[row[key]], _process_row(row, work, key, table.parent))
                 journal.append(known[row[key]])
             made = [_complete(row, one, schema, blank, code) for one in known[row[key]].made]
             for one in made:
@@ -161,7 +161,7 @@ def run_shard(
     return tally
 
 
-def _process_row(row: Row, work: Callable[[Row], Row | list[Row]], key: str) -> list[Row]:
+def _process_row(row: Row, work: Callable[[Row], Row | list[Row]], key: str, folder: Path) -> list[Row]:
     """Return the status columns and those that ``work`` made."""
     try:
         made = work(row)
@@ -171,16 +171,21 @@ def _process_row(row: Row, work: Callable[[Row], Row | list[Row]], key: str) -> 
         log.info("%s rejected: %s", row[key], verdict)
         status = {"status": REJECTED, "reason": verdict.reason, "detail": verdict.detail}
     except Failed as failure:
+        _stop_for_the_machine(failure, row, key, folder)
         log.warning("%s failed: %s", row[key], failure)
         status = {"status": FAILED, "reason": failure.reason, "detail": failure.detail}
-    except MemoryError:
-        raise
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in _MACHINE_ERRORS:
-            raise
+        _stop_for_the_machine(error, row, key, folder)
         log.warning("%s failed:\n%s", row[key], traceback.format_exc())
         status = {"status": FAILED, "reason": "error", "detail": f"{type(error).__name__}: {error}"}
     return [status]
+
+
+def _stop_for_the_machine(error: Exception, row: Row, key: str, folder: Path) -> None:
+    """Raise MachineError for what says nothing about the video."""
+    inputs = [value for name, value in row.items() if name.endswith("path") and isinstance(value, str)]
+    if (found := machine_error(error, inputs, folder)) is not None:
+        raise MachineError(f"stopped at {row[key]}: {found}", found.errno) from error
 
 
 def _complete(row: Row, made: Row, schema: pa.Schema, blank: Sequence[str], code: str) -> Row:

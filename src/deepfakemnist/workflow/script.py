@@ -13,6 +13,7 @@ from typing import Any, Literal
 from deepfakemnist.config.load import load_config
 from deepfakemnist.devices.gpu_allocation import allocate_gpus, has_gpu
 from deepfakemnist.errors import ConfigError, TooManyFailures
+from deepfakemnist.machine_errors import machine_error
 from deepfakemnist.workflow.run_plan import RunPlan
 
 #: Start-up takes 7 to 10 s (Python, torch, CUDA, weights, graphs), a clip 0.2 to 0.6 s on an H100: 2 to 6 % overhead.
@@ -27,8 +28,8 @@ def stage_script(snakemake: Any) -> Iterator[None]:
 
     Log lines go to the rule's log file, warnings also to the terminal. Numeric libraries get as many threads as
     Snakemake gave the job: many single-threaded jobs beat one multi-threaded job. A job with the resource ``gpu`` sees
-    that many GPUs and no others, exclusively unless ``gpu_share`` is above 1. User errors end with their message, all
-    others with a traceback in the log.
+    that many GPUs and no others, exclusively unless ``gpu_share`` is above 1. Errors of the user and of the machine end
+    with their message, all others with a traceback in the log.
     """
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     handlers[0].setLevel(logging.WARNING)
@@ -48,8 +49,13 @@ def stage_script(snakemake: Any) -> Iterator[None]:
     except (ConfigError, TooManyFailures) as error:
         logging.getLogger(snakemake.rule).error("%s", error)
         sys.exit(1)
-    except Exception:
-        logging.getLogger(snakemake.rule).exception("rule %s failed", snakemake.rule)
+    except Exception as error:
+        logger = logging.getLogger(snakemake.rule)
+        if (found := machine_error(error)) is not None:
+            logger.error("rule %s: %s", snakemake.rule, found)
+            logger.info("rule %s failed", snakemake.rule, exc_info=error)
+        else:
+            logger.exception("rule %s failed", snakemake.rule)
         sys.exit(1)
 
 
