@@ -25,6 +25,7 @@ from deepfakemnist.errors import ConfigError
 from deepfakemnist.sources.exclusions import Exclusions
 from deepfakemnist.tables.dataset_schemas import PUBLISHED_SPLIT, VIDEOS
 from deepfakemnist.tables.files import read_rows, write_table
+from deepfakemnist.tables.schemas import Row
 from deepfakemnist.tables.tsv import write_tsv
 
 pytestmark = pytest.mark.slow
@@ -300,3 +301,58 @@ def test_an_unreadable_exclusion_list_stops_the_release(tmp_path: Path, text: st
     (tmp_path / "list.tsv").write_text(text)
     with pytest.raises(ConfigError, match=message):
         release(tmp_path / "out", exclusions=tmp_path / "list.tsv")
+
+
+def test_an_older_release_stands_until_the_new_one_does(tmp_path: Path) -> None:
+    out = release(tmp_path / "out", files="copy")
+    before = {name: (out / name).read_bytes() for name in files(out)}
+    (tmp_path / "out.tsv").write_text("person_id\n" + "".join(f"p{number}\n" for number in range(4)))
+    with pytest.raises(ConfigError, match="nothing is left to release"):
+        release(out, exclusions=tmp_path / "out.tsv")
+    with pytest.raises(ConfigError, match="is not a release folder"):
+        release(out, previous=tmp_path)  # noticed when half of the new one is written
+    assert {name: (out / name).read_bytes() for name in files(out)} == before and not list(tmp_path.glob(".*"))
+    # Killed between the two renames of an exchange: the next run finds the old release again.
+    out.rename(tmp_path / ".out.old")
+    assert "### Changed: 0" in (release(out, previous=out) / "CHANGELOG.md").read_text()
+    link = tmp_path / "latest"
+    link.symlink_to(out)
+    release(link, version="2.0.0")
+    assert link.is_symlink() and "2.0.0" in (out / "README.md").read_text() and not list(tmp_path.glob(".*"))
+
+
+def test_a_folder_that_is_no_release_is_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "home/papers").mkdir(parents=True)
+    (tmp_path / "home/papers/thesis.tex").write_text("years of work")
+    for out in (tmp_path / "home", tmp_path / "home/papers/thesis.tex"):
+        with pytest.raises(ConfigError, match="exists and is not a release, so it is not replaced"):
+            release(out)
+    assert (tmp_path / "home/papers/thesis.tex").read_text() == "years of work"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"video_id": "../../x"}, r"'../../x' of the manifest makes no file name"),
+        ({"split": "../train"}, "makes no file name"),
+        ({"quality": "a/b"}, "makes no file name"),
+        ({"video_id": "S1"}, r"selected_train/s1.mp4 and .*/S1.mp4 differ in case alone"),
+    ],
+)
+def test_names_that_make_no_file_name_are_not_released(tmp_path: Path, changes: Row, message: str) -> None:
+    shutil.copytree("results/manifest", tmp_path / "manifest")
+    rows = read_rows(tmp_path / "manifest/videos.parquet")
+    rows = [{**row, **changes} if row["video_id"] == "s0" else row for row in rows]
+    write_table(rows, tmp_path / "manifest/videos.parquet", VIDEOS)
+    with pytest.raises(ConfigError, match=message):
+        write_release(tmp_path / "manifest", tmp_path / "out", SETTINGS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest"]
+
+
+def test_the_card_renders_no_markup_of_a_licence(tmp_path: Path) -> None:
+    videos = read_rows(Path("results/manifest/videos.parquet"))
+    licence = "<img src=x onerror=alert(1)>|[x](javascript:alert(1))\n# Heading"
+    write_card(tmp_path / "card.md", [{**row, "licence": licence} for row in videos], 0, SETTINGS, None)
+    card = (tmp_path / "card.md").read_text()
+    assert "| &lt;img src=x onerror=alert(1)&gt;\\|\\[x\\](javascript:alert(1)) # Heading | 4 |" in card
+    assert "<" not in card.split("---", 2)[2]

@@ -60,6 +60,7 @@ def test_excluding_a_video_removes_all_its_segments(tmp_path: Path) -> None:
         ("name\nx\n", r"line 1: the columns are video_id, person_id, reason, not name"),
         ("video_id\tperson_id\n../a\t\n", r"line 2: id '../a' is not allowed"),
         ("video_id\tperson_id\treason\na\t\tok\n\t\tx\n", "line 3"),
+        ("video_id\treason\na\t" + "x" * 200_000, "x.tsv line 2: field larger than"),
     ],
 )
 def test_unusable_lists(tmp_path: Path, text: str, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ import pytest
 from deepfakemnist.config.stages import SourceSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.sources.read import read_sources
+from deepfakemnist.tables.dataset_schemas import LEDGER
+from deepfakemnist.tables.files import write_table
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -65,6 +68,23 @@ def test_one_folder_that_holds_everything_is_not_taken_for_a_person(tmp_path: Pa
 def test_files_that_differ_in_suffix_only_are_two_videos(tmp_path: Path) -> None:
     touch(tmp_path, "a.mp4", "a.mov", "b.mp4")
     assert {row["video_id"] for row in read_sources(SourceSettings(folder=tmp_path)).rows} == {"a.mp4", "a.mov", "b"}
+
+
+def test_ids_that_are_one_file_where_case_does_not_count_get_a_hash(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4", "A.mp4", "b.mp4", "nul.x.mp4", "c.parquet.mp4", "d..mp4")
+    ids = [row["video_id"] for row in read_sources(SourceSettings(folder=tmp_path)).rows]
+    assert [name.rpartition("-")[0] or name for name in ids] == ["A", "a", "b", "c.parquet", "d.", "_nul.x"]
+    assert len({name.lower() for name in ids}) == 6
+
+
+def test_names_that_no_table_can_hold_are_rows(tmp_path: Path) -> None:
+    touch(tmp_path, "p/good.mp4", "q/a\x1b[2J.mp4", os.fsdecode(b"p/\xff.mp4"), os.fsdecode(b"\xfe/b.mp4"))
+    sheet = read_sources(SourceSettings(folder=tmp_path))
+    assert [row["path"] for row in sheet.rows] == [str(tmp_path / "p/good.mp4")]
+    assert [(row["video_id"], row["reason"]) for row in sheet.refused] == [
+        ("\\udcfe", "undecodable_name"), ("p/\\udcff.mp4", "undecodable_name"), ("q/a\x1b[2J.mp4", "bad_name"),
+    ]  # fmt: skip
+    write_table(sheet.refused, tmp_path / "ledger.parquet", LEDGER)
 
 
 def test_what_hides_a_video_has_a_row_and_the_rest_is_counted(tmp_path: Path) -> None:

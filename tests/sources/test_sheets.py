@@ -23,7 +23,26 @@ def test_sources_get_person_and_path_from_the_sheet(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "bad", ["a/b", "..", "a..b", "../x", "", "a b", "-x", ".hidden", "a;rm", "$(x)", "ü", "x" * 101]
+    "bad",
+    [
+        "a/b",
+        "..",
+        "a..b",
+        "../x",
+        "",
+        "a b",
+        "-x",
+        ".hidden",
+        "a;rm",
+        "$(x)",
+        "ü",
+        "x" * 101,
+        "x.",
+        "X.parquet",
+        "nul",
+        "Com1.mp4",
+        "x.lock",
+    ],
 )
 def test_bad_ids_are_refused_with_their_line(tmp_path, bad):
     path = sheet(tmp_path, f"video_id\tpath\ngood\ta.mp4\n{bad}\tb.mp4\n")
@@ -56,6 +75,14 @@ def test_duplicate_ids_name_both_lines(tmp_path):
         ("video_id\tpath\tstart_s\tend_s\na\tb\t3\t2\n", "line 2: .*end_s 2.0 is not after start_s 3.0"),
         ("video_id\tpath\na\n", "line 2: path: Field required"),
         ("video_id\tpath\na\tb\tc\n", "line 2: has more than the 2 columns"),
+        ("video_id\tpath\tstart_s\na\tb\tnan\n", "line 2: start_s: 'nan': .*finite number"),
+        ("video_id\tpath\tend_s\na\tb\tinf\n", "line 2: end_s: 'inf': .*finite number"),
+        ("video_id\tpath\tend_s\na\tb\t1e300\n", "line 2: end_s: '1e300': .*less than or equal to 1000000"),
+        ("video_id\tpath\na\tb\x00.mp4\n", r"line 2: path: 'b\\x00.mp4': .*control characters; rename"),
+        ("video_id\tpath\na\t" + "b" * 200_000 + "\n", "sources.tsv line 2: field larger than .*at most 128 kB"),
+        ("b" * 200_000, "sources.tsv line 1: field larger than .*is it the right file"),
+        ("", r"line 1: the header has \[\]"),
+        ("video_id\tpath\nA\t1\na\t2\n", "line 3: video_id 'a' differs from 'A' on line 2 in case alone"),
     ],
 )
 def test_errors_name_line_and_rule(tmp_path, text, message):
@@ -80,3 +107,9 @@ def test_refused_lines_have_unique_names(tmp_path):
     kept = read_sheet(path, SourceRow, keep_going=True)
     assert [row["video_id"] for row in kept.rows] == ["good", "good2"]
     assert [row["video_id"] for row in kept.refused] == ["a/b (line 3)", "a/b (line 4)", "good2 (line 5)"]
+
+
+def test_a_sheet_that_is_no_text_is_named(tmp_path):
+    (tmp_path / "sources.tsv").write_bytes(b"video_id\tpath\n\xff\xfe\ta.mp4\n")
+    with pytest.raises(ConfigError, match=r"sheet: cannot read .*sources.tsv: 'utf-8' codec"):
+        read_sheet(tmp_path / "sources.tsv", SourceRow, keep_going=True)

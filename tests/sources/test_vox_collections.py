@@ -99,12 +99,31 @@ def test_a_bad_csv_line_becomes_a_refused_row(vox: SmallVox) -> None:
     assert "id2#v30#000005#000045 is already on line 3" in details["v30 (line 6)"]
 
 
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("fps", "nan"), ("fps", "inf"), ("width", "inf"), ("height", "nan"), ("bbox", "nan-0-9-9"), ("bbox", "0-0-inf-9"),
+     ("start", "9" * 5000), ("end", "9" * 400), ("video_id", "../v"), ("person_id", "/etc"), ("bbox", None)],
+)  # fmt: skip
+def test_hostile_csv_values_become_refused_rows(vox: SmallVox, tmp_path: Path, column: str, value: str | None) -> None:
+    row = {"video_id": "v", "start": "0", "end": "9", "bbox": "0-0-9-9", "fps": "25", "width": "99", "height": "99"}
+    lines = [{**row, "person_id": "id1"}, {**row, "person_id": "id2", column: value}]
+    text = "\n".join([",".join(lines[0]), *(",".join(cell for cell in one.values() if cell) for one in lines)])
+    (tmp_path / "a.csv").write_text(text)
+    sheet = read_vox_metadata(tmp_path / "a.csv", vox.folder / "videos")
+    assert [row["person_id"] for row in sheet.rows] == ["id1"]
+    (refused,) = sheet.refused
+    assert "a.csv line 3: " in refused["detail"]
+
+
 def test_unusable_collections_say_what_is_wrong(vox: SmallVox, tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("video_id,start\nx,1\n")
     with pytest.raises(ConfigError, match=r"a\.csv line 1: columns \['end', 'bbox', .* are missing"):
         read_vox_metadata(tmp_path / "a.csv", vox.folder)
     with pytest.raises(ConfigError, match=r"sources\.vox_metadata\.videos: .*none' is not a folder"):
         read_vox_metadata(vox.folder / "vox-metadata.csv", tmp_path / "none")
+    (tmp_path / "long.csv").write_text("video_id," * 20_000)
+    with pytest.raises(ConfigError, match=r"sources\.vox_metadata\.csv: .*long\.csv line 1: columns|are missing"):
+        read_vox_metadata(tmp_path / "long.csv", vox.folder)
     with pytest.raises(ConfigError, match="no <person>/<video>/<utterance>.txt below"):
         read_voxceleb1(tmp_path, vox.folder)
 

@@ -14,8 +14,9 @@ rule write_release:
             if path
         ],
     output:
-        # The last file written; the folder appears atomically.
-        sums=f"<results>/release/{CONFIG.release.version}/SHA256SUMS",
+        # The last file written; the folder appears atomically. update: the release of an earlier run stays whole until
+        # then, and when the job fails.
+        sums=update(f"<results>/release/{CONFIG.release.version}/SHA256SUMS"),
     log:
         "<logs>/release.log",
     benchmark:

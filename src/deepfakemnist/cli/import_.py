@@ -8,6 +8,7 @@ from pathlib import Path
 from deepfakemnist.config.dataset import FrameSettings
 from deepfakemnist.dataset.face_boxes import best_face
 from deepfakemnist.dataset.imports import import_dataset
+from deepfakemnist.ids import printable
 from deepfakemnist.tables.files import count_rows, read_rows
 
 
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     ledger = read_rows(manifest / "ledger.parquet", ["status", "reason", "detail"])
     for row in ledger:
         if row["status"] != "ok":
-            print(f"{row['status']}: {row['reason']}: {row['detail']}")
+            print(printable(f"{row['status']}: {row['reason']}: {row['detail']}"))
     rows = count_rows(manifest / "videos.parquet")
     print(f"{rows} videos are in {manifest}; {sum(row['status'] != 'ok' for row in ledger)} are unusable.")
     return 0

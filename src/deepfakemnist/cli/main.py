@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from deepfakemnist.errors import ConfigError
+from deepfakemnist.ids import printable
 from deepfakemnist.machine_errors import machine_error
 
 #: Subcommand → its module in this package, and its help.
@@ -45,10 +46,10 @@ def main(words: Sequence[str] | None = None) -> int:
     try:
         return int(arguments.run(arguments))
     except ConfigError as error:
-        print(f"deepfakemnist: {error}", file=sys.stderr)
+        print(f"deepfakemnist: {printable(str(error))}", file=sys.stderr)
         return 1
     except Exception as error:
         if (found := machine_error(error)) is None:
             raise
-        print(f"deepfakemnist: {found}", file=sys.stderr)
+        print(f"deepfakemnist: {printable(str(found))}", file=sys.stderr)
         return 1

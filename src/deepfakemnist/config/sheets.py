@@ -7,17 +7,27 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from deepfakemnist.config.base import Action
-from deepfakemnist.ids import check_id
+from deepfakemnist.ids import CONTROL_CHARACTERS, check_id
 
 VideoId = Annotated[str, AfterValidator(check_id)]
+#: Seconds into a video: up to 11 days, longer than any video and short enough for the clock of every container.
+Seconds = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
+
+
+def _check_path(value: str) -> str:
+    if CONTROL_CHARACTERS.search(value):
+        raise ValueError("a path must not contain control characters; rename the file")
+    return value
 
 
 class _SheetRow(BaseModel):
     model_config = ConfigDict(extra="forbid", str_strip_whitespace=True)
 
-    path: str = Field(min_length=1, description="video file; relative paths start at the sheet's folder")
-    start_s: float | None = Field(None, ge=0, description="start of the segment, seconds; default: start of the video")
-    end_s: float | None = Field(None, gt=0, description="end of the segment, seconds; default: end of the video")
+    path: Annotated[str, AfterValidator(_check_path)] = Field(
+        min_length=1, description="video file; relative paths start at the sheet's folder"
+    )
+    start_s: Seconds | None = Field(None, description="start of the segment, seconds; default: start of the video")
+    end_s: Seconds | None = Field(None, description="end of the segment, seconds; default: end of the video")
 
     @model_validator(mode="after")
     def _end_after_start(self) -> _SheetRow:

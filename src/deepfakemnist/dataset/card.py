@@ -12,16 +12,18 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from deepfakemnist.config.base import SPLITS
 from deepfakemnist.config.dataset import ReleaseSettings
 from deepfakemnist.dataset.identity_findings import ACCEPTED, WARNING, count_findings
+from deepfakemnist.dataset.markdown import in_markdown
 from deepfakemnist.dataset.pairs import pair_rows
 from deepfakemnist.tables.schemas import Row
 
-# Markdown, not HTML: nothing needs escaping.
+# Markdown, in which viewers render HTML: every value that the template prints is escaped.
 _ENVIRONMENT = Environment(
     loader=PackageLoader("deepfakemnist.dataset", "templates"),
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
     autoescape=False,  # noqa: S701
+    finalize=lambda value: in_markdown(value) if isinstance(value, str) else value,
 )
 
 
@@ -67,7 +69,6 @@ def write_card(
         ],
     }
     text = _ENVIRONMENT.get_template("card.md.j2").render(
-        head=yaml.safe_dump(head, sort_keys=False).strip(),
         settings=settings,
         description=describe(videos),
         person_disjoint=len({(row["person_id"], row["split"]) for row in first}) == len(people),
@@ -93,7 +94,7 @@ def write_card(
         one_length=all(pair["same_length"] is not False for pair in pair_rows(videos)),
         marks=sorted({row["marks"] for row in first if row["label"] == 1 and row["marks"]}),
     )
-    path.write_text(text, encoding="utf-8")
+    path.write_text(f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n\n{text}", encoding="utf-8")
 
 
 def citation(settings: ReleaseSettings) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from deepfakemnist.dataset.markdown import in_markdown
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.tables.files import read_rows
 from deepfakemnist.tables.schemas import Row
@@ -52,7 +53,7 @@ def changelog(previous: Path | None, videos: Sequence[Row], version: str) -> str
         ("Removed", changes.removed),
         ("Changed", [f"{name}: {', '.join(columns)}" for name, columns in changes.changed.items()]),
     ):
-        lines += ["", f"### {title}: {len(names)}", "", *(f"* {name}" for name in names[:_LISTED])]
+        lines += ["", f"### {title}: {len(names)}", "", *(f"* {in_markdown(name)}" for name in names[:_LISTED])]
         if len(names) > _LISTED:
             lines.append(f"* and {len(names) - _LISTED} more")
     old = previous / "CHANGELOG.md"

@@ -6,7 +6,6 @@ with every other, in blocks, so that memory grows with the number of sources and
 
 from __future__ import annotations
 
-import csv
 import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +20,7 @@ from deepfakemnist.errors import ConfigError
 from deepfakemnist.tables.dataset_schemas import PUBLISHED_SPLIT
 from deepfakemnist.tables.files import read_metadata, read_rows
 from deepfakemnist.tables.schemas import OK, Row
-from deepfakemnist.tables.tsv import write_tsv
+from deepfakemnist.tables.tsv import Lines, write_tsv
 
 log = logging.getLogger(__name__)
 
@@ -136,22 +135,17 @@ def read_accepted(path: Path) -> dict[tuple[str, str], str]:
     """
     if not path.is_file():
         raise ConfigError(f"dataset.identities.accepted: {str(path)!r} is not a file")
-    accepted = {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-            if set(reader.fieldnames or ()) != set(_ACCEPTED_COLUMNS):
-                raise ConfigError(
-                    f"{path} line 1: the columns are {', '.join(_ACCEPTED_COLUMNS)}, not "
-                    f"{', '.join(reader.fieldnames or ())}; tabs separate them"
-                )
-            for row in reader:
-                person, other, reason = ((row[name] or "").strip() for name in _ACCEPTED_COLUMNS)
-                if not (person and other and reason):
-                    raise ConfigError(f"{path} line {reader.line_num}: two person ids and a reason are required")
-                accepted[min(person, other), max(person, other)] = reason
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"dataset.identities.accepted: cannot read {path}: {error}") from error
+    accepted, lines = {}, Lines(path, "dataset.identities.accepted")
+    if set(lines.columns) != set(_ACCEPTED_COLUMNS):
+        raise ConfigError(
+            f"{path} line 1: the columns are {', '.join(_ACCEPTED_COLUMNS)}, not {', '.join(lines.columns)}; tabs "
+            "separate them"
+        )
+    for line, row in lines:
+        person, other, reason = ((row[name] or "").strip() for name in _ACCEPTED_COLUMNS)
+        if not (person and other and reason):
+            raise ConfigError(f"{path} line {line}: two person ids and a reason are required")
+        accepted[min(person, other), max(person, other)] = reason
     return accepted
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -13,13 +13,15 @@ from deepfakemnist.dataset.captions import FILE, write_captions
 from deepfakemnist.dataset.pairs import pair_rows
 from deepfakemnist.dataset.splits import add_splits
 from deepfakemnist.errors import ConfigError, Failed, Rejected
+from deepfakemnist.ids import CONTROL_CHARACTERS, same_file_name
 from deepfakemnist.media.encoder_notes import encoder_version
 from deepfakemnist.media.frames import FindFace, frames_shard
 from deepfakemnist.media.marks import coded_stream, read_marks
 from deepfakemnist.media.samples import open_samples
 from deepfakemnist.sources.exclusions import Exclusions, read_exclusions
+from deepfakemnist.sources.released_manifest import read_manifest
 from deepfakemnist.sources.released_trees import FFPP_SHARES, layout_of, read_dfmnist, read_ffpp
-from deepfakemnist.tables.checksums import recorded_checksum
+from deepfakemnist.tables.checksums import file_facts, recorded_checksum
 from deepfakemnist.tables.dataset_schemas import FRAME_INDEX, LEDGER, PAIRS, PUBLISHED_SPLIT, VIDEOS
 from deepfakemnist.tables.files import read_metadata, read_rows, write_table
 from deepfakemnist.tables.schemas import COMPRESSED, FAILED, FRAMES, OK, REJECTED, Row
@@ -44,8 +46,9 @@ def import_dataset(
     The videos stay in place; each is verified by one full decode. A video that fails becomes a row of the ledger.
 
     Args:
-        folder: the dataset; its layout is detected, see :mod:`deepfakemnist.sources.released_trees`.
-        out: folder to write ``manifest`` and ``frames`` to.
+        folder: the dataset; its layout is detected, see :mod:`deepfakemnist.sources.released_trees`. Whoever made it is
+            not trusted: every name is checked before it becomes a path, and nothing outside of it is read.
+        out: folder to write ``manifest`` and ``frames`` to; nothing outside of it is written or deleted.
         frames: which still frames to extract.
         seed: seed of the splits where the dataset has none.
         folds: number of folds in the column ``fold``.
@@ -55,18 +58,23 @@ def import_dataset(
 
     Returns: the folder of the manifest.
 
-    Raises: ConfigError for an unknown layout, an invalid name, an unreadable list, or no usable video.
+    Reasons besides those of reading a video: rejected with excluded, duplicate_id, bad_name or outside_the_tree.
+
+    Raises: ConfigError for an unknown layout, an invalid name, an unreadable list, links in ``out`` that leave
+        it, or no usable video.
     """
     layout = layout_of(folder)
+    _check_out(out, folder)
     if layout == "released":
-        found = [{**row, "path": str(folder / row["path"])} for row in read_rows(folder / "manifest/videos.parquet")]
+        found = read_manifest(folder)
     else:
         found = read_ffpp(folder, seed) if layout == "ff++" else read_dfmnist(folder)
     if not found:
         raise ConfigError(f"{folder}: looks like {layout}, but contains no .mp4 where that layout keeps them")
     exclusions = read_exclusions(exclude, "--exclude") if exclude else Exclusions()
     with ThreadPoolExecutor(jobs) as pool:
-        rows = list(pool.map(partial(_verify_video, exclusions=exclusions), found))
+        verify = partial(_verify_video, exclusions=exclusions, root=folder.resolve())
+        rows = list(pool.map(verify, _without_namesakes(found)))
     good = [row for row in rows if row["status"] == OK]
     if not good:
         raise ConfigError(f"{folder}: none of its {len(rows)} videos is usable; the first: {rows[0]['detail']}")
@@ -89,24 +97,62 @@ def import_dataset(
     return manifest
 
 
-def _verify_video(row: Row, exclusions: Exclusions) -> Row:
+def _check_out(out: Path, folder: Path) -> None:
+    """Raise ConfigError where a write would leave ``out`` through a link, or replace the manifest that is imported.
+
+    An archive may hold such links, and the folder that it was unpacked to may be ``out``.
+    """
+    top = out.resolve()
+    if top == folder.resolve():
+        raise ConfigError(f"{out}: is the dataset itself; give another folder, which may lie in it")
+    for part in ("manifest", "frames"):
+        for path in (out / part, *sorted((out / part).rglob("*"))):
+            if path.is_symlink() and not path.resolve().is_relative_to(top):
+                raise ConfigError(
+                    f"{path}: links to {path.resolve()}, outside of {out}; remove it or give a new folder"
+                )
+            # Tables are replaced, but locks and journals are opened for writing, under all names that they have.
+            if path.suffix in (".lock", ".journal") and path.is_file() and path.stat().st_nlink > 1:
+                raise ConfigError(f"{path}: has a second name (hard link); remove it or give a new folder")
+
+
+def _without_namesakes(found: Sequence[Row]) -> Iterator[Row]:
+    """Yield every row, one that repeats the id and quality of an earlier one with a status."""
+    first: dict[tuple[str, str], str] = {}
+    for row in found:
+        path = first.setdefault((same_file_name(row["video_id"]), row["quality"]), row["path"])
+        if path == row["path"]:
+            yield row
+        else:
+            detail = f"{row['path']}: {row['video_id']} is already the id of {path}"
+            yield {**row, "status": REJECTED, "reason": "duplicate_id", "detail": detail}
+
+
+def _verify_video(row: Row, exclusions: Exclusions, root: Path) -> Row:
     """Return a row with the facts of its decoded file, or with the reason why the file is unusable."""
+    if "status" in row:
+        return row
     if (why := exclusions.reason_for(row)) is not None:
         return {**row, "status": REJECTED, "reason": "excluded", "detail": why}
     path = Path(row["path"])
+    if CONTROL_CHARACTERS.search(row["path"]):
+        detail = f"{row['path']!a}: control characters and bytes that are no text are not allowed; rename it"
+        return {**row, "status": REJECTED, "reason": "bad_name", "detail": detail}
+    if not path.resolve().is_relative_to(root):
+        detail = f"{path}: links to {path.resolve()}, outside of the dataset; copy the file into it if you trust it"
+        return {**row, "status": REJECTED, "reason": "outside_the_tree", "detail": detail}
     try:
         with open_samples(path) as samples:
             fps = float(1 / samples.video.frame_duration)
             for _ in samples:
                 pass
-        data = path.read_bytes()
+        size, sha256 = file_facts(path)
     except (Failed, Rejected) as error:
         status = REJECTED if isinstance(error, Rejected) else FAILED
         return {**row, "status": status, "reason": error.reason, "detail": error.detail}
     except OSError as error:
         return {**row, "status": FAILED, "reason": "unreadable", "detail": f"{path}: {error.strerror}"}
     stream = coded_stream(path)
-    sha256 = hashlib.sha256(data).hexdigest()
     if row.get("sha256") not in (None, sha256):
         detail = f"{path}: its sha256 is not the one in its release's manifest"
         return {**row, "status": FAILED, "reason": "changed", "detail": detail}
@@ -116,7 +162,7 @@ def _verify_video(row: Row, exclusions: Exclusions) -> Row:
         "fps": fps,
         "width": samples.size[0],
         "height": samples.size[1],
-        "bytes": len(data),
+        "bytes": size,
         "sha256": sha256,
         "pixels_sha256": samples.hexdigest(),
         "stream_bytes": stream.bytes,

@@ -30,7 +30,7 @@ from deepfakemnist.dataset.identity_audit import equal_pixels
 from deepfakemnist.dataset.identity_findings import leak_message, leaks_among, read_findings
 from deepfakemnist.dataset.pairs import pair_rows
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.ids import check_id
+from deepfakemnist.ids import check_id, check_video_id, same_file_name
 from deepfakemnist.media.frames import ROW_GROUP
 from deepfakemnist.sources.released_trees import ACTION_FOLDER
 from deepfakemnist.tables.checksums import (
@@ -43,6 +43,7 @@ from deepfakemnist.tables.checksums import (
 )
 from deepfakemnist.tables.dataset_schemas import FRAME_INDEX, PAIRS, PUBLISHED_SPLIT, RELEASED_VIDEOS
 from deepfakemnist.tables.files import count_rows, read_metadata, read_rows, write_table
+from deepfakemnist.tables.folders import replace_folder, restore_folder
 from deepfakemnist.tables.schemas import Row
 from deepfakemnist.tables.tsv import write_tsv
 
@@ -57,7 +58,7 @@ def write_release(
     Args:
         manifest: folder of videos.parquet, frames.parquet and captions.parquet; their paths are relative to the
             working directory.
-        out: folder to write; an existing one is replaced.
+        out: folder to write. An existing release is replaced, once the new one is complete.
         settings: contents and metadata of the release.
         exclude: the run's own exclusion list; entries added after the run are not released either.
         identities: findings of :mod:`deepfakemnist.dataset.identity_audit`; None: faces were not compared, and the card
@@ -65,9 +66,14 @@ def write_release(
 
     Returns: ``out``.
 
-    Raises: ConfigError for an unusable list, quality or previous release, when nothing is left to release, or when
-        equal pixels or one face are in two splits, unless the split is a published one.
+    Raises: ConfigError for an unusable list, quality or previous release, a folder in the way that is no release, a row
+        of the manifest that makes no file name, when nothing is left to release, or when equal pixels or one face are
+        in two splits, unless the split is a published one.
     """
+    # A link is followed, so that it goes on to lead to the release.
+    target = out.resolve()
+    restore_folder(target)
+    _check_replaceable(target)
     videos = add_captions(read_rows(manifest / "videos.parquet"), manifest)
     if settings.qualities is not None:
         available = sorted({row["quality"] for row in videos})
@@ -82,19 +88,28 @@ def write_release(
     findings = read_findings(identities) if identities else None
     _check_leaks(findings or [], kept, read_metadata(manifest / "videos.parquet"))
     # A staging folder next to ``out``: hard links need one file system, and a failed release leaves nothing behind.
-    part = out.with_name(f".{out.name}.part")
+    part = target.with_name(f".{target.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
         hashes = _write_contents(part, manifest, kept, left_out, settings, findings)
         if lists:
             write_proof(part, exclusions, lists, left_out)
         _write_checksums(part, hashes)
-        shutil.rmtree(out, ignore_errors=True)
-        part.rename(out)
+        replace_folder(part, target)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     log.info("%s: %d files, %d videos left out", out, len(kept), left_out)
     return out
+
+
+def _check_replaceable(out: Path) -> None:
+    """Raise ConfigError when something else than a release would be deleted."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not all((out / name).is_file() for name in ("manifest/videos.parquet", "LICENCES.tsv", "README.md")):
+        raise ConfigError(
+            f"{out}: exists and is not a release, so it is not replaced; give another folder, or remove it"
+        )
 
 
 def _check_leaks(findings: list[Row], kept: list[Row], metadata: dict[str, str]) -> None:
@@ -120,6 +135,7 @@ def _write_contents(
 ) -> dict[str, str]:
     """Write everything but SHA256SUMS; return the sha256 of the files that were hashed on the way, by their path."""
     rows = [{**row, "path": _release_path(row)} for row in kept]
+    _check_names(rows)
     hashes = {}
     for before, after in zip(kept, rows, strict=True):
         hashes[after["path"]] = _link_or_copy(Path(before["path"]), part / after["path"], settings.files)
@@ -141,12 +157,27 @@ def _write_contents(
 
 def _release_path(row: Row) -> str:
     """Return a video's path in the release; its parts are validated, because imported tables supply some of them."""
-    for part in (*row["video_id"].split("@"), row["quality"], row["split"], *filter(None, [row["action"]])):
-        check_id(part)
+    try:
+        check_video_id(row["video_id"])
+        for part in (row["quality"], row["split"], *filter(None, [row["action"]])):
+            check_id(part)
+    except ValueError as error:
+        raise ConfigError(f"release: {row['video_id']!a} of the manifest makes no file name: {error}") from None
     if row["label"] == 0:
         return f"{row['quality']}/real_dataset/selected_{row['split']}/{row['video_id']}.mp4"
     action = ACTION_FOLDER.get(row["action"], row["action"] or "other")
     return f"{row['quality']}/fake_dataset/{action}/{row['video_id']}.mp4"
+
+
+def _check_names(rows: Sequence[Row]) -> None:
+    """Raise ConfigError when two videos are one file where case does not count."""
+    first: dict[str, str] = {}
+    for row in rows:
+        if (other := first.setdefault(same_file_name(row["path"]), row["path"])) != row["path"]:
+            raise ConfigError(
+                f"release: {row['path']} and {other} differ in case alone, and are one file on macOS and Windows; "
+                "rename one, or leave it out by release.exclusions"
+            )
 
 
 def _link_or_copy(source: Path, target: Path, how: str) -> str:
@@ -195,6 +226,8 @@ def _write_frames(frames: Sequence[Row], part: Path, how: str, hashes: dict[str,
     index = []
     for shard, rows in shards.items():
         name = f"frames/{Path(shard).parent.name}/{Path(shard).name}"
+        if Path(shard).parent.name in ("", "..") or (part / name).exists():
+            raise ConfigError(f"release: {shard} of the frame index cannot be stored as {name}")
         rows.sort(key=lambda row: row["shard_row"])
         if not Path(shard).is_file():
             raise ConfigError(_damaged(shard, "is missing"))

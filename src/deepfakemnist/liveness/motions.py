@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from pathlib import Path
 
 from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.errors import ConfigError
+from deepfakemnist.tables.tsv import Lines
 
 #: Motions that a vendor accepts: digits for Baidu, space-separated words for the others.
 _ALLOWED: dict[str, tuple[str, str]] = {
@@ -29,17 +29,12 @@ def read_motions(path: Path, provider: str) -> dict[str, str]:
     """
     if provider not in _ALLOWED:
         return {}
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file, delimiter="\t"))
-    except OSError as error:
-        raise ConfigError(f"liveness.motions: cannot read {path} ({error.strerror})") from error
-    columns = list(rows[0]) if rows else []
-    if "action" not in columns or provider not in columns:
-        raise ConfigError(f"{path}: needs columns action and {provider}, found {columns}")
+    lines = Lines(path, "liveness.motions")
+    if "action" not in lines.columns or provider not in lines.columns:
+        raise ConfigError(f"{path}: needs columns action and {provider}, found {lines.columns}")
     pattern, meaning = _ALLOWED[provider]
     motions: dict[str, str] = {}
-    for line, row in enumerate(rows, start=2):
+    for line, row in lines:
         action, motion = row["action"], (row[provider] or "").strip()
         if action not in ACTIONS or action in motions:
             problem = "is listed twice" if action in motions else f"is not one of {', '.join(ACTIONS)}"

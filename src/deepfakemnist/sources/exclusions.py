@@ -7,7 +7,6 @@ where ids are built like VoxCeleb's (person#video#…), every segment of the vid
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import PAIR_SEPARATOR, check_id
 from deepfakemnist.sources.sheets import Sheet, refusal
 from deepfakemnist.tables.schemas import Row
+from deepfakemnist.tables.tsv import Lines
 
 _COLUMNS = ("video_id", "person_id", "reason")
 
@@ -59,26 +59,20 @@ def read_exclusions(path: Path, key: str = "sources.exclude") -> Exclusions:
     """
     if not path.is_file():
         raise ConfigError(f"{key}: {str(path)!r} is not a file")
-    exclusions = Exclusions()
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE)
-            columns = reader.fieldnames or []
-            if not {"video_id", "person_id"} & set(columns) or set(columns) - set(_COLUMNS):
-                raise ConfigError(
-                    f"{path} line 1: the columns are {', '.join(_COLUMNS)}, not {', '.join(columns)}; video_id or "
-                    "person_id is required, and tabs separate the columns"
-                )
-            for row in reader:
-                where = f"{path} line {reader.line_num}"
-                video, person, reason = ((row.get(name) or "").strip() for name in _COLUMNS)
-                if not video and not person:
-                    raise ConfigError(f"{where}: names neither a video_id nor a person_id")
-                for name, listed in ((video, exclusions.videos), (person, exclusions.people)):
-                    if name:
-                        listed[_checked(name, where)] = reason
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{key}: cannot read {path}: {error}") from error
+    exclusions, lines = Exclusions(), Lines(path, key)
+    if not {"video_id", "person_id"} & set(lines.columns) or set(lines.columns) - set(_COLUMNS):
+        raise ConfigError(
+            f"{path} line 1: the columns are {', '.join(_COLUMNS)}, not {', '.join(lines.columns)}; video_id or "
+            "person_id is required, and tabs separate the columns"
+        )
+    for line, row in lines:
+        where = f"{path} line {line}"
+        video, person, reason = ((row.get(name) or "").strip() for name in _COLUMNS)
+        if not video and not person:
+            raise ConfigError(f"{where}: names neither a video_id nor a person_id")
+        for name, listed in ((video, exclusions.videos), (person, exclusions.people)):
+            if name:
+                listed[_checked(name, where)] = reason
     return exclusions
 
 

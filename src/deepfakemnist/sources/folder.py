@@ -8,9 +8,11 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path, PurePath
 
+from pydantic import ValidationError
+
 from deepfakemnist.config.sheets import SourceRow
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.ids import ID_MAX_LENGTH, check_id
+from deepfakemnist.ids import DEVICES, check_id, same_file_name
 from deepfakemnist.sources.sheets import Sheet, refusal
 from deepfakemnist.sources.video_files import VIDEO_SUFFIXES, describe_left_aside, find_videos
 
@@ -19,7 +21,8 @@ def read_folder(folder: Path, pattern: str, person_from: str | None, cropped: bo
     """Return a row for every video below a folder, sorted by path.
 
     The video_id is the path below the folder without suffix, as far as an id may hold it; with the suffix where two
-    files differ in nothing else. Files left aside are counted; those that hide a video are refused rows.
+    files differ in nothing else, and with a hash where they differ in case alone. Files left aside are counted; those
+    that hide a video are refused rows.
 
     Args:
         folder: root folder.
@@ -54,6 +57,8 @@ def read_folder(folder: Path, pattern: str, person_from: str | None, cropped: bo
         if aside.hides_a_video
     ]
     namesakes = Counter(path.with_suffix("") for path in paths)
+    names = {path: (path if namesakes[path.with_suffix("")] > 1 else path.with_suffix("")).as_posix() for path in paths}
+    file_names = Counter(same_file_name(id_from(name)) for name in names.values())
     for relative in paths:
         person = person_of(relative)
         if person is None:
@@ -61,8 +66,15 @@ def read_folder(folder: Path, pattern: str, person_from: str | None, cropped: bo
                 refusal(relative.as_posix(), f"sources.person_from {person_from!r} finds no person in this path")
             )
             continue
-        name = relative if namesakes[relative.with_suffix("")] > 1 else relative.with_suffix("")
-        row = SourceRow(video_id=id_from(name.as_posix()), path=str(folder / relative), person_id=id_from(person))
+        name, video_id = names[relative], id_from(names[relative])
+        if file_names[same_file_name(video_id)] > 1:
+            video_id = _hashed_id(name)
+        try:
+            row = SourceRow(video_id=video_id, path=str(folder / relative), person_id=id_from(person))
+        except ValidationError as error:
+            why = error.errors()[0]["msg"].removeprefix("Value error, ")
+            sheet.refused.append(refusal(relative.as_posix(), f"{folder / relative}: {why}", reason="bad_name"))
+            continue
         sheet.rows.append({**row.to_row(), "adapter": "folder", "cropped": cropped})
     if not sheet.rows:
         raise ConfigError(
@@ -74,9 +86,16 @@ def read_folder(folder: Path, pattern: str, person_from: str | None, cropped: bo
 
 def id_from(name: str) -> str:
     """Return a valid id for a file name; a short hash keeps it unique when characters had to be replaced."""
+    try:
+        return check_id(name)
+    except ValueError:
+        return _hashed_id(name)
+
+
+def _hashed_id(name: str) -> str:
     clean = re.sub(r"\.{2,}", "_", re.sub(r"[^A-Za-z0-9._#-]", "_", name)).lstrip(".-") or "_"
-    if clean == name and len(clean) <= ID_MAX_LENGTH:
-        return check_id(clean)
+    if clean.partition(".")[0].upper() in DEVICES:
+        clean = f"_{clean}"
     return check_id(f"{clean[:80]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from deepfakemnist.config.stages import SourceSettings
 from deepfakemnist.errors import ConfigError
+from deepfakemnist.ids import same_file_name
 from deepfakemnist.sources.exclusions import without_excluded
 from deepfakemnist.sources.released_trees import layout_of, read_dfmnist
 from deepfakemnist.sources.sheets import Sheet, refusal
@@ -19,7 +20,8 @@ def read_released(settings: SourceSettings) -> dict[str, Sheet]:
     """Return the clips of the tree by class, real and fake, with action and the authors' split; no file is opened.
 
     Every video below the tree is a row or a refused row: excluded; bad_name, when ``on_bad_row`` lets the run go on;
-    duplicate_id, a name that an earlier split uses; outside_the_layout, a video where the layout has none.
+    duplicate_id, a name that an earlier split uses, be it in another case; outside_the_layout, a video where the layout
+    has none.
 
     Raises: ConfigError for another layout, a tree without clips, or a name that cannot be an id.
     """
@@ -40,10 +42,11 @@ def read_released(settings: SourceSettings) -> dict[str, Sheet]:
     first: dict[str, str] = {}
     for row in read_dfmnist(folder, refuse if settings.on_bad_row == "row" else None):
         name, path = row["video_id"], row["path"]
-        if name in first:
-            refuse(Path(path), f"{path}: {name} is already the id of {first[name]}", "duplicate_id")
+        file_name = same_file_name(name)
+        if file_name in first:
+            refuse(Path(path), f"{path}: {name} is already the id of {first[file_name]}", "duplicate_id")
         else:
-            first[name] = path
+            first[file_name] = path
             sheets["fake" if row["label"] else "real"].rows.append(row)
     known = {*first.values(), *(str(folder / row["video_id"]) for sheet in sheets.values() for row in sheet.refused)}
     search = find_videos(folder)

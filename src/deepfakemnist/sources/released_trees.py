@@ -31,15 +31,17 @@ _QUALITY = {"c0": "raw", "raw": "raw"}
 #: The authors' folder names, spelling included, since other code relies on them.
 ACTION_FOLDER = {"embarrassment": "embarrass", "surprise": "surpise"}
 _ACTION = {folder: action for action, folder in ACTION_FOLDER.items()}
-_FFPP_NAME = re.compile(r"(?P<target>\d+)(?:_(?P<source>\d+))?")
+_FFPP_NAME = re.compile(r"(?P<target>[0-9]{1,40})(?:_(?P<source>[0-9]{1,40}))?")
 _TRAIN, _TRAIN_AND_VAL = 0.70, 0.85  # the authors' 700/150/150
 
 
 def layout_of(folder: Path) -> str:
     """Return released, dfmnist or ff++.
 
-    Raises: ConfigError that lists what was looked for.
+    Raises: ConfigError that lists what was looked for, or says that this is an archive.
     """
+    if folder.is_file():
+        raise ConfigError(f"{folder}: is a file; unpack an archive first, in an empty folder, and give that folder")
     if (folder / "manifest/videos.parquet").is_file():
         return "released"
     if (folder / "original_sequences").is_dir() or (folder / "manipulated_sequences").is_dir():
@@ -82,7 +84,7 @@ def read_dfmnist(folder: Path, refuse: Callable[[Path, str], None] | None = None
             else:
                 # Source and driver are unknown: each fake counts as a person of its own.
                 name = source = person = f"{action}-{path.stem}"
-            if not all(_usable(path, part, refuse) for part in (source, driver or source)):
+            if not all(_usable(path, part, refuse) for part in (source, driver or source, action)):
                 continue
             quantile = rank / len(paths)
             split = "train" if quantile < _TRAIN else "val" if quantile < _TRAIN_AND_VAL else "test"
@@ -96,6 +98,8 @@ def read_ffpp(folder: Path, seed: int) -> list[Row]:
 
     Without ``splits`` (JSON lists of pairs), a seeded split with that dataset's fractions keeps together the videos
     that share a fake.
+
+    Raises: ConfigError for a name that cannot be an id, an unreadable list, or a video that it lacks.
     """
     rows = []
     for path, method, quality in _ffpp_files(folder):
@@ -107,7 +111,7 @@ def read_ffpp(folder: Path, seed: int) -> list[Row]:
             row = _real(target, path)
         else:
             row = _fake(_checked(f"{method}-{path.stem}", path), path, method, target, source or "")
-        rows.append({**row, "quality": quality, "person_id": target})
+        rows.append({**row, "quality": _checked(quality, path), "person_id": target})
     split = _ffpp_splits(folder) or _seeded_split(rows, seed)
     unknown = sorted({row["person_id"] for row in rows} - split.keys())
     if unknown:
@@ -130,7 +134,7 @@ def _ffpp_splits(folder: Path) -> dict[str, str]:
             try:
                 pairs = json.loads(path.read_text(encoding="utf-8"))
                 split |= {str(video): name for pair in pairs for video in pair}
-            except (ValueError, TypeError) as error:
+            except (OSError, ValueError, TypeError, RecursionError) as error:
                 raise ConfigError(f"{path}: is not a JSON list of pairs of names ({error})") from error
     return split
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,8 +10,10 @@ from pydantic import BaseModel, ValidationError
 
 from deepfakemnist.config.sheets import DriverRow, SourceRow
 from deepfakemnist.errors import ConfigError
+from deepfakemnist.ids import same_file_name
 from deepfakemnist.sources.video_files import LeftAside
 from deepfakemnist.tables.schemas import Row
+from deepfakemnist.tables.tsv import Lines
 
 _MAX_LISTED = 20
 
@@ -42,28 +42,22 @@ def read_sheet(path: Path, model: type[SourceRow] | type[DriverRow], keep_going:
         model: schema of a line.
         keep_going: an invalid line becomes a refused row instead of an error.
 
-    Raises: ConfigError for an unreadable sheet, wrong columns, duplicate ids or, unless ``keep_going``, an invalid
-        line.
+    Raises: ConfigError for an unreadable sheet, wrong columns, duplicate ids, ids that differ in case alone or, unless
+        ``keep_going``, an invalid line.
     """
     key = "video_id" if model is SourceRow else "driver_id"
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"cannot read the sheet {path}: {error}") from error
-    # Quotes are ordinary characters: a file name may contain one.
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t", quoting=csv.QUOTE_NONE)
-    _check_columns(path, reader.fieldnames or [], model)
+    table = Lines(path, "sheet")
+    _check_columns(path, table.columns, model)
 
-    sheet, problems, lines = Sheet(), list[str](), dict[str, int]()
-    if "person_id" not in (reader.fieldnames or []):
+    sheet, problems, lines = Sheet(), list[str](), dict[str, tuple[int, str]]()
+    if "person_id" not in table.columns:
         sheet.person_rule, sheet.person_stated = "video_id up to '#', as the sheet has no column person_id", False
-    for raw in reader:
-        line = reader.line_num
+    for line, raw in table:
         values = {name: value for name, value in raw.items() if name is not None and value}
         name = values.get(key, "").strip()
         try:
             if None in raw:
-                raise ValueError(f"has more than the {len(reader.fieldnames or [])} columns of the header")
+                raise ValueError(f"has more than the {len(table.columns)} columns of the header")
             row = model.model_validate(values).to_row()
         except ValueError as error:
             message = f"{path} line {line}: {_explain(error, key)}"
@@ -73,11 +67,15 @@ def read_sheet(path: Path, model: type[SourceRow] | type[DriverRow], keep_going:
             else:
                 problems.append(message)
             continue
-        if row["video_id"] in lines:
+        if (file_name := same_file_name(name)) in lines:
+            before, other = lines[file_name]
             problems.append(
-                f"{path} line {line}: {key} {name!r} is already on line {lines[row['video_id']]}; ids must be unique"
+                f"{path} line {line}: {key} {name!r} is already on line {before}; ids must be unique"
+                if other == name
+                else f"{path} line {line}: {key} {name!r} differs from {other!r} on line {before} in case alone, and "
+                "where case does not count (macOS, Windows) both are one file: rename one"
             )
-        lines[row["video_id"]] = line
+        lines[file_name] = line, name
         row["path"] = str(path.parent / row["path"])
         sheet.rows.append(row)
     if problems:
@@ -130,6 +128,8 @@ def refusal(
 ) -> Row:
     """Return the ledger row of an entry refused before ingest; ``row`` gives person and action where known."""
     known = row or {}
+    # A file name may hold bytes that are no text, which no table can store.
+    name, message = (text.encode("utf-8", "backslashreplace").decode() for text in (name, message))
     return {
         "kind": kind, "video_id": name, "person_id": known.get("person_id", ""), "action": known.get("action", ""),
         "stage": "sheet", "status": "rejected", "reason": reason, "detail": message,

@@ -31,9 +31,10 @@ REASONS = {
     "folder_searched_already": "links to a folder that is searched anyway",
     "unreadable_folder": "unreadable folders",
     "not_a_file": "neither file nor folder",
+    "undecodable_name": "with a name that is not UTF-8",
 }
 #: Reasons that hide a video, so that each gets a row of the ledger; the others are counted.
-_LISTED = ("broken_link", "same_file", "unreadable_folder")
+_LISTED = ("broken_link", "same_file", "unreadable_folder", "undecodable_name")
 _MAX_SUFFIXES = 6
 
 
@@ -167,13 +168,17 @@ def _files(folder: Path, left_aside: list[LeftAside]) -> Iterator[tuple[str, os.
                 yield relative, entry, identity[0]
             else:
                 detail = f"links to {Path(entry.path).readlink()}" if kind == "broken_link" else ""
-                left_aside.append(LeftAside(relative, kind, detail))
+                if kind == "undecodable_name":
+                    relative, detail = _readable(relative), "rename it: no table can hold its name"
+                left_aside.append(LeftAside(relative, kind, _readable(detail)))
 
 
 def _kind(entry: os.DirEntry[str]) -> str:
     """Return folder or file, following links, or the reason to leave the entry aside."""
     if entry.name.startswith("."):
         return "hidden"
+    if _readable(entry.name) != entry.name:
+        return "undecodable_name"
     try:
         if entry.is_dir():
             return "folder"
@@ -182,6 +187,11 @@ def _kind(entry: os.DirEntry[str]) -> str:
     except OSError:  # a link to itself, or through a folder that may not be entered
         return "broken_link"
     return "broken_link" if entry.is_symlink() else "not_a_file"
+
+
+def _readable(name: str) -> str:
+    """Return a name with the bytes that are no text written as escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -10,14 +10,15 @@ one (``square-track``). A segment whose video is not in the folder is rejected a
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+import math
 from pathlib import Path
 
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.ids import check_id
+from deepfakemnist.ids import check_id, same_file_name
 from deepfakemnist.sources.library import VideoLibrary
 from deepfakemnist.sources.sheets import Sheet, refusal
 from deepfakemnist.tables.schemas import Row
+from deepfakemnist.tables.tsv import Lines
 
 COLUMNS = ("video_id", "start", "end", "bbox", "fps", "width", "height", "person_id")
 
@@ -33,16 +34,21 @@ def read_vox_metadata(table: Path, videos: Path) -> Sheet:
     """
     library = VideoLibrary(videos, "sources.vox_metadata.videos")
     sheet, lines = Sheet(left_aside=library.left_aside), dict[str, int]()
-    for line, raw in _lines(table):
+    content = Lines(table, "sources.vox_metadata.csv", delimiter=",", quoting=csv.QUOTE_MINIMAL)
+    if lacking := [name for name in COLUMNS if name not in content.columns]:
+        raise ConfigError(
+            f"{table} line 1: columns {lacking} are missing; required are {list(COLUMNS)}, separated by commas"
+        )
+    for line, raw in content:
         try:
             row = _row(raw, library)
-            if row["video_id"] in lines:
-                raise ValueError(f"{row['video_id']} is already on line {lines[row['video_id']]}")
-        except (TypeError, ValueError) as error:
+            if (file_name := same_file_name(row["video_id"])) in lines:
+                raise ValueError(f"{row['video_id']} is already on line {lines[file_name]}, perhaps in another case")
+        except (TypeError, ValueError, OverflowError) as error:
             name = f"{raw.get('video_id') or ''} (line {line})".strip()
             sheet.refused.append(refusal(name, f"{table} line {line}: {error}"))
             continue
-        lines[row["video_id"]] = line
+        lines[file_name] = line
         sheet.rows.append(row)
     if not sheet.rows:
         why = f"; the first problem: {sheet.refused[0]['detail']}" if sheet.refused else ""
@@ -50,28 +56,13 @@ def read_vox_metadata(table: Path, videos: Path) -> Sheet:
     return sheet
 
 
-def _lines(table: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
-            lacking = [name for name in COLUMNS if name not in (reader.fieldnames or [])]
-            if lacking:
-                raise ConfigError(
-                    f"{table} line 1: columns {lacking} are missing; required are {list(COLUMNS)}, separated by commas"
-                )
-            for raw in reader:
-                yield reader.line_num, raw
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"sources.vox_metadata.csv: cannot read {table}: {error}") from error
-
-
 def _row(raw: dict[str, str], library: VideoLibrary) -> Row:
     start, end = int(raw["start"]), int(raw["end"])
     rate, width, height = (float(raw[name]) for name in ("fps", "width", "height"))
-    if not (0 <= start < end and rate > 0 and width > 0 and height > 0):
+    if not (0 <= start < end and all(0 < value < math.inf for value in (rate, width, height))):
         raise ValueError(f"start {start}, end {end}, fps {rate:g}, {width:g}x{height:g}: 0 <= start < end is required")
     sides = [float(side) for side in raw["bbox"].split("-")]
-    if len(sides) != 4 or not (sides[0] < sides[2] and sides[1] < sides[3]):
+    if len(sides) != 4 or not (0 <= sides[0] < sides[2] < math.inf and 0 <= sides[1] < sides[3] < math.inf):
         raise ValueError(f"bbox {raw['bbox']!r} is not left-top-right-bottom with left < right and top < bottom")
     left, top, right, bottom = sides
     name, person = raw["video_id"], check_id(raw["person_id"])

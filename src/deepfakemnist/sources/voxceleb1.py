@@ -8,11 +8,12 @@ because there are 153,000 files; :func:`read_annotation` runs in the ingest stag
 from __future__ import annotations
 
 import csv
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from deepfakemnist.errors import ConfigError, Failed
-from deepfakemnist.ids import check_id
+from deepfakemnist.ids import check_id, same_file_name
 from deepfakemnist.sources.library import VideoLibrary
 from deepfakemnist.sources.sheets import Sheet, refusal
 
@@ -44,10 +45,13 @@ def read_voxceleb1(txt: Path, videos: Path) -> Sheet:
         raise ConfigError(f"sources.voxceleb1.txt: {str(txt)!r} is not a folder")
     library = VideoLibrary(videos, "sources.voxceleb1.videos")
     sheet = Sheet(left_aside=library.left_aside, person_rule="folder of the annotation")
+    first: dict[str, str] = {}
     for path in sorted(txt.glob("*/*/*.txt")):
         person, video, utterance = *path.relative_to(txt).parts[:2], path.stem
         try:
             video_id = check_id(f"{person}#{video}#{utterance}")
+            if (other := first.setdefault(same_file_name(video_id), video_id)) != video_id:
+                raise ValueError(f"{video_id} and {other} differ in case alone: one file on macOS and Windows")
         except ValueError as error:
             sheet.refused.append(refusal(path.relative_to(txt).as_posix(), str(error)))
             continue
@@ -80,7 +84,7 @@ def read_annotation(path: Path | str) -> Annotation:
         rows = list(csv.reader(lines, delimiter="\t"))
         columns = [name.strip() for name in rows[0]]
         places = [columns.index(name) for name in _COLUMNS]
-    except (OSError, UnicodeDecodeError, IndexError, ValueError) as error:
+    except (OSError, UnicodeDecodeError, IndexError, ValueError, csv.Error) as error:
         raise Failed(
             "bad_annotation", f"{path}: no table with columns {list(_COLUMNS)} on line {_HEADER_LINES + 1}: {error}"
         ) from error
@@ -92,8 +96,11 @@ def read_annotation(path: Path | str) -> Annotation:
             values = [float(row[place]) for place in places]
         except (IndexError, ValueError) as error:
             raise Failed("bad_annotation", f"{path} line {number}: {row}: {error}") from error
-        if values[3] <= 0 or values[4] <= 0 or (table and values[0] <= table[-1][0]):
-            raise Failed("bad_annotation", f"{path} line {number}: {row}: ascending frames and W, H > 0 are required")
+        ascends = values[0] >= 0 if not table else values[0] > table[-1][0]
+        if not (all(map(math.isfinite, values)) and values[3] > 0 and values[4] > 0 and ascends):
+            raise Failed(
+                "bad_annotation", f"{path} line {number}: {row}: ascending frames from 0 and W, H > 0 are required"
+            )
         table.append(values)
     if not table:
         raise Failed("bad_annotation", f"{path}: no box below the header")

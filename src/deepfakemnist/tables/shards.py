@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from deepfakemnist.errors import Failed, Rejected, TooManyFailures
+from deepfakemnist.ids import check_video_id
 from deepfakemnist.machine_errors import MachineError, machine_error
 from deepfakemnist.tables.checksums import DamagedTable
 from deepfakemnist.tables.files import read_metadata, read_rows, remove_part_files, write_table
@@ -106,10 +107,12 @@ def run_shard(
     Raises:
         TooManyFailures: see ``max_failed_fraction``; the journal stays, so finished videos are kept.
         MachineError: a full disk, a killed child process or the like; likewise.
-        ValueError: two rows share a key.
+        ValueError: two rows share a key, or one cannot be a file name.
     """
     table = Path(table)
     keys = [row[key] for row in rows]
+    for name in keys:
+        check_video_id(name)
     if len(set(keys)) != len(keys):
         twice = sorted({name for name in keys if keys.count(name) > 1})
         raise ValueError(f"{table}: {key} occurs more than once: {', '.join(map(str, twice[:5]))}")
