@@ -87,7 +87,7 @@ def action_of(number: int) -> str:
 def settings_for(provider: str, address: str) -> VendorSettings:
     """Return the settings of a service, with more attempts than the default, because faults cost no time here."""
     common = {
-        "base_url": address, "qps": QPS, "attempts": 12, "read_timeout_s": 2.0,
+        "base_url": address, "qps": QPS, "attempts": 12, "read_timeout_s": 2.0, "on_doubt": "ask",
         "upload": UploadSettings(min_side=32, min_seconds=0.2),
     }  # fmt: skip
     if provider == "baidu":

@@ -7,12 +7,12 @@ import sys
 
 import pytest
 import requests
-from simulated_vendors import ENVIRONMENT, MOTIONS, settings_for, small_clip, vendors
+from simulated_vendors import ENVIRONMENT, MOTIONS, scripted, settings_for, small_clip, vendors
 
 from deepfakemnist.cli.main import main
 from deepfakemnist.config.liveness import LivenessSettings
-from deepfakemnist.errors import ConfigError
-from deepfakemnist.liveness.costs import announce
+from deepfakemnist.errors import ConfigError, Failed
+from deepfakemnist.liveness.costs import announce, recovered_usage
 from deepfakemnist.liveness.keys import check_keys
 from deepfakemnist.liveness.registry import build
 from deepfakemnist.liveness.simulator.server import HOST, running
@@ -97,8 +97,43 @@ def test_ledger_shows_spend_and_pass_rates(tmp_path, monkeypatch, capsys):
         live = [provider.check(small_clip(number), "blink").live for number in range(5)]
     assert main(["liveness", "ledger", str(tmp_path)]) == 0
     rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.startswith("tianyan")]
-    assert rows[0][:5] == ["tianyan", "5", f"{20 * sum(live):.1f}", "0.450", "0.450"]
+    assert rows[0][:8] == ["tianyan", "5", f"{20 * sum(live):.1f}", "0", "0.450", "0.450", "0.000", "0"]
     assert rows[1] == ["tianyan", "blink", str(sum(live)), "5", f"{20 * sum(live):.1f}"]
+
+
+@pytest.mark.slow
+def test_ledger_names_doubts_and_forget_lets_the_next_run_ask_again(tmp_path, monkeypatch, capsys):
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    unknown, lost = (200, {}, '{"code": 77, "msg": "?"}'), (504, {}, "")
+    good = (200, {}, '{"code": 200, "data": {"passed": true}}')
+    with scripted(unknown, lost, good, good) as address:
+
+        def check(number):
+            return build(settings_for("tianyan", address), MOTIONS["tianyan"], tmp_path).check(
+                small_clip(number), "blink"
+            )
+
+        for number, reason in ((0, "vendor_error"), (1, "in_doubt")):
+            with pytest.raises(Failed, match=reason):
+                check(number)
+        assert main(["liveness", "ledger", str(tmp_path)]) == 0
+        out = capsys.readouterr().out
+        (row,) = [line.split() for line in out.splitlines() if line.startswith("tianyan")]
+        assert row[:8] == ["tianyan", "1", "0.0", "1", "0.090", "0.180", "0.090", "1"]
+        assert f"In doubt: tianyan was asked about pixels {small_clip(1).pixels_sha256[:16]} at 20" in out
+
+        for option, number in (("--unreadable", 0), ("--in-doubt", 1)):
+            assert main(["liveness", "forget", "tianyan", str(tmp_path), option]) == 0
+            assert "1 set aside; the next run that needs them asks tianyan again" in capsys.readouterr().out
+            assert check(number).live
+    assert main(["liveness", "forget", "tianyan", str(tmp_path), "--unreadable", "--in-doubt"]) == 0
+    assert "nothing to set aside" in capsys.readouterr().out
+    assert main(["liveness", "forget", "tianyan", str(tmp_path), "--key", "../../x"]) == 1
+    # Everything stays counted, also when the meter is lost.
+    (tmp_path / "meters/tianyan.json").unlink()
+    assert recovered_usage(tmp_path, "tianyan").spent == pytest.approx(4 * 0.09)
+    assert recovered_usage(tmp_path, "tianyan").today == 4
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,7 @@ def call(address, tmp_path, **settings):
     return reply.attempts, waits, meter
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 425, 500, 503, 507, 599])
 def test_server_errors_are_retried_with_back_off_and_cost_nothing(tmp_path, status):
     with scripted((status, {}, "no"), (status, {}, "no"), (200, {}, GOOD)) as address:
         attempts, waits, meter = call(address, tmp_path)
@@ -69,7 +69,7 @@ def test_a_lost_response_is_retried_and_counted_as_in_doubt(tmp_path, text):
     assert (meter.read().spent, meter.read().in_doubt) == (1.0, 0.5)
 
 
-@pytest.mark.parametrize("status", [301, 400, 401, 403, 404])
+@pytest.mark.parametrize("status", [301, 400, 401, 403, 404, 501, 505, 511])
 def test_permanent_errors_stop_the_run_at_once(tmp_path, status):
     with (
         scripted((status, {"Location": "http://127.0.0.1:9/"}, "no")) as address,

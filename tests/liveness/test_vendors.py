@@ -128,7 +128,7 @@ def test_every_fault_is_recovered_and_nothing_is_billed_twice(tmp_path, provider
     record = tmp_path / "requests.jsonl"
     plan = FaultPlan(share=0.5, seed=2, hang_s=0.4, slow_s=0.05)
     with vendors(faults=plan, record=record) as (simulator, address):
-        settings = {"read_timeout_s": 0.3, "attempts": 12}
+        settings = {"read_timeout_s": 0.3, "attempts": 12, "on_doubt": "ask"}
         verdicts = [check(provider, address, tmp_path, clip, "blink", **settings) for clip in clips]
         billed = {request: times for request, times in simulator.account.billed.items() if "sessioncode" not in request}
     assert [(v.live, v.score) for v in verdicts] == [(v.live, v.score) for v in truth]

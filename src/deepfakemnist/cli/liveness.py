@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -20,6 +21,7 @@ from deepfakemnist.config.liveness import LivenessSettings, LocalSilentSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.liveness.costs import describe, estimate, pass_rates, read_usage, summarize_ledgers
 from deepfakemnist.liveness.keys import SECRETS
+from deepfakemnist.liveness.ledger import describe_doubt, forget, read_answers, read_doubts
 from deepfakemnist.liveness.simulator.contract import KEYS, Contract
 from deepfakemnist.liveness.simulator.faults import FAULTS, Fault, FaultPlan
 
@@ -35,6 +37,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "answers", type=Path, nargs="?", default=Path("results/liveness_answers"), help="folder (%(default)s)"
     )
     ledger.set_defaults(run=show_ledger)
+
+    again = commands.add_parser(
+        "forget",
+        help="set answers or doubts aside, so that the next run asks and pays again",
+        description="Sets answers without a verdict, questions in doubt, or single answers aside. The next run that "
+        "needs them asks the vendor again, and pays again. The files stay, under another name, and counted as spent.",
+    )
+    again.add_argument("provider", choices=sorted(SECRETS), help="provider whose answers are meant")
+    again.add_argument(
+        "answers", type=Path, nargs="?", default=Path("results/liveness_answers"), help="folder (%(default)s)"
+    )
+    again.add_argument("--unreadable", action="store_true", help="all answers from which no verdict follows")
+    again.add_argument("--in-doubt", action="store_true", help="all questions that may have been billed unanswered")
+    again.add_argument("--key", nargs="+", default=[], help="keys, the names of the files without .json or .asked")
+    again.set_defaults(run=forget_answers)
 
     plan = commands.add_parser("estimate", help="estimated cost and duration of a config's vendors")
     plan.add_argument("config", type=Path, help="YAML file with a liveness section")
@@ -67,28 +84,61 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def show_ledger(arguments: argparse.Namespace) -> int:
-    """Print the spend per provider and the pass rate per action."""
-    if not arguments.answers.is_dir():
-        raise ConfigError(f"{arguments.answers} is not a folder of vendor answers (liveness.answers in the config)")
-    rows = [
-        (
-            one.provider, one.answers, f"{100 * one.live / one.answers:.1f}", f"{one.cost:.3f}",
-            f"{read_usage(arguments.answers, one.provider).spent:.3f}",
-            f"{read_usage(arguments.answers, one.provider).in_doubt:.3f}",
-            one.in_doubt, f"{one.attempts / one.answers:.2f}", f"{one.latency_s / one.answers:.2f}",
-        )
-        for one in summarize_ledgers(arguments.answers)
-    ]  # fmt: skip
+    """Print the spend per provider, the pass rate per action, and every question in doubt."""
+    answers = _folder_of_answers(arguments)
+    rows = []
+    for one in summarize_ledgers(answers):
+        usage, count = read_usage(answers, one.provider), max(one.answers, 1)
+        share = 100 * one.live / max(one.answers - one.unreadable, 1)
+        rows.append(
+            (
+                one.provider, one.answers, f"{share:.1f}", one.unreadable,
+                f"{one.cost:.3f}", f"{usage.spent:.3f}", f"{usage.in_doubt:.3f}", one.open_doubts, one.in_doubt,
+                f"{one.attempts / count:.2f}", f"{one.latency_s / count:.2f}",
+            )
+        )  # fmt: skip
     _print_table(
-        ("provider", "answers", "live %", "cost", "metered", "in doubt", "crashed", "requests", "seconds"), rows
-    )
+        (
+            "provider", "answers", "live %", "unreadable", "cost", "metered", "in doubt", "unanswered", "lost before",
+            "requests", "seconds",
+        ),
+        rows,
+    )  # fmt: skip
     print()
-    rates = pass_rates(arguments.answers)
+    rates = pass_rates(answers)
     _print_table(
         ("provider", "action", "live", "answers", "%"),
         [(*key, live, total, f"{100 * live / total:.1f}") for key, (live, total) in rates.items()],
     )
+    for doubt in read_doubts(answers):
+        print(f"\nIn doubt: {describe_doubt(doubt, doubt['requests'])}\n  {doubt['key']}", end="")
+    print()
     return 0
+
+
+def forget_answers(arguments: argparse.Namespace) -> int:
+    """Set answers or doubts of a provider aside."""
+    answers, provider = _folder_of_answers(arguments), arguments.provider
+    keys = set(arguments.key)
+    if arguments.unreadable:
+        keys |= {answer["key"] for answer in read_answers(answers, provider) if answer.get("live") is None}
+    if arguments.in_doubt:
+        keys |= {doubt["key"] for doubt in read_doubts(answers, provider)}
+    if not all(re.fullmatch("[0-9a-f]{64}", key) for key in keys):
+        raise ConfigError("--key takes names of answers: 64 digits and letters a to f, without .json or .asked")
+    if not keys:
+        print("nothing to set aside; say what: --unreadable, --in-doubt or --key")
+        return 0
+    count = forget(answers, provider, sorted(keys))
+    print(f"{count} set aside; the next run that needs them asks {provider} again, and pays again")
+    return 0
+
+
+def _folder_of_answers(arguments: argparse.Namespace) -> Path:
+    answers: Path = arguments.answers
+    if not answers.is_dir():
+        raise ConfigError(f"{answers} is not a folder of vendor answers (liveness.answers in the config)")
+    return answers
 
 
 def show_estimate(arguments: argparse.Namespace) -> int:

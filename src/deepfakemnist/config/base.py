@@ -5,15 +5,31 @@ Few imports, because Snakemake loads the config models each time it parses the w
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, get_args
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
-BaseUrl = Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+(/[^?#@\s]*)?$")]
+
+
+def _encrypted_or_local(url: str) -> str:
+    """Refuse http to another machine: keys and clips would pass every network on the way in plain text."""
+    host = urlsplit(url).hostname or ""
+    try:
+        is_local = ip_address(host).is_loopback
+    except ValueError:
+        is_local = host == "localhost"
+    if not url.startswith("https://") and not is_local:
+        raise ValueError(f"{url} must begin with https://, because keys are sent to it; http is for this machine only")
+    return url
+
+
+BaseUrl = Annotated[str, Field(pattern=r"^https?://[^/?#@\s]+(/[^?#@\s]*)?$"), AfterValidator(_encrypted_or_local)]
 UrlPath = Annotated[str, Field(pattern=r"^/[A-Za-z0-9._/-]+$")]
 
 #: The ten facial actions of the paper (arXiv 2108.07949), in its order and with the names used here.

@@ -44,7 +44,16 @@ class VendorSettings(Settings):
     base_url: BaseUrl = Field(description="base URL that the vendor's paths are appended to")
     connect_timeout_s: PositiveFloat = 10.0
     read_timeout_s: PositiveFloat = 60.0
+    deadline_s: PositiveFloat = Field(
+        120.0, description="total time of one request, from the connection over the upload to the last byte"
+    )
     attempts: PositiveInt = Field(6, description="attempts per request; only retryable errors are retried")
+    on_doubt: Literal["ask", "reject", "stop"] = Field(
+        "reject",
+        description="what to do about a clip whose request may have been billed although its answer is lost, because "
+        "the job was killed or the connection broke. ask: ask again, at most one more price each time; reject: no "
+        "verdict, so that the fake is not kept; stop: stop the run",
+    )
     qps: PositiveFloat = Field(2.0, description="contractual rate limit over all jobs, requests per second")
     daily_quota: PositiveInt | None = Field(
         None, description="requests per UTC day at which the run stops; null: no limit"

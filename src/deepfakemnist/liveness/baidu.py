@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import base64
 import time
-from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 import requests
 
 from deepfakemnist.config.liveness import BaiduPictureSettings, BaiduSettings
 from deepfakemnist.errors import Failed
-from deepfakemnist.liveness import baidu_codes as codes
-from deepfakemnist.liveness.client import Client, Reply, TransientError
+from deepfakemnist.liveness.baidu_codes import CODES, Meaning
+from deepfakemnist.liveness.client import Client, Reply
+from deepfakemnist.liveness.ledger import Question
 from deepfakemnist.liveness.meter import StopRun
 from deepfakemnist.liveness.protocol import Clip, Verdict
+from deepfakemnist.liveness.responses import Unreadable, integer, mapping, number, printable, shown
+from deepfakemnist.liveness.transport import TransientError
 from deepfakemnist.liveness.upload import combined_sha256, encode_clip, encode_image, evenly_spaced
 from deepfakemnist.liveness.vendor import Answer
 from deepfakemnist.tables.schemas import Row
@@ -28,7 +30,8 @@ _TOKEN = "/oauth/2.0/token"  # noqa: S105  a path
 _CODE = "/rest/2.0/face/v1/faceliveness/sessioncode"
 _VIDEO = "/rest/2.0/face/v1/faceliveness/verify"
 _IMAGES = "/rest/2.0/face/v3/faceverify"
-#: Tokens are renewed this long before they expire.
+#: Documented life of a token, and how long before its end it is renewed.
+_TOKEN_LIFE_S = 2_592_000
 _TOKEN_MARGIN_S = 60
 #: If new tokens are rejected as well, the keys lack access to the endpoint; a few rejections may be transient.
 _MAX_RENEWALS = 3
@@ -47,24 +50,20 @@ class BaiduService:
 
     def __init__(self, client: Client, secrets: tuple[str, ...]) -> None:
         self.client = client
+        self.redactor = client.redactor
         self._api_key, self._secret_key = secrets
         self._token, self._token_until = "", 0.0
 
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """Return the keys and the current access token."""
-        return tuple(secret for secret in (self._api_key, self._secret_key, self._token) if secret)
-
-    def call(self, path: str, price: float, is_valid: Callable[[Any], bool], **content: Any) -> Reply:
+    def call(self, path: str, price: float, question: Question | None = None, **content: Any) -> Reply:
         """POST to ``path`` with a valid token, retrying until a final response arrives.
 
         Args:
             path: endpoint.
             price: price of a response.
-            is_valid: checks the ``result`` of a response with code 0.
+            question: the question that is billed; None for a session code.
             content: request body.
 
-        Returns: a response with code 0, or one that rejects the clip.
+        Returns: a response without an error code that the table knows to be no answer.
         """
         renewals = 0
 
@@ -74,38 +73,30 @@ class BaiduService:
         def check_body(body: dict[str, Any]) -> None:
             nonlocal renewals
             code, message = code_and_message(body)
-            if code == 0 and is_valid(body.get("result")):
+            if code is None:
+                raise TransientError(f"unexpected response format, keys {printable(sorted(body))}", in_doubt=True)
+            if code == 0:
+                if question is None and not _is_code_result(body.get("result")):
+                    raise TransientError("the response holds no session code", in_doubt=True)
                 return
-            if code is None or code == 0:
-                raise TransientError(f"unexpected response format, keys {sorted(body)}", in_doubt=True)
-            if code in codes.TOKEN_INVALID and renewals < _MAX_RENEWALS:
+            meaning = CODES[code].meaning if code in CODES else Meaning.REJECTED
+            text = f"Baidu answered {code}: {message}"
+            if meaning is Meaning.NEW_TOKEN and renewals < _MAX_RENEWALS:
                 renewals, self._token = renewals + 1, ""
-                raise TransientError(f"access token expired ({code})", wait_s=0 if renewals == 1 else None)
-            self._raise_for_code(code, message)
+                raise TransientError(f"{text}; fetching a new token", wait_s=0 if renewals == 1 else None)
+            if meaning is not Meaning.REJECTED or question is None:
+                _raise_for_code(meaning, text)
 
-        self._valid_token()  # before the meter grants a slot, so that fetching it delays no request
-        return self.client.call(send, check_body, price)
-
-    @staticmethod
-    def _raise_for_code(code: int, message: str) -> None:
-        text = f"Baidu answered {code}: {message}"
-        if code in codes.CLIP_REJECTED:
-            return
-        if code in codes.SESSION_EXPIRED:
-            raise _SessionConsumed("session_spent", text)
-        if code in codes.RATE_LIMITED | codes.TRANSIENT:
-            raise TransientError(text, rate_limited=code in codes.RATE_LIMITED)
-        if code in codes.QUOTA_EXHAUSTED:
-            raise StopRun(f"{text}. The contract's quota is exhausted; rerun the same command another day")
-        if code in codes.FORBIDDEN | codes.TOKEN_INVALID:
-            raise StopRun(f"{text}. The keys have no access to this endpoint; check the contract")
-        raise Failed("vendor_error", text)
+        if question is None or question.received is None:
+            self._valid_token()  # before the meter grants a slot, so that fetching it delays no request
+        return self.client.call(send, check_body, price, question)
 
     def _valid_token(self) -> str:
         if not self._token or time.monotonic() > self._token_until:
-            reply = self.client.call(self._fetch_token, _check_token, price=0.0)
+            reply = self.client.call(self._fetch_token, self._check_token, price=0.0)
             self._token = reply.body["access_token"]
-            self._token_until = time.monotonic() + reply.body["expires_in"] - _TOKEN_MARGIN_S
+            # The monotonic clock: a clock that is set changes no token's life.
+            self._token_until = time.monotonic() + min(reply.body["expires_in"], _TOKEN_LIFE_S) - _TOKEN_MARGIN_S
         return self._token
 
     def _fetch_token(self, session: requests.Session) -> requests.Response:
@@ -113,6 +104,18 @@ class BaiduService:
             "grant_type": "client_credentials", "client_id": self._api_key, "client_secret": self._secret_key,
         }  # fmt: skip
         return self.client.post(session, _TOKEN, params=keys)
+
+    def _check_token(self, body: dict[str, Any]) -> None:
+        if "error" in body:
+            # The description says which of the two keys is wrong.
+            raise StopRun(
+                f"Baidu issued no access token: {printable(body['error'])}: "
+                f"{printable(body.get('error_description', ''))}"
+            )
+        token = body.get("access_token")
+        if not isinstance(token, str) or not token or (integer(body.get("expires_in")) or 0) <= 0:
+            raise TransientError(f"no access token in the response, keys {printable(sorted(body))}")
+        self.redactor.add(token)
 
 
 class BaiduVideo:
@@ -122,11 +125,7 @@ class BaiduVideo:
 
     def __init__(self, settings: BaiduSettings, motions: dict[str, str], service: BaiduService) -> None:
         self.settings, self._motions, self._service = settings, motions, service
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """Return keys and access token."""
-        return self._service.secrets
+        self.redactor = service.redactor
 
     def motion(self, action: str) -> str:
         """Return the digit of the requested motion; empty for passive liveness."""
@@ -145,19 +144,19 @@ class BaiduVideo:
         codes_price = _EXPECTED_CODES * self.settings.code_price if self.motion(action) else 0.0
         return self.settings.price + codes_price
 
-    def query(self, clip: Clip, action: str) -> Answer:
+    def query(self, clip: Clip, action: str, question: Question) -> Answer:
         """Upload the clip; for an action, first request a session code that stands for it."""
         upload = encode_clip(clip, self.settings.upload)
         form = {"video_base64": base64.b64encode(upload.data).decode(), "face_field": "spoofing"}
         motion, attempts, codes_used = self.motion(action), 0, 0
         for _ in range(_MAX_SESSIONS):
             session = {}
-            if motion:
+            if motion and question.received is None:
                 session_id, codes_requested, requests_sent = self._request_code(motion)
                 attempts, codes_used = attempts + requests_sent, codes_used + codes_requested
                 session = {"type_identify": "action", "session_id": session_id}
             try:
-                reply = self._service.call(_VIDEO, self.settings.price, _is_video_result, data={**form, **session})
+                reply = self._service.call(_VIDEO, self.settings.price, question, data={**form, **session})
             except _SessionConsumed:
                 attempts += 1
                 continue
@@ -178,7 +177,7 @@ class BaiduVideo:
         attempts = 0
         form = {"type": "1", "min_code_length": "1", "max_code_length": "1"}
         for count in range(1, self.settings.max_draws + 1):
-            reply = self._service.call(_CODE, self.settings.code_price, _is_code_result, data=form)
+            reply = self._service.call(_CODE, self.settings.code_price, data=form)
             attempts += reply.attempts
             if reply.body["result"]["code"] == digit:
                 return reply.body["result"]["session_id"], count, attempts
@@ -192,11 +191,7 @@ class BaiduPicture:
 
     def __init__(self, settings: BaiduPictureSettings, service: BaiduService) -> None:
         self.settings, self._service = settings, service
-
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """Return keys and access token."""
-        return self._service.secrets
+        self.redactor = service.redactor
 
     def motion(self, action: str) -> str:
         """Return an empty string: image liveness is passive."""
@@ -214,7 +209,7 @@ class BaiduPicture:
         """Return the price of one request."""
         return self.settings.price
 
-    def query(self, clip: Clip, action: str) -> Answer:
+    def query(self, clip: Clip, action: str, question: Question) -> Answer:
         """Send evenly spaced frames."""
         chosen = [clip.frames[index] for index in evenly_spaced(len(clip.frames), self.settings.frames)]
         uploads = [encode_image(frame, self.settings.upload) for frame in chosen]
@@ -222,7 +217,7 @@ class BaiduPicture:
             {"image": base64.b64encode(upload.data).decode(), "image_type": "BASE64", "face_field": "spoofing"}
             for upload in uploads
         ]
-        reply = self._service.call(_IMAGES, self.settings.price, _is_image_result, json=images)
+        reply = self._service.call(_IMAGES, self.settings.price, question, json=images)
         # One hash over all images, in order.
         digest = combined_sha256([upload.sha256 for upload in uploads])
         return Answer(
@@ -249,60 +244,58 @@ def decide_by_threshold(
         needs_action: also require that the requested action was detected.
 
     Raises:
-        Failed: the response holds no such threshold.
+        Failed: ``no_threshold``: the response holds no such threshold; ``vendor_error``: it has an unknown code.
+        Unreadable: score, threshold or action is not of the documented type and range.
     """
     code, message = code_and_message(body)
     if code:
-        reason = codes.CLIP_REJECTED.get(code, "refused")
-        return Verdict(False, evidence={"reason": reason, "error_code": code, "error_msg": message})
-    result = body["result"]
-    thresholds = result["thresholds"]
+        if code not in CODES or CODES[code].meaning is not Meaning.REJECTED:
+            raise Failed("vendor_error", f"Baidu answered {code}: {message}, which is in no list of its codes")
+        rejection = {"reason": CODES[code].reason, "error_code": code, "error_msg": message}
+        return Verdict(False, evidence=rejection)
+    result = mapping(body, "result")
+    thresholds = mapping(result, "thresholds")
     if threshold_name not in thresholds:
-        raise Failed("no_threshold", f"Baidu returned thresholds {sorted(thresholds)}, not {threshold_name}")
-    score, threshold = float(result[score_name]), float(thresholds[threshold_name])
-    evidence = {
+        raise Failed("no_threshold", f"Baidu returned thresholds {printable(sorted(thresholds))}, not {threshold_name}")
+    score, threshold = number(result, score_name), number(thresholds, threshold_name)
+    evidence: dict[str, Any] = {
         "thresholds": thresholds,
         # Recorded but not used for the verdict: it is unknown whether the paper's authors had it.
         **{name: result[name] for name in ("spoofing_score", "maxspoofing", "action_verify") if name in result},
     }
+    action = result.get("action_verify")
+    if needs_action and not isinstance(action, str):
+        raise Unreadable(f"action_verify is {shown(action)}, not pass or fail")
     live = score > threshold
     if not live:
         evidence["reason"] = "not_live"
-    elif needs_action and result.get("action_verify") != "pass":
+    elif needs_action and action != "pass":
         live, evidence["reason"] = False, "action_not_seen"
     return Verdict(live, score, threshold, evidence)
 
 
 def code_and_message(body: dict[str, Any]) -> tuple[int | None, str]:
-    """Return error code and message of either envelope; the code is None if there is neither."""
-    for code, message in (("error_code", "error_msg"), ("err_no", "err_msg")):
-        if isinstance(body.get(code), int):
-            return body[code], str(body.get(message, ""))
-    return None, ""
+    """Return error code and message of either envelope; the code is None if there is neither, or if they differ."""
+    found: dict[int, str] = {}
+    for name, message in (("error_code", "error_msg"), ("err_no", "err_msg")):
+        code = integer(body.get(name))
+        if code is not None:
+            found[code] = printable(body.get(message, ""))
+    return next(iter(found.items())) if len(found) == 1 else (None, "")
 
 
-def _check_token(body: dict[str, Any]) -> None:
-    if "error" in body:
-        # The description says which of the two keys is wrong and contains neither.
-        raise StopRun(f"Baidu issued no access token: {body['error']}: {body.get('error_description', '')}")
-    if not isinstance(body.get("access_token"), str) or not isinstance(body.get("expires_in"), int):
-        raise TransientError(f"no access token in the response, keys {sorted(body)}")
-
-
-def _is_video_result(result: Any) -> bool:
-    return _is_scored(result, "score")
-
-
-def _is_image_result(result: Any) -> bool:
-    return _is_scored(result, "face_liveness")
-
-
-def _is_scored(result: Any, score_name: str) -> bool:
-    return (
-        isinstance(result, dict)
-        and isinstance(result.get(score_name), int | float)
-        and isinstance(result.get("thresholds"), dict)
-    )
+def _raise_for_code(meaning: Meaning, text: str) -> NoReturn:
+    """Raise what an error code means that is no verdict."""
+    match meaning:
+        case Meaning.RETRY | Meaning.RATE_LIMITED:
+            raise TransientError(text, rate_limited=meaning is Meaning.RATE_LIMITED)
+        case Meaning.NEW_SESSION:
+            raise _SessionConsumed("session_spent", text)
+        case Meaning.QUOTA:
+            raise StopRun(f"{text}. The contract's quota is exhausted; rerun the same command another day")
+        case Meaning.NEW_TOKEN | Meaning.NO_ACCESS:
+            raise StopRun(f"{text}. The keys have no access to this endpoint; check the contract")
+    raise Failed("vendor_error", text)
 
 
 def _is_code_result(result: Any) -> bool:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from deepfakemnist.config.liveness import BaiduSettings, LivenessSettings, VendorSettings
-from deepfakemnist.liveness.files import read_json
-from deepfakemnist.liveness.ledger import read_answers
-from deepfakemnist.liveness.meter import Usage
+from deepfakemnist.errors import ConfigError
+from deepfakemnist.liveness.files import DamagedFile
+from deepfakemnist.liveness.ledger import read_answers, read_doubts, read_forgotten
+from deepfakemnist.liveness.meter import Usage, read_usage_file
 from deepfakemnist.liveness.motions import read_motions
 from deepfakemnist.liveness.registry import meter_path
+from deepfakemnist.tables.schemas import Row
 
 #: Mean number of one-digit codes requested until the wanted one of four comes up, all being equally likely.
 EXPECTED_CODES = 4
@@ -38,11 +41,15 @@ class LedgerSummary:
     provider: str
     answers: int = 0
     live: int = 0
+    #: Answers without a verdict: the response could not be read, or has an unknown code.
+    unreadable: int = 0
     cost: float = 0.0
     attempts: int = 0
     latency_s: float = 0.0
-    #: Requests whose job was killed before the answer was stored.
+    #: Requests for these answers that were lost before, and may have been billed besides.
     in_doubt: int = 0
+    #: Questions that may have been billed and have no answer.
+    open_doubts: int = 0
 
 
 def estimate(settings: LivenessSettings, clips_of: Mapping[str, int]) -> list[Estimate]:
@@ -100,24 +107,59 @@ def summarize_ledgers(answers: Path) -> list[LedgerSummary]:
     for answer in read_answers(answers):
         one = by_provider.setdefault(answer["provider"], LedgerSummary(answer["provider"]))
         one.answers += 1
-        one.live += bool(answer["live"])
+        one.live += answer["live"] is True
+        one.unreadable += answer["live"] is None
         one.cost += answer["cost"]
         one.attempts += answer["attempts"]
         one.latency_s += answer["latency_s"]
         one.in_doubt += answer["in_doubt"]
+    for doubt in read_doubts(answers):
+        by_provider.setdefault(doubt["provider"], LedgerSummary(doubt["provider"])).open_doubts += 1
     return [by_provider[name] for name in sorted(by_provider)]
 
 
 def pass_rates(answers: Path) -> dict[tuple[str, str], tuple[int, int]]:
-    """Return (provider, action) → (classified as live, answered), by the verdicts made when the answers arrived."""
+    """Return (provider, action) → (classified as live, with a verdict), by the verdicts made on arrival."""
     counts: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0])
     for answer in read_answers(answers):
-        count = counts[answer["provider"], answer["action"]]
-        count[0] += bool(answer["live"])
-        count[1] += 1
+        if answer["live"] is not None:
+            count = counts[answer["provider"], answer["action"]]
+            count[0] += answer["live"] is True
+            count[1] += 1
     return {key: (live, total) for key, (live, total) in sorted(counts.items())}
 
 
 def read_usage(answers: Path, provider: str) -> Usage:
-    """Return the metered usage of a provider, including crashed jobs and lost responses."""
-    return Usage(**(read_json(meter_path(answers, provider)) or {}))
+    """Return the metered usage of a provider, including crashed jobs and lost responses.
+
+    Raises: ConfigError for a damaged meter.
+    """
+    try:
+        return read_usage_file(meter_path(answers, provider))
+    except DamagedFile as damage:
+        raise ConfigError(
+            f"{damage}. The next run recovers it from the answers; compare with the vendor's bill"
+        ) from None
+
+
+def recovered_usage(answers: Path, provider: str) -> Usage:
+    """Return the usage that the ledger proves: answers, those set aside, and questions in doubt, by price and day."""
+    today = time.strftime("%Y-%m-%d", time.gmtime())
+    usage = Usage(day=today)
+    for answer in (*read_answers(answers, provider), *read_forgotten(answers, provider)):
+        usage.spent += float(answer.get("cost") or 0.0)
+        if str(answer.get("answered_at", "")).startswith(today):
+            usage.today += int(answer.get("attempts") or 1)
+        # A mark that was set aside has requests and no answer.
+        _add_lost(usage, answer.get("lost") or answer.get("requests") or [], today)
+    for doubt in read_doubts(answers, provider):
+        _add_lost(usage, doubt["requests"], today)
+    return usage
+
+
+def _add_lost(usage: Usage, requests: Sequence[Row], today: str) -> None:
+    for request in requests:
+        price = float(request.get("price") or 0.0)
+        usage.spent += price
+        usage.in_doubt += price
+        usage.today += str(request.get("asked_at", "")).startswith(today)

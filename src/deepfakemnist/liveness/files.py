@@ -10,17 +10,44 @@ from typing import Any
 from deepfakemnist.tables.files import atomic_path
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a value atomically and flush it to disk before returning, because it may have cost money."""
+class DamagedFile(Exception):
+    """A JSON file is empty, cut short or altered; the message names it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} is damaged: it holds no JSON object")
+        self.path = path
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write a JSON object atomically, and flush it and its folder to disk before returning.
+
+    It may record money: after a power cut, the name must be there as well as the contents.
+    """
+    missing = [folder for folder in path.parents if not folder.is_dir()]
     with atomic_path(path) as part, part.open("w", encoding="utf-8") as file:
-        json.dump(value, file, sort_keys=True)
+        json.dump(value, file, sort_keys=True, allow_nan=False)
         file.flush()
         os.fsync(file.fileno())
+    for folder in (path.parent, *(folder.parent for folder in missing)):
+        _flush_folder(folder)
 
 
-def read_json(path: Path) -> Any | None:
-    """Return the value stored in a file; None if the file does not exist."""
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return the JSON object in a file; None if the file does not exist. Raises: DamagedFile."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+    except (ValueError, RecursionError):
+        raise DamagedFile(path) from None
+    if not isinstance(value, dict):
+        raise DamagedFile(path)
+    return value
+
+
+def _flush_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

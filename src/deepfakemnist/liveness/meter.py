@@ -4,19 +4,29 @@ The meter is a small JSON file behind a file lock. The next sender waits for its
 process that wakes late delays the others instead of sending together with them; a killed job releases the lock. File
 locks work between the processes of a machine, and between machines if the file system supports them (NFS from
 version 4, Lustre with ``flock``); elsewhere, give every machine its share of the rate.
+
+Clocks are set while jobs run. On one machine slots are kept by the monotonic clock, which nobody sets; between machines
+by the time of day, and no wait is longer than a meter ever asks for. The day of the quota never goes back.
 """
 
 from __future__ import annotations
 
+import datetime
+import logging
+import math
+import socket
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
 from deepfakemnist.config.liveness import VendorSettings
-from deepfakemnist.liveness.files import read_json, write_json
+from deepfakemnist.liveness.files import DamagedFile, read_json, write_json
+
+log = logging.getLogger(__name__)
 
 #: Requests are spaced this much wider than the rate requires, so that no one-second window at the vendor exceeds it
 #: even when a request arrives up to 100 ms late, as on a busy machine.
@@ -29,6 +39,9 @@ _LATE_S = 0.005
 _POLL_S = 0.002
 #: Tolerance when amounts of money are compared.
 _MONEY_EPS = 1e-9
+#: Longest pause that a client asks for; the next slot is never further away than this or the spacing of the rate.
+MAX_PAUSE_S = 60.0
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class StopRun(BaseException):
@@ -49,8 +62,10 @@ class Usage:
     #: the vendor knows whether they were billed.
     spent: float = 0.0
     in_doubt: float = 0.0
-    #: Earliest time of the next request, seconds since 1970.
+    #: Earliest time of the next request: seconds since 1970, and on the monotonic clock of ``machine``.
     next_at: float = 0.0
+    next_tick: float = 0.0
+    machine: str = ""
 
 
 class Meter:
@@ -59,7 +74,8 @@ class Meter:
     Args:
         path: file shared by all jobs.
         settings: qps, daily_quota and max_spend of the provider.
-        clock, sleep: real time by default; tests inject their own.
+        recover: returns the usage that the ledger proves, where the file is missing or damaged.
+        clock, sleep, ticks: time of day, sleep, and monotonic clock; tests inject their own.
     """
 
     def __init__(
@@ -68,10 +84,13 @@ class Meter:
         settings: VendorSettings,
         clock: Callable[[], float] = time.time,
         sleep: Callable[[float], None] = time.sleep,
+        ticks: Callable[[], float] = time.monotonic,
+        recover: Callable[[], Usage] = Usage,
     ) -> None:
         self.path = path
         self.settings = settings
-        self._clock, self._sleep = clock, sleep
+        self._clock, self._sleep, self._ticks, self._recover = clock, sleep, ticks, recover
+        self._machine = machine_id()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(path.with_name(f".{path.name}.lock"), poll_interval=_POLL_S)
 
@@ -86,21 +105,38 @@ class Meter:
         while True:
             with self._lock:
                 usage = self._checked_usage(price)
-                wait = usage.next_at - self._clock()
+                wait = self._wait(usage)
                 if wait <= _MAX_LOCKED_WAIT_S:
-                    self._reserve(usage, price, max(wait, 0.0))
+                    self._reserve(usage, price, wait)
                     return
             self._sleep(wait - _MAX_LOCKED_WAIT_S)
 
+    def _wait(self, usage: Usage) -> float:
+        """Return the seconds until the next slot, whatever has become of the time of day.
+
+        A slot further away than any that a meter gives is the work of a clock that was set; it is moved, on the
+        monotonic clock, so that its time comes.
+        """
+        same_machine = usage.machine == self._machine
+        wait = usage.next_tick - self._ticks() if same_machine else usage.next_at - self._clock()
+        longest = max(MAX_PAUSE_S, self._spacing)
+        if wait > longest:
+            wait = longest
+            self._set_next(usage, wait)
+            self._write(usage)
+        return max(wait, 0.0)
+
+    @property
+    def _spacing(self) -> float:
+        return _SPACING / self.settings.qps
+
     def _checked_usage(self, price: float) -> Usage:
         """Return the current usage. Raises StopRun if another request would exceed quota or budget."""
-        limits, usage = self.settings, self.read()
-        day = time.strftime("%Y-%m-%d", time.gmtime(self._clock()))
-        if usage.day != day:
-            usage.day, usage.today = day, 0
+        limits, usage = self.settings, self._read()
+        self._begin_day(usage)
         if limits.daily_quota is not None and usage.today >= limits.daily_quota:
             raise StopRun(
-                f"{self.path.stem}: the {limits.daily_quota} requests of {day} (daily_quota) are used up. "
+                f"{self.path.stem}: the {limits.daily_quota} requests of {usage.day} (daily_quota) are used up. "
                 "Rerun the same command after midnight UTC; all answers so far are kept."
             )
         if limits.max_spend is not None and usage.spent + price > limits.max_spend + _MONEY_EPS:
@@ -110,17 +146,31 @@ class Meter:
             )
         return usage
 
+    def _begin_day(self, usage: Usage) -> None:
+        """Start the count of a new day.
+
+        A clock that steps back must not give a day its quota again, so that the count stays with the later day. It is
+        moved to tomorrow at the latest: a clock that was years ahead must not block the quota for years.
+        """
+        today = datetime.datetime.fromtimestamp(self._clock(), datetime.UTC).date()
+        tomorrow = (today + datetime.timedelta(days=1)).isoformat()
+        if usage.day < today.isoformat():
+            usage.day, usage.today = today.isoformat(), 0
+        elif usage.day > tomorrow:
+            log.warning("%s counts requests of %s: this machine's clock was ahead, or is behind", self.path, usage.day)
+            usage.day = tomorrow
+            self._write(usage)  # now, because the quota may stop this request
+
     def _reserve(self, usage: Usage, price: float, wait: float) -> None:
         """Count a request and wait for its slot. A late wake-up postpones the next slot."""
-        spacing = _SPACING / self.settings.qps
-        due = self._clock() + wait
+        due = self._ticks() + wait
         usage.today += 1
         usage.spent += price
-        usage.next_at = due + spacing
+        self._set_next(usage, wait + self._spacing)
         self._write(usage)
-        self._sleep(max(due - self._clock(), 0.0))
-        if self._clock() > due + _LATE_S:
-            usage.next_at = self._clock() + spacing
+        self._sleep(max(due - self._ticks(), 0.0))
+        if self._ticks() > due + _LATE_S:
+            self._set_next(usage, self._spacing)
             self._write(usage)
 
     def refund(self, price: float) -> None:
@@ -132,23 +182,76 @@ class Meter:
         self._add(in_doubt=price)
 
     def pause(self, seconds: float) -> None:
-        """Block all jobs for some seconds: the vendor reported its rate limit."""
+        """Block all jobs for some seconds, at most MAX_PAUSE_S: the vendor reported its rate limit."""
         with self._lock:
-            usage = self.read()
-            usage.next_at = max(usage.next_at, self._clock() + seconds)
+            usage = self._read()
+            self._set_next(usage, max(self._wait(usage), min(seconds, MAX_PAUSE_S)))
             self._write(usage)
 
     def read(self) -> Usage:
-        """Return the usage so far."""
-        return Usage(**(read_json(self.path) or {}))
+        """Return the usage so far. Raises StopRun if the file is damaged."""
+        try:
+            return read_usage_file(self.path)
+        except DamagedFile as damage:
+            raise StopRun(f"{damage}; the next run recovers it from the answers") from None
+
+    def _read(self) -> Usage:
+        """Return the usage so far, from the ledger if the file is missing or damaged. Call it under the lock."""
+        try:
+            if self.path.exists():
+                return read_usage_file(self.path)
+        except DamagedFile as damage:
+            aside = self.path.with_suffix(".damaged")
+            self.path.replace(aside)
+            log.warning("%s; moved to %s", damage, aside)
+        usage = self._recover()
+        if usage.spent or usage.today:
+            log.warning(
+                "%s: recovered from the answers: %.2f spent, %d requests on %s. Requests that got no answer are not "
+                "in it; compare with the vendor's bill", self.path, usage.spent, usage.today, usage.day,
+            )  # fmt: skip
+        self._write(usage)
+        return usage
+
+    def _set_next(self, usage: Usage, seconds: float) -> None:
+        usage.next_at, usage.next_tick = self._clock() + seconds, self._ticks() + seconds
+        usage.machine = self._machine
 
     def _add(self, spent: float = 0.0, in_doubt: float = 0.0) -> None:
         if spent or in_doubt:
             with self._lock:
-                usage = self.read()
+                usage = self._read()
                 usage.spent = max(usage.spent + spent, 0.0)
                 usage.in_doubt += in_doubt
                 self._write(usage)
 
     def _write(self, usage: Usage) -> None:
         write_json(self.path, asdict(usage))
+
+
+def read_usage_file(path: Path) -> Usage:
+    """Return the usage in a meter's file; none if it does not exist. Raises: DamagedFile."""
+    stored = read_json(path)
+    if stored is None:
+        return Usage()
+    known = {field.name: type(field.default) for field in fields(Usage)}
+    if not all(name in known and _is(stored[name], known[name]) for name in stored) or "spent" not in stored:
+        raise DamagedFile(path)
+    return Usage(**stored)
+
+
+def machine_id() -> str:
+    """Return an id of this machine since it booted: processes with the same id share a monotonic clock."""
+    try:
+        return _BOOT_ID.read_text(encoding="ascii").strip()
+    except OSError:
+        return socket.gethostname()
+
+
+def _is(value: Any, kind: type) -> bool:
+    """Return whether a stored value is what a meter writes: text, a count, or a finite amount."""
+    if kind is str:
+        return isinstance(value, str)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value) and value >= 0 and (kind is float or isinstance(value, int))

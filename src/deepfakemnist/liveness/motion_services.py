@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from enum import Enum
 from typing import Any
 
 import requests
 
 from deepfakemnist.config.liveness import LinkfaceSettings, TianyanSettings
 from deepfakemnist.errors import ConfigError, Failed
-from deepfakemnist.liveness.client import Client, TransientError
+from deepfakemnist.liveness.client import Client
+from deepfakemnist.liveness.ledger import Question
 from deepfakemnist.liveness.meter import StopRun
 from deepfakemnist.liveness.protocol import Clip, Verdict
+from deepfakemnist.liveness.responses import Unreadable, integer, mapping, number, objects, printable, shown, truth
+from deepfakemnist.liveness.transport import TransientError
 from deepfakemnist.liveness.upload import encode_clip, encode_image
 from deepfakemnist.liveness.vendor import Answer
 from deepfakemnist.tables.schemas import Row
@@ -31,8 +35,31 @@ MOTION_LIMITS: tuple[dict[str, float], ...] = (
     {"BLINK": 0.7, "MOUTH": 0.7, "YAW": 0.7, "NOD": 0.7},
 )
 _LINKFACE_PATH = "/liveness/check_liveness"
-#: Shumai's codes: success; balance exhausted; too many requests, as in HTTP.
-_OK, _NO_BALANCE, _RATE_LIMITED = 200, 603, 429
+
+
+class _Meaning(Enum):
+    """How a client must react to a code of Tianyan's envelope."""
+
+    ANSWER = "answer"
+    RETRY = "retry"
+    RATE_LIMITED = "rate limited"
+    NO_ACCESS = "no access"
+    NO_BALANCE = "no balance"
+    REFUSED = "refused"
+
+
+_OK = 200
+#: Code → meaning. 200 and 603 are Shumai's own (Go client cyjaysong/shumaiapi-go, type.go); the others are taken as the
+#: HTTP statuses that they look like (RFC 9110, 15; RFC 6585, 4). Every other code may have been billed: it is kept.
+_CODES = {
+    _OK: _Meaning.ANSWER,
+    400: _Meaning.REFUSED,
+    401: _Meaning.NO_ACCESS,
+    403: _Meaning.NO_ACCESS,
+    429: _Meaning.RATE_LIMITED,
+    **dict.fromkeys((500, 502, 503, 504), _Meaning.RETRY),
+    603: _Meaning.NO_BALANCE,
+}
 
 
 class Tianyan:
@@ -43,8 +70,9 @@ class Tianyan:
     def __init__(
         self, settings: TianyanSettings, motions: dict[str, str], client: Client, secrets: tuple[str, ...]
     ) -> None:
-        self.settings, self.secrets = settings, secrets
+        self.settings, self._secrets = settings, secrets
         self._motions, self._client = motions, client
+        self.redactor = client.redactor
 
     def motion(self, action: str) -> str:
         """Return the requested motions; empty for the passive image check."""
@@ -64,7 +92,7 @@ class Tianyan:
         """Return the price of one check."""
         return self.settings.price
 
-    def query(self, clip: Clip, action: str) -> Answer:
+    def query(self, clip: Clip, action: str, question: Question) -> Answer:
         """Upload the clip with the motions to check; without motions, upload its middle frame."""
         settings, motion = self.settings, self.motion(action)
         if motion:
@@ -80,7 +108,7 @@ class Tianyan:
             files = {self._form_field(file[0]): (file[1], upload.data, file[2])}
             return self._client.post(session, path, data=fields, files=files)
 
-        reply = self._client.call(send, self._check_body, settings.price)
+        reply = self._client.call(send, self._check_body, settings.price, question)
         return Answer(
             body=reply.body, request={**self.parameters(action), "upload_sha256": upload.sha256},
             upload_sha256=upload.sha256, upload_bytes=len(upload.data), attempts=reply.attempts,
@@ -88,42 +116,47 @@ class Tianyan:
         )  # fmt: skip
 
     def decide(self, body: dict[str, Any], action: str) -> Verdict:
-        """Live if ``passed``; the score is the lowest of the motions."""
-        data = body[self._answer_field("data")]
+        """Live if ``passed``; the score is the lowest of the motions. Raises Unreadable, Failed."""
+        code = integer(body.get(self._answer_field("code")))
+        if code != _OK:
+            raise Failed(
+                "vendor_error", f"Tianyan answered {code}: {self._message(body)}, which is in no list of its codes"
+            )
+        data = mapping(body, self._answer_field("data"))
         return decide_by_motions(
-            bool(data[self._answer_field("passed")]),
-            data.get(self._answer_field("motions")) or [],
+            truth(data, self._answer_field("passed")),
+            objects(data, self._answer_field("motions")),
             self.settings.complexity,
             self._answer_field("motion"),
             self._answer_field("score"),
         )
 
     def _signature(self) -> dict[str, str]:
-        app_id, secret = self.secrets
+        app_id, secret = self._secrets
         timestamp = str(int(time.time() * 1000))
         # The vendor requires md5.
         sign = hashlib.md5(f"{app_id}&{timestamp}&{secret}".encode(), usedforsecurity=False).hexdigest()
         return {"appid": app_id, "timestamp": timestamp, "sign": sign}
 
     def _check_body(self, body: dict[str, Any]) -> None:
-        code, message = body.get(self._answer_field("code")), body.get(self._answer_field("msg"), "")
-        if not isinstance(code, int):
-            missing = self._answer_field("code")
-            raise TransientError(f"the response has no {missing}, keys {sorted(body)}", in_doubt=True)
-        if code == _OK:
-            data = body.get(self._answer_field("data"))
-            if not isinstance(data, dict) or self._answer_field("passed") not in data:
-                missing = f"{self._answer_field('data')}.{self._answer_field('passed')}"
-                raise TransientError(f"the response has no {missing}", in_doubt=True)
-            return
-        text = f"Tianyan answered {code}: {message}"
-        if code == _NO_BALANCE:
-            raise StopRun(f"{text}. The balance is exhausted; top it up and rerun the same command")
-        if code in (401, 403):
-            raise StopRun(f"{text}. The keys were rejected")
-        if code == _RATE_LIMITED or 500 <= code < 600:
-            raise TransientError(text, rate_limited=code == _RATE_LIMITED)
-        raise Failed("vendor_error", text)
+        code = integer(body.get(self._answer_field("code")))
+        if code is None:
+            raise TransientError(
+                f"the response has no {self._answer_field('code')}, keys {printable(sorted(body))}", in_doubt=True
+            )
+        text = f"Tianyan answered {code}: {self._message(body)}"
+        match _CODES.get(code, _Meaning.ANSWER):
+            case _Meaning.NO_BALANCE:
+                raise StopRun(f"{text}. The balance is exhausted; top it up and rerun the same command")
+            case _Meaning.NO_ACCESS:
+                raise StopRun(f"{text}. The keys were rejected, or this machine's clock is wrong")
+            case _Meaning.RETRY | _Meaning.RATE_LIMITED as meaning:
+                raise TransientError(text, rate_limited=meaning is _Meaning.RATE_LIMITED)
+            case _Meaning.REFUSED:
+                raise Failed("vendor_error", text)
+
+    def _message(self, body: dict[str, Any]) -> str:
+        return printable(body.get(self._answer_field("msg"), ""))
 
     def _form_field(self, name: str) -> str:
         return self.settings.fields.get(name, name)
@@ -140,8 +173,9 @@ class Linkface:
     def __init__(
         self, settings: LinkfaceSettings, motions: dict[str, str], client: Client, secrets: tuple[str, ...]
     ) -> None:
-        self.settings, self.secrets = settings, secrets
+        self.settings, self._secrets = settings, secrets
         self._motions, self._client = motions, client
+        self.redactor = client.redactor
 
     def motion(self, action: str) -> str:
         """Return the requested motions. Raises ConfigError if there are none, as Linkface has no passive check."""
@@ -165,10 +199,10 @@ class Linkface:
         """Return the price of one check."""
         return self.settings.price
 
-    def query(self, clip: Clip, action: str) -> Answer:
+    def query(self, clip: Clip, action: str, question: Question) -> Answer:
         """Upload the clip with the motions to check."""
         upload = encode_clip(clip, self.settings.upload)
-        api_id, api_secret = self.secrets
+        api_id, api_secret = self._secrets
         form = {
             "api_id": api_id, "api_secret": api_secret,
             "motions": self.motion(action), "complexity": str(self.settings.complexity),
@@ -178,7 +212,7 @@ class Linkface:
         def send(session: requests.Session) -> requests.Response:
             return self._client.post(session, _LINKFACE_PATH, data=form, files=files)
 
-        reply = self._client.call(send, self._check_body, self.settings.price)
+        reply = self._client.call(send, self._check_body, self.settings.price, question)
         return Answer(
             body=reply.body, request={**self.parameters(action), "upload_sha256": upload.sha256},
             upload_sha256=upload.sha256, upload_bytes=len(upload.data), attempts=reply.attempts,
@@ -186,24 +220,24 @@ class Linkface:
         )  # fmt: skip
 
     def decide(self, body: dict[str, Any], action: str) -> Verdict:
-        """Live if ``passed``; the score is the lowest of the motions."""
-        result = body["result"]
-        return decide_by_motions(bool(result["passed"]), result.get("motions") or [], self.settings.complexity)
+        """Live if ``passed``; the score is the lowest of the motions. Raises Unreadable, Failed."""
+        if body.get("status") != "OK":
+            raise Failed(
+                "vendor_error",
+                f"Linkface answered {printable(body.get('status'))}: {printable(body.get('reason', ''))}",
+            )
+        result = mapping(body, "result")
+        return decide_by_motions(truth(result, "passed"), objects(result, "motions"), self.settings.complexity)
 
     @staticmethod
     def _check_body(body: dict[str, Any]) -> None:
-        status = body.get("status")
-        if not isinstance(status, str):
-            raise TransientError(f"the response has no status, keys {sorted(body)}", in_doubt=True)
-        if status != "OK":
-            # No status besides OK is published, so none is known to be transient.
-            raise Failed("vendor_error", f"Linkface answered {status}: {body.get('reason', '')}")
-        if not isinstance(body.get("result"), dict) or "passed" not in body["result"]:
-            raise TransientError("the response has no result.passed", in_doubt=True)
+        # No status besides OK is published, so none is known to be transient or free: each is kept as the answer.
+        if not isinstance(body.get("status"), str):
+            raise TransientError(f"the response has no status, keys {printable(sorted(body))}", in_doubt=True)
 
 
 def decide_by_motions(
-    passed: bool, motions: list[Mapping[str, Any]], complexity: int, name: str = "motion", score: str = "score"
+    passed: bool, motions: Sequence[Mapping[str, Any]], complexity: int, name: str = "motion", score: str = "score"
 ) -> Verdict:
     """Return the verdict of a motion check: the service's decision, with the lowest motion score as score.
 
@@ -212,13 +246,17 @@ def decide_by_motions(
         motions: name and score of each motion, where the service returned them.
         complexity: selects the published thresholds.
         name, score: field names within a motion.
+
+    Raises:
+        Unreadable: a score is no number from 0 to 1, or a motion's own ``passed`` contradicts the service's decision.
     """
     evidence: dict[str, Any] = {"motions": [dict(motion) for motion in motions]}
+    scored = {number(motion, score): motion for motion in motions if motion.get(score) is not None}
+    if passed and any(motion.get("passed", True) is not True for motion in motions):
+        raise Unreadable(f"passed is true, and so is not that of every motion: {shown(evidence['motions'])}")
     if not passed:
         evidence["reason"] = "action_not_seen" if motions else "not_live"
-    scored = [motion for motion in motions if isinstance(motion.get(score), int | float)]
     if not scored:
         return Verdict(passed, evidence=evidence)
-    least = min(scored, key=lambda motion: motion[score])
-    limit = MOTION_LIMITS[complexity].get(str(least.get(name)))
-    return Verdict(passed, float(least[score]), limit, evidence)
+    least = min(scored)
+    return Verdict(passed, least, MOTION_LIMITS[complexity].get(str(scored[least].get(name))), evidence)

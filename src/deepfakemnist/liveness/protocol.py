@@ -24,6 +24,8 @@ class Clip:
     fps: float
     #: Hash of the decoded pixels, see ``media.pixels``; part of the key of a vendor's answer.
     pixels_sha256: str
+    #: Names the clip in messages; decides nothing.
+    video_id: str = ""
 
 
 @dataclass(frozen=True)

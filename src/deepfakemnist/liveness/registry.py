@@ -60,16 +60,18 @@ def meter_path(answers: Path, provider: str) -> Path:
 def _vendor(settings: VendorSettings, motions: dict[str, str], answers: Path) -> LivenessProvider:
     from deepfakemnist.liveness.baidu import BaiduPicture, BaiduService, BaiduVideo
     from deepfakemnist.liveness.client import Client
+    from deepfakemnist.liveness.costs import recovered_usage
     from deepfakemnist.liveness.keys import load_secrets
     from deepfakemnist.liveness.ledger import Ledger
     from deepfakemnist.liveness.meter import Meter
     from deepfakemnist.liveness.motion_services import Linkface, Tianyan
+    from deepfakemnist.liveness.redaction import Redactor
     from deepfakemnist.liveness.vendor import Vendor, VendorProvider
 
     name: str = settings.provider  # type: ignore[attr-defined]  # every class of the union has it
     secrets = load_secrets(name)
-    meter = Meter(meter_path(answers, name), settings)
-    client = Client(settings, meter)
+    meter = Meter(meter_path(answers, name), settings, recover=lambda: recovered_usage(answers, name))
+    client = Client(settings, meter, Redactor(secrets))
     vendor: Vendor
     match settings:
         case BaiduSettings():
@@ -82,4 +84,4 @@ def _vendor(settings: VendorSettings, motions: dict[str, str], answers: Path) ->
             vendor = Linkface(settings, motions, client, secrets)
         case _:
             raise ConfigError(f"liveness.providers: {type(settings).__name__} is not a vendor")
-    return VendorProvider(vendor, Ledger(answers, name), meter)
+    return VendorProvider(vendor, Ledger(answers, name, settings.on_doubt), meter)

@@ -102,7 +102,12 @@ def rejected_by(gates: Sequence[Path]) -> dict[str, list[str]]:
 
 
 def check_animation(provider: LivenessProvider, row: Row, fps: float) -> Row:
-    """Return the verdict columns of one animation, a row with ``path``, ``action``, ``pixels_sha256``, ``rejected_by``.
+    """Return the verdict columns of one animation.
+
+    Args:
+        provider: the provider.
+        row: a row with ``video_id``, ``path``, ``action``, ``pixels_sha256`` and ``rejected_by``.
+        fps: frames per second of the animation.
 
     Raises:
         Failed: the clip cannot be read, or the provider gave no verdict.
@@ -114,7 +119,7 @@ def check_animation(provider: LivenessProvider, row: Row, fps: float) -> Row:
     if not len(frames):
         raise Failed("no_frames", f"{row['path']} contains no frames")
     started = time.perf_counter()
-    verdict = provider.check(Clip(frames, fps, row["pixels_sha256"]), row["action"])
+    verdict = provider.check(Clip(frames, fps, row["pixels_sha256"], row["video_id"]), row["action"])
     exchange = asdict(verdict.exchange) if verdict.exchange else {"latency_s": time.perf_counter() - started}
     return {
         "live": verdict.live,

@@ -1,6 +1,7 @@
 """Liveness vendor as a provider: one billed request per clip, cached in the ledger, verdict derived from the answer.
 
-The ledger stores the vendor's response, not the verdict: a new threshold is applied to it at no cost.
+The ledger stores the vendor's response, not the verdict: a new threshold is applied to it at no cost, and a response
+that cannot be read stays there until somebody decides to pay for another.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from deepfakemnist.errors import Failed
-from deepfakemnist.liveness.ledger import Ledger
+from deepfakemnist.liveness.ledger import Ledger, Question
 from deepfakemnist.liveness.meter import Meter
 from deepfakemnist.liveness.protocol import SILENT, Clip, Exchange, Verdict
+from deepfakemnist.liveness.redaction import Redactor
+from deepfakemnist.liveness.responses import Unreadable
 from deepfakemnist.tables.schemas import Row
 
 #: Longer strings in a response are base64 images; only their hash is stored.
@@ -43,9 +46,8 @@ class Vendor(Protocol):
     #: Endpoint and API version of the service.
     version: str
 
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """Return keys, tokens and anything else that must not be written anywhere."""
+    #: Knows keys, tokens and anything else that must not be written anywhere.
+    redactor: Redactor
 
     def motion(self, action: str) -> str:
         """Return the motion requested for ``action``; empty for passive liveness."""
@@ -53,14 +55,18 @@ class Vendor(Protocol):
     def parameters(self, action: str) -> Row:
         """Return everything besides the pixels that the answer depends on; JSON values."""
 
-    def query(self, clip: Clip, action: str) -> Answer:
-        """Send a clip to the service. Raises Failed, Rejected, StopRun."""
+    def query(self, clip: Clip, action: str, question: Question) -> Answer:
+        """Send a clip to the service, by one question. Raises Failed, Rejected, StopRun."""
 
     def price(self, action: str) -> float:
         """Return the expected cost of a query."""
 
     def decide(self, body: dict[str, Any], action: str) -> Verdict:
-        """Derive the verdict from a response. Raises Failed if the response does not determine one."""
+        """Derive the verdict from a response, strictly.
+
+        Raises:
+            Failed: the response determines no verdict. Any other exception means that it cannot be read.
+        """
 
 
 class VendorProvider:
@@ -79,15 +85,22 @@ class VendorProvider:
         stored = self.ledger.get_or_request(
             clip.pixels_sha256,
             self.vendor.parameters(action),
-            request=lambda: self._query(clip, action),
-            on_lost=lambda: self.meter.mark_in_doubt(self.vendor.price(action)),
+            request=lambda question: self._query(clip, action, question),
+            on_lost=self.meter.mark_in_doubt,
+            about={"video_id": clip.video_id, "action": action},
         )
-        verdict = self.vendor.decide(stored["response"], action)
-        exchange = Exchange(**{name: stored[name] for name in Exchange.__dataclass_fields__})
+        try:
+            verdict = self.vendor.decide(stored["response"], action)
+            exchange = Exchange(**{name: stored[name] for name in Exchange.__dataclass_fields__})
+        except Failed as error:
+            log_id = f" (vendor's log id {stored['log_id']})" if stored.get("log_id") else ""
+            raise Failed(error.reason, f"{error.detail}{log_id}; the answer is kept and not requested again") from None
+        except Exception as error:
+            raise Unreadable(f"{type(error).__name__} in the stored answer {stored.get('key')}") from error
         return replace(verdict, exchange=exchange)
 
-    def _query(self, clip: Clip, action: str) -> Row:
-        answer = self.vendor.query(clip, action)
+    def _query(self, clip: Clip, action: str, question: Question) -> Row:
+        answer = self.vendor.query(clip, action, question)
         body = strip_images(answer.body)
         request = json.dumps(answer.request, sort_keys=True)
         record = {
@@ -103,13 +116,14 @@ class VendorProvider:
             "action": action,
             **self._current_verdict(body, action),
         }
-        return redact(record, self.vendor.secrets)
+        redacted: Row = self.vendor.redactor.json(record)
+        return redacted
 
     def _current_verdict(self, body: dict[str, Any], action: str) -> Row:
         """Return the verdict under the current settings, for readers of the ledger; a paid answer is always stored."""
         try:
             verdict = self.vendor.decide(body, action)
-        except Failed:
+        except Exception:
             return {"live": None, "score": None, "threshold": None}
         return {"live": verdict.live, "score": verdict.score, "threshold": verdict.threshold}
 
@@ -122,16 +136,4 @@ def strip_images(value: Any) -> Any:
         return [strip_images(one) for one in value]
     if isinstance(value, str) and len(value) > _MAX_TEXT_LENGTH:
         return f"sha256:{hashlib.sha256(value.encode()).hexdigest()}"
-    return value
-
-
-def redact(value: Any, secrets: tuple[str, ...]) -> Any:
-    """Return a JSON value with every secret in its strings masked, in case a vendor echoes the request."""
-    if isinstance(value, dict):
-        return {name: redact(one, secrets) for name, one in value.items()}
-    if isinstance(value, list):
-        return [redact(one, secrets) for one in value]
-    if isinstance(value, str):
-        for secret in secrets:
-            value = value.replace(secret, "***")
     return value

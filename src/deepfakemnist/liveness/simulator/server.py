@@ -15,7 +15,7 @@ from werkzeug.wrappers import Request
 
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.liveness.simulator.baidu import SimulatedBaidu
-from deepfakemnist.liveness.simulator.contract import Account, Contract, fault_response, json_response
+from deepfakemnist.liveness.simulator.contract import Account, Contract, fault_response, faulty, json_response
 from deepfakemnist.liveness.simulator.motion_services import SimulatedLinkface, SimulatedTianyan
 from deepfakemnist.liveness.simulator.witness import Witness
 
@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 #: Reachable from this machine only.
 HOST = "127.0.0.1"
-_COMMON_FAULTS = {"error", "drop", "hang", "truncated", "envelope"}
+_COMMON_FAULTS = {
+    "error", "drop", "hang", "truncated", "envelope", "timeout", "early", "too_large", "redirect",
+}  # fmt: skip
 
 
 class Simulator:
@@ -55,9 +57,11 @@ class Simulator:
             return response(environ, start_response)
         if fault == "slow":
             time.sleep(self.contract.faults.slow_s)
-        response = vendor(request, fault)
-        self.account.log_request(arrived, request, fault, response.status_code)
-        return response(environ, start_response)
+        sent = faulty(vendor(request, fault), fault, request, self.contract.faults)
+        self.account.log_request(arrived, request, fault, sent.status_code if sent else 0)
+        if sent is None:
+            _drop_connection(environ)
+        return sent(environ, start_response)
 
 
 @contextmanager
