@@ -9,9 +9,11 @@ For each action, source people are animated by a driver of another identity, fro
 ``--source-frame best``, from the frame of the source that the crop stage chose. Actors have a
 ground truth, because the source can be rendered with the driver's performance: ``commanded`` is the slope of the
 result's signal on the commanded one, relative to the same slope of the true clip; ``l1`` and ``landmarks`` are
-distances to the true clip, ``sharpness`` is relative to its faces. ``background`` is the share of background pixels
+distances to the true clip, ``sharpness`` is relative to its faces; ``worst`` is that of its 5th percentile of frames.
+``background`` is the share of background pixels
 that change by more than 4 levels, ``flicker`` their mean change between frames, ``second`` the transfer by another
-landmark network (``--second``), ``accepted`` the share of clips that the provider local-action accepts, ``rejected``
+landmark network (``--second``), ``accepted`` the share of clips that the provider local-action accepts, ``live``
+the probability of MiniFASNet that a face is no print and no screen (``--silent``), ``rejected``
 the share that the animator refuses. All other columns are those of the workflow stage judge, and numbers are medians
 over clips. All are evaluated on the same clips.
 """
@@ -29,7 +31,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from transfer_measures import SecondLandmarks, accepted, background, second_transfer
+from transfer_measures import FPS, SecondLandmarks, accepted, background, second_transfer, silent_detector
 
 from deepfakemnist.actors import Actor, Framing, Performance, load_bank, perform
 from deepfakemnist.animate.fomm.animator import FommAnimator
@@ -43,9 +45,10 @@ from deepfakemnist.config.animator import AnimatorSettings
 from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.errors import Rejected
 from deepfakemnist.faces.identity import FaceEmbedder
-from deepfakemnist.faces.landmarks import FaceLandmarker
+from deepfakemnist.faces.landmarks import FaceLandmarker, FaceLandmarks
 from deepfakemnist.faces.person_mask import PersonMask
 from deepfakemnist.ids import seed_from
+from deepfakemnist.liveness.protocol import Clip
 from deepfakemnist.media.decode import read_clip, read_frame
 from deepfakemnist.tables.files import read_rows
 from deepfakemnist.tables.schemas import OK
@@ -54,6 +57,10 @@ FIRST_HEAD, HEADS = 56, 16
 FRAMES = 40
 #: Face size of the workflow's crops.
 CLOSE = Framing(eyes_y=0.44, head=0.75)
+#: Columns that say which take it is: its action, and who its source and driver are.
+NAMES = ("action", "source", "driver")
+#: Percentile of frames by sharpness that stands for the worst frame of a clip.
+WORST = 5
 #: Columns that are means over clips; all others are medians.
 SHARES = ("accepted", "rejected")
 #: Minimum amplitude of a commanded signal to count as shown: degrees; 0.1 of a facial action for all others.
@@ -70,6 +77,7 @@ class Take:
     others: np.ndarray  # (N, 128) embeddings of people other than the source
     truth: np.ndarray | None = None  # (T, H, W, 3): the source with the same performance
     commanded: Signals | None = None
+    people: tuple[str, str] = ("", "")  # source and driver
 
 
 def main() -> None:
@@ -81,6 +89,10 @@ def main() -> None:
     parser.add_argument("--actions", nargs="+", choices=ACTIONS, default=ACTIONS, help="only these actions")
     parser.add_argument("--people", nargs="+", help="with --run, only sources and drivers of these people")
     parser.add_argument("--second", type=Path, help="shape_predictor_68_face_landmarks.dat, for the column second")
+    parser.add_argument(
+        "--silent", type=Path, help="folder with the two weight files of MiniFASNet, for the column live"
+    )
+    parser.add_argument("--rows", type=Path, help="file for the figures of each take, JSON")
     parser.add_argument("--sheets", type=Path, help="folder for contact sheets")
     parser.add_argument("--json", type=Path, help="file for the results; entries of other people and actions are kept")
     arguments = parser.parse_args()
@@ -89,7 +101,7 @@ def main() -> None:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     animators = [animator_of(what) for what in arguments.animators]
-    judge = Judge(arguments.second)
+    judge = Judge(arguments.second, arguments.silent)
     embedder = judge.embedder
     takes = actor_takes(arguments, embedder) if arguments.run is None else run_takes(arguments, embedder)
     measured: list[list[dict[str, float | str]]] = [[] for _ in animators]
@@ -104,6 +116,8 @@ def main() -> None:
         actions = table(rows)
         found[animator.info.weights_sha256 or what] = actions
         show(what, actions)
+    if arguments.rows is not None:
+        arguments.rows.write_text(json.dumps(dict(zip(arguments.animators, measured, strict=True)), indent=1) + "\n")
     if arguments.json is not None:
         content = json.loads(arguments.json.read_text()) if arguments.json.exists() else {}
         chosen = (
@@ -170,7 +184,8 @@ def run_takes(arguments: argparse.Namespace, embedder: FaceEmbedder) -> Iterator
                 for row in sources
                 if row["person_id"] != source["person_id"] and (face := faces[row["video_id"]]) is not None
             ]
-            yield Take(action, frames[source["video_id"]], read_clip(driver["path"]), np.stack(others))
+            people = (source["person_id"], driver["person_id"])
+            yield Take(action, frames[source["video_id"]], read_clip(driver["path"]), np.stack(others), people=people)
 
 
 def commands(performance: Performance) -> Signals:
@@ -194,29 +209,34 @@ def animated(animator: Animator[Any], take: Take) -> np.ndarray | None:
 
 
 class Judge:
-    """Measures fakes; ``second`` is the file of the second landmark network."""
+    """Measures fakes; ``second`` is the file of the second landmark network, ``silent`` the folder of MiniFASNet."""
 
-    def __init__(self, second: Path | None) -> None:
+    def __init__(self, second: Path | None, silent: Path | None = None) -> None:
         self.embedder = FaceEmbedder()
         self._landmarker, self._mask = FaceLandmarker(), PersonMask()
         self._second = None if second is None else SecondLandmarks(second)
+        self._silent = None if silent is None else silent_detector(silent)
 
     def measure(self, take: Take, clip: np.ndarray | None) -> dict[str, float | str]:
-        """Return the columns of a take; only its action for one that was rejected."""
+        """Return the columns of a take; only what names it for one that was rejected."""
+        named: dict[str, float | str] = dict(zip(NAMES, (take.action, *take.people), strict=True))
         if clip is None:
-            return {"action": take.action, "rejected": 1.0}
+            return {**named, "rejected": 1.0}
         quality = assess_clip(take.source, take.driver, clip, take.action, self._landmarker, self.embedder, take.others)
         of_driver, of_result = self._landmarker.track(take.driver), self._landmarker.track(clip)
         found: dict[str, float | str] = {
-            "action": take.action,
+            **named,
             "transfer": quality.transfer,
             "correlation": quality.correlation,
             "identity": quality.identity_kept,
             "sharpness": quality.sharpness_ratio,
+            "worst": self._worst_sharpness(take, clip, of_result),
             "accepted": accepted(take.action, of_result),
             "rejected": 0.0,
         }
         found["background"], found["flicker"] = background(take.source, clip, self._mask)
+        if self._silent is not None:
+            found["live"] = self._silent.check(Clip(clip, FPS, ""), take.action).score
         if self._second is not None:
             signals = (self._second.signals(frames) for frames in (take.driver, clip))
             found["second"] = second_transfer(take.action, measure_action(of_driver), *signals)
@@ -235,6 +255,13 @@ class Judge:
             found["landmarks"] = keypoint_error(of_result, of_truth)
         return found
 
+    def _worst_sharpness(self, take: Take, clip: np.ndarray, faces: Sequence[FaceLandmarks | None]) -> float:
+        face = self._landmarker(take.source)
+        found = [sharpness(frame, seen) for frame, seen in zip(clip, faces, strict=True) if seen is not None]
+        if face is None or not found:
+            return float("nan")
+        return float(np.percentile(found, WORST) / sharpness(take.source, face))
+
 
 def commanded_transfer(action: str, commanded: Signals, result: Signals, truth: Signals) -> float:
     """Return the slope of the result on the command relative to the truth's, averaged over the action's signals."""
@@ -249,7 +276,7 @@ def commanded_transfer(action: str, commanded: Signals, result: Signals, truth: 
 
 def table(rows: Sequence[dict[str, float | str]]) -> dict[str, dict[str, float]]:
     """Return medians, and means of shares, per action, and over all clips as ``all``."""
-    names = [name for name in max(rows, key=len) if name != "action"]
+    names = [name for name in max(rows, key=len) if name not in NAMES]
     result: dict[str, dict[str, float]] = {}
     for action in (*ACTIONS, "all"):
         chosen = [row for row in rows if action in (row["action"], "all")]

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import dlib  # type: ignore[import-untyped]
 import numpy as np
 
 from deepfakemnist.animation_quality.motion import ACTION_SIGNALS, MIN_AMPLITUDE, Signals, amplitude
+from deepfakemnist.config.base import WeightFile
+from deepfakemnist.config.liveness import LocalSilentSettings
 from deepfakemnist.faces.detect import FaceDetector
 from deepfakemnist.faces.landmarks import FaceLandmarks
 from deepfakemnist.faces.person_mask import PersonMask
 from deepfakemnist.liveness.local_action import movements, score_action
+from deepfakemnist.liveness.local_silent import LocalSilent
 
 #: Below this, a mask says that a pixel is background; a change of more levels is seen.
 BACKGROUND, SEEN = 0.02, 4
@@ -72,6 +76,21 @@ class SecondLandmarks:
             "pitch": float(nose @ down / unit),
             "roll": float(np.degrees(np.arctan2(across[1], across[0]))),
         }
+
+
+def silent_detector(folder: Path) -> LocalSilent:
+    """Return MiniFASNet with the weight files of a folder."""
+
+    def file(name: str) -> WeightFile:
+        return WeightFile(path=folder / name, sha256=hashlib.sha256((folder / name).read_bytes()).hexdigest())
+
+    return LocalSilent(
+        LocalSilentSettings(
+            provider="local-silent",
+            minifasnet_v2=file("2.7_80x80_MiniFASNetV2.pth"),
+            minifasnet_v1se=file("4_0_0_80x80_MiniFASNetV1SE.pth"),
+        )
+    )
 
 
 def second_transfer(action: str, driver: Signals, of_driver: Signals, of_result: Signals) -> float:

@@ -377,7 +377,7 @@ def test_wrong_weights_stop_the_stage_instead_of_failing_every_row(tmp_path, tin
         extract_motions(tmp_path, tiny_checkpoint, pinned, rows)
 
 
-@pytest.mark.parametrize("start", ["first", "best"])
+@pytest.mark.parametrize("start", ["first", "best", None])
 def test_another_animator_runs_through_the_same_stages(tmp_path, start):
     """The driver leans; the source leans like the driver in frame 2."""
     face = np.ascontiguousarray(data.astronaut()[0:256, 96:352])
@@ -391,7 +391,7 @@ def test_another_animator_runs_through_the_same_stages(tmp_path, start):
     assert (faceless["status"], faceless["reason"]) == ("rejected", "no_face")
     (made,) = animate(tmp_path, None, settings, [plan_row("source", tmp_path / "source.mp4", motion["path"], frames=4)])
     assert (made["status"], made["animator"], made["align_corners"]) == ("ok", "mesh", None)
-    assert made["start_frame"] == {"first": 0, "best": 2}[start]
+    assert made["start_frame"] == {"first": 0, "best": 2, None: 0}[start]
     assert np.abs(read_clip(made["path"])[made["start_frame"]].astype(int) - leaning[2]).max() <= 1
 
 

@@ -53,6 +53,7 @@ def pinned(path: Path) -> dict[str, str]:
     return dict(re.findall(r"^([a-z0-9-]+)==([^\s;\\]+)", path.read_text(), re.MULTILINE))
 
 
+@pytest.mark.extended
 def test_the_benchmark_runs_with_a_stock_image_and_the_wheels(tmp_path):
     script, out = str(ROOT / "benchmarks" / "gpu.py"), str(tmp_path)
     packages = " ".join({*STOCK, *pinned(WHEELS), "deepfakemnist"})

@@ -71,6 +71,7 @@ def test_a_removed_animator_names_its_replacement_and_an_unknown_one_what_is_all
     [
         ({"motion": "absolute", "adapt_scale": True}, "adapt_scale: true has no effect with motion: absolute"),
         ({"motion": "absolute", "start_frame": "best"}, "start_frame: best has no effect"),
+        ({"motion": "absolute", "start_frame": "neutral"}, "start_frame: neutral has no effect"),
         ({"weights_url": "https://example.org/vox.pth.tar"}, "needs weights .* and weights_sha256"),
         (
             {"name": "mesh", "weights": "vox.pth.tar"},

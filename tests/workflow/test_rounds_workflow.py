@@ -158,6 +158,7 @@ def test_a_second_run_has_nothing_to_do(finished):
     assert "is sampled after the liveness verdicts" not in output
 
 
+@pytest.mark.extended
 def test_rounds_with_several_shards_per_job_give_the_same_result(finished):
     project, *_ = finished
     project.configure("batched", clips_per_gpu_job=1)

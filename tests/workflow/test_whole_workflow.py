@@ -163,6 +163,7 @@ def test_slurm_profile_knows_every_rule_that_uses_a_gpu():
     assert on_gpu == users
 
 
+@pytest.mark.extended
 def test_a_run_resumed_after_kill_9_gives_the_same_dataset(finished, project):
     config = yaml.safe_load((project.folder / "tiny.yaml").read_text())
     config["pathvars"] = {"results": "again"}

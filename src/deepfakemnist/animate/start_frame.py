@@ -1,18 +1,31 @@
-"""Start frame of relative motion: the driver frame whose pose is closest to the source's.
+"""Start frame of relative motion: the driver frame that corresponds to the source picture.
 
-FOMM's ``--find_best_frame``: landmarks are centred, divided by the square root of the area of their convex hull, and
-compared by summed squared distance. The demo animates forwards and backwards from that frame, which equals taking the
-motion of every frame relative to it, because relative motion depends on these two frames only.
+``best`` is ``--find_best_frame`` of FOMM, the one whose pose is closest to the source's: landmarks are centred, divided
+by the square root of the area of their convex hull, and compared by squared distance. The demo animates forwards
+and backwards from that frame, which equals taking the motion of every frame relative to it, because relative motion
+depends on these two frames only.
+
+``neutral`` is chosen as the best frame of a source is (``faces/source_frame.py``): eyes open, mouth closed, frontal,
+neutral and sharp. What the driver does in its own first frame is then part of the performance: a driver who begins with
+an open mouth opens that of the fake, and no fake begins with the picture of its source.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import ConvexHull, QhullError
 
+from deepfakemnist.errors import Failed
 from deepfakemnist.faces.landmark_sets import FACE_LINES
 from deepfakemnist.faces.landmarks import FaceLandmarks
+from deepfakemnist.faces.source_frame import face_state, score_frames
+
+#: Name of :func:`neutrality` in the arrays of a motion.
+NEUTRALITY = "neutrality"
 
 
 def face_lines(found: FaceLandmarks | None, width: int, height: int) -> NDArray[np.float32]:
@@ -21,6 +34,32 @@ def face_lines(found: FaceLandmarks | None, width: int, height: int) -> NDArray[
         return np.full((len(FACE_LINES), 2), np.nan, dtype=np.float32)
     scaled: NDArray[np.float32] = (2 * (found.points[list(FACE_LINES)] + 0.5) / (width, height) - 1).astype(np.float32)
     return scaled
+
+
+def neutrality(frames: NDArray[np.uint8], faces: Sequence[FaceLandmarks | None]) -> NDArray[np.float32]:
+    """Return how neutral each frame (T, H, W, 3), RGB, is, (T,) in 0..1; 0 without a face.
+
+    In steps of 0.02, so that all processors choose the same frame.
+    """
+    states = {
+        index: face_state(frame, face)
+        for index, (frame, face) in enumerate(zip(frames, faces, strict=True))
+        if face is not None
+    }
+    scores = np.zeros(len(frames), np.float32)
+    if states:
+        scores[list(states)] = [score.total for score in score_frames(list(states.values()))]
+    return scores
+
+
+def neutral_start(arrays: Mapping[str, NDArray[Any]]) -> int:
+    """Return the most neutral driver frame, the first of equals, by the arrays of its motion.
+
+    Raises: Failed("motion_without_pose") when the motion was prepared for another start frame.
+    """
+    if NEUTRALITY not in arrays:
+        raise Failed("motion_without_pose", "the motion was not prepared with start_frame: neutral; prepare it again")
+    return int(np.argmax(arrays[NEUTRALITY]))
 
 
 def best_start(source: NDArray[np.float32], driver: NDArray[np.float32]) -> int | None:

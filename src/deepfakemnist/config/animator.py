@@ -13,6 +13,7 @@ from deepfakemnist.config.registry import animator_names
 
 #: Kernel size of the convolution that predicts keypoint heatmaps or masks. Official: 7; 3 costs a fifth.
 HeadKernel = Literal[1, 3, 5, 7]
+StartFrame = Literal["first", "best", "neutral"]
 #: Value of ``animator.name`` that is resolved to the name of an animator when settings are validated.
 _AUTO = "auto"
 #: Removed animator → what to use instead.
@@ -236,9 +237,11 @@ class AnimatorSettings(Settings):
     adapt_scale: bool | None = Field(
         None, description="scale relative motion by the ratio of the two face sizes; null: true with motion relative"
     )
-    start_frame: Literal["first", "best"] = Field(
-        "first",
-        description="driver frame that relative motion starts from; best: the one with the pose closest to the source",
+    start_frame: StartFrame | None = Field(
+        None,
+        description="driver frame that relative motion starts from, which corresponds to the source picture. best: the "
+        "one with the pose closest to the source; neutral: eyes open, mouth closed, frontal, neutral and sharp. null: "
+        "neutral with mesh, else first",
     )
     align_corners: bool | None = Field(
         None,
@@ -297,8 +300,8 @@ class AnimatorSettings(Settings):
     def _modes_agree(self) -> AnimatorSettings:
         if self.motion == "absolute" and self.adapt_scale:
             raise ValueError("adapt_scale: true has no effect with motion: absolute; use motion: relative")
-        if self.motion == "absolute" and self.start_frame == "best":
-            raise ValueError("start_frame: best has no effect with motion: absolute; use motion: relative")
+        if self.motion == "absolute" and self.start_frame not in (None, "first"):
+            raise ValueError(f"start_frame: {self.start_frame} has no effect with motion: absolute; use relative")
         if self.name == "fomm" and (of_mesh := list(_changed(self, ("mouth", "gaze")))):
             raise ValueError(f"{' and '.join(of_mesh)} would have no effect with name: fomm; they are settings of mesh")
         if self.name == "mesh" and self.weights is not None:
@@ -326,6 +329,11 @@ class AnimatorSettings(Settings):
     def scales_motion(self) -> bool:
         """Whether relative motion is scaled by the ratio of the two face sizes."""
         return self.motion == "relative" if self.adapt_scale is None else self.adapt_scale
+
+    @property
+    def starts_from(self) -> StartFrame:
+        """The start frame, also where the default applies."""
+        return self.start_frame or ("neutral" if self.name == "mesh" else "first")
 
 
 def _changed(settings: Settings, names: Iterable[str]) -> Iterator[str]:

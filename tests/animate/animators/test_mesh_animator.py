@@ -45,7 +45,7 @@ def face() -> np.ndarray:
 @pytest.mark.parametrize("action", SHOWN)
 def test_an_actor_does_what_another_did(action: str) -> None:
     truth, driver = performed(56, action).clip(), performed(57, action).clip()
-    clip = reenacted(truth[0], driver)
+    clip = reenacted(truth[0], driver, start_frame="first")
     assert clip.shape == truth.shape and clip.dtype == np.uint8
     assert np.abs(clip[0].astype(int) - truth[0]).max() <= 1, "the first frame is the source"
     landmarker = FaceLandmarker()
@@ -86,13 +86,22 @@ def test_pictures_of_any_size_are_animated(size: tuple[int, int]) -> None:
     height, width = size
     source = np.ascontiguousarray(data.astronaut()[0:height, 90 : 90 + width])
     driver = performed(57, "mouth").clip()[::6]
-    clip = reenacted(source, driver)
+    clip = reenacted(source, driver, start_frame="first")
     assert clip.shape == (len(driver), height, width, 3)
     assert np.abs(clip[0].astype(int) - source).max() <= 1
 
 
-def test_the_motion_survives_its_file(tmp_path, face: np.ndarray) -> None:
-    animator = mesh(start_frame="best")
+def test_a_driver_who_begins_with_an_open_mouth_opens_it(face: np.ndarray) -> None:
+    closing = performed(57, "mouth").clip()
+    widest = int(np.argmax(measure_action(FaceLandmarker().track(closing))["jaw"]))
+    clip = reenacted(face, closing[widest:])
+    jaw = measure_action(FaceLandmarker().track(clip))["jaw"]
+    assert jaw[0] > jaw[-1] + 0.2, "relative to the first frame it would be as closed as the source"
+
+
+@pytest.mark.parametrize("start", ["best", "neutral"])
+def test_the_motion_survives_its_file(tmp_path, face: np.ndarray, start: str) -> None:
+    animator = mesh(start_frame=start)
     motion = animator.prepare_driving(performed(57, "mouth").clip()[::4])
     motion.save(tmp_path / "motion.npz")
     loaded = Motion.load(tmp_path / "motion.npz")
@@ -106,7 +115,7 @@ def test_a_drawn_mouth_shows_no_pixel_of_the_driver(tmp_path) -> None:
     source, clip = performed(56, "mouth").clip()[0], performed(57, "mouth").clip()
     animator = mesh(mouth="synthetic")
     motion, state = animator.prepare_driving(clip), animator.prepare_source(source)
-    assert set(motion.arrays) == {"size", "creases"}
+    assert set(motion.arrays) == {"size", "creases", "neutrality"}
     drawn = list(animator.render(state, motion))
     assert animator.mouth_from(state, motion) == "synthetic"
     of_driver = mesh()

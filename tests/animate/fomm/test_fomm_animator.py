@@ -312,6 +312,19 @@ def test_best_start_needs_a_motion_with_poses(best, animator, portrait):
     assert error.value.reason == "motion_without_pose"
 
 
+def test_neutral_starts_where_the_driver_is_frontal(animator, portrait, tiny_checkpoint, tiny_model):
+    neutral = FommAnimator(load_checkpoint(tiny_checkpoint, tiny_model), start_frame="neutral", device="cpu")
+    driver = np.stack([turned(portrait, angle) for angle in (-40, -20, 0, 20)])
+    state, motion = neutral.prepare_source(portrait), neutral.prepare_driving(driver)
+    assert neutral.start_of(state, motion) == 2
+    still = neutral.prepare_driving(np.stack([driver[2]]))
+    frames, (same,) = list(neutral.render(state, motion)), neutral.render(state, still)
+    assert np.abs(frames[2].astype(int) - same).max() <= 1, "the start frame changes nothing"
+    with pytest.raises(Failed, match="prepare it again") as error:
+        neutral.start_of(state, animator.prepare_driving(driver))
+    assert error.value.reason == "motion_without_pose"
+
+
 def test_info_describes_the_animator(tiny_checkpoint, tiny_model):
     networks = load_checkpoint(tiny_checkpoint, tiny_model, align_corners=False)
     exact = FommAnimator(networks, device="cpu", weights_sha256="5a").info

@@ -32,7 +32,7 @@ from deepfakemnist.animate.mesh.sheet import Sheet
 from deepfakemnist.animate.mesh.tracking import Points, filled_track, filtered, points_of
 from deepfakemnist.animate.mesh.transfer import Placed, Transfer
 from deepfakemnist.animate.protocol import AnimatorInfo, Motion
-from deepfakemnist.animate.start_frame import best_start, face_lines
+from deepfakemnist.animate.start_frame import NEUTRALITY, best_start, face_lines, neutral_start, neutrality
 from deepfakemnist.config.animator import AnimatorSettings
 from deepfakemnist.errors import ConfigError, Failed, Rejected
 from deepfakemnist.faces.landmarks import FaceLandmarker, head_model
@@ -110,6 +110,8 @@ class MeshAnimator:
         if self._settings.mouth == "driver":
             arrays[_MOUTH] = np.stack([mouth_picture(*pair) for pair in zip(frames, track, strict=True)])
             arrays[_SKIN] = np.stack([skin_colour(*pair) for pair in zip(frames, track, strict=True)])
+        if self._settings.starts_from == "neutral":
+            arrays[NEUTRALITY] = neutrality(frames, found)
         pose = np.stack([face_lines(face, width, height) for face in found])
         return Motion(_scaled(track, height, width), pose=pose, arrays=arrays)
 
@@ -145,7 +147,9 @@ class MeshAnimator:
 
     def start_of(self, state: MeshState, motion: Motion) -> int:
         """Return the driver frame that relative motion starts from."""
-        if self._settings.start_frame != "best" or motion.pose is None:
+        if self._settings.starts_from == "neutral":
+            return neutral_start(motion.arrays)
+        if self._settings.starts_from == "first" or motion.pose is None:
             return 0
         return best_start(state.lines, motion.pose) or 0
 

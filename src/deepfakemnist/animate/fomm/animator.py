@@ -31,9 +31,9 @@ from deepfakemnist.animate.fomm.network import (
 )
 from deepfakemnist.animate.fomm.transfer import relative_motion, size_ratio
 from deepfakemnist.animate.protocol import AnimatorInfo, Motion
-from deepfakemnist.animate.start_frame import best_start, face_lines
+from deepfakemnist.animate.start_frame import NEUTRALITY, best_start, face_lines, neutral_start, neutrality
 from deepfakemnist.animate.weight_files import checkpoint_sha256
-from deepfakemnist.config.animator import AnimatorSettings, FommModel
+from deepfakemnist.config.animator import AnimatorSettings, FommModel, StartFrame
 from deepfakemnist.devices.reduced_precision import deterministic_cudnn
 from deepfakemnist.devices.torch_device import choose_device
 from deepfakemnist.errors import Failed
@@ -74,7 +74,8 @@ class FommAnimator:
         motion: ``absolute`` uses the driver's keypoints as they are, ``relative`` moves the source's keypoints by the
             motion of the driver's since its start frame.
         adapt_scale: scale relative motion by the ratio of the face sizes; None means yes with ``relative``.
-        start_frame: ``first``, or ``best``: the frame whose pose is closest to the source's.
+        start_frame: ``first``; ``best``: the frame whose pose is closest to the source's; ``neutral``: the driver's
+            most neutral frame.
         precision: ``exact``, ``tf32`` or ``fast``, see ``optimised``.
         batch_size: frames per batch; None is 8 on the CPU and 64 on CUDA. Halved permanently where memory runs out.
         device: ``auto`` uses CUDA if available.
@@ -87,7 +88,7 @@ class FommAnimator:
         *,
         motion: Literal["relative", "absolute"] = "relative",
         adapt_scale: bool | None = None,
-        start_frame: Literal["first", "best"] = "first",
+        start_frame: StartFrame = "first",
         precision: Precision = "exact",
         batch_size: int | None = None,
         device: str = "auto",
@@ -101,7 +102,7 @@ class FommAnimator:
         self.batch_size = batch_size or (_CUDA_BATCH if self.device.type == "cuda" else _CPU_BATCH)
         self._weights_sha256 = weights_sha256
         self._checked_sizes: set[tuple[int, ...]] = set()
-        self._landmarker = FaceLandmarker() if self.relative and start_frame == "best" else None
+        self._landmarker = FaceLandmarker() if self.relative and start_frame != "first" else None
         self._graphed = GraphedRender(self.networks.generator) if self.device.type == "cuda" else None
 
     @classmethod
@@ -114,7 +115,7 @@ class FommAnimator:
             networks,
             motion=settings.motion,
             adapt_scale=settings.scales_motion,
-            start_frame=settings.start_frame,
+            start_frame=settings.starts_from,
             precision=settings.precision,
             batch_size=None if settings.batch_size == "auto" else settings.batch_size,
             device=device,
@@ -135,7 +136,8 @@ class FommAnimator:
         )
 
     def prepare_driving(self, frames: Images) -> Motion:
-        """Return the keypoints of the driving frames (T, H, W, 3), RGB; with ``start_frame: best`` their poses too.
+        """Return the keypoints of the driving frames (T, H, W, 3), RGB; with their poses or neutrality if the
+        start frame is chosen by them.
 
         Raises: Failed("frame_size") for image sizes that the network does not support, Failed("no_frames").
         """
@@ -151,6 +153,9 @@ class FommAnimator:
         parts = list(self._by_batches(len(frames), detect))
         value = torch.cat([part.value for part in parts]).cpu().numpy()
         jacobian = torch.cat([part.jacobian for part in parts]).cpu().numpy()
+        if self._landmarker is not None and self.start_frame == "neutral":
+            levels = _levels(frames)
+            return Motion(value, jacobian, arrays={NEUTRALITY: neutrality(levels, self._landmarker.track(levels))})
         return Motion(value, jacobian, self._poses(frames))
 
     def prepare_source(self, frame: Images) -> SourceState:
@@ -276,17 +281,18 @@ class FommAnimator:
     def _best_start(self, state: SourceState, motion: Motion) -> int | None:
         if self._landmarker is None:
             return 0
+        if self.start_frame == "neutral":
+            return neutral_start(motion.arrays)
         if motion.pose is None or state.pose is None:
             missing = "motion" if motion.pose is None else "source"
-            raise Failed("motion_without_pose", f"the {missing} was prepared with start_frame: first; prepare it again")
+            raise Failed("motion_without_pose", f"the {missing} has no poses for start_frame: best; prepare it again")
         return best_start(state.pose, motion.pose)
 
     def _poses(self, frames: Images) -> NDArray[np.float32] | None:
-        if self._landmarker is None:
+        if self._landmarker is None or self.start_frame != "best":
             return None
-        levels = frames if frames.dtype == np.uint8 else np.rint(frames * 255).astype(np.uint8)
         height, width = frames.shape[1:3]
-        return np.stack([face_lines(found, width, height) for found in self._landmarker.track(levels)])
+        return np.stack([face_lines(found, width, height) for found in self._landmarker.track(_levels(frames))])
 
     def _generate(self, state: SourceState, driving: Keypoints) -> Tensor:
         count = len(driving.value)
@@ -328,6 +334,11 @@ class FommAnimator:
                 "frame_size",
                 f"images are {width}×{height}; this network supports sides from {smallest} in multiples of {multiple}",
             )
+
+
+def _levels(frames: Images) -> NDArray[np.uint8]:
+    """Return images as 8-bit levels."""
+    return np.asarray(frames if frames.dtype == np.uint8 else np.rint(frames * 255), dtype=np.uint8)
 
 
 def padded_batch(count: int, batch_size: int) -> int:
