@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 from mesh_project import PEOPLE, TARGETS, MeshProject
 
+from deepfakemnist.tables.files import read_rows
+from deepfakemnist.tables.journal import Journal
+
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("repair")]
 
 
@@ -112,6 +115,36 @@ def test_all_damage_is_named_and_healed_by_the_jobs_that_made_it(finished: MeshP
     assert "Nothing to be done" in finished.run("-n", "--", *TARGETS)
     assert finished.pixels() == before
     assert "0 damaged files; 0 tables to be made again." in finished.command("repair")
+
+
+def test_failed_rows_are_tried_again_and_nothing_else(finished: MeshProject) -> None:
+    before = finished.pixels()
+    crop = finished.folder / finished.one("crop/source/*/p0.mp4")
+    table = next(
+        path for path in sorted((finished.folder / "results/compress/real").glob("*.parquet"))
+        if "p0" in {row["video_id"] for row in read_rows(path)}
+    ).relative_to(finished.folder)  # fmt: skip
+    whole, times = crop.read_bytes(), crop.stat()
+    flip(crop)
+    (finished.folder / table).unlink()
+    Journal.of_table(finished.folder / table).remove()  # as if this were the shard's first run
+    finished.run("--", str(table))
+    failed = [row["reason"] for row in read_rows(finished.folder / table) if row["status"] == "failed"]
+    assert failed == ["input_changed"]
+    crop.write_bytes(whole)
+    os.utime(crop, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert "Nothing to be done" in finished.run("-n", "--", str(table)), "a finished table is never out of date"
+    listed = finished.command("retry", "--dry-run", "--run", *finished.snakemake, "--", *TARGETS, expect=1)
+    assert f"again {table}: 1 × input_changed" in listed and "Nothing was changed" in listed
+
+    output = finished.command("retry", "--run", *finished.snakemake, "--", *TARGETS)
+    assert "0 of 1 rows failed again." in output
+    assert jobs(output)["compress"] == 1
+    log = (finished.folder / "results/logs/compress/real" / f"{table.stem}.log").read_text(encoding="utf-8")
+    good = len(read_rows(finished.folder / table)) // 3
+    assert f"; 1 of {good} videos processed" in log
+    assert "Nothing to be done" in finished.run("-n", "--", *TARGETS)
+    assert finished.pixels() == before
 
 
 def test_a_job_that_reads_an_empty_table_names_it_and_the_command(finished: MeshProject) -> None:

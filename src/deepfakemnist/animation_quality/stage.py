@@ -52,7 +52,13 @@ def assess_shard(
     drivers = {row["video_id"]: row for row in read_rows(driver_crops) if row["status"] == OK}
     hashes_of = {row["video_id"]: row.get("sha256") for row in rows}
     landmarker, embedder = FaceLandmarker(), FaceEmbedder()
-    clip_of = lru_cache(_CLIPS_KEPT)(read_clip)
+    crops = {row["path"]: row.get("sha256") for row in [*read_rows(source_crops), *drivers.values()]}
+
+    @lru_cache(_CLIPS_KEPT)
+    def clip_of(path: str) -> NDArray[np.uint8]:
+        check_unchanged(path, crops[path])
+        return read_clip(path)
+
     people = _embeddings(list(drivers.values()), embedder) if rows else {}
 
     def assess(row: Row) -> Row:

@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("predict", "score videos with a trained detector"),
     "release": ("release", "write a release folder"),
     "repair": ("repair", "have damaged results made again, and nothing else"),
+    "retry": ("retry", "try failed videos again, once their cause is gone"),
     "train": ("train", "train one detector, on several GPUs with torchrun"),
 }
 
@@ -42,7 +43,11 @@ def main(words: Sequence[str] | None = None) -> int:
         command = commands.add_parser(name, help=summary, description=summary)
         if words[:1] == [name]:
             import_module(f"deepfakemnist.cli.{module}").add_arguments(command)
-    arguments = parser.parse_args(words)
+    # A command after --run is not ours: argparse would take its "--" for its own.
+    ours = words.index("--run") + 1 if "--run" in words else len(words)
+    arguments = parser.parse_args(words[:ours])
+    if ours < len(words):
+        arguments.snakemake = words[ours:]
     try:
         return int(arguments.run(arguments))
     except ConfigError as error:

@@ -54,9 +54,13 @@ def find_repairs(results: Path, *, jobs: int = 1, decode: bool = False) -> Repai
     if not results.is_dir():
         raise ConfigError(f"{results} is not a folder; give the folder of a run's results, e.g. results")
     found = inspect_results(results, jobs=jobs, decode=decode)
+    return Repair(results, found.damaged, found.part_files, pending_repairs(results))
+
+
+def pending_repairs(results: Path) -> dict[str, dict[str, Any]]:
+    """Return the tables that an earlier repair removed and that have not been made again; see :class:`Repair`."""
     state = results / _PENDING
-    pending = json.loads(state.read_text(encoding="utf-8")) if state.is_file() else {}
-    return Repair(results, found.damaged, found.part_files, pending)
+    return json.loads(state.read_text(encoding="utf-8")) if state.is_file() else {}
 
 
 def remove_damaged(repair: Repair) -> list[Path]:

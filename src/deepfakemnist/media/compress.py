@@ -30,6 +30,7 @@ from deepfakemnist.media.picture import Picture
 from deepfakemnist.media.pixels import pixels_sha256
 from deepfakemnist.media.samples import open_samples
 from deepfakemnist.media.similarity import Similarity, vmaf
+from deepfakemnist.tables.checksums import check_unchanged
 from deepfakemnist.tables.files import atomic_path, read_rows
 from deepfakemnist.tables.schemas import COMPRESSED, OK, Row
 from deepfakemnist.tables.shards import Tally, run_shard
@@ -115,6 +116,7 @@ def compress_clip(
 
     Raises: Rejected, Failed, ConfigError; see :func:`compress_shard`.
     """
+    check_unchanged(row["path"], row.get("sha256"))  # otherwise damage would pass for that of a video
     clip = _read_pictures(row["path"])
     input_pixels = pixels_sha256(clip)
     if input_pixels != row["pixels_sha256"]:

@@ -11,7 +11,6 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +26,7 @@ from deepfakemnist.ids import seed_from
 from deepfakemnist.media.container import every_frame, open_video
 from deepfakemnist.media.decode import frame_time
 from deepfakemnist.media.picture import Picture
-from deepfakemnist.tables.checksums import checked_writer
+from deepfakemnist.tables.checksums import check_unchanged, checked_writer
 from deepfakemnist.tables.files import atomic_path, read_rows, sync_files
 from deepfakemnist.tables.schemas import FRAMES, OK, Row
 from deepfakemnist.tables.shards import Tally, run_shard
@@ -70,20 +69,28 @@ def frames_shard(
             for the region ``face``.
         max_failed_fraction: see :func:`deepfakemnist.tables.shards.run_shard`.
 
-    Reasons besides those of :mod:`.container`: failed with length_differs.
+    Reasons besides those of :mod:`.container`: failed with length_differs or input_changed.
     """
     if (settings.region == "face") != (find_face is not None):
         raise ValueError("find_face is required for the region face, and only for it")
     clips: dict[str, Row] = {}
+    hashes: dict[str, str | None] = {}
     for row in read_rows(compressed):
         if row["status"] == OK:
+            hashes[row["path"]] = row.get("sha256")
             clip = clips.setdefault(row["video_id"], {"video_id": row["video_id"], "label": row["label"], "files": []})
             clip["files"].append({name: row[name] for name in ("quality", "path", "frames", "pixels_sha256")})
+
+    def extract(clip: Row) -> Row:
+        for file in clip["files"]:
+            check_unchanged(file["path"], hashes[file["path"]])
+        return _extract_frames(clip, folder, settings, find_face)
+
     return run_shard(
         list(clips.values()),
         table,
         FRAMES,
-        partial(_extract_frames, folder=folder, settings=settings, find_face=find_face),
+        extract,
         code=code,
         settings=settings,
         max_failed_fraction=max_failed_fraction,

@@ -28,6 +28,7 @@ from deepfakemnist.machine_errors import MachineError, machine_error
 from deepfakemnist.tables.checksums import DamagedTable
 from deepfakemnist.tables.files import read_metadata, read_rows, remove_part_files, write_table
 from deepfakemnist.tables.journal import Entry, Journal, entries_elsewhere
+from deepfakemnist.tables.reasons import PASSING
 from deepfakemnist.tables.schemas import FAILED, OK, REJECTED, Row
 
 log = logging.getLogger(__name__)
@@ -213,8 +214,8 @@ def _valid(entries: Mapping[str, Entry], marks: Mapping[str, str]) -> dict[str, 
 
 
 def _may_be_kept(entry: Entry) -> bool:
-    """Return whether a video need not be tried again: it did not fail."""
-    return all(row["status"] != FAILED for row in entry.made)
+    """Return whether a video need not be tried again: it did not fail, and no passing reason kept it out."""
+    return all(row["status"] != FAILED and row.get("reason") not in PASSING for row in entry.made)
 
 
 def _check_failures(table: Path, results: list[Row], key: str, limit: float) -> None:
