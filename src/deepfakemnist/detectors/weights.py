@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from deepfakemnist.config.base import WeightFile
+from deepfakemnist.devices.tensor_files import UnreadableTensors, load_tensors
 from deepfakemnist.errors import ConfigError
 
 
@@ -51,12 +51,8 @@ def read_weights(file: WeightFile) -> dict[str, Tensor]:
     if found != file.sha256:
         raise ConfigError(f"weights {path} have sha256 {found}, but the config asks for {file.sha256}")
     try:
-        state: Any = (
-            load_file(path)
-            if path.suffix == ".safetensors"
-            else torch.load(path, map_location="cpu", weights_only=True)
-        )
-    except (SafetensorError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        state: Any = load_file(path) if path.suffix == ".safetensors" else load_tensors(path)
+    except (SafetensorError, UnreadableTensors, RuntimeError) as error:
         raise ConfigError(f"weights {path} cannot be read: {error}") from error
     for name in ("state_dict", "model"):
         if isinstance(state, dict) and isinstance(state.get(name), dict):

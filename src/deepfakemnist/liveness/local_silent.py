@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import pickle
 
 import cv2
 import numpy as np
@@ -16,6 +15,7 @@ import torch
 
 from deepfakemnist.config.base import WeightFile
 from deepfakemnist.config.liveness import LocalSilentSettings
+from deepfakemnist.devices.tensor_files import UnreadableTensors, load_tensors
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.faces.detect import FaceDetector
 from deepfakemnist.liveness.minifasnet import INPUT_SIZE, LIVE, V1SE, V2, MiniFASNet, Widths, load_state
@@ -125,8 +125,8 @@ def load_net(file: WeightFile, widths: Widths, key: str) -> MiniFASNet:
     if found != file.sha256:
         raise ConfigError(f"{key}.sha256: {file.path} has sha256 {found}, expected {file.sha256}. {help_text}")
     try:
-        return load_state(MiniFASNet(widths), torch.load(io.BytesIO(data), map_location="cpu", weights_only=True))
-    except (RuntimeError, AttributeError, TypeError, EOFError, pickle.UnpicklingError) as error:
+        return load_state(MiniFASNet(widths), load_tensors(io.BytesIO(data)))
+    except (UnreadableTensors, RuntimeError, AttributeError, TypeError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigError(
             f"{key}.path: {file.path} does not hold this network's weights: {first}. {help_text}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import pickle
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from torch import Tensor
 from deepfakemnist.config.detectors import DetectorTraining
 from deepfakemnist.detectors.base import Detector
 from deepfakemnist.detectors.registry import build
+from deepfakemnist.devices.tensor_files import UnreadableTensors, json_entry, load_tensors
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.tables.checksums import file_facts
 from deepfakemnist.tables.files import atomic_path
@@ -82,14 +82,14 @@ def load_checkpoint(path: Path | str, device: torch.device) -> Checkpoint:
     """Load a detector. Raises: ConfigError when the file is not a checkpoint of this program."""
     content, weights = _read(Path(path))
     try:
-        settings = DetectorTraining(**content["settings"])
+        settings = DetectorTraining.model_validate(content["settings"])
         # Without settings.weights: the checkpoint replaces the pretrained weights, so nothing is downloaded.
         detector = build(settings.name, image_size=settings.image_size, dropout=settings.dropout)
         detector.load_state_dict(weights)
     except ValidationError as error:
         raise ConfigError(f"{path} was written by another version of this program: {error}") from error
     except (RuntimeError, ValueError) as error:
-        raise ConfigError(f"{path} does not fit detector {content['settings'].get('name')!r}: {error}") from error
+        raise ConfigError(f"{path} does not fit detector {settings.name!r}: {error}") from error
     sha256 = file_facts(path).sha256
     return Checkpoint(
         detector=detector.to(device).eval(),
@@ -107,14 +107,19 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise ConfigError(f"checkpoint {path} does not exist; train the detector first")
     try:
         with safe_open(path, "pt", device="cpu") as file:
-            content = json.loads((file.metadata() or {}).get(_ENTRY, "null"))
+            content = json_entry(file.metadata() or {}, _ENTRY)
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-    except (SafetensorError, ValueError) as error:
+    except (SafetensorError, OSError) as error:
         raise ConfigError(f"{path} is not a readable checkpoint: {error}") from error
-    if not isinstance(content, dict) or not content.keys() >= _KEYS:
+    except ValueError as error:
+        raise ConfigError(f"{path} is not a detector checkpoint: {error}") from error
+    if not content.keys() >= _KEYS:
         raise ConfigError(
             f"{path} is not a detector checkpoint: its metadata must have {_ENTRY} with {', '.join(sorted(_KEYS))}"
         )
+    for name, kind in (("trained_on", str), ("epoch", int), ("seed", int)):
+        if not isinstance(content[name], kind):
+            raise ConfigError(f"{path} is not a detector checkpoint: its {name} is {content[name]!a:.80}")
     return content, weights
 
 
@@ -136,8 +141,8 @@ class ResumeFile:
         if not self.path.exists():
             return None
         try:
-            state = torch.load(self.path, map_location=device, weights_only=True)
-        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            state = load_tensors(self.path, device)
+        except UnreadableTensors as error:
             log.warning("cannot resume (%s: %s); training starts from scratch", self.path, error)
             return None
         if not isinstance(state, dict) or state.get("run_digest") != self.run_digest:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import pickle
 import re
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from torch import Tensor
 from deepfakemnist.animate.fomm.network import FirstOrderMotionModel
 from deepfakemnist.animate.weight_files import OFFICIAL, check_sha256, check_weight_file
 from deepfakemnist.config.animator import FommModel
+from deepfakemnist.devices.tensor_files import UnreadableTensors, json_entry, load_tensors
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.tables.files import atomic_path
 
@@ -157,32 +157,18 @@ def _read_safetensors(path: Path) -> dict[str, Any]:
             f"animator weights {path} ({path.stat().st_size:,} bytes) are damaged, incomplete or not a safetensors "
             f"file ({error})"
         ) from error
-    if _FORMAT not in metadata:
-        raise ConfigError(
-            f"animator weights {path} are a safetensors file of another format: its metadata has "
-            f"{', '.join(metadata) or 'no entry'}, expected {_FORMAT}"
-        )
-    return {**content, **json.loads(metadata[_FORMAT])}
+    try:
+        stated = json_entry(metadata, _FORMAT)
+    except ValueError as error:
+        raise ConfigError(f"animator weights {path} are a safetensors file of another format: {error}") from error
+    return {**content, "model": stated.get("model"), "facts": stated.get("facts")}
 
 
 def _unpickle(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except MemoryError:
-        raise
-    except Exception as error:  # a damaged file makes torch raise almost anything
-        text = str(error)
-        # PyTorch's message also recommends unsafe loading, so only its facts are quoted.
-        if forbidden := re.search(r"GLOBAL (\S+)", text):
-            raise ConfigError(
-                f"animator weights {path} reference {forbidden[1]}, which is neither a tensor nor a plain value; "
-                f"loading it could execute code, so the file is refused. {OFFICIAL}"
-            ) from error
-        fact = "invalid pickle" if isinstance(error, pickle.UnpicklingError) else text.split(". ")[0]
-        raise ConfigError(
-            f"animator weights {path} ({path.stat().st_size:,} bytes) are damaged, incomplete or not a PyTorch "
-            f"checkpoint ({type(error).__name__}: {fact}). {OFFICIAL}"
-        ) from error
+        return load_tensors(path)
+    except UnreadableTensors as error:
+        raise ConfigError(f"animator weights {path} ({path.stat().st_size:,} bytes): {error}. {OFFICIAL}") from error
 
 
 def _check_layout(path: Path, content: Any) -> None:

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from deepfakemnist.config.base import WeightFile
+from deepfakemnist.devices.tensor_files import UnreadableTensors, load_tensors
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.tables.checksums import file_facts
 
@@ -100,7 +101,10 @@ def _load_features(weights: WeightFile) -> nn.Sequential:
     # Imported here, because training without VGG19 needs no torchvision.
     from torchvision.models import vgg19
 
-    state = torch.load(weights.path, map_location="cpu", weights_only=True)
+    try:
+        state = load_tensors(weights.path)
+    except UnreadableTensors as error:
+        raise ConfigError(f"animator.train.vgg19: {weights.path}: {error}") from error
     with torch.device("meta"):
         features = vgg19(weights=None).features[: _SLICES[-1]]
     names = {f"features.{name}": name for name in features.state_dict()}

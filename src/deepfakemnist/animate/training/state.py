@@ -19,6 +19,7 @@ from deepfakemnist.animate.training.discriminator import MultiScaleDiscriminator
 from deepfakemnist.animate.training.losses import StepLosses
 from deepfakemnist.animate.weight_files import checkpoint_sha256
 from deepfakemnist.config.animator import FommModel, TrainAnimatorSettings
+from deepfakemnist.devices.tensor_files import load_tensors
 from deepfakemnist.tables.files import atomic_path
 
 log = logging.getLogger(__name__)
@@ -151,7 +152,7 @@ class TrainingState:
         if not path.is_file():
             return False
         try:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = load_tensors(path)
             found: dict[str, str] = content["facts"]
         except Exception as error:  # a damaged file makes torch raise almost anything
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
