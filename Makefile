@@ -12,7 +12,7 @@ DEMO := demo
 # Numeric libraries take one thread a job; Snakemake runs the jobs side by side.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: setup demo demo-large gallery test test-fast test-extended test-processors lint format schemas lock check-lock clean-demo
+.PHONY: setup demo demo-large gallery test test-fast test-extended test-processors lint format schemas lock check-lock audit clean-demo
 
 setup: $(VENV)/.installed
 
@@ -99,6 +99,11 @@ check-lock:
 			--python-version $$python --python-platform $$platform --only-binary :all: \
 			--no-binary connection-pool --no-binary jsonpath-rw -r requirements.lock || exit 1; \
 	done; done
+
+# Known vulnerabilities of the locked packages: needs the network, for pip-audit, in an environment of its own, and for
+# the advisories of PyPI. Nothing is installed into .venv.
+audit: setup
+	$(BIN)/uvx --from 'pip-audit>=2.9,<3' pip-audit --require-hashes --disable-pip --requirement requirements.lock
 
 clean-demo:
 	rm -rf resources/demo resources/demo_large results/demo results/demo_large

@@ -16,9 +16,11 @@ rule import_released:
     conda:
         "../../envs/media.yaml"
     resources:
-        mem_mb=1000,
+        # What Python, Arrow and FFmpeg take besides decoding.
+        mem_mb=CONFIG.sources.limits.memory_mb + 400,
         runtime=60,
     params:
+        *key_texts("sources.limits", CONFIG.sources.limits),
         rows=lambda wildcards: digest(
             RUN_PLAN.rows(KINDS[wildcards.kind], wildcards.shard)
         ),

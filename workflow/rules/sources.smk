@@ -17,9 +17,11 @@ rule ingest:
     conda:
         "../../envs/media.yaml"
     resources:
-        mem_mb=1000,
+        # What Python, Arrow and FFmpeg take besides decoding.
+        mem_mb=CONFIG.sources.limits.memory_mb + 400,
         runtime=60,
     params:
+        *key_texts("sources.limits", CONFIG.sources.limits),
         rows=lambda wildcards: described(
             "rows", RUN_PLAN.rows(wildcards.role, wildcards.shard)
         ),

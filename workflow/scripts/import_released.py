@@ -12,4 +12,5 @@ with stage_script(snakemake):
         fps=snakemake.params.fps,
         code=snakemake.params.code,
         max_failed_fraction=run_plan.config.max_failed_fraction,
+        limits=run_plan.config.sources.limits,
     )

@@ -12,4 +12,5 @@ with stage_script(snakemake):
         code=snakemake.params.code,
         max_failed_fraction=run_plan.config.max_failed_fraction,
         read_annotation=read_annotation,
+        limits=run_plan.config.sources.limits,
     )

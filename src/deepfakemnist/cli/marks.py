@@ -6,8 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-import av
-
+from deepfakemnist.errors import Failed
 from deepfakemnist.media.marks import read_marks
 
 
@@ -23,8 +22,8 @@ def run(arguments: argparse.Namespace) -> int:
     for path in arguments.files:
         try:
             marks = read_marks(path)
-        except (av.FFmpegError, OSError) as error:
-            print(json.dumps({"file": str(path), "error": f"cannot be read: {error.strerror}"}))
+        except Failed as error:
+            print(json.dumps({"file": str(path), "error": error.detail.removeprefix(f"{path}: ")}))
             failed = 1
             continue
         shown = {"synthetic": marks.synthetic, "comment": marks.comment, "c2pa": marks.credentials}

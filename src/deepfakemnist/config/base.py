@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -46,6 +46,24 @@ class Settings(BaseModel):
     """Section of the config; immutable, and unknown keys are errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MediaLimits(Settings):
+    """Limits on video from outside; what exceeds one is rejected with reason over_limit."""
+
+    pixels: PositiveInt = Field(
+        35_651_584,
+        description="pixels of a picture; the default is the largest of H.264 (level 6.2), 8192x4352: 8K",
+    )
+    frames: PositiveInt = Field(
+        500_000, description="frames of a video; the default is more than 4 hours at 30 per second"
+    )
+    seconds: PositiveFloat = Field(14_400.0, description="length of a video, or of the segment that is read; 4 hours")
+    memory_mb: Annotated[int, Field(ge=100)] = Field(
+        1600,
+        description="memory to decode a video in, megabytes; 8K with 16 reference frames takes 1270, 4K 380. Bounded "
+        "by the operating system on Linux, not on macOS",
+    )
 
 
 class WeightFile(Settings):

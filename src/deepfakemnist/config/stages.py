@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from deepfakemnist.config.base import ACTIONS, Action, Fraction, Settings
+from deepfakemnist.config.base import ACTIONS, Action, Fraction, MediaLimits, Settings
 
 
 class VoxMetadataSettings(Settings):
@@ -68,6 +68,9 @@ class SourceSettings(Settings):
     )
     select: SelectionSettings | None = Field(
         None, description="select a subset of the videos, without pixel-identical duplicates; null: use all"
+    )
+    limits: MediaLimits = Field(
+        default_factory=MediaLimits, description="limits on the size, length and memory of sources and drivers"
     )
     on_bad_row: Literal["stop", "row"] = Field(
         "stop",

@@ -34,8 +34,6 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import av
-
 from deepfakemnist.dataset.stored_files import Inspection, content_fault, inspect_results, size_fault
 from deepfakemnist.dataset.uniformity import MIXED, mixed_videos
 from deepfakemnist.errors import ConfigError, Failed, Rejected
@@ -192,8 +190,8 @@ def _check_marks(row: Row, path: Path) -> Iterator[Problem]:
     try:
         # The C2PA library is needed only where a row names such a mark; a comment can always be read.
         marks = read_marks(path, c2pa="c2pa" in claimed)
-    except av.FFmpegError as error:
-        yield Problem("other_pixels", str(path), f"cannot be opened: {error.strerror}")
+    except Failed as error:
+        yield Problem("other_pixels", str(path), f"cannot be opened: {error.detail}")
         return
     if row["label"] == 0 and marks.synthetic:
         yield Problem("wrong_marks", str(path), "is real but marked as synthetic")

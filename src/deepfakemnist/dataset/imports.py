@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 
+from deepfakemnist.config.base import MediaLimits
 from deepfakemnist.config.dataset import FrameSettings
 from deepfakemnist.dataset.captions import FILE, write_captions
 from deepfakemnist.dataset.pairs import pair_rows
@@ -16,6 +17,7 @@ from deepfakemnist.errors import ConfigError, Failed, Rejected
 from deepfakemnist.ids import CONTROL_CHARACTERS, same_file_name
 from deepfakemnist.media.encoder_notes import encoder_version
 from deepfakemnist.media.frames import FindFace, frames_shard
+from deepfakemnist.media.limits import limited
 from deepfakemnist.media.marks import coded_stream, read_marks
 from deepfakemnist.media.samples import open_samples
 from deepfakemnist.sources.exclusions import Exclusions, read_exclusions
@@ -40,6 +42,7 @@ def import_dataset(
     jobs: int = 1,
     find_face: FindFace | None = None,
     exclude: Path | None = None,
+    limits: MediaLimits | None = None,
 ) -> Path:
     """Write the manifest of a released dataset: videos, frames, pairs and ledger (Parquet), and its still frames.
 
@@ -55,6 +58,8 @@ def import_dataset(
         jobs: files verified in parallel.
         find_face: see :func:`deepfakemnist.media.frames.frames_shard`.
         exclude: list of videos and people to leave out, see :mod:`deepfakemnist.sources.exclusions`.
+
+        limits: on pixels, frames, seconds and memory of each file; None: the default ones.
 
     Returns: the folder of the manifest.
 
@@ -73,7 +78,7 @@ def import_dataset(
         raise ConfigError(f"{folder}: looks like {layout}, but contains no .mp4 where that layout keeps them")
     exclusions = read_exclusions(exclude, "--exclude") if exclude else Exclusions()
     with ThreadPoolExecutor(jobs) as pool:
-        verify = partial(_verify_video, exclusions=exclusions, root=folder.resolve())
+        verify = partial(_verify_video, exclusions=exclusions, root=folder.resolve(), limits=limits or MediaLimits())
         rows = list(pool.map(verify, _without_namesakes(found)))
     good = [row for row in rows if row["status"] == OK]
     if not good:
@@ -128,7 +133,7 @@ def _without_namesakes(found: Sequence[Row]) -> Iterator[Row]:
             yield {**row, "status": REJECTED, "reason": "duplicate_id", "detail": detail}
 
 
-def _verify_video(row: Row, exclusions: Exclusions, root: Path) -> Row:
+def _verify_video(row: Row, exclusions: Exclusions, root: Path, limits: MediaLimits) -> Row:
     """Return a row with the facts of its decoded file, or with the reason why the file is unusable."""
     if "status" in row:
         return row
@@ -142,17 +147,18 @@ def _verify_video(row: Row, exclusions: Exclusions, root: Path) -> Row:
         detail = f"{path}: links to {path.resolve()}, outside of the dataset; copy the file into it if you trust it"
         return {**row, "status": REJECTED, "reason": "outside_the_tree", "detail": detail}
     try:
-        with open_samples(path) as samples:
+        with limited(limits, path), open_samples(path) as samples:
             fps = float(1 / samples.video.frame_duration)
             for _ in samples:
                 pass
         size, sha256 = file_facts(path)
+        stream = coded_stream(path)
+        marks = row.get("marks") or read_marks(path, c2pa=False).names
     except (Failed, Rejected) as error:
         status = REJECTED if isinstance(error, Rejected) else FAILED
         return {**row, "status": status, "reason": error.reason, "detail": error.detail}
     except OSError as error:
         return {**row, "status": FAILED, "reason": "unreadable", "detail": f"{path}: {error.strerror}"}
-    stream = coded_stream(path)
     if row.get("sha256") not in (None, sha256):
         detail = f"{path}: its sha256 is not the one in its release's manifest"
         return {**row, "status": FAILED, "reason": "changed", "detail": detail}
@@ -168,7 +174,7 @@ def _verify_video(row: Row, exclusions: Exclusions, root: Path) -> Row:
         "stream_bytes": stream.bytes,
         "stream_sha256": stream.sha256,
         "encoder_version": encoder_version(path),
-        "marks": row.get("marks") or read_marks(path, c2pa=False).names,
+        "marks": marks,
         "status": OK,
         "reason": "",
         "detail": "",

@@ -10,8 +10,10 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from deepfakemnist.config.base import MediaLimits
 from deepfakemnist.errors import Rejected
 from deepfakemnist.media.container import every_frame, open_video
+from deepfakemnist.media.limits import limited
 from deepfakemnist.media.picture import Picture
 from deepfakemnist.media.pixels import PixelHash
 from deepfakemnist.media.probe import probe
@@ -25,7 +27,13 @@ _RATE_TOLERANCE = 0.01
 
 
 def import_released_shard(
-    rows: Sequence[Row], table: Path, *, fps: float, code: str, max_failed_fraction: float = 1.0
+    rows: Sequence[Row],
+    table: Path,
+    *,
+    fps: float,
+    code: str,
+    max_failed_fraction: float = 1.0,
+    limits: MediaLimits | None = None,
 ) -> Tally:
     """Verify every clip of a shard and write one RELEASED_CLIPS row each; the files stay in place.
 
@@ -35,6 +43,7 @@ def import_released_shard(
         fps: configured frame rate of the dataset, frames per second.
         code: digest of this code.
         max_failed_fraction: see ``run_shard``.
+        limits: on pixels, frames, seconds and memory; None: the default ones.
 
     Reasons in addition to those of reading a video: rejected with other_rate.
     """
@@ -51,8 +60,9 @@ def import_released_shard(
         clips,
         table,
         RELEASED_CLIPS,
-        partial(import_released_clip, fps=fps),
+        partial(import_released_clip, fps=fps, limits=limits),
         code=code,
+        settings=limits,
         inputs=str(fps),
         depends_on=("video_id", "path", "file"),
         finish=finish,
@@ -60,8 +70,13 @@ def import_released_shard(
     )
 
 
-def import_released_clip(row: Row, fps: float) -> Row:
+def import_released_clip(row: Row, fps: float, limits: MediaLimits | None = None) -> Row:
     """Return the RELEASED_CLIPS columns of a clip. Raises: Failed, Rejected; see :func:`import_released_shard`."""
+    with limited(limits or MediaLimits(), row["path"]):
+        return _import_clip(row, fps)
+
+
+def _import_clip(row: Row, fps: float) -> Row:
     facts = probe(row["path"])
     if facts["variable_rate"] or abs(facts["fps"] - fps) > _RATE_TOLERANCE * fps:
         seen = f"{facts['fps']:.4g} frames per second{', unevenly spaced' if facts['variable_rate'] else ''}"

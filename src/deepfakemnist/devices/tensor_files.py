@@ -26,7 +26,7 @@ def load_tensors(file: Path | str | IO[bytes], device: torch.device | str = "cpu
     except MemoryError:
         raise
     except Exception as error:  # a damaged file makes torch raise almost anything
-        if isinstance(error, OSError) and error.errno is not None:
+        if isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError):
             raise
         text = str(error)
         if forbidden := re.search(r"(?:GLOBAL|class|global) (\S+)", text):

@@ -24,6 +24,7 @@ size_changes        rejected frames of different sizes or orientations in one st
 cut_mid_group       rejected starts in the middle of a group of pictures, in a way that not every player survives
 time_stamps         rejected times step back, or give frames no time on screen (:mod:`.decode`)
 outside_the_video   rejected the requested segment exceeds the video (:mod:`.decode`)
+over_limit          rejected more pixels, frames, seconds or memory than allowed (:mod:`.limits`)
 =================== ======== ==========================================================================
 """
 
@@ -44,12 +45,14 @@ from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.media.cut_start import CutStart
 from deepfakemnist.media.display import Orientation, frame_orientation
 from deepfakemnist.media.ebml import stated_size
+from deepfakemnist.media.limits import check_length, check_memory, check_size, decoder_options
 from deepfakemnist.media.picture import square_pixels
 
 #: Allowed video containers. Anything else is refused before parsing: playlists and image sequences would make ffmpeg
 #: open other files, and a still image would count as a one-frame video.
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,flv,asf,ogg,mxf,nut,gif"
-_LIMITS = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
+#: Options with which every file from outside is opened.
+INPUT_OPTIONS = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS}
 #: Formats of pictures that are animated too, which ffmpeg does not read as videos: bytes after the start, mark, name.
 _ANIMATED_PICTURES = ((8, b"WEBP", "WebP"), (0, b"\x89PNG", "PNG"))
 _SIGNATURES = (
@@ -152,15 +155,20 @@ def open_video(path: Path | str) -> Iterator[Video]:
                 "not_a_video", f"{path}: {name} is a format of pictures; an animated one can be converted: {command}"
             )
     try:
-        container = av.open(str(path), options=_LIMITS, metadata_errors="replace")
+        container = av.open(str(path), options=INPUT_OPTIONS, metadata_errors="replace")
     except (av.FFmpegError, ValueError) as error:
+        if isinstance(error, MemoryError):
+            raise
         if any(head[at : at + len(mark)] == mark for at, mark in _SIGNATURES):
             raise Failed("truncated", f"{path}: starts like a video, but its index is missing or broken") from error
         raise Failed("not_a_video", f"{path}: none of the supported containers {_CONTAINERS}") from error
     with container:
         stream = _video_stream(path, container)
+        check_size(path, stream.codec_context.width, stream.codec_context.height)
+        check_length(path, stream.frames)
         stream.thread_count = 1  # the workflow already runs one job per core
-        stream.codec_context.options = {"err_detect": "explode"}  # otherwise damage is concealed
+        # Without err_detect, damage is concealed.
+        stream.codec_context.options = {"err_detect": "explode", **decoder_options()}
         yield Video(path, container, stream)
 
 
@@ -192,8 +200,10 @@ def every_frame(video: Video) -> Iterator[av.VideoFrame]:
             _time_as_decoded(video, packet)
             for frame in start.decode(packet):
                 frames += 1
+                check_length(video.path, frames)
                 yield check(frame)
     except av.FFmpegError as error:
+        _check_decoder(video, error)
         reason = "truncated" if _ends_early(video, end) and not _more_follows(video) else "corrupt"
         raise Failed(reason, f"{video.path}: {error.strerror} after {frames} good frames") from error
     if _ends_early(video, end):
@@ -220,7 +230,17 @@ def frames_from(video: Video, time: Fraction) -> Iterator[av.VideoFrame]:
                 assert isinstance(frame, av.VideoFrame)
                 yield check(frame)
     except av.FFmpegError as error:
+        _check_decoder(video, error)
         raise Failed("corrupt", f"{video.path}: {error.strerror} after a seek to {float(time):.2f} s") from error
+
+
+def _check_decoder(video: Video, error: av.FFmpegError) -> None:
+    """Raise what explains a decoder's error better: memory, or a picture that exceeds the limit in mid-stream."""
+    if isinstance(error, MemoryError):
+        raise error
+    codec = video.stream.codec_context
+    check_size(video.path, codec.width, codec.height)
+    check_memory(4 * codec.width * codec.height)
 
 
 def _time_as_decoded(video: Video, packet: av.Packet) -> None:
@@ -271,7 +291,9 @@ def _check_index(video: Video) -> None:
 
 def _check_count(video: Video) -> None:
     """Raise when the index lacks frames that the header counts and that no edit list hides."""
-    with av.open(str(video.path), options={**_LIMITS, "ignore_editlist": "1"}, metadata_errors="replace") as whole:
+    with av.open(
+        str(video.path), options={**INPUT_OPTIONS, "ignore_editlist": "1"}, metadata_errors="replace"
+    ) as whole:
         indexed = sum(entry.size > 0 for entry in whole.streams[video.stream.index].index_entries)
     if indexed < video.stream.frames:
         raise Failed("corrupt", f"{video.path}: {indexed} frames found, its header says {video.stream.frames}")

@@ -15,7 +15,7 @@ from typing import Any
 
 from deepfakemnist import __version__
 from deepfakemnist.config.dataset import MarkSettings
-from deepfakemnist.errors import ConfigError
+from deepfakemnist.errors import ConfigError, Failed
 
 SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 #: Environment variable with the path of the PEM private key for ``compress.mark.certificate``; a secret, so not config.
@@ -56,14 +56,22 @@ def read_credentials(path: Path) -> dict[str, Any] | None:
     """Return the contents of a file's C2PA manifest, or None when it has none.
 
     Keys: state (Invalid, Valid, Trusted), source_type, software, signer.
+
+    Raises: Failed with reason bad_credentials for a file or manifest that cannot be understood.
     """
     c2pa = _library()
     try:
         with path.open("rb") as file, c2pa.Reader("video/mp4", file) as reader:
             state = reader.get_validation_state()
             manifest = reader.get_active_manifest()
+        return _contents(manifest, state)
     except c2pa.C2paError.ManifestNotFound:
         return None
+    except (c2pa.C2paError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise Failed("bad_credentials", f"{path}: its C2PA manifest cannot be read: {error}") from error
+
+
+def _contents(manifest: dict[str, Any], state: Any) -> dict[str, Any]:
     actions = [
         action
         for assertion in manifest.get("assertions", [])

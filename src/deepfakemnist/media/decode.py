@@ -18,6 +18,7 @@ import numpy as np
 
 from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.media.container import Video, every_frame, frames_from, open_video
+from deepfakemnist.media.limits import check_length
 from deepfakemnist.media.picture import Picture
 
 #: MKV rounds timestamps to 1 ms; a frame that is this late still counts as on time.
@@ -109,6 +110,7 @@ class TimedFrames:
         start, end = self._start, self._end
         until, shown = Fraction(0), False
         for begin, until, frame in self._display_intervals():
+            check_length(self._path, 0, float(until - start))
             if until > start + _ROUNDING_S and (end is None or begin < end - _ROUNDING_S):
                 shown = True
                 yield begin, until, frame

@@ -10,7 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
+from deepfakemnist.config.base import MediaLimits
 from deepfakemnist.errors import Rejected
+from deepfakemnist.media.limits import limited
 from deepfakemnist.media.probe import probe
 from deepfakemnist.tables.file_versions import sha256_in, to_metadata, versions_of
 from deepfakemnist.tables.files import write_table
@@ -35,6 +37,7 @@ def ingest_shard(
     code: str,
     max_failed_fraction: float = 1.0,
     read_annotation: ReadAnnotation | None = None,
+    limits: MediaLimits | None = None,
 ) -> Tally:
     """Probe every video of a shard and write one INGESTED row each.
 
@@ -45,6 +48,7 @@ def ingest_shard(
         code: digest of this code.
         max_failed_fraction: see ``run_shard``.
         read_annotation: reads the file named in a row's ``annotation``, e.g. VoxCeleb1's.
+        limits: on pixels, frames, seconds and memory; None: the default ones.
 
     Reasons besides those of :mod:`.container`: failed with bad_annotation. A missing file is ``failed`` when a sheet
     or folder lists it, and ``rejected`` when a published video list does, since nobody has all of its videos.
@@ -68,8 +72,9 @@ def ingest_shard(
         rows,
         table,
         INGESTED,
-        partial(ingest_video, read_annotation=read_annotation),
+        partial(ingest_video, read_annotation=read_annotation, limits=limits),
         code=code,
+        settings=limits,
         depends_on=sorted({name for row in rows for name in row} - {"person_id", "action", "adapter"}),
         finish=finish,
         blank=(),
@@ -77,7 +82,7 @@ def ingest_shard(
     )
 
 
-def ingest_video(row: Row, read_annotation: ReadAnnotation | None = None) -> Row:
+def ingest_video(row: Row, read_annotation: ReadAnnotation | None = None, limits: MediaLimits | None = None) -> Row:
     """Return the INGESTED columns that come from a row's file and annotation. Raises: Failed, Rejected."""
     if "reference_height" in row and not Path(row["path"]).is_file():
         raise Rejected("missing_file", f"{row['path']}: no such file; download the video, or leave it out")
@@ -87,7 +92,8 @@ def ingest_video(row: Row, read_annotation: ReadAnnotation | None = None) -> Row
             raise ValueError("a row names an annotation, but no reader was given")
         annotation = read_annotation(row["annotation"])
         start, end, boxes = annotation.start_s, annotation.end_s, annotation.boxes
-    facts = probe(row["path"], start_s=start, end_s=end)
+    with limited(limits or MediaLimits(), row["path"]):
+        facts = probe(row["path"], start_s=start, end_s=end)
     return {**facts, "start_s": start, "end_s": end, "boxes": _in_pixels(boxes, row, facts)}
 
 

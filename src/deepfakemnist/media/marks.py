@@ -7,15 +7,19 @@ the same, so a detector trained on decoded frames, as in this project, cannot se
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import av
+from av.container import InputContainer
 
 from deepfakemnist.config.dataset import MarkSettings
 from deepfakemnist.errors import Failed
 from deepfakemnist.media.boxes import set_comment
+from deepfakemnist.media.container import INPUT_OPTIONS
 from deepfakemnist.media.credentials import SOURCE_TYPE, read_credentials, sign
 from deepfakemnist.tables.files import atomic_path
 
@@ -83,19 +87,36 @@ def read_marks(path: Path, c2pa: bool = True) -> Marks:
     Args:
         path: MP4 file.
         c2pa: also look for a C2PA manifest, which needs the package c2pa-python.
+
+    Raises: Failed with reason not_a_video or bad_credentials.
     """
-    with av.open(str(path.absolute())) as container:
+    with _opened(path) as container:
         comment = container.metadata.get("comment", "")
     return Marks(comment, read_credentials(path) if c2pa else None)
 
 
 def coded_stream(path: Path) -> Stream:
-    """Return hash, timestamps included, and size of the coded stream, without decoding."""
+    """Return hash, timestamps included, and size of the coded stream, without decoding.
+
+    Raises: Failed with reason not_a_video.
+    """
     digest, size = hashlib.sha256(), 0
-    with av.open(str(path.absolute())) as container:
+    with _opened(path) as container:
         for packet in container.demux(video=0):
             data = bytes(packet)
             digest.update(f"{packet.pts},{packet.dts},{len(data)};".encode())
             digest.update(data)
             size += len(data)
     return Stream(digest.hexdigest(), size)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[InputContainer]:
+    """Open a file for reading without decoding; playlists, which would open other files, are refused."""
+    try:
+        with av.open(str(path.absolute()), options=INPUT_OPTIONS, metadata_errors="replace") as container:
+            yield container
+    except (av.FFmpegError, ValueError) as error:
+        if isinstance(error, MemoryError):
+            raise
+        raise Failed("not_a_video", f"{path}: cannot be read: {getattr(error, 'strerror', error)}") from error

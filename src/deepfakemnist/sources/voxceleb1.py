@@ -8,7 +8,6 @@ because there are 153,000 files; :func:`read_annotation` runs in the ingest stag
 from __future__ import annotations
 
 import csv
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,8 @@ from deepfakemnist.sources.sheets import Sheet, refusal
 FRAME_RATE = 25.0
 REFERENCE_HEIGHT = 360.0
 _HEADER_LINES = 6
+#: Frames of 11 days; what is larger, infinite or no number is a mistake.
+_LARGEST = 1e6 * FRAME_RATE
 _COLUMNS = ("FRAME", "X", "Y", "W", "H")
 
 
@@ -97,7 +98,7 @@ def read_annotation(path: Path | str) -> Annotation:
         except (IndexError, ValueError) as error:
             raise Failed("bad_annotation", f"{path} line {number}: {row}: {error}") from error
         ascends = values[0] >= 0 if not table else values[0] > table[-1][0]
-        if not (all(map(math.isfinite, values)) and values[3] > 0 and values[4] > 0 and ascends):
+        if not (all(abs(value) < _LARGEST for value in values) and values[3] > 0 and values[4] > 0 and ascends):
             raise Failed(
                 "bad_annotation", f"{path} line {number}: {row}: ascending frames from 0 and W, H > 0 are required"
             )

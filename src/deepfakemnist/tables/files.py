@@ -173,14 +173,19 @@ def read_rows(paths: Path | str | Iterable[Path | str], columns: Sequence[str] |
     """Return the rows of one or more tables as dictionaries, in the given order."""
     if isinstance(paths, (str, Path)):
         paths = [paths]
-    return [row for path in paths for row in read_table(path, columns).to_pylist()]
+    rows: list[Row] = []
+    for path in paths:
+        table = read_table(path, columns)
+        with _naming_damage(path):  # bytes that are no text, in a file whose pages have no checksums
+            rows += table.to_pylist()
+    return rows
 
 
 def read_metadata(path: Path | str) -> dict[str, str]:
     """Return the file-level metadata of a table. Raises: DamagedTable; FileNotFoundError."""
     with _naming_damage(path):
         raw = pq.read_schema(Path(path)).metadata or {}
-    pairs = {key.decode(): value.decode() for key, value in raw.items() if not key.startswith(b"ARROW:")}
+        pairs = {key.decode(): value.decode() for key, value in raw.items() if not key.startswith(b"ARROW:")}
     return {key: value for key, value in pairs.items() if key not in CHECKSUM_KEYS}
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
+from deepfakemnist.config.base import MediaLimits
 from deepfakemnist.config.stages import CropSettings
 from deepfakemnist.detectors.heat_map import heat_maps, overlay_heat
 from deepfakemnist.errors import ConfigError, Failed, Rejected
@@ -23,6 +24,7 @@ from deepfakemnist.media.decode import read_frames
 from deepfakemnist.media.encode import COMMON_OUTPUT, DETERMINISTIC_X264
 from deepfakemnist.media.ffmpeg import absolute, find_ffmpeg, frames_input, run_graph
 from deepfakemnist.media.frames import evenly_spaced
+from deepfakemnist.media.limits import limited
 from deepfakemnist.tables.checksums import file_facts
 from deepfakemnist.tables.files import atomic_path
 from deepfakemnist.tables.schemas import Row
@@ -90,7 +92,8 @@ def score_video(
     with tempfile.TemporaryDirectory() as folder:
         try:
             settings = crop.model_copy(update=_LENIENT)
-            scored.crop = crop_video({**row, "cropped": cropped, "boxes": None}, Path(folder), settings, faces)
+            with limited(MediaLimits(), path):
+                scored.crop = crop_video({**row, "cropped": cropped, "boxes": None}, Path(folder), settings, faces)
             selected = evenly_spaced(scored.crop["frames"], frames)
             clip = enumerate(read_frames(scored.crop["path"]))
             scored.frames = np.stack([frame for number, frame in clip if number in set(selected)])
