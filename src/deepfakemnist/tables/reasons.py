@@ -33,6 +33,7 @@ FINAL = frozenset(
     {
         "answer_unreadable",
         "bad_annotation",
+        "bad_credentials",
         "bad_name",
         "bit_depth",
         "blurred",
@@ -71,6 +72,7 @@ FINAL = frozenset(
         "other_rate",
         "outside_the_tree",
         "outside_the_video",
+        "over_limit",
         "over_quota",
         "rotation",
         "sample_aspect",
