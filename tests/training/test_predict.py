@@ -108,7 +108,7 @@ def test_files_that_are_not_checkpoints_are_refused(data, checkpoint, tmp_path):
     torch.save({"weights": {}}, tmp_path / "pickle.pt")
     refuse(tmp_path / "pickle.pt", "pickle.pt is not a readable checkpoint")
     save_file({"weight": torch.zeros(1)}, tmp_path / "other.safetensors")
-    refuse(tmp_path / "other.safetensors", "other.safetensors is not a detector checkpoint: its metadata must have")
+    refuse(tmp_path / "other.safetensors", "other.safetensors is not a detector checkpoint: its metadata has no entry")
     weights = build("meso4", image_size=64).state_dict()
     save_checkpoint(tmp_path / "misfit.safetensors", weights, SETTINGS, "raw", epoch=1, seed=0)
     refuse(tmp_path / "misfit.safetensors", "misfit.safetensors does not fit detector 'meso4'")
