@@ -20,7 +20,7 @@ import pytest
 import requests
 from small_stages import PEOPLE, make_inputs, run_stage
 
-from deepfakemnist.errors import Failed
+from deepfakemnist.errors import ConfigError, Failed
 from deepfakemnist.machine_errors import MachineError, check_child, machine_error
 from deepfakemnist.media.ffmpeg import find_ffmpeg
 from deepfakemnist.tables.files import atomic_path, read_rows
@@ -242,11 +242,12 @@ class TestStages:
         assert not (tmp_path / "crop" / "shard-0.parquet").exists()
 
 
-def test_an_image_that_cannot_be_written_whole_leaves_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("hidden", (ValueError, ConfigError, RuntimeError))
+def test_a_library_that_hides_a_full_disk(tmp_path: Path, hidden: type[Exception]) -> None:
     with small_disk(tmp_path / "disk", 200) as disk:
         with pytest.raises(MachineError, match="No space left"), atomic_path(disk / "a.bin") as part:
             try:
                 part.write_bytes(bytes(1 << 20))
             except OSError:
-                raise ValueError("a library that hides why") from None
+                raise hidden("why is not said") from None
         assert list(disk.iterdir()) == []

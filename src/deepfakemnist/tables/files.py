@@ -18,7 +18,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from deepfakemnist.errors import ConfigError, Rejected
+from deepfakemnist.errors import Rejected
 from deepfakemnist.machine_errors import disk_full, of_errno
 from deepfakemnist.tables.checksums import CHECKSUM_KEYS, checked_writer, verify_table
 from deepfakemnist.tables.schemas import Row
@@ -67,10 +67,10 @@ def atomic_path(path: Path | str, flush: bool = True) -> Iterator[Path]:
     try:
         try:
             yield part
-        except (ConfigError, Rejected):
+        except Rejected:
             raise
         except Exception as error:
-            # Some libraries and programs hide what the system told them.
+            # Some libraries and programs hide what the system told them, the one that signs files among them.
             if (full := disk_full(path.parent)) is not None:
                 raise full from error
             raise
