@@ -101,9 +101,9 @@ check-lock:
 	done; done
 
 # Known vulnerabilities of the locked packages: needs the network, for pip-audit, in an environment of its own, and for
-# the advisories of PyPI. Nothing is installed into .venv.
+# the advisories of PyPI. Nothing is installed into .venv. A package without an entry there is an error (--strict).
 audit: setup
-	$(BIN)/uvx --from 'pip-audit>=2.9,<3' pip-audit --require-hashes --disable-pip --requirement requirements.lock
+	$(BIN)/uvx --from 'pip-audit>=2.9,<3' pip-audit --strict --require-hashes --disable-pip --requirement requirements.lock
 
 clean-demo:
 	rm -rf resources/demo resources/demo_large results/demo results/demo_large
