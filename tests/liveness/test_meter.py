@@ -8,7 +8,7 @@ import random
 import pytest
 from simulated_vendors import ENVIRONMENT, MOTIONS, settings_for, small_clip, vendors
 
-from deepfakemnist.errors import ConfigError
+from deepfakemnist.errors import ConfigError, Failed
 from deepfakemnist.liveness.baidu import BaiduService
 from deepfakemnist.liveness.client import Client
 from deepfakemnist.liveness.costs import read_usage
@@ -172,6 +172,26 @@ def test_a_lost_meter_counts_what_the_ledger_holds(tmp_path, monkeypatch, caplog
                 provider.check(small_clip(9), "blink")
             usage = read_usage(tmp_path, "tianyan")
             assert (usage.spent, usage.today) == (pytest.approx(whole["spent"]), whole["today"])
+
+
+@pytest.mark.slow
+def test_a_meter_lost_with_a_killed_job_counts_the_question_that_was_out(tmp_path, monkeypatch):
+    for name, value in ENVIRONMENT.items():
+        monkeypatch.setenv(name, value)
+    provider = build(settings_for("tianyan", "http://127.0.0.1:9"), MOTIONS["tianyan"], tmp_path)
+    clip = small_clip(1)
+
+    def killed(question):
+        question.leaves(0.09)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        provider.ledger.get_or_request(
+            clip.pixels_sha256, provider.vendor.parameters("blink"), killed, lambda price: None
+        )
+    with pytest.raises(Failed, match="in_doubt"):
+        provider.check(clip, "blink")
+    assert read_usage(tmp_path, "tianyan").spent == pytest.approx(0.09)
 
 
 @pytest.mark.slow

@@ -143,7 +143,7 @@ def read_usage(answers: Path, provider: str) -> Usage:
 
 
 def recovered_usage(answers: Path, provider: str) -> Usage:
-    """Return the usage that the ledger proves: answers, those set aside, and questions in doubt, by price and day."""
+    """Return the usage that the ledger proves: answers, those set aside, and questions out, by price and day."""
     today = time.strftime("%Y-%m-%d", time.gmtime())
     usage = Usage(day=today)
     for answer in (*read_answers(answers, provider), *read_forgotten(answers, provider)):
@@ -152,7 +152,7 @@ def recovered_usage(answers: Path, provider: str) -> Usage:
             usage.today += int(answer.get("attempts") or 1)
         # A mark that was set aside has requests and no answer.
         _add_lost(usage, answer.get("lost") or answer.get("requests") or [], today)
-    for doubt in read_doubts(answers, provider):
+    for doubt in read_doubts(answers, provider, in_flight=True):
         _add_lost(usage, doubt["requests"], today)
     return usage
 

@@ -17,7 +17,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal
 
@@ -190,15 +190,21 @@ def read_forgotten(folder: Path, provider: str = "*") -> Iterator[dict[str, Any]
     return _read_all(folder, f"{provider}/??/[0-9a-f]*{_FORGOTTEN}")
 
 
-def read_doubts(folder: Path, provider: str = "*") -> Iterator[dict[str, Any]]:
-    """Yield every question in doubt below the folder of the ledgers; those that a job is asking now are left out."""
+def read_doubts(folder: Path, provider: str = "*", in_flight: bool = False) -> Iterator[dict[str, Any]]:
+    """Yield every question in doubt below the folder of the ledgers.
+
+    Args:
+        folder: folder of the ledgers.
+        provider: one provider; by default all.
+        in_flight: include the questions that jobs are asking now.
+    """
     for path in sorted(folder.glob(f"{provider}/??/[0-9a-f]*{_MARK}")):
         try:
-            with _locked(path.parents[1], path.stem, wait=False):
+            with nullcontext() if in_flight else _locked(path.parents[1], path.stem, wait=False):
                 state = _read_mark(path)
         except Timeout:
             continue
-        if state.get("requests") and not state.get("received"):
+        if state.get("requests") and (in_flight or not state.get("received")):
             yield {**state, "key": path.stem, "provider": path.parents[1].name}
 
 
