@@ -28,6 +28,7 @@ from deepfakemnist.devices.tensor_files import UnreadableTensors, load_tensors
 from deepfakemnist.errors import ConfigError, Failed, Rejected
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.media.ingest import ingest_video
+from deepfakemnist.media.limits import limited
 from deepfakemnist.media.marks import read_marks
 from deepfakemnist.sources.exclusions import read_exclusions
 from deepfakemnist.sources.released_manifest import read_manifest
@@ -194,7 +195,12 @@ def _video(folder: Path) -> Target:
 
 def _marks(folder: Path) -> Target:
     write_working_clip(folder / "v.mp4", np.zeros((3, 32, 32, 3), np.uint8), 25)
-    return Target(".mp4", [(folder / "v.mp4").read_bytes()], read_marks, Failed, Rejected, ConfigError)
+
+    def read(path: Path) -> None:
+        with limited(MediaLimits(), path):
+            read_marks(path)
+
+    return Target(".mp4", [(folder / "v.mp4").read_bytes()], read, Failed, Rejected)
 
 
 def _manifest(folder: Path) -> Target:

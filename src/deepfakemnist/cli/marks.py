@@ -6,7 +6,9 @@ import argparse
 import json
 from pathlib import Path
 
-from deepfakemnist.errors import Failed
+from deepfakemnist.config.base import MediaLimits
+from deepfakemnist.errors import Failed, Rejected
+from deepfakemnist.media.limits import limited
 from deepfakemnist.media.marks import read_marks
 
 
@@ -21,8 +23,9 @@ def run(arguments: argparse.Namespace) -> int:
     failed = 0
     for path in arguments.files:
         try:
-            marks = read_marks(path)
-        except Failed as error:
+            with limited(MediaLimits(), path):
+                marks = read_marks(path)
+        except (Failed, Rejected) as error:
             print(json.dumps({"file": str(path), "error": error.detail.removeprefix(f"{path}: ")}))
             failed = 1
             continue

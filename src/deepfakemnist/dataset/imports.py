@@ -152,8 +152,9 @@ def _verify_video(row: Row, exclusions: Exclusions, root: Path, limits: MediaLim
             for _ in samples:
                 pass
         size, sha256 = file_facts(path)
-        stream = coded_stream(path)
-        marks = row.get("marks") or read_marks(path, c2pa=False).names
+        with limited(limits, path):
+            stream = coded_stream(path)
+            marks = row.get("marks") or read_marks(path, c2pa=False).names
     except (Failed, Rejected) as error:
         status = REJECTED if isinstance(error, Rejected) else FAILED
         return {**row, "status": status, "reason": error.reason, "detail": error.detail}
