@@ -18,8 +18,8 @@ COMMON = "https://ai.baidu.com/ai-doc/BODY/mk4qt2wpt"
 ON_PREMISES = "https://ai.baidu.com/ai-doc/FACE/ik37c1j82"
 #: Baidu's prices, which say that these rejections are billed.
 PRICES = "https://cloud.baidu.com/product-price/face.html"
-#: A copy of the error page of 2020.
-COPY = "http://ws.it0355.com/a/202006/11/a27007.htm"
+#: Widely reported by users. Baidu's page says more on them than could be read, so check the texts there.
+REPORTED = "users of the service"
 #: Lists in clients and resellers of the video check (https://developer.qiniu.com/dora/6795/face-actlive); Baidu's own
 #: page on it could not be read.
 CLIENTS = "clients of the video check"
@@ -93,14 +93,14 @@ CODES: dict[int, Code] = {
     216612: Code(Meaning.RETRY, "system busy", CLIENTS),
     216908: _rejected("low_quality", "face quality in the video too low", CLIENTS),
     **{code: Code(Meaning.REFUSED, "parameter missing or malformed", FACE) for code in range(222001, 222022)},
-    222200: Code(Meaning.REFUSED, "the request must be application/json", COPY),
-    222201: Code(Meaning.RETRY, "network not available; send again", COPY),
-    222202: _rejected("no_face", "pic not has face", COPY),
-    222203: _rejected("no_face", "image check fail", COPY),
-    222205: Code(Meaning.RETRY, "network not available; send again", COPY),
-    222206: Code(Meaning.RETRY, "rtse service return fail; send again", COPY),
-    222302: Code(Meaning.RETRY, "system error; send again", COPY),
-    222304: Code(Meaning.REFUSED, "image size is too large", COPY),
+    222200: Code(Meaning.REFUSED, "the request must be application/json", REPORTED),
+    222201: Code(Meaning.RETRY, "network not available; send again", REPORTED),
+    222202: _rejected("no_face", "pic not has face", REPORTED),
+    222203: _rejected("no_face", "image check fail", REPORTED),
+    222205: Code(Meaning.RETRY, "network not available; send again", REPORTED),
+    222206: Code(Meaning.RETRY, "rtse service return fail; send again", REPORTED),
+    222302: Code(Meaning.RETRY, "system error; send again", REPORTED),
+    222304: Code(Meaning.REFUSED, "image size is too large", REPORTED),
     **{code: Code(Meaning.RETRY, "system busy", ON_PREMISES) for code in range(222901, 222917)},
     223113: _rejected("occluded", "face is covered", CLIENTS),
     223114: _rejected("blurred", "face is fuzzy", CLIENTS),
