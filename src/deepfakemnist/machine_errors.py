@@ -108,6 +108,8 @@ def check_child(name: str, status: int, log: str, folder: Path | str) -> None:
         log: what it wrote to standard error, with the texts of :func:`os.strerror`.
         folder: where it writes.
     """
+    if status == -signal.SIGXFSZ:
+        raise of_errno(errno.EFBIG, folder, f"{name} was ended by SIGXFSZ")
     if status < 0:
         try:
             ended = signal.Signals(-status).name

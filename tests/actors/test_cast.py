@@ -21,9 +21,9 @@ from deepfakemnist.actors.expressions import random_expression
 from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.config.sheets import DriverRow, SourceRow
 from deepfakemnist.config.stages import CropSettings
-from deepfakemnist.errors import Failed
 from deepfakemnist.faces.crop import crop_shard
 from deepfakemnist.ids import check_id
+from deepfakemnist.machine_errors import MachineError
 from deepfakemnist.media.decode import read_clip
 from deepfakemnist.media.ingest import ingest_shard
 from deepfakemnist.sources.sheets import read_sheet
@@ -234,7 +234,7 @@ def test_a_video_is_written_atomically(bank, tmp_path):
     settings = cast()
     shot = sources(settings)[0]
     path = tmp_path / "videos" / "a.mp4"
-    with full_disk(4000), pytest.raises(Failed, match="ffmpeg exited with"):
+    with full_disk(4000), pytest.raises(MachineError, match="Raise the limit of file sizes"):
         write_shot(shot, settings, bank, path)
     assert list(path.parent.iterdir()) == []
 

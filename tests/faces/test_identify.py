@@ -58,7 +58,7 @@ def test_copies_of_real_clips_are_one_face_and_two_people_are_not(real_data: Pat
     """Two women who are nearer to each other than most people in the real clips: 0.40 to 0.45."""
     rows = []
     for clip in ("lp-d0", "lp-d12"):
-        for name, change in {"": "null", **COPIES}.items():
+        for name, change in {"copy": "null", **COPIES}.items():
             path = tmp_path / f"{clip}.{name}.mp4"
             limits = ["-t", "1", "-an", "-vf", change, "-crf", "30", "-pix_fmt", "yuv420p"]
             video = real_data / f"real/videos/{clip}.mp4"
