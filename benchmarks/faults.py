@@ -61,6 +61,17 @@ def measure_in_parallel(kinds: dict[str, Kind], folder: Path, runs: int, jobs: i
     return sorted(rows, key=lambda row: list(kinds).index(row["fault"]))
 
 
+def make_inputs_in_a_child(folder: Path) -> None:
+    """Make the inputs where threads of TensorFlow Lite and OpenCV do not reach the process that forks the runs."""
+    if child := os.fork():
+        if os.waitpid(child, 0)[1]:
+            raise SystemExit("the inputs could not be made")
+        return
+    os.chdir(folder)
+    make_inputs(INPUTS)
+    os._exit(0)
+
+
 def main() -> None:
     """Run the kinds and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
@@ -72,15 +83,8 @@ def main() -> None:
     started = os.times()
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / INPUTS).mkdir()
-        if all(kind.__module__ == faults_of_vendors.__name__ for kind in kinds.values()):
-            pass  # they need no inputs
-        elif child := os.fork():  # threads of TensorFlow Lite and OpenCV must not live where the runs are forked from
-            if os.waitpid(child, 0)[1]:
-                raise SystemExit("the inputs could not be made")
-        else:
-            os.chdir(folder)
-            make_inputs(INPUTS)
-            os._exit(0)
+        if any(kind.__module__ != faults_of_vendors.__name__ for kind in kinds.values()):  # vendors' need no inputs
+            make_inputs_in_a_child(Path(folder))
         print(*(f"{key:>{width}}" for key, width in WIDTHS.items()), "fault")
         rows = measure_in_parallel(kinds, Path(folder), arguments.runs, arguments.jobs)
     ended = os.times()

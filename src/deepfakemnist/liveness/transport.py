@@ -228,15 +228,8 @@ def _watched_pools(watch: _Watch) -> dict[str, type[HTTPConnectionPool]]:
             super().request(*args, **options)
             watch.sent = True
 
-    class Encrypted(HTTPSConnection):
-        def _new_conn(self) -> socket.socket:
-            connection = super()._new_conn()
-            watch.add(connection)
-            return connection
-
-        def request(self, *args: Any, **options: Any) -> None:
-            super().request(*args, **options)
-            watch.sent = True
+    class Encrypted(Plain, HTTPSConnection):
+        """Connects by TLS; what is watched is the same, because urllib3's class for TLS is one of these, too."""
 
     class PlainPool(HTTPConnectionPool):
         ConnectionCls = Plain
