@@ -108,8 +108,9 @@ def check_child(name: str, status: int, log: str, folder: Path | str) -> None:
         log: what it wrote to standard error, with the texts of :func:`os.strerror`.
         folder: where it writes.
     """
+    of_log = f" Its log: {log}" if log else ""
     if status == -signal.SIGXFSZ:
-        raise of_errno(errno.EFBIG, folder, f"{name} was ended by SIGXFSZ")
+        raise of_errno(errno.EFBIG, folder, f"{name} was ended by SIGXFSZ" + (of_log and f".{of_log}"))
     if status < 0:
         try:
             ended = signal.Signals(-status).name
@@ -117,7 +118,7 @@ def check_child(name: str, status: int, log: str, folder: Path | str) -> None:
             ended = f"signal {-status}"
         raise MachineError(
             f"{name} was ended by {ended}. Kernels and schedulers do this when memory or time runs out: run fewer jobs "
-            f"at once (--cores) or give them more, {_AGAIN}" + (f" Its log: {log}" if log else "")
+            f"at once (--cores) or give them more, {_AGAIN}{of_log}"
         )
     for code in _ADVICE:
         # ffmpeg exits with AVERROR(code), and older versions with 1.
