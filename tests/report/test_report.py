@@ -13,7 +13,6 @@ from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.report.contact_sheet import write_contact_sheet
 from deepfakemnist.report.figures import write_cross_quality_figure
 from deepfakemnist.report.pages import write_actions_page, write_dataset_page, write_ledger_page, write_metrics_page
-from deepfakemnist.report.paper import paper_accuracy
 from deepfakemnist.tables.dataset_schemas import LEDGER, PREDICTIONS, VIDEOS
 from deepfakemnist.tables.files import write_table
 from deepfakemnist.tables.schemas import CROPPED
@@ -132,9 +131,3 @@ def test_contact_sheet_without_a_fake_shows_a_message(tmp_path):
     write_table([], tmp_path / "videos.parquet", VIDEOS)
     write_contact_sheet(tmp_path / "videos.parquet", [], tmp_path / "sheet.png")
     assert np.asarray(Image.open(tmp_path / "sheet.png")).std() > 1
-
-
-def test_accuracies_of_the_paper():
-    assert paper_accuracy("resnet50", "raw", "c40") == 71.3
-    assert paper_accuracy("meso4", "c23", "c23") == 58.58
-    assert paper_accuracy("resnet50", "raw", "c30") is None

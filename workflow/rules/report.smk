@@ -102,6 +102,7 @@ rule metrics_pages:
         runtime=60,
     params:
         protocols=CONFIG.evaluation.protocols,
+        published_split=RUN_PLAN.released,
         code=code_digest("report.pages", "report.detector_pages", "report.figures"),
     script:
         "../scripts/metrics_pages.py"

@@ -17,4 +17,5 @@ with stage_script(snakemake):
         others=[Path(path) for path in snakemake.input.others],
         protocols=snakemake.params.protocols,
         path=Path(snakemake.output.protocols),
+        published_split=snakemake.params.published_split,
     )

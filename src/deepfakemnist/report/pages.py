@@ -23,7 +23,7 @@ _ENVIRONMENT = Environment(
 _MAX_LEDGER_ROWS = 2000
 #: Metrics shown without an interval, and their labels.
 _MORE_METRICS = {
-    "balanced_accuracy": "balanced accuracy",
+    "accuracy": "accuracy",
     "eer": "EER",
     "average_precision": "AP",
     "tpr_at_fpr_1": "TPR at FPR 1 %",
@@ -115,9 +115,10 @@ def write_metrics_page(metrics: Path, pairs: Path, path: Path) -> None:
         rows.append(
             [
                 *(row[name] for name in ("detector", "trained_on", "tested_on", "split", "level", "seed")),
-                _percent(row["accuracy"]),
-                _interval(row, "accuracy"),
-                "" if paper is None else f"{paper:.2f}",
+                _percent(row["balanced_accuracy"]),
+                _interval(row, "balanced_accuracy"),
+                paper or "",
+                "50",
                 _percent(row["auc"]),
                 _interval(row, "auc"),
                 *(_percent(row[name]) for name in _MORE_METRICS),
@@ -131,9 +132,10 @@ def write_metrics_page(metrics: Path, pairs: Path, path: Path) -> None:
         "split",
         "level",
         "seed",
-        "accuracy %",
+        "balanced accuracy %",
         "95 % CI",
         "paper %",
+        "chance %",
         "AUC %",
         "95 % CI",
         *(f"{title} %" for title in _MORE_METRICS.values()),
@@ -165,8 +167,10 @@ def write_metrics_page(metrics: Path, pairs: Path, path: Path) -> None:
         "p",
     )
     intro = (
-        "Confidence intervals bootstrap over people. The paper's figures (arXiv 2108.07949) are frame-level accuracies "
-        "on its own 20,000 videos; they are comparable only with a run of that size on those sources. APCER is the "
+        "Confidence intervals bootstrap over people. The paper's figures (arXiv 2108.07949; ≈: read off a chart) are "
+        "frame-level accuracies on its own 20,000 videos, as many fakes as reals, split by video; they are comparable "
+        "with balanced accuracies only, of a run of that size on those sources. Chance is that of balanced accuracy; "
+        "that of plain accuracy is the share of the larger class. APCER is the "
         "fraction of missed fakes of the worst action, BPCER that of reals classified as fake, ACER their mean. "
         "A video without a face gets score 0.5. Pairwise comparisons use the same resamples of people."
     )
@@ -183,11 +187,11 @@ def _difference(row: dict[str, str], name: str) -> tuple[str, str, str]:
 
 
 def write_actions_page(actions: Path, path: Path) -> None:
-    """Show accuracy and AUC on the fakes of each action against all reals."""
+    """Show balanced accuracy and AUC on the fakes of each action against all reals, which outnumber them."""
     rows = [
         [
             *(row[name] for name in ("detector", "trained_on", "tested_on", "split", "level", "seed", "action")),
-            *(_percent(row[name]) for name in ("accuracy", "auc")),
+            *(_percent(row[name]) for name in ("balanced_accuracy", "auc")),
             row["n_videos"],
         ]
         for row in read_tsv(actions)
@@ -200,11 +204,12 @@ def write_actions_page(actions: Path, path: Path) -> None:
         "level",
         "seed",
         "action",
-        "accuracy %",
+        "balanced accuracy %",
         "AUC %",
         "videos",
     )
-    write_page(path, "Metrics by action", "Fakes of one action against all reals.", [Table("Actions", columns, rows)])
+    intro = "Fakes of one action against all reals. Chance is 50 % in both columns of percentages."
+    write_page(path, "Metrics by action", intro, [Table("Actions", columns, rows)])
 
 
 def read_tsv(path: Path) -> list[dict[str, str]]:
