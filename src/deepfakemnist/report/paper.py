@@ -1,6 +1,6 @@
 """Published accuracies of the DeepFakeMnist+ paper (arXiv 2108.07949 and its authors' README), in percent.
 
-Its classes are 1:1, so its accuracy is a balanced accuracy, and chance is 50 %. It states neither frame nor video level;
+Its classes are 1:1, so its accuracy is a balanced accuracy, and chance is 50 %. It states no level;
 frame level is assumed. It names no variant of MesoNet; the figures are taken for those of Meso4, the original. Its raw,
 LC and HC are raw, c23 and c40 here.
 
