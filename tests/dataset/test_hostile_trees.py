@@ -143,6 +143,22 @@ def test_links_out_of_the_tree_are_not_followed(tmp_path: Path, victim: Path, vi
     assert rows["s@d"]["status"] == "ok"
 
 
+@pytest.mark.parametrize("kind", ["loop", "fifo", "folder"])
+def test_what_is_no_file_is_a_row(tmp_path: Path, video: bytes, kind: str) -> None:
+    fake = release_of(tmp_path / "tree", video) / "c23/fake_dataset/nod/s@d.mp4"
+    fake.unlink()
+    if kind == "loop":
+        fake.symlink_to(fake)
+    elif kind == "fifo":
+        os.mkfifo(fake)
+    else:
+        fake.mkdir()
+    out = import_dataset(tmp_path / "tree", tmp_path / "out", STILLS)
+    (row,) = [row for row in read_rows(out / "ledger.parquet") if row["status"] != "ok"]
+    assert (row["video_id"], row["status"]) == ("s@d", "failed")
+    assert "s@d.mp4" in row["detail"], row["detail"]
+
+
 def test_a_linked_folder_and_a_linked_tree(tmp_path: Path, video: bytes) -> None:
     """The tree itself may be a link, as on a shared disk; a folder in it must not lead out."""
     videos = tmp_path / "disk/real_dataset/selected_test"

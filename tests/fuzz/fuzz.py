@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import outside_targets
 import pyarrow as pa
 import torch
 
@@ -269,6 +270,21 @@ def _checkpoints(folder: Path) -> Target:
     return Target(".safetensors", seeds, read)
 
 
+def _answers(folder: Path) -> Target:
+    suffix, seeds, read, refusals = outside_targets.answers(folder)
+    return Target(suffix, seeds, read, *refusals)
+
+
+def _http(folder: Path) -> Target:
+    suffix, seeds, read, refusals = outside_targets.http(folder)
+    return Target(suffix, seeds, read, *refusals)
+
+
+def _tree(folder: Path) -> Target:
+    suffix, seeds, read, refusals = outside_targets.tree(folder)
+    return Target(suffix, seeds, read, *refusals)
+
+
 TARGETS: dict[str, Callable[[Path], Target]] = {
     "sheet": _sheet,
     "exclusions": _exclusions,
@@ -282,6 +298,9 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     "splits": _splits,
     "tensors": _tensors,
     "checkpoints": _checkpoints,
+    "answers": _answers,
+    "http": _http,
+    "tree": _tree,
 }
 
 

@@ -42,6 +42,7 @@ from deepfakemnist.media.samples import samples_sha256
 from deepfakemnist.tables.checksums import DamagedTable, verify_table
 from deepfakemnist.tables.dataset_schemas import PUBLISHED_SPLIT
 from deepfakemnist.tables.files import read_metadata, read_rows
+from deepfakemnist.tables.folders import real_path
 from deepfakemnist.tables.schemas import Row
 
 #: A real may be missing from a quality because it failed there, and two sources may be the same video under two names:
@@ -215,12 +216,12 @@ def _extra_files(videos: Iterable[Row], root: Path, stored: Iterable[Path]) -> l
 
     Unfinished files of killed jobs, whose names start with a dot, do not count.
     """
-    named = {(root / row["path"]).resolve() for row in videos}
+    named = {real_path(root / row["path"]) for row in videos}
     on_disk = {
         path for folder in {path.parent for path in named} if folder.is_dir() for path in folder.glob("[!.]*.mp4")
     }
     # A stage may hold more than the dataset, e.g. fakes beyond the quota.
-    extra = on_disk - named - {path.resolve() for path in stored}
+    extra = on_disk - named - {real_path(path) for path in stored}
     return [Problem("extra", str(path), "has no row") for path in sorted(extra)]
 
 

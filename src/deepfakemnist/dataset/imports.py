@@ -26,6 +26,7 @@ from deepfakemnist.sources.released_trees import FFPP_SHARES, layout_of, read_df
 from deepfakemnist.tables.checksums import file_facts, recorded_checksum
 from deepfakemnist.tables.dataset_schemas import FRAME_INDEX, LEDGER, PAIRS, PUBLISHED_SPLIT, VIDEOS
 from deepfakemnist.tables.files import read_metadata, read_rows, write_table
+from deepfakemnist.tables.folders import real_path
 from deepfakemnist.tables.schemas import COMPRESSED, FAILED, FRAMES, OK, REJECTED, Row
 
 log = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ def import_dataset(
         raise ConfigError(f"{folder}: looks like {layout}, but contains no .mp4 where that layout keeps them")
     exclusions = read_exclusions(exclude, "--exclude") if exclude else Exclusions()
     with ThreadPoolExecutor(jobs) as pool:
-        verify = partial(_verify_video, exclusions=exclusions, root=folder.resolve(), limits=limits or MediaLimits())
+        verify = partial(_verify_video, exclusions=exclusions, root=real_path(folder), limits=limits or MediaLimits())
         rows = list(pool.map(verify, _without_namesakes(found)))
     good = [row for row in rows if row["status"] == OK]
     if not good:
@@ -107,14 +108,14 @@ def _check_out(out: Path, folder: Path) -> None:
 
     An archive may hold such links, and the folder that it was unpacked to may be ``out``.
     """
-    top = out.resolve()
-    if top == folder.resolve():
+    top = real_path(out)
+    if top == real_path(folder):
         raise ConfigError(f"{out}: is the dataset itself; give another folder, which may lie in it")
     for part in ("manifest", "frames"):
         for path in (out / part, *sorted((out / part).rglob("*"))):
-            if path.is_symlink() and not path.resolve().is_relative_to(top):
+            if path.is_symlink() and not real_path(path).is_relative_to(top):
                 raise ConfigError(
-                    f"{path}: links to {path.resolve()}, outside of {out}; remove it or give a new folder"
+                    f"{path}: links to {real_path(path)}, outside of {out}; remove it or give a new folder"
                 )
             # Tables are replaced, but locks and journals are opened for writing, under all names that they have.
             if path.suffix in (".lock", ".journal") and path.is_file() and path.stat().st_nlink > 1:
@@ -143,8 +144,8 @@ def _verify_video(row: Row, exclusions: Exclusions, root: Path, limits: MediaLim
     if CONTROL_CHARACTERS.search(row["path"]):
         detail = f"{row['path']!a}: control characters and bytes that are no text are not allowed; rename it"
         return {**row, "status": REJECTED, "reason": "bad_name", "detail": detail}
-    if not path.resolve().is_relative_to(root):
-        detail = f"{path}: links to {path.resolve()}, outside of the dataset; copy the file into it if you trust it"
+    if not real_path(path).is_relative_to(root):
+        detail = f"{path}: links to {real_path(path)}, outside of the dataset; copy the file into it if you trust it"
         return {**row, "status": REJECTED, "reason": "outside_the_tree", "detail": detail}
     try:
         with limited(limits, path), open_samples(path) as samples:

@@ -43,7 +43,7 @@ from deepfakemnist.tables.checksums import (
 )
 from deepfakemnist.tables.dataset_schemas import FRAME_INDEX, PAIRS, PUBLISHED_SPLIT, RELEASED_VIDEOS
 from deepfakemnist.tables.files import count_rows, read_metadata, read_rows, write_table
-from deepfakemnist.tables.folders import replace_folder, restore_folder
+from deepfakemnist.tables.folders import real_path, replace_folder, restore_folder
 from deepfakemnist.tables.schemas import Row
 from deepfakemnist.tables.tsv import write_tsv
 
@@ -71,7 +71,7 @@ def write_release(
         in two splits, unless the split is a published one.
     """
     # A link is followed, so that it goes on to lead to the release.
-    target = out.resolve()
+    target = real_path(out)
     restore_folder(target)
     _check_replaceable(target)
     videos = add_captions(read_rows(manifest / "videos.parquet"), manifest)

@@ -1,11 +1,20 @@
-"""Replacement of a finished folder by another, so that a kill or a full disk leaves one of the two whole."""
+"""Folders: real paths, and replacement of a finished one so that a kill or a full disk leaves one of the two whole."""
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
 from deepfakemnist.tables.files import sync_files
+
+
+def real_path(path: Path) -> Path:
+    """Return the absolute path without links; a loop of links stays in it.
+
+    :meth:`Path.resolve` raises RuntimeError for a loop before Python 3.13, and trees from elsewhere may hold one.
+    """
+    return Path(os.path.realpath(path))
 
 
 def restore_folder(out: Path) -> None:

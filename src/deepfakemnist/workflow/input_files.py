@@ -18,6 +18,7 @@ from typing import NamedTuple
 
 from deepfakemnist.tables.file_versions import FileStat, FileVersion, recorded_versions, sha256_of, stat_of
 from deepfakemnist.tables.files import atomic_path
+from deepfakemnist.tables.folders import real_path
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ class InputFiles:
         return known
 
     def _is_result(self, path: Path) -> bool:
-        return path.resolve().is_relative_to(self._results.resolve())
+        return real_path(path).is_relative_to(real_path(self._results))
 
     def _read_cache(self) -> dict[str, _Hash]:
         try:
