@@ -19,6 +19,7 @@ from deepfakemnist.dataset.changelog import compare
 from deepfakemnist.dataset.check import check_dataset
 from deepfakemnist.dataset.croissant import validate
 from deepfakemnist.dataset.exclusions import ExclusionError, write_proof
+from deepfakemnist.dataset.facts import facts_of
 from deepfakemnist.dataset.identity_findings import COLUMNS
 from deepfakemnist.dataset.release import write_release
 from deepfakemnist.errors import ConfigError
@@ -150,7 +151,7 @@ def test_a_face_in_two_splits_stops_a_release_until_one_of_them_is_left_out(tmp_
     (tmp_path / "out.tsv").write_text("person_id\treason\np3\tthe same person as p1\n")
     settings = SETTINGS.model_copy(update={"exclusions": tmp_path / "out.tsv"})
     out = write_release(Path("results/manifest"), tmp_path / "out", settings, identities=found)
-    assert "No pixels and no face are in two splits." in (out / "README.md").read_text()
+    assert "Neither pixels nor a face were found in two splits." in (out / "README.md").read_text()
 
 
 def test_the_card_states_accepted_pairs_and_what_was_found_within_splits(tmp_path: Path) -> None:
@@ -158,7 +159,7 @@ def test_the_card_states_accepted_pairs_and_what_was_found_within_splits(tmp_pat
     found = write_findings(tmp_path / "found.tsv", *rows)
     out = write_release(Path("results/manifest"), tmp_path / "out", SETTINGS, identities=found)
     card = (out / "README.md").read_text()
-    assert "No pixels and no face are in two splits, but for the pairs below." in card
+    assert "Neither pixels nor a face were found in two splits, but for the pairs below." in card
     assert "Within a split: 1 pair of people with similar faces." in card
     assert "| p1 | p3 | 0.20 | twins |" in card
     unaudited = release(tmp_path / "unaudited")
@@ -196,7 +197,7 @@ def test_the_card_says_in_how_many_fakes_a_mouth_is_the_drivers(tmp_path: Path) 
         rows = [
             {**row, "licence": "", "mouth_from": "driver" if row["video_id"] in drivers else "source"} for row in videos
         ]
-        write_card(path, rows, 0, SETTINGS, None)
+        write_card(path, facts_of(rows), SETTINGS)
         stated = f"In {number} fakes the inside of the mouth shows pixels of the driver"
         assert (stated in path.read_text()) == bool(number)
 
@@ -205,7 +206,7 @@ def test_card_and_citation_state_the_settings_and_counts(tmp_path: Path) -> None
     out = release(tmp_path / "out")
     _, head, card = (out / "README.md").read_text().split("---\n", 2)
     assert yaml.safe_load(head)["license_name"] == "CC-BY-4.0"
-    assert "4 real talking-head videos and 4 facial-animation fakes of 1 actions" in card
+    assert "4 real videos and 4 fake videos of 1 action." in card
     assert "| train | 2 | 2 | 2 |" in card and "| nod | 4 |" in card
     for section in ("Motivation", "Composition", "Collection", "Consent and licences", "Uses", "Limits", "Maintenance"):
         assert f"## {section}\n" in card
@@ -352,7 +353,7 @@ def test_names_that_make_no_file_name_are_not_released(tmp_path: Path, changes: 
 def test_the_card_renders_no_markup_of_a_licence(tmp_path: Path) -> None:
     videos = read_rows(Path("results/manifest/videos.parquet"))
     licence = "<img src=x onerror=alert(1)>|[x](javascript:alert(1))\n# Heading"
-    write_card(tmp_path / "card.md", [{**row, "licence": licence} for row in videos], 0, SETTINGS, None)
+    write_card(tmp_path / "card.md", facts_of([{**row, "licence": licence} for row in videos]), SETTINGS)
     card = (tmp_path / "card.md").read_text()
     assert "| &lt;img src=x onerror=alert(1)&gt;\\|\\[x\\](javascript:alert(1)) # Heading | 4 |" in card
     assert "<" not in card.split("---", 2)[2]

@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deepfakemnist.config.dataset import ReleaseSettings
+from deepfakemnist.dataset.claims import describe, say
+from deepfakemnist.dataset.facts import Facts
 from deepfakemnist.errors import ConfigError
 
 _USES = (
@@ -19,26 +21,38 @@ _USES = (
     "for judging a person by their face."
 )
 _PERSONAL = (
-    "Faces of real people, named by identifiers only. Fakes show them doing what they never did. Some sources come "
-    "from public collections whose subjects were not asked; the column licence holds the stated licence of each."
+    "Faces of people; fakes show them doing what they never did. The columns person_id and driver_person_id hold the "
+    "identifiers that they were given. Whether they agreed is known only where the column licence says so."
 )
-_LIMITS = (
-    "One family of animators; ten facial actions; one near-frontal face, cropped to a square; H.264. Detectors that "
-    "do well here may not generalise to other animators, resolutions and codecs."
-)
-_BIASES = (
-    "The people follow from the source collection and from which fakes passed the liveness checks and, if the run set "
-    "one, the quality gate; the distribution of age, gender and skin tone is neither measured nor balanced."
-)
+_LIMITS = "Detectors that do well here may not generalise to other animators, resolutions and codecs."
+_IMPACT = "Detectors protect people whose faces are animated; the videos could also help evade them."
+_BIASES = "The distribution of age, gender and skin tone was neither measured nor balanced."
 
 
-def write_croissant(folder: Path, settings: ReleaseSettings, description: str) -> None:
+def statements(facts: Facts) -> dict[str, Any]:
+    """Return the fields of the metadata that describe the data in words; claims are made where the tables do."""
+    return {
+        "description": describe(facts),
+        "data_collection": say(facts, "origin", "recipe", "animators"),
+        "data_collection_type": ["Others"],
+        "data_preprocessing_protocol": [say(facts, "encoding", "sizes", "lengths")],
+        "data_annotation_protocol": [say(facts, "labels")],
+        "machine_annotation_tools": [say(facts, "liveness")],
+        "data_biases": [f"{say(facts, 'selection')} {_BIASES}".strip()],
+        "data_limitations": [f"{say(facts, 'variety')} {_LIMITS}".strip()],
+        "data_use_cases": [_USES],
+        "data_social_impact": _IMPACT,
+        "personal_sensitive_information": [_PERSONAL],
+    }
+
+
+def write_croissant(folder: Path, settings: ReleaseSettings, facts: Facts) -> None:
     """Write ``croissant.json`` for a release folder whose manifest is complete, and validate it.
 
     Args:
         folder: the release; its Parquet files below ``manifest`` are described column by column.
         settings: title, version, creators, licence.
-        description: the dataset in one paragraph.
+        facts: what is known of the dataset.
 
     Raises: ConfigError when mlcroissant is not installed; ValueError when the metadata does not validate.
     """
@@ -66,7 +80,6 @@ def write_croissant(folder: Path, settings: ReleaseSettings, description: str) -
     metadata = mlc.Metadata(
         ctx=ctx,
         name=settings.name,
-        description=description,
         version=settings.version,
         license=[settings.licence],
         url=settings.url,
@@ -75,26 +88,11 @@ def write_croissant(folder: Path, settings: ReleaseSettings, description: str) -
         date_published=datetime.datetime.fromisoformat(settings.date) if settings.date else None,
         distribution=distribution,
         record_sets=record_sets,
-        data_collection=(
-            "Talking-head videos that the makers of this release collected, and animations of them driven by other "
-            "people; the columns source_id, driver_id and animator name what each was made from."
-        ),
-        data_collection_type=["Others"],
-        data_preprocessing_protocol=[
-            "One face per video, tracked and cropped to a square at 25 frames per second; the same encode chain for "
-            "real and fake at every quality; the table pairs says whether the clips of a pair have equal length."
-        ],
-        data_annotation_protocol=["Labels follow from how a clip was made: 1 rendered by a model, 0 filmed."],
-        machine_annotation_tools=["YuNet face detection; the liveness checks named in the column liveness"],
-        data_biases=[_BIASES],
-        data_limitations=[_LIMITS],
-        data_use_cases=[_USES],
-        data_social_impact="Detectors protect people whose faces are animated; the videos could also help evade them.",
-        personal_sensitive_information=[_PERSONAL],
         data_release_maintenance_plan=(
             f"To be removed, write to {settings.contact or 'the makers'}; later versions leave you out. "
             "CHANGELOG.md lists the changes."
         ),
+        **statements(facts),
     )
     if metadata.issues.errors:
         raise ValueError(f"{folder}: invalid Croissant metadata: {metadata.issues.report()}")

@@ -22,10 +22,11 @@ import pyarrow.parquet as pq
 
 from deepfakemnist.config.dataset import ReleaseSettings
 from deepfakemnist.dataset.captions import add_captions
-from deepfakemnist.dataset.card import citation, describe, write_card
+from deepfakemnist.dataset.card import citation, write_card
 from deepfakemnist.dataset.changelog import changelog
 from deepfakemnist.dataset.croissant import write_croissant
 from deepfakemnist.dataset.exclusions import apply_exclusions, read_exclusion_lists, write_proof
+from deepfakemnist.dataset.facts import facts_of
 from deepfakemnist.dataset.identity_audit import equal_pixels
 from deepfakemnist.dataset.identity_findings import leak_message, leaks_among, read_findings
 from deepfakemnist.dataset.pairs import pair_rows
@@ -145,13 +146,15 @@ def _write_contents(
     frames = [row for row in read_rows(manifest / "frames.parquet") if (row["video_id"], row["quality"]) in known]
     index = _write_frames(frames, part, settings.files, hashes)
     write_table(index, part / "manifest/frames.parquet", FRAME_INDEX)
-    write_table(rows, part / "manifest/videos.parquet", RELEASED_VIDEOS, read_metadata(manifest / "videos.parquet"))
+    metadata = read_metadata(manifest / "videos.parquet")
+    write_table(rows, part / "manifest/videos.parquet", RELEASED_VIDEOS, metadata)
     write_table(pair_rows(rows), part / "manifest/pairs.parquet", PAIRS)
     write_tsv(part / "LICENCES.tsv", ("source_id", "person_id", "licence"), _licences(rows))
     (part / "CHANGELOG.md").write_text(changelog(settings.previous, rows, settings.version), encoding="utf-8")
     (part / "CITATION.cff").write_text(citation(settings), encoding="utf-8")
-    write_card(part / "README.md", rows, left_out, settings, findings)
-    write_croissant(part, settings, describe(rows))
+    facts = facts_of(rows, left_out, findings, published=metadata.get("split") == PUBLISHED_SPLIT["split"])
+    write_card(part / "README.md", facts, settings)
+    write_croissant(part, settings, facts)
     return hashes
 
 

@@ -9,10 +9,14 @@ import pyarrow as pa
 
 from deepfakemnist.tables.schemas import ANIMATED, COMPRESSED, FRAMES, SELECTED, SOURCE_FRAME, column
 
+#: As in the tables of the stages, but also for clips that others published, of which less is known.
+_SPLIT = column("split", pa.string(), "train, val or test")
+_PERSON = column("person_id", pa.string(), "id of the person shown; where that is not known, the video's own name")
+
 FRAME_INDEX = pa.schema(
     [
         *(FRAMES.field(name) for name in ("video_id", "label", "quality", "frame_index", "time_s")),
-        SELECTED.field("split"),
+        _SPLIT,
         column("shard_path", pa.string(), "Parquet file with the image"),
         column("shard_row", pa.int64(), "row in that file, from 0"),
         column("shard_checksum", pa.string(), "checksum that that file carries in its footer; null for older files"),
@@ -24,14 +28,12 @@ VIDEOS = pa.schema(
         COMPRESSED.field("video_id"),
         COMPRESSED.field("label"),
         column("quality", pa.string(), "quality of the clip"),
-        SELECTED.field("split"),
-        column("split_driver", pa.string(), "split disjoint by driver too; empty if source and driver differ in split"),
-        column(
-            "split_paper", pa.string(), "authors' split by video, 700/150/150 per action; empty for reals without fake"
-        ),
-        column("fold", pa.int32(), "cross-validation fold, from 0; disjoint by person"),
+        _SPLIT,
+        column("split_driver", pa.string(), "the split, of drivers too; empty if source and driver differ in split"),
+        column("split_paper", pa.string(), "split by video, 70/15/15 % as in the paper; empty for reals without fake"),
+        column("fold", pa.int32(), "cross-validation fold, from 0; by person_id"),
         SELECTED.field("action"),
-        SELECTED.field("person_id"),
+        _PERSON,
         column("source_id", pa.string(), "source video: the clip itself if real, the animated source if fake"),
         column("driver_id", pa.string(), "driving video of a fake; empty for reals"),
         column("round", pa.int32(), "planning round of a fake, from 1; null for reals"),
@@ -60,7 +62,7 @@ VIDEOS = pa.schema(
 CAPTIONS = pa.schema(
     [
         SELECTED.field("source_id"),
-        SELECTED.field("person_id"),
+        _PERSON,
         column("licence", pa.string(), "licence of the source video, as stated by the user; empty if not stated"),
     ]
 )
