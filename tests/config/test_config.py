@@ -61,7 +61,7 @@ def test_the_shipped_config_states_the_defaults(raw):
         (
             "training.trained_on",
             ["c99"],
-            r"trained_on names \['c99'\]; allowed are \['raw', 'c23', 'c40', 'mixed'\]",
+            r"'c99' has no known quality; qualities are \['raw', 'c23', 'c40', 'mixed'\]. A name is QUALITY, or",
         ),
         ("compress.qualities.c23.qp", 3, "compress.qualities.c23: set either crf or qp"),
         ("liveness.providers", [{"provider": "baidoo"}], "liveness.providers.0.*baidoo.*local-action"),

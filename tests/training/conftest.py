@@ -64,7 +64,9 @@ def make_data(
                 common = {"video_id": video, "label": label, "quality": quality}
                 apart = label == 1 and person // 8 == 1  # the driver is in another split
                 fact = {**common, "split": split, "split_driver": "" if apart else split, "action": action}
-                video_rows.append({**fact, "person_id": f"p{person:02d}", "source_id": source})
+                # Other people than in split, and three folds.
+                other = {"split_paper": ("test", "train", "train", "val")[person % 4], "fold": person % 3}
+                video_rows.append({**fact, **other, "person_id": f"p{person:02d}", "source_id": source})
                 for number in range(frames):
                     pixels = image(striped, random, quality == "c40", stripes)
                     images[video, quality, number] = pixels

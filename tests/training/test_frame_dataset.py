@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 import torch
 
-from deepfakemnist.dataset.training_sets import select_rows
+from deepfakemnist.dataset.training_sets import resplit, select_rows
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.tables.dataset_schemas import FRAME_INDEX, PUBLISHED_SPLIT, VIDEOS
 from deepfakemnist.tables.files import write_table
@@ -16,6 +17,7 @@ from deepfakemnist.tables.schemas import FRAMES
 from deepfakemnist.training import frame_reader
 from deepfakemnist.training.data import FrameDataset, FrameSampler, make_loader, read_index
 from deepfakemnist.training.frame_reader import BadFrame
+from deepfakemnist.training.training_log import class_ratio
 
 pytestmark = pytest.mark.slow
 
@@ -112,23 +114,71 @@ def test_actions_and_people_come_from_the_videos(data):
         assert (row["action"], row["person_id"]) == (wanted["action"], wanted["person_id"])
 
 
+def people_of(frames, label):
+    return {row["person_id"] for row in frames.to_pylist() if row["label"] == label}
+
+
+def test_fakes_of_unknown_sources_get_other_reals_until_the_classes_are_even(data):
+    """As in a published tree, which does not say whose face a fake shows."""
+    frames = read_index(data.index, data.videos)
+    unknown = frames.set_column(frames.schema.get_field_index("source_id"), "source_id", frames["video_id"])
+    only = select_rows(unknown, "train", "raw-only-nod").to_pylist()
+    videos = {(row["label"], row["video_id"]) for row in only}
+    assert [sum(label == wanted for label, _ in videos) for wanted in (0, 1)] == [6, 6]
+    assert sorted(videos) == sorted({(row["label"], row["video_id"]) for row in only if row["quality"] == "raw"})
+
+
+def test_splits_of_training_sets(data):
+    frames = read_index(data.index, data.videos)
+    for split, remainders in (("train", (1, 2)), ("val", (3,)), ("test", (0,))):
+        chosen = select_rows(frames, split, "raw-split-paper")
+        wanted = {f"p{n:02d}" for n in range(24) if n % 4 in remainders}
+        assert people_of(chosen, 0) == people_of(chosen, 1) == wanted
+    tested = []
+    for fold in range(3):
+        parts = [people_of(select_rows(frames, split, f"raw-fold-{fold}"), 1) for split in ("train", "val", "test")]
+        assert [len(part) for part in parts] == [8, 8, 8] and len(set.union(*parts)) == 24
+        assert parts[2] == {f"p{n:02d}" for n in range(24) if n % 3 == fold}
+        tested += parts[2]
+    assert len(tested) == len(set(tested)) == 24  # everybody is tested once
+    with pytest.raises(ConfigError, match="'raw-fold-7', but this manifest has no split fold-7"):
+        select_rows(frames, "train", "raw-fold-7")
+    none = pa.nulls(len(frames), pa.string())
+    unsplit = frames.set_column(frames.schema.get_field_index("split_paper"), "split_paper", none)
+    with pytest.raises(ConfigError, match="has no split paper"):
+        resplit(unsplit, "raw-split-paper")
+
+
+def test_smaller_training_sets_are_nested_and_have_all_of_val(data):
+    frames = read_index(data.index, data.videos)
+    people = [people_of(select_rows(frames, "train", name), 1) for name in ("raw-people-10", "raw-people-50", "raw")]
+    assert [len(part) for part in people] == [2, 6, 12]  # 10 % of 12 people are 1.2, rounded up
+    assert people[0] < people[1] < people[2]
+    assert select_rows(frames, "val", "raw-people-10").equals(select_rows(frames, "val", "raw"))
+
+
+def test_the_class_ratio_is_stated_by_videos_and_frames(data):
+    frames = read_index(data.index, data.videos)
+    assert class_ratio(select_rows(frames, "train", "raw-only-nod")) == (
+        "24 frames of 6 fakes, 24 frames of 6 reals, 1.00 fake frames per real one"
+    )
+    more = frames.filter(pc.or_(pc.equal(frames["label"], 1), pc.equal(frames["person_id"], "p00")))
+    assert class_ratio(select_rows(more, "train", "raw")).endswith(" 12.00 fake frames per real one")
+
+
 def test_selection_by_split_quality_and_action(data):
     frames = read_index(data.index, data.videos)
     raw = select_rows(frames, "test", "raw")
     assert (set(raw["split"].to_pylist()), set(raw["quality"].to_pylist())) == ({"test"}, {"raw"})
     assert select_rows(frames, "test", "mixed").num_rows == 2 * raw.num_rows
     only = select_rows(frames, "train", "raw-only-nod")
+    assert people_of(only, 0) == people_of(only, 1)  # the reals of these fakes, one each
     assert set(zip(only["label"].to_pylist(), only["action"].to_pylist(), strict=True)) == {(0, ""), (1, "nod")}
     rest = select_rows(frames, "train", "mixed-without-nod")
     assert set(zip(rest["label"].to_pylist(), rest["action"].to_pylist(), strict=True)) == {(0, ""), (1, "blink")}
     assert set(rest["quality"].to_pylist()) == {"raw", "c40"}
     apart = select_rows(frames, "train", "raw-by-driver")
-    assert {row["person_id"] for row in apart.to_pylist() if row["label"] == 0} == {
-        f"p{n:02d}" for n in range(0, 24, 2)
-    }
-    assert {row["person_id"] for row in apart.to_pylist() if row["label"] == 1} == {
-        f"p{n:02d}" for n in (0, 2, 4, 6, 16, 18, 20, 22)
-    }
+    assert people_of(apart, 0) == people_of(apart, 1) == {f"p{n:02d}" for n in (0, 2, 4, 6, 16, 18, 20, 22)}
     with pytest.raises(ConfigError, match="trained_on: 'c23' has no frames; the index has c40, raw"):
         select_rows(frames, "train", "c23")
 

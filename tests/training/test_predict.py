@@ -47,6 +47,35 @@ def test_every_val_and_test_frame_is_scored_at_every_quality(data, checkpoint, t
     assert constant == {("meso4", "raw", 11, sha256)}
 
 
+@pytest.mark.parametrize(
+    ("trained_on", "people"),
+    [
+        ("raw-fold-1", lambda n: {1: "test", 2: "val"}.get(n % 3)),
+        ("raw-split-paper", lambda n: {0: "test", 3: "val"}.get(n % 4)),
+        ("raw", lambda n: {1: "val", 3: "test"}.get(n % 4)),
+    ],
+)
+def test_val_and_test_are_those_of_the_split_that_it_was_trained_with(data, tmp_path, trained_on, people):
+    weights = build("meso4", image_size=32).state_dict()
+    save_checkpoint(tmp_path / "c.safetensors", weights, SETTINGS, trained_on, epoch=1, seed=0)
+    predict(data.index, data.videos, tmp_path / "c.safetensors", tmp_path / "table.parquet", "cpu")
+    rows = read_table(tmp_path / "table.parquet").to_pylist()
+    assert {(row["person_id"], row["split"]) for row in rows} == {
+        (f"p{n:02d}", people(n)) for n in range(24) if people(n)
+    }
+    assert {row["trained_on"] for row in rows} == {trained_on}
+
+
+def test_a_detector_by_driver_is_scored_on_unseen_drivers_alone(data, tmp_path):
+    weights = build("meso4", image_size=32).state_dict()
+    save_checkpoint(tmp_path / "c.safetensors", weights, SETTINGS, "raw-by-driver", epoch=1, seed=0)
+    predict(data.index, data.videos, tmp_path / "c.safetensors", tmp_path / "table.parquet", "cpu")
+    rows = [row for row in read_table(tmp_path / "table.parquet").to_pylist() if row["split"] == "test"]
+    scored = {label: {row["person_id"] for row in rows if row["label"] == label} for label in (0, 1)}
+    assert scored[0] == {"p03", "p07", "p11", "p15", "p19", "p23"}
+    assert scored[1] == scored[0] - {"p11", "p15"}  # their drivers are in another split
+
+
 def test_each_row_holds_the_logit_of_its_own_frame(data, checkpoint, tmp_path):
     predict(data.index, data.videos, checkpoint, tmp_path / "table.parquet", "cpu", workers=1)
     detector = load_checkpoint(checkpoint, torch.device("cpu")).detector

@@ -10,7 +10,8 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from deepfakemnist.config.detectors import DetectorTraining, TrainingSettings, parse_training_set
+from deepfakemnist.config.detectors import DetectorTraining, TrainingSettings
+from deepfakemnist.config.training_sets import TrainingSet, expand, parse_training_set, problem_of
 from deepfakemnist.detectors.registry import build
 from deepfakemnist.training.checkpoint import load_checkpoint
 from deepfakemnist.training.loop import train_detector
@@ -61,25 +62,49 @@ def test_invalid_recipes_are_refused(values, message):
 
 
 def test_training_sets_have_names():
-    assert parse_training_set("c23") == ("c23", None, None, False)
-    assert parse_training_set("raw-only-nod") == ("raw", "nod", None, False)
-    assert parse_training_set("my-quality-without-right_slope") == ("my-quality", None, "right_slope", False)
-    assert parse_training_set("raw-by-driver") == ("raw", None, None, True)
+    assert parse_training_set("c23") == TrainingSet("c23")
+    assert parse_training_set("raw-only-nod") == TrainingSet("raw", only="nod")
+    assert parse_training_set("my-quality-without-right_slope") == TrainingSet("my-quality", without="right_slope")
+    assert parse_training_set("raw-by-driver") == TrainingSet("raw", by_driver=True)
+    assert parse_training_set("c23-split-paper") == TrainingSet("c23", split="paper")
+    assert parse_training_set("c23-people-25-fold-3") == TrainingSet("c23", people=25, split="fold-3")
+    assert parse_training_set("c23-people-25-fold-3").fold == 3
+    assert parse_training_set("raw-only-nod-split-paper") == TrainingSet("raw", only="nod", split="paper")
     settings = TrainingSettings(
         detectors=[{"name": "meso4"}, {"name": "meso4", "label": "meso4_again"}],
         trained_on=["raw", "raw-only-each", "mixed-without-nod", "raw-only-nod", "mixed-by-driver"],
     )
-    assert settings.sets(["nod", "yaw"]) == [
+    assert settings.sets(["nod", "yaw"], folds=5) == [
         "raw",
         "raw-only-nod",
         "raw-only-yaw",
         "mixed-without-nod",
         "mixed-by-driver",
     ]
-    assert settings.unknown_sets(["raw"], ["nod", "yaw"]) == []
-    assert settings.unknown_sets(["c23"], ["yaw"]) == ["raw", "raw-only-each", "mixed-without-nod", "raw-only-nod"]
+    assert settings.unusable_sets(["raw"], ["nod", "yaw"], folds=5) == {}
+    unusable = settings.unusable_sets(["c23"], ["yaw"], folds=5)
+    assert list(unusable) == ["raw", "raw-only-each", "mixed-without-nod", "raw-only-nod"]
+    assert expand(["c23-only-each-fold-each", "raw-fold-1"], ["nod", "yaw"], folds=2) == [
+        "c23-only-nod-fold-0", "c23-only-nod-fold-1", "c23-only-yaw-fold-0", "c23-only-yaw-fold-1", "raw-fold-1",
+    ]  # fmt: skip
     with pytest.raises(ValueError, match="detectors contains duplicates"):
         TrainingSettings(detectors=[{"name": "meso4"}, {"name": "meso4"}], trained_on=["raw"])
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("c23-fold-5", "dataset.folds, 0 to 4"),
+        ("c23-folds", "-fold-each"),
+        ("c23-by-driver-fold-0", "another split"),
+        ("c23-people-100", "has no known quality"),
+        ("c23-split-paper", ""),
+        ("mixed-without-each-people-50-fold-each", ""),
+    ],
+)
+def test_what_is_wrong_with_a_training_set_is_said(name, problem):
+    said = problem_of(name, ["c23"], ["nod"], folds=5)
+    assert problem in said and bool(problem) == bool(said)
 
 
 def test_weight_decay_spares_biases_and_norms():

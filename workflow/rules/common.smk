@@ -117,6 +117,6 @@ def predictions(name):
     return expand(
         f"<results>/detectors/{{detector}}/{{trained_on}}/seed{{seed}}/{name}.parquet",
         detector=DETECTORS,
-        trained_on=CONFIG.training.sets(CONFIG.plan.actions),
+        trained_on=CONFIG.training.sets(CONFIG.plan.actions, CONFIG.dataset.folds),
         seed=CONFIG.training.seeds,
     )

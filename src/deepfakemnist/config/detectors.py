@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from typing import Annotated, Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
 
-from deepfakemnist.config.base import ACTIONS, MIXED, Fraction, Name, Settings, WeightFile
+from deepfakemnist.config.base import Fraction, Name, Settings, WeightFile
+from deepfakemnist.config.training_sets import expand, problem_of
 
 #: Names in the registry of deepfakemnist.detectors; a test keeps the two in sync.
 DETECTOR_NAMES = (
@@ -32,11 +33,6 @@ DETECTOR_NAMES = (
 )
 _TIMM_NAME = re.compile(r"timm:[a-z0-9_]+(\.[a-z0-9_]+)?")
 _LABEL = re.compile(r"[a-z0-9_]+")
-
-#: Training sets restricted by action: fakes of one action, or all fakes but those of one.
-_BY_ACTION = re.compile(rf"(?P<quality>.+)-(?P<kind>only|without)-(?P<action>{'|'.join((*ACTIONS, 'each'))})")
-#: Training sets restricted to fakes whose driver is in the same split, so that test drivers are unseen in training.
-_BY_DRIVER = "-by-driver"
 
 Sampling = Literal["class", "action", "natural"]
 Augmentation = Literal["none", "flip", "strong"]
@@ -170,43 +166,18 @@ class DetectorTraining(Settings):
         return self.label or re.sub(r"[^a-z0-9_]", "_", self.name)
 
 
-class TrainingSet(NamedTuple):
-    """Training clips of a detector.
-
-    Args:
-        quality: a quality of the config, or ``mixed`` for all of them.
-        only: fakes of this action only, with all reals; None for every action.
-        without: fakes of every action but this; None for every action.
-        by_driver: exclude fakes whose driver is in another split (column ``split_driver``).
-    """
-
-    quality: str
-    only: str | None = None
-    without: str | None = None
-    by_driver: bool = False
-
-
-def parse_training_set(trained_on: str) -> TrainingSet:
-    """Parse a name such as ``c23``, ``mixed``, ``raw-only-nod``, ``raw-without-nod`` or ``raw-by-driver``."""
-    if trained_on.endswith(_BY_DRIVER):
-        return TrainingSet(trained_on.removesuffix(_BY_DRIVER), by_driver=True)
-    match = _BY_ACTION.fullmatch(trained_on)
-    if match is None:
-        return TrainingSet(trained_on)
-    kind, action = match["kind"], match["action"]
-    return TrainingSet(match["quality"], action if kind == "only" else None, action if kind == "without" else None)
-
-
 class TrainingSettings(Settings):
     """Training grid: detectors × training sets × seeds."""
 
     detectors: list[DetectorTraining] = Field(min_length=1)
     trained_on: list[Name] = Field(
         min_length=1,
-        description="training sets; each detector is trained on each. A quality; mixed: all qualities; "
-        "QUALITY-only-ACTION: fakes of one action and all reals; QUALITY-without-ACTION: fakes of all other actions; "
-        "ACTION each: one set per action of the plan. QUALITY-by-driver: exclude fakes whose driver is in another "
-        "split, so that test drivers are unseen in training",
+        description="training sets; each detector is trained on each. A quality; mixed: all qualities. Endings, in "
+        "this order: -only-ACTION, -without-ACTION: fakes of one action, or of all others; ACTION each: one set per "
+        "action of the plan. -by-driver: without fakes whose driver is in another split, in train and test, so that "
+        "test drivers are unseen in training. These keep the reals of their fakes only, so that the class ratio stays. "
+        "-people-PERCENT: of the people in train. -split-paper: split by video, as in the paper; -fold-K: "
+        "cross-validation, test is fold K of dataset.folds and val the next; K each: one set per fold",
     )
     seeds: list[Annotated[int, Field(ge=0)]] = Field([0], min_length=1)
     gpus: PositiveInt = Field(1, description="GPUs per training (data parallel); must divide batch_size")
@@ -221,24 +192,15 @@ class TrainingSettings(Settings):
                 raise ValueError(f"{what} contains duplicates: {values}")
         return self
 
-    def sets(self, actions: Iterable[str]) -> list[str]:
-        """Return the names of all training sets, with ``each`` expanded to the actions of the plan."""
-        names: list[str] = []
-        for name in self.trained_on:
-            if name.endswith("-each") and parse_training_set(name) != TrainingSet(name):
-                names += [f"{name.removesuffix('each')}{action}" for action in actions]
-            else:
-                names.append(name)
-        return list(dict.fromkeys(names))
+    def sets(self, actions: Iterable[str], folds: int) -> list[str]:
+        """Return the names of all training sets, with ``each`` expanded to the planned actions and the folds."""
+        return expand(self.trained_on, actions, folds)
 
-    def unknown_sets(self, qualities: Iterable[str], actions: Iterable[str]) -> list[str]:
-        """Return the names in ``trained_on`` that refer to an unknown quality or action."""
-        known, planned = {*qualities, MIXED}, {None, "each", *actions}
-        return [
-            name
-            for name, chosen in ((name, parse_training_set(name)) for name in self.trained_on)
-            if chosen.quality not in known or not {chosen.only, chosen.without} <= planned
-        ]
+    def unusable_sets(self, qualities: Iterable[str], actions: Iterable[str], folds: int) -> dict[str, str]:
+        """Return the names in ``trained_on`` that cannot be used, with what is wrong."""
+        known, planned = [*qualities], [*actions]
+        problems = {name: problem_of(name, known, planned, folds) for name in self.trained_on}
+        return {name: problem for name, problem in problems.items() if problem}
 
 
 Protocol = Literal[

@@ -24,6 +24,7 @@ from deepfakemnist.config.stages import (
     SelectSettings,
     SourceSettings,
 )
+from deepfakemnist.config.training_sets import PAPER, parse_training_set
 from deepfakemnist.errors import ConfigError
 
 
@@ -84,11 +85,20 @@ class Config(Settings):
                 "plan.quota and plan.reals: of_fakes apply to fakes made by the run, but sources.released imports "
                 "finished ones and keeps all; set quota: null and reals: all"
             )
-        if unknown := self.training.unknown_sets(self.compress.qualities, self.plan.actions):
+        unusable = self.training.unusable_sets(self.compress.qualities, self.plan.actions, self.dataset.folds)
+        if unusable:
+            problems = "; ".join(f"{name!r} {problem}" for name, problem in unusable.items())
             raise ValueError(
-                f"training.trained_on names {unknown}; allowed are {[*self.compress.qualities, MIXED]}, and each "
-                f"with -only-ACTION or -without-ACTION, where ACTION is each or one of {', '.join(self.plan.actions)}"
+                f"training.trained_on: {problems}. A name is QUALITY, or QUALITY with -only-ACTION, -without-ACTION or "
+                "-by-driver, then -people-PERCENT, then -split-paper or -fold-K"
             )
+        if self.sources.released is not None:
+            by_video = [name for name in self.training.trained_on if parse_training_set(name).split == PAPER]
+            if by_video:
+                raise ValueError(
+                    f"training.trained_on: {by_video} split by video as in the paper, but clips of sources.released "
+                    "keep the split of their authors, which is that one; name the quality alone"
+                )
         return self
 
 

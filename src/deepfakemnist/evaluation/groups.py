@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepfakemnist.config.detectors import EvaluationSettings
-from deepfakemnist.dataset.training_sets import select_rows
+from deepfakemnist.dataset.training_sets import resplit, select_rows
 from deepfakemnist.evaluation.aggregation import RUN, read_predictions, video_level
 from deepfakemnist.evaluation.stage import METRICS_COLUMNS, compute_metrics, run_groups, with_seed_statistics
 from deepfakemnist.ids import seed_from
@@ -53,7 +53,7 @@ def evaluate_groups(
     listed = read_table(videos)
     cropped = _read_tables(crops) if crops else None
     groups = {
-        name: _groups(listed.to_pandas(), select_rows(listed, "train", name).to_pandas(), cropped)
+        name: _groups(resplit(listed, name).to_pandas(), select_rows(listed, "train", name).to_pandas(), cropped)
         for name in pc.unique(samples["trained_on"]).to_pylist()
     }
     rows: list[Row] = []

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deepfakemnist.config.base import ACTIONS, MIXED
-from deepfakemnist.config.detectors import parse_training_set
+from deepfakemnist.config.training_sets import parse_training_set
 from deepfakemnist.report.pages import Table, read_tsv, write_page
 from deepfakemnist.report.paper import ORIGINAL, paper_accuracy, paper_action_accuracy
 

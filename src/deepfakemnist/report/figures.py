@@ -11,7 +11,7 @@ import numpy as np
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
-from deepfakemnist.config.detectors import TrainingSet, parse_training_set
+from deepfakemnist.config.training_sets import TrainingSet, parse_training_set
 from deepfakemnist.tables.files import atomic_path
 
 

@@ -11,7 +11,7 @@ point, with one decimal after ``≈``.
 from __future__ import annotations
 
 from deepfakemnist.config.base import MIXED
-from deepfakemnist.config.detectors import parse_training_set
+from deepfakemnist.config.training_sets import parse_training_set
 
 _QUALITIES = ("raw", "c23", "c40")
 

@@ -38,7 +38,7 @@ class Checkpoint:
     Args:
         detector: the network, on the requested device.
         settings: training recipe.
-        trained_on: name of the training set, see config.detectors.parse_training_set.
+        trained_on: name of the training set, see config.training_sets.parse_training_set.
         epoch: selected epoch, from 1.
         seed: training seed.
         sha256: digest of the file.

@@ -29,12 +29,14 @@ log = logging.getLogger(__name__)
 
 #: Maps an image (H, W, 3) uint8 and the name of its frame to an image of the same shape.
 FrameTransform = Callable[[NDArray[np.uint8], str], NDArray[np.uint8]]
+#: Columns of the videos that select training sets.
+_OF_VIDEOS = ("action", "person_id", "source_id", "split_driver", "split_paper", "fold")
 #: Row of a dataset and the seed of its augmentation.
 SeededRow = tuple[int, int]
 
 
 def read_index(index: Path | str, videos: Path | str) -> pa.Table:
-    """Return the frame index with ``action``, ``person_id`` and ``split_driver`` of its videos, by shard and row.
+    """Return the frame index with action, person, source and splits of its videos (``_OF_VIDEOS``), by shard and row.
 
     Raises: ConfigError when a table lacks a column, a frame's video is missing from ``videos``, duplicated there or
     has another label or split, a person is in more than one split (unless the split is a published one), or a shard of
@@ -42,7 +44,7 @@ def read_index(index: Path | str, videos: Path | str) -> pa.Table:
     """
     # The checksum is for ``manifest check``, and an index of version 0.2 or earlier has none.
     frames = _read(index, [name for name in FRAME_INDEX.names if name != "shard_checksum"])
-    known = _read(videos, ["video_id", "quality", "label", "split", "action", "person_id", "split_driver"])
+    known = _read(videos, ["video_id", "quality", "label", "split", *_OF_VIDEOS])
     splits_of = known.group_by("person_id").aggregate([("split", "count_distinct")])
     if leaking := splits_of.filter(pc.greater(splits_of["split_count_distinct"], 1))["person_id"].to_pylist():
         leak = (

@@ -45,7 +45,7 @@ from deepfakemnist.training.optimise import (
     peak_learning_rate,
 )
 from deepfakemnist.training.predict import predict_logits
-from deepfakemnist.training.training_log import HISTORY_COLUMNS, TensorBoardLog, best_epoch, summary
+from deepfakemnist.training.training_log import HISTORY_COLUMNS, TensorBoardLog, best_epoch, class_ratio, summary
 
 if TYPE_CHECKING:
     from timm.utils import ModelEmaV3
@@ -84,7 +84,7 @@ def train_detector(
         checkpoint: file to write, see training.checkpoint.
         history: training log to write, TSV with one row per epoch; ``chosen`` is 1 for the selected epoch.
         settings: detector and recipe.
-        trained_on: training set, see config.detectors.parse_training_set.
+        trained_on: training set, see config.training_sets.parse_training_set.
         seed: seed of initialisation, order, augmentation and dropout.
         device: auto, cpu or cuda.
         workers: processes that decode frames; 0 decodes in this one.
@@ -99,6 +99,8 @@ def train_detector(
     frames = read_index(index, videos)
     train, val = (select_rows(frames, split, trained_on) for split in ("train", "val"))
     _check_classes(train, val, trained_on)
+    for split, part in (("train", train), ("val", val)):
+        log.info("%s of %s: %s", split, trained_on, class_ratio(part))
 
     torch.manual_seed(seed_from(seed, "start"))
     detector = build(settings.name, settings.weights, settings.image_size, settings.dropout).to(target)

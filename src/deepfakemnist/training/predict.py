@@ -12,12 +12,13 @@ import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
+from deepfakemnist.dataset.training_sets import resplit
 from deepfakemnist.detectors.base import Detector
 from deepfakemnist.devices.reduced_precision import deterministic_cudnn
 from deepfakemnist.devices.torch_device import choose_device
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.tables.dataset_schemas import PREDICTIONS
-from deepfakemnist.tables.files import read_rows, write_table
+from deepfakemnist.tables.files import read_table, write_table
 from deepfakemnist.tables.schemas import Row
 from deepfakemnist.training.checkpoint import Checkpoint, load_checkpoint
 from deepfakemnist.training.data import FrameDataset, FrameTransform, make_loader, read_index
@@ -25,6 +26,9 @@ from deepfakemnist.training.data import FrameDataset, FrameTransform, make_loade
 log = logging.getLogger(__name__)
 
 _BATCH_SIZE = 64
+#: Columns of the videos that name them in predictions, and those that resplit needs as well.
+_NAMES = ("video_id", "label", "quality", "action", "person_id", "split")
+_LISTED = (*_NAMES, "split_driver", "split_paper", "fold")
 _PROGRESS_EVERY_S = 30.0
 
 
@@ -38,7 +42,10 @@ def predict(
     dataset: str | None = None,
     trained_videos: Path | str | None = None,
 ) -> None:
-    """Write tables.PREDICTIONS for every val and test frame at every quality, whatever the detector was trained on.
+    """Write tables.PREDICTIONS for every val and test frame at every quality, whatever quality it was trained on.
+
+    Val and test are those of the split that the detector was trained with, or of another dataset its own; without fakes
+    whose driver is in another split where the training set is by driver.
 
     A val or test video without frames is one row with frame_index -1, logit 0 and score 0.5: it could not be scored,
     and leaving it out would flatter the detector.
@@ -59,11 +66,13 @@ def predict(
     """
     target = choose_device(device)
     trained = load_checkpoint(checkpoint, target)
-    frames = read_index(index, videos)
+    frames, listed = read_index(index, videos), read_table(videos, _LISTED)
+    if dataset is None:
+        frames, listed = (resplit(table, trained.trained_on) for table in (frames, listed))
     frames = frames.filter(pc.is_in(frames["split"], pa.array(["val", "test"])))
-    others = videos_without_frames(videos, frames)
+    others = videos_without_frames(listed, frames)
     if trained_videos is not None:
-        known = _people_trained_on(trained_videos)
+        known = _people_trained_on(trained_videos, trained.trained_on)
         shared = pc.is_in(frames["person_id"], pa.array(sorted(known), pa.string()))
         if lost := len(pc.unique(frames.filter(shared)["person_id"])):
             log.warning("%d people of %s are in the training set under the same id; they are excluded", lost, dataset)
@@ -79,19 +88,20 @@ def predict(
     write_predictions(table, trained, frames, logits, others)
 
 
-def _people_trained_on(videos: Path | str) -> set[str]:
-    return {row["person_id"] for row in read_rows(videos, ("person_id", "split")) if row["split"] == "train"}
+def _people_trained_on(videos: Path | str, trained_on: str) -> set[str]:
+    own = resplit(read_table(videos, _LISTED), trained_on)
+    return set(own.filter(pc.equal(own["split"], "train"))["person_id"].to_pylist())
 
 
-def videos_without_frames(videos: Path | str, frames: pa.Table) -> list[Row]:
-    """Return the val and test videos without a frame, as rows of tables.PREDICTIONS."""
+def videos_without_frames(videos: pa.Table, frames: pa.Table) -> list[Row]:
+    """Return the val and test videos (rows of tables.VIDEOS) without a frame, as rows of tables.PREDICTIONS."""
     seen = set(zip(frames["video_id"].to_pylist(), frames["quality"].to_pylist(), strict=True))
-    names = ("video_id", "label", "quality", "action", "person_id", "split")
-    rows = [row for row in read_rows(videos, names) if row["split"] in ("val", "test")]
+    rows = [row for row in videos.to_pylist() if row["split"] in ("val", "test")]
     lost = [row for row in rows if (row["video_id"], row["quality"]) not in seen]
     if lost:
         log.warning("%d videos have no frame and count with score 0.5, e.g. %s", len(lost), lost[0]["video_id"])
-    return [{**row, "frame_index": -1, "logit": 0.0, "score": 0.5} for row in lost]
+    named = [{name: row[name] for name in _NAMES} for row in lost]
+    return [{**row, "frame_index": -1, "logit": 0.0, "score": 0.5} for row in named]
 
 
 def write_predictions(

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image
 
+from deepfakemnist.dataset.training_sets import resplit
 from deepfakemnist.devices.torch_device import choose_device
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import seed_from
@@ -77,7 +78,8 @@ def predict_perturbed(
 ) -> None:
     """Write tables.PREDICTIONS of the test frames of a quality under every level of every perturbation.
 
-    The column quality names both: ``raw+jpeg50`` are raw frames re-encoded as JPEG of quality 50.
+    Test is that of the split that the detector was trained with. The column quality names both: ``raw+jpeg50`` are raw
+    frames re-encoded as JPEG of quality 50.
 
     Args:
         index: table with tables.FRAME_INDEX.
@@ -93,7 +95,7 @@ def predict_perturbed(
     """
     target = choose_device(device)
     trained = load_checkpoint(checkpoint, target)
-    frames = read_index(index, videos)
+    frames = resplit(read_index(index, videos), trained.trained_on)
     frames = frames.filter(pc.and_(pc.equal(frames["split"], "test"), pc.equal(frames["quality"], quality)))
     if not frames.num_rows:
         raise ConfigError(f"{index} has no test frames of quality {quality}")

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
+import pyarrow as pa
+
 from deepfakemnist.tables.schemas import Row
 
 log = logging.getLogger(__name__)
@@ -34,6 +36,20 @@ def best_epoch(rows: Sequence[Row]) -> int:
     best = max(rows, key=lambda row: (row["val_balanced_accuracy"], -row["val_loss"]))
     epoch: int = best["epoch"]
     return epoch
+
+
+def class_ratio(frames: pa.Table) -> str:
+    """Return the classes of a set of frames as text: videos and frames of each, and fakes per real.
+
+    Args:
+        frames: rows with ``video_id``, ``quality`` and ``label``.
+    """
+    labels = frames["label"].to_numpy()
+    videos = frames.group_by(["video_id", "quality"]).aggregate([("label", "min")])["label_min"].to_numpy()
+    counts = [(int((videos == label).sum()), int((labels == label).sum())) for label in (1, 0)]
+    (fake_videos, fakes), (real_videos, reals) = counts
+    ratio = f", {fakes / reals:.2f} fake frames per real one" if reals else ""
+    return f"{fakes} frames of {fake_videos} fakes, {reals} frames of {real_videos} reals{ratio}"
 
 
 def summary(row: Row) -> str:

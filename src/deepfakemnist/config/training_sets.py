@@ -1,0 +1,104 @@
+"""Training-set names: quality, action filter, driver filter, share of the people, and split.
+
+``QUALITY[-only-ACTION|-without-ACTION|-by-driver][-people-PERCENT][-split-paper|-fold-K]``, for example ``c23``,
+``raw-only-nod``, ``c23-people-25`` and ``c23-fold-0``. The name is the whole definition: it is the folder of the
+detector, and stands in its checkpoint and predictions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from deepfakemnist.config.base import ACTIONS, MIXED
+
+#: Values of ``split`` besides ``fold-K``: the dataset's own; the paper's, by video; test videos of all folds together,
+#: in results alone.
+PERSON, PAPER, FOLDS = "person", "paper", "folds"
+
+_BY_ACTION = re.compile(rf"(?P<quality>.+)-(?P<kind>only|without)-(?P<action>{'|'.join((*ACTIONS, 'each'))})")
+_BY_DRIVER = "-by-driver"
+_PEOPLE = re.compile(r"(?P<rest>.+)-people-(?P<percent>[1-9][0-9]?)")
+_SPLIT = re.compile(r"(?P<rest>.+)-(split-(?P<name>paper)|(?P<fold>fold-(\d+|each))|(?P<folds>folds))")
+
+
+class TrainingSet(NamedTuple):
+    """Training clips of a detector.
+
+    Args:
+        quality: a quality of the config, or ``mixed`` for all of them.
+        only: fakes of this action only; None for every action.
+        without: fakes of every action but this; None for every action.
+        by_driver: without fakes whose driver is in another split (column ``split_driver``), in train, val and test.
+        people: percent of the people in train, 1..100; the subsets are nested.
+        split: person: the column ``split``; paper: ``split_paper``; fold-K: test is fold K of the column ``fold``, val
+            the next one, train all others; folds: of results, every video as the test video that it is of one fold.
+    """
+
+    quality: str
+    only: str | None = None
+    without: str | None = None
+    by_driver: bool = False
+    people: int = 100
+    split: str = PERSON
+
+    @property
+    def fold(self) -> int | None:
+        """Number of the test fold; None for other splits."""
+        number = self.split.removeprefix("fold-")
+        return int(number) if number != self.split and number.isdigit() else None
+
+    @property
+    def restricted(self) -> bool:
+        """Whether some fakes of its quality and split are left out."""
+        return bool(self.only or self.without or self.by_driver)
+
+
+def parse_training_set(trained_on: str) -> TrainingSet:
+    """Parse a name such as ``c23``, ``mixed``, ``raw-only-nod``, ``raw-by-driver-split-paper`` or ``c23-people-25``."""
+    rest, split, people = trained_on, PERSON, 100
+    if match := _SPLIT.fullmatch(rest):
+        rest, split = match["rest"], match["name"] or match["fold"] or match["folds"]
+    if match := _PEOPLE.fullmatch(rest):
+        rest, people = match["rest"], int(match["percent"])
+    if rest.endswith(_BY_DRIVER):
+        return TrainingSet(rest.removesuffix(_BY_DRIVER), by_driver=True, people=people, split=split)
+    if match := _BY_ACTION.fullmatch(rest):
+        action = {match["kind"]: match["action"]}
+        return TrainingSet(match["quality"], action.get("only"), action.get("without"), people=people, split=split)
+    return TrainingSet(rest, people=people, split=split)
+
+
+def expand(trained_on: Iterable[str], actions: Iterable[str], folds: int) -> list[str]:
+    """Return the names with ``each`` replaced by every action, and by every fold."""
+    names: list[str] = []
+    for name in trained_on:
+        chosen = parse_training_set(name)
+        by_action = [name]
+        if "each" in (chosen.only, chosen.without):
+            kind = "only" if chosen.only else "without"
+            by_action = [name.replace(f"-{kind}-each", f"-{kind}-{action}", 1) for action in actions]
+        for one in by_action:
+            if chosen.split == "fold-each":
+                names += [f"{one.removesuffix('each')}{fold}" for fold in range(folds)]
+            else:
+                names.append(one)
+    return list(dict.fromkeys(names))
+
+
+def problem_of(trained_on: str, qualities: Iterable[str], actions: Iterable[str], folds: int) -> str:
+    """Return what is wrong with a name of the config; empty if it can be used."""
+    chosen, planned = parse_training_set(trained_on), [*actions]
+    known = [*qualities, MIXED]
+    if chosen.quality not in known:
+        return f"has no known quality; qualities are {known}"
+    if not {chosen.only, chosen.without} <= {None, "each", *planned}:
+        return f"names an action that is not planned; planned are {planned}"
+    if chosen.split == FOLDS:
+        return "is a name of results; train on each fold with -fold-each"
+    if chosen.fold is not None and chosen.fold >= folds:
+        return f"names a fold beyond those of dataset.folds, 0 to {folds - 1}"
+    if chosen.by_driver and chosen.split != PERSON:
+        return "combines by-driver, which is of the split by person, with another split"
+    return ""
