@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from deepfakemnist.config.detectors import EvaluationSettings
 from deepfakemnist.evaluation import metrics
 from deepfakemnist.evaluation.aggregation import RUN, filter_rows, frame_level, read_predictions, video_level
+from deepfakemnist.evaluation.folds import with_pooled_folds
 from deepfakemnist.evaluation.pairs import PAIRS_COLUMNS, compare_runs
 from deepfakemnist.evaluation.resampling import RESAMPLED, bootstrap
 from deepfakemnist.ids import seed_from
@@ -51,7 +52,8 @@ def evaluate(
     frame, video (mean of the frame scores), video_median and video_top (mean of the highest).
     ``actions_tsv`` has the same per action: the fakes of the action against all reals of the split. When a detector was
     trained with several seeds, rows with seed ``mean`` and ``sd`` (of the sample, n - 1) follow; they have no
-    intervals. ``pairs_tsv`` compares every pair of detectors trained on the same set with the same seed.
+    intervals. The test videos of all folds of a cross-validation are a training set of their own, see evaluation.folds.
+    ``pairs_tsv`` compares every pair of detectors trained on the same set with the same seed.
     Columns ``…_low`` to ``…_high`` are 95 % bootstrap intervals over people; ``bootstrap_skipped`` counts resamples
     with a single class. Empty cells are undefined values.
 
@@ -65,7 +67,7 @@ def evaluate(
 
     Raises: ConfigError for predictions that cannot be evaluated; see aggregation.read_predictions and video_level.
     """
-    table = read_predictions(predictions)
+    table = with_pooled_folds(read_predictions(predictions))
     whole: list[Row] = []
     by_action: list[Row] = []
     pairs: list[Row] = []
