@@ -66,6 +66,12 @@ def test_drivers_are_in_one_split_only():
     assert all(row["split_driver"] == row["split"] for row in rows if row["label"] == 0)
 
 
+def test_drivers_that_the_plan_has_dealt_stay_in_the_split_of_their_fakes():
+    rows = dataset(drivers=40)  # one per person, and so in one split each
+    add_splits(rows, PlanSettings(drivers="disjoint"), seed=3, folds=5)
+    assert all(row["split_driver"] == row["split"] for row in rows)
+
+
 def test_folds_are_about_even_and_do_not_depend_on_order():
     people = [f"p{number}" for number in range(500)]
     folds = fold_of_people(people, 5, seed=1)

@@ -1,12 +1,19 @@
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 
 import pytest
 
 from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.config.stages import PlanSettings
 from deepfakemnist.errors import Rejected
-from deepfakemnist.planning.assignment import assign, choose_driver, plan_order_of, plan_shard, split_people
+from deepfakemnist.planning.assignment import (
+    assign,
+    choose_driver,
+    plan_order_of,
+    plan_shard,
+    split_drivers,
+    split_people,
+)
 from deepfakemnist.tables.files import read_rows, write_table
 from deepfakemnist.tables.schemas import BEST_FRAME, CROPPED, MOTIONS
 
@@ -141,6 +148,28 @@ def test_the_driver_is_usable_performs_the_action_and_is_another_person():
     assert choose_driver(one, drivers[:1], 1)["video_id"] == "d1", "the same person is the last resort"
     with pytest.raises(Rejected, match="no_driver"):
         choose_driver(one, drivers[2:], 1)
+
+
+def test_disjoint_drivers_are_dealt_to_the_splits_by_person_and_shared_ones_are_not():
+    """p3 is a source as well, and drives in the split of their videos."""
+    people, disjoint = sources(people=100, videos=1), PlanSettings(actions=["nod"], drivers="disjoint")
+    drivers = [
+        {"video_id": f"{person}-{take}", "action": "nod", "person_id": person, "status": "ok"}
+        for person in ("p3", *(f"d{n}" for n in range(20)))
+        for take in range(2)
+    ]
+    dealt = split_drivers(people, drivers, disjoint, 1)
+    assert dealt == split_drivers(reversed(people), reversed(drivers), disjoint, 1)
+    assert split_drivers(people, drivers, PlanSettings(), 1) is None
+    splits_of = defaultdict(set)
+    for one in assign(people, disjoint, 1):
+        splits_of[choose_driver(one, drivers, 1, dealt)["person_id"]].add(one.split)
+        assert one.person_id != "p3" or dealt["p3"] == one.split
+    assert all(found == {dealt[person]} for person, found in splits_of.items())
+    assert {split for found in splits_of.values() for split in found} == {"train", "val", "test"}
+    test = next(one for one in assign(people, disjoint, 1) if one.split == "test")
+    with pytest.raises(Rejected, match="no usable driver for action 'nod' in split test"):
+        choose_driver(test, [row for row in drivers if dealt[row["person_id"]] != "test"], 1, dealt)
 
 
 def test_the_plan_has_a_row_for_every_unusable_source(tmp_path):

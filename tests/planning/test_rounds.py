@@ -8,7 +8,7 @@ import pytest
 from deepfakemnist.config.stages import PlanSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import seed_from
-from deepfakemnist.planning.assignment import NO_DRIVER, SOURCE_UNUSABLE
+from deepfakemnist.planning.assignment import NO_DRIVER, SOURCE_UNUSABLE, split_drivers
 from deepfakemnist.planning.rounds import (
     FULL,
     MAX_ROUNDS,
@@ -135,6 +135,17 @@ def test_a_repeated_source_gets_the_next_driver_and_unused_sources_come_first():
     rounds, _ = run(sources(3, 1), own, settings(actions=["nod"], quota=4), lambda one: False)
     counts = Counter(one.source_id for one_round in rounds for one in one_round)
     assert counts == {"p0#v0": 1, "p1#v0": 1, "p2#v0": 2}, "a person drives themselves only if there is nobody else"
+
+
+def test_disjoint_drivers_limit_the_candidates_of_a_source_to_the_drivers_of_its_split():
+    some, ten = sources(people=12, videos=1), drivers(per_action=10)
+    plan = settings(quota=100, max_rounds=30, actions_per_source=3, drivers="disjoint")
+    rounds, _ = run(some, ten, plan, lambda one: False)
+    dealt = Counter(split_drivers(some, ten, plan, 1).values())
+    assert len(dealt) == 3
+    tried = Counter((one.source_id, one.action, one.split) for one_round in rounds for one in one_round)
+    assert len(tried) == 12 * len(ACTIONS)
+    assert all(count == dealt[split] for (_, _, split), count in tried.items())
 
 
 def test_splits_follow_people_and_are_sampled_in_proportion_with_spill_over():

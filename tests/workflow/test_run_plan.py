@@ -5,6 +5,7 @@ import pytest
 import yaml
 
 from deepfakemnist.config.load import load_config
+from deepfakemnist.errors import ConfigError
 from deepfakemnist.planning.assignment import Assignment
 from deepfakemnist.workflow.run_plan import RunPlan, digest
 from deepfakemnist.workflow.sharding import round_of, source_shard
@@ -51,6 +52,17 @@ def test_with_rounds_every_round_has_separate_fake_shards(run_plan):
     assert plan.assignments(shard, candidates) == candidates
     assert plan.assignments(shard) == []
     assert plan.fake_shards([]) == []
+
+
+def test_disjoint_drivers_need_a_person_for_every_action_in_each_split(run_plan):
+    assert run_plan().driver_splits() is None
+    with pytest.raises(
+        ConfigError, match=r"no driver for nod in (train|val|test), .*2 in train, 1 in val, 1 in test"
+    ) as error:
+        run_plan(drivers="disjoint")
+    assert "plan.drivers: shared" in str(error.value)
+    nod_only = run_plan(drivers="disjoint", actions=["nod"], val_fraction=0.0, test_fraction=0.5)
+    assert sorted(nod_only.driver_splits().values()) == ["test", "test", "train", "train"]
 
 
 def test_more_rounds_or_another_shortfall_policy_do_not_resample(run_plan):

@@ -48,6 +48,7 @@ rule plan:
         assignments=lambda wildcards: described(
             "candidates", RUN_PLAN.assignments(wildcards.shard)
         ),
+        drivers=described("plan.drivers", RUN_PLAN.driver_splits() or "shared"),
         seed=CONFIG.seed,
         code=code_digest("planning.assignment"),
     script:

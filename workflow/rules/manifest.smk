@@ -46,7 +46,14 @@ rule manifest:
         mem_mb=8000,
         runtime=120,
     params:
-        *key_texts("plan", {"quota": CONFIG.plan.quota, "reals": CONFIG.plan.reals}),
+        *key_texts(
+            "plan",
+            {
+                "quota": CONFIG.plan.quota,
+                "reals": CONFIG.plan.reals,
+                "drivers": CONFIG.plan.drivers,
+            },
+        ),
         *key_texts("dataset", {"folds": CONFIG.dataset.folds}),
         refused=described("refused", RUN_PLAN.refused()),
         splits=described("splits", RUN_PLAN.split_of()),

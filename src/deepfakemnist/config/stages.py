@@ -180,6 +180,12 @@ class PlanSettings(Settings):
     reals: Literal["all", "of_fakes"] = Field(
         "all", description="real videos in the dataset. all: every usable source; of_fakes: sources of kept fakes only"
     )
+    drivers: Literal["shared", "disjoint"] = Field(
+        "shared",
+        description="drivers of the splits. shared: any driver of the action in every split, as in the paper, so that "
+        "test fakes have drivers that training has shown; disjoint: drivers are dealt to the splits by person, so that "
+        "test fakes are driven by unseen people. Every action then needs a driver in each split",
+    )
     val_fraction: Fraction = Field(
         0.15,
         description="expected fraction of people in val. A hash of each person decides, so that nobody changes splits "

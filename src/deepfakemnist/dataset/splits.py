@@ -35,7 +35,12 @@ def fold_of_people(people: Iterable[str], folds: int, seed: int) -> dict[str, in
 
 
 def _driver_splits(videos: Sequence[Row], plan: PlanSettings, seed: int) -> dict[str, str]:
-    """Split the drivers' people with the same shares as the sources; people who are also sources keep their split."""
+    """Split the drivers' people with the same shares as the sources; people who are also sources keep their split.
+
+    Drivers that the plan has dealt to the splits are in that of their fakes.
+    """
+    if plan.drivers == "disjoint":
+        return {row["driver_person_id"]: row["split"] for row in videos if row["label"] == 1}
     drivers = {row["driver_person_id"] for row in videos if row["label"] == 1}
     sources = {row["person_id"]: row["split"] for row in videos}
     assigned = split_people(sorted(drivers - sources.keys()), plan, seed)

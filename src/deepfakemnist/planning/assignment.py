@@ -8,7 +8,7 @@ few others (``matching.py``). Whether a source and its drivers are usable is res
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,6 +62,26 @@ def split_people(people: Iterable[str], settings: PlanSettings, seed: int) -> di
     return partition(everyone, settings.shares, seed, "split")
 
 
+def split_drivers(
+    sources: Iterable[Row], drivers: Iterable[Row], settings: PlanSettings, seed: int
+) -> dict[str, str] | None:
+    """Deal the people who drive to the splits, with the shares of the sources; None if the splits share all drivers.
+
+    Args:
+        sources, drivers: rows with ``person_id``. A person who is a source as well keeps the split of the sources.
+        settings: drivers (shared or disjoint) and the fractions.
+        seed: the run's seed.
+
+    Returns: person_id → split.
+    """
+    if settings.drivers == "shared":
+        return None
+    shown = split_people([row["person_id"] for row in sources], settings, seed)
+    driving = {row["person_id"] for row in drivers}
+    others = split_people(driving - shown.keys(), settings, seed)
+    return {person: shown.get(person) or others[person] for person in sorted(driving)}
+
+
 def assign(sources: Sequence[Row], settings: PlanSettings, seed: int) -> list[Assignment]:
     """Assign actions to sources, balanced within every split, see ``matching.balance``.
 
@@ -87,14 +107,29 @@ def assign(sources: Sequence[Row], settings: PlanSettings, seed: int) -> list[As
     return sorted(assignments, key=lambda a: (a.split, a.action, a.plan_order))
 
 
-def choose_driver(assignment: Assignment, drivers: Sequence[Row], seed: int) -> Row:
+def choose_driver(
+    assignment: Assignment, drivers: Sequence[Row], seed: int, driver_splits: Mapping[str, str] | None = None
+) -> Row:
     """Choose a usable driver of the action, preferably of another person than the source's.
+
+    Args:
+        assignment: source and action.
+        drivers: rows with ``video_id``, ``person_id``, ``action`` and ``status``.
+        seed: the run's seed.
+        driver_splits: see :func:`split_drivers`; drivers of the source's split alone are chosen. None: of all splits.
 
     Raises: Rejected("no_driver") when no driver of the action is usable, or all were used in earlier rounds.
     """
-    usable = [row for row in drivers if row["action"] == assignment.action and row["status"] == OK]
+    usable = [
+        row
+        for row in drivers
+        if row["action"] == assignment.action
+        and row["status"] == OK
+        and (driver_splits is None or driver_splits[row["person_id"]] == assignment.split)
+    ]
     if not usable:
-        raise Rejected(NO_DRIVER, f"no usable driver for action {assignment.action!r}")
+        where = "" if driver_splits is None else f" in split {assignment.split}"
+        raise Rejected(NO_DRIVER, f"no usable driver for action {assignment.action!r}{where}")
     others = [row for row in usable if row["person_id"] != assignment.person_id] or usable
     if assignment.turn >= len(others):
         raise Rejected(NO_DRIVER, f"all {len(others)} usable drivers for action {assignment.action!r} were used before")
@@ -102,7 +137,13 @@ def choose_driver(assignment: Assignment, drivers: Sequence[Row], seed: int) -> 
 
 
 def plan_shard(
-    assignments: Sequence[Assignment], crops: Path, motions: Sequence[Path], table: Path, seed: int, code: str
+    assignments: Sequence[Assignment],
+    crops: Path,
+    motions: Sequence[Path],
+    table: Path,
+    seed: int,
+    code: str,
+    driver_splits: Mapping[str, str] | None = None,
 ) -> Tally:
     """Write the candidates of a shard: one row per assignment, rejected if source or driver is not usable.
 
@@ -113,6 +154,7 @@ def plan_shard(
         table: PLANNED table to write.
         seed: the run's seed.
         code: digest of this module.
+        driver_splits: split of every driving person, see :func:`split_drivers`; None: shared by all splits.
     """
     sources = {row["video_id"]: row for row in read_rows(crops)}
     drivers = read_rows(motions)
@@ -124,7 +166,7 @@ def plan_shard(
             raise Rejected(SOURCE_UNUSABLE, "rejected or failed at ingest")
         if source["status"] != OK:
             raise Rejected(SOURCE_UNUSABLE, f"crop: {source['reason']}: {source['detail']}")
-        driver = choose_driver(assignment, drivers, seed)
+        driver = choose_driver(assignment, drivers, seed, driver_splits)
         return {
             "video_id": pair_id(assignment.source_id, driver["video_id"]),
             "driver_id": driver["video_id"],

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from pathlib import Path
@@ -22,7 +22,14 @@ from deepfakemnist.config.base import SPLITS
 from deepfakemnist.config.stages import PlanSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import seed_from
-from deepfakemnist.planning.assignment import NO_DRIVER, SOURCE_UNUSABLE, Assignment, plan_order_of, split_people
+from deepfakemnist.planning.assignment import (
+    NO_DRIVER,
+    SOURCE_UNUSABLE,
+    Assignment,
+    plan_order_of,
+    split_drivers,
+    split_people,
+)
 from deepfakemnist.planning.matching import Places, action_preferences, match
 from deepfakemnist.tables.files import read_rows, write_table
 from deepfakemnist.tables.schemas import CANDIDATES, OK, REJECTED, Row
@@ -84,7 +91,9 @@ def draw_candidates(
     number = max((one.round for one in outcomes), default=0) + 1
     splits = split_people([row["person_id"] for row in sources], settings, seed)
     used = Counter((one.source_id, one.action) for one in outcomes)
-    available = _available(sources, drivers, settings, outcomes, used, wanted)
+    driver_splits = split_drivers(sources, drivers, settings, seed)
+    drivers_of = {action: _DriverCount(drivers, action, splits, driver_splits) for action in wanted}
+    available = _available(sources, outcomes, used, drivers_of)
     kept = Counter(one.source_id for one in outcomes if one.kept)
     order = {row["video_id"]: seed_from(seed, "source", row["video_id"]) for row in sources}
     taken = match(
@@ -135,19 +144,16 @@ def _candidates_needed(settings: PlanSettings, outcomes: Sequence[CandidateOutco
 
 def _available(
     sources: Sequence[Row],
-    drivers: Sequence[Row],
-    settings: PlanSettings,
     outcomes: Sequence[CandidateOutcome],
     used: Mapping[tuple[str, str], int],
-    actions: Iterable[str],
+    drivers_of: Mapping[str, _DriverCount],
 ) -> set[tuple[str, str]]:
     """Return the pairs of source and action that may get another candidate."""
     closed = {(one.source_id, one.action) for one in outcomes if one.kept or one.reason == NO_DRIVER}
     unusable = {one.source_id for one in outcomes if one.reason == SOURCE_UNUSABLE}
     usable = [row for row in sources if row["video_id"] not in unusable]
     pairs = set()
-    for action in actions:
-        available = _DriverCount(drivers, action)
+    for action, available in drivers_of.items():
         for row in usable:
             pair = (row["video_id"], action)
             if pair not in closed and used.get(pair, 0) < available.of(row["person_id"]):
@@ -171,15 +177,32 @@ def _places_of_splits(
 
 
 class _DriverCount:
-    """Number of drivers of an action per source, without the source's own person unless there is no other."""
+    """Number of drivers of an action per source, without the source's own person unless there is no other.
 
-    def __init__(self, drivers: Sequence[Row], action: str) -> None:
+    Args:
+        drivers: rows with ``action`` and ``person_id``.
+        action: the action.
+        splits: split of the sources' people.
+        driver_splits: split of the drivers' people, if they are dealt to splits.
+    """
+
+    def __init__(
+        self,
+        drivers: Sequence[Row],
+        action: str,
+        splits: Mapping[str, str],
+        driver_splits: Mapping[str, str] | None,
+    ) -> None:
         people = [row["person_id"] for row in drivers if row["action"] == action]
-        self._of_person, self._all = Counter(people), len(people)
+        self._of_person = Counter(people)
+        # One count for all sources where the splits share the drivers.
+        self._in_split = Counter(driver_splits[person] if driver_splits else "" for person in people)
+        self._split_of = splits if driver_splits else dict.fromkeys(splits, "")
 
     def of(self, person: str) -> int:
-        """Return the number of drivers for a source of ``person``."""
-        return self._all - self._of_person[person] or self._all
+        """Return the number of drivers for a source of ``person``; who drives as well does so in that split too."""
+        in_split = self._in_split[self._split_of[person]]
+        return in_split - self._of_person[person] or in_split
 
 
 def apply_quota(selected: Sequence[Row], quota: int | None) -> list[Row]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -17,7 +17,7 @@ from deepfakemnist.config.base import SPLITS
 from deepfakemnist.config.load import Config
 from deepfakemnist.config.stages import PlanSettings
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.planning.assignment import Assignment, assign, split_people
+from deepfakemnist.planning.assignment import Assignment, assign, split_drivers, split_people
 from deepfakemnist.planning.rounds import CandidateOutcome, draw_candidates, quota_summary
 from deepfakemnist.sources.exclusions import without_excluded
 from deepfakemnist.sources.read import read_sources
@@ -58,6 +58,7 @@ class RunPlan:
         if config.sources.exclude:
             self._sheets["driver"] = without_excluded(self._sheets["driver"], config.sources.exclude, "driver")
         self._check_actions()
+        self._check_driver_splits()
         if check_files:
             self._check_files()
 
@@ -169,6 +170,10 @@ class RunPlan:
             return {row["video_id"]: row["split"] for row in self._sheets["source"].rows}
         return {row["video_id"]: self._split_of_person[row["person_id"]] for row in self._sheets["source"].rows}
 
+    def driver_splits(self) -> dict[str, str] | None:
+        """Return the split of every driving person; None where the splits share all drivers."""
+        return split_drivers(*self._pool)
+
     @cached_property
     def _split_of_person(self) -> dict[str, str]:
         people = [row["person_id"] for row in self._sheets["source"].rows]
@@ -209,6 +214,26 @@ class RunPlan:
             raise ConfigError(
                 f"plan.actions lists {lacking}, but {self.config.drivers.sheet} has no driver for them; "
                 f"it has {sorted(have)}"
+            )
+
+    def _check_driver_splits(self) -> None:
+        """Raise ConfigError when drivers are dealt to the splits and an action is left without any in one of them."""
+        if (split_of := self.driver_splits()) is None:
+            return
+        have = {(row["action"], split_of[row["person_id"]]) for row in self._sheets["driver"].rows}
+        lacking = [
+            f"{action} in {split}"
+            for action in self.config.plan.actions
+            for split in self.wanted_splits
+            if (action, split) not in have
+        ]
+        if lacking:
+            counts = Counter(split_of.values())
+            dealt = ", ".join(f"{counts[split]} in {split}" for split in SPLITS)
+            raise ConfigError(
+                f"plan.drivers is disjoint, but {self.config.drivers.sheet} has no driver for {', '.join(lacking)}; "
+                f"its people are dealt to the splits, {dealt}. Add people who perform these actions, or set "
+                "plan.drivers: shared"
             )
 
     def _check_files(self) -> None:
