@@ -39,16 +39,18 @@ def command(*words):
 def test_the_better_detector_has_the_positive_difference(tmp_path, capsys):
     good = write(tmp_path / "good.parquet", "good", 0.3)
     bad = write(tmp_path / "bad.parquet", "bad", 4.0, seed=1)
-    assert command(good, bad, "--resamples", 200) == 0
+    assert command(good, bad) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("good raw 0  minus  bad raw 0; video level, test")
-    assert lines[1] == "c40: 32 samples, 16 people" and lines[4].startswith("raw: 32")
-    difference, low, high = (float(text.strip("[],")) for text in lines[3].split()[1:4])
+    assert lines[1] == "c40: 32 videos, 16 people; new people; drivers unknown; this seed" and lines[5].startswith(
+        "raw: 32"
+    )
+    difference, low, high = (float(text.strip("[],")) for text in lines[4].split()[1:4])
     assert 0 < low < difference < high
-    assert float(lines[3].split()[-1]) < 0.05
-    assert command(bad, good, "--resamples", 200, "--level", "frame") == 0
+    assert float(lines[4].split()[-1]) < 0.05
+    assert command(bad, good, "--level", "frame") == 0
     other = capsys.readouterr().out.splitlines()
-    assert other[1] == "c40: 64 samples, 16 people" and float(other[3].split()[1]) < 0
+    assert other[1].startswith("c40: 32 videos, 16 people") and float(other[4].split()[1]) < 0
 
 
 def test_tables_that_cannot_be_compared_are_refused(tmp_path):

@@ -117,7 +117,7 @@ def test_a_detector_is_evaluated_on_an_imported_tree(tmp_path: Path, monkeypatch
     assert len(rows) == len(expected) and {row["label"] for row in rows} == {0, 1}
     assert all(0 < row["score"] < 1 for row in rows)
     out = [tmp_path / f"{name}.tsv" for name in ("metrics", "actions", "pairs")]
-    evaluate([predictions], *out, EvaluationSettings(bootstrap=20), 0)
+    evaluate([predictions], *out, EvaluationSettings())
     assert {row["tested_on"] for row in read_tsv(out[0])} == {"ffpp:raw", "ffpp:c23"}
     assert {row["action"] for row in read_tsv(out[1])} == {"Face2Face"}
 

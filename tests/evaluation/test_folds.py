@@ -70,7 +70,7 @@ def test_pooled_folds_have_their_own_rows_of_metrics(tmp_path):
     rows = [row for fold in range(FOLDS) for row in fold_rows(fold)]
     write_table(rows, tmp_path / "p.parquet", PREDICTIONS)
     out = [tmp_path / name for name in ("metrics.tsv", "actions.tsv", "pairs.tsv")]
-    evaluate([tmp_path / "p.parquet"], *out, EvaluationSettings(bootstrap=20), 0)
+    evaluate([tmp_path / "p.parquet"], *out, EvaluationSettings())
     metrics = {(row["trained_on"], row["split"]): row for row in read_tsv(out[0]) if row["level"] == "video"}
     assert metrics["c23-folds", "test"]["n_people"] == "9"
     assert metrics["c23-folds", "test"]["balanced_accuracy"] == "0.888889"

@@ -180,7 +180,7 @@ def tiny_config(folder: Path) -> dict:
             "trained_on": ["c23"],
         },
         # The run's own manifest stands in for another animator's, and for an imported dataset.
-        "evaluation": {"bootstrap": 20, "datasets": {"other": "results/manifest"}, "robustness": ["noise"]},
+        "evaluation": {"datasets": {"other": "results/manifest"}, "robustness": ["noise"]},
     }  # fmt: skip
 
 

@@ -17,13 +17,13 @@ from deepfakemnist.tables.schemas import CROPPED
 
 pytestmark = pytest.mark.slow
 
-SETTINGS = EvaluationSettings(bootstrap=20)
+SETTINGS = EvaluationSettings()
 
 
 def rows_of(correct, trained_on="raw", seed=0, qualities=("raw", "c23"), detector="resnet50"):
-    """Eight people with a real, a blink and a nod each, classified right where ``correct(quality, action, person)``."""
+    """Twelve people with a real, a blink and a nod each, right where ``correct(quality, action, person)``."""
     rows = []
-    for person in range(8):
+    for person in range(12):
         for quality in qualities:
             for action in ("", "blink", "nod"):
                 label = int(bool(action))
@@ -56,7 +56,7 @@ def page(tmp_path_factory):
     folder = tmp_path_factory.mktemp("protocols")
 
     def half(quality, action, person):
-        return quality == "raw" or person >= 4
+        return quality == "raw" or person >= 6
 
     predictions = [
         *rows_of(lambda *_: True),
@@ -96,15 +96,15 @@ def page(tmp_path_factory):
     write_table(videos, folder / "v.parquet", VIDEOS)
     crops = [
         {"video_id": f"p{person}", "face_px": 50.0 + person, "sharpness": 1.0, "brightness": 9.0, "status": "ok"}
-        for person in range(8)
+        for person in range(12)
     ]
     write_table(crops, folder / "c.parquet", CROPPED)
     names = [folder / f"{name}.tsv" for name in ("metrics", "actions", "pairs")]
-    evaluate([folder / "p.parquet"], *names, SETTINGS, 0)
+    evaluate([folder / "p.parquet"], *names, SETTINGS)
     others = [folder / f"other_{name}.tsv" for name in ("metrics", "actions", "pairs")]
-    evaluate([folder / "e.parquet"], *others, SETTINGS, 0)
+    evaluate([folder / "e.parquet"], *others, SETTINGS)
     groups = folder / "groups.tsv"
-    evaluate_groups([folder / "p.parquet"], folder / "v.parquet", [folder / "c.parquet"], groups, SETTINGS, 0)
+    evaluate_groups([folder / "p.parquet"], folder / "v.parquet", [folder / "c.parquet"], groups, SETTINGS)
     write_protocols_page(names[0], names[1], groups, [others[0]], PROTOCOLS, folder / "page.html")
     return tables_of(folder / "page.html")
 
@@ -117,12 +117,15 @@ def row_of(table, *first):
 def test_within_quality_cells_have_seeds_and_the_papers_result(page):
     table = page["1. Within-quality evaluation: balanced accuracy"]
     row = row_of(table, "resnet50")
-    assert list(row) == ["detector", "raw", "c23"]
-    assert row["raw"] == "100.0 ± 0.0 / 96.58"
+    assert list(row) == ["detector", "raw", "c23", "videos", "people", "interval for"]
+    # Wilson's lower end for 12 of 12 people, with the t quantile 2.2 of 11 degrees of freedom.
+    assert row["raw"] == "100.0 [71.2–100.0] ± 0.0 / 96.58"
+    assert (row["videos"], row["people"]) == ("36", "12")
+    assert row["interval for"] == "new people; drivers unknown; new seeds"
     assert row["c23"] == "– / 94.32"  # no detector was trained on c23
     assert row_of(table, "meso4")["raw"].endswith("/ 60.39")
     assert "/" not in row_of(table, "mesoinception4")["raw"]  # the paper does not say that its MesoNet is this one
-    assert row_of(table, "chance") == {"detector": "chance", "raw": "50.0", "c23": "50.0"}
+    assert row_of(table, "chance") == dict.fromkeys(row, "") | {"detector": "chance", "raw": "50.0", "c23": "50.0"}
 
 
 def test_a_constant_answer_is_at_chance_whatever_the_class_ratio(page):
@@ -148,7 +151,8 @@ def test_the_page_says_how_the_paper_and_how_this_dataset_was_split(tmp_path, pu
 def test_cross_quality_and_mixed_training(page):
     title = "2. Cross-quality generalisation: balanced accuracy of resnet50, trained on (rows) × tested on"
     row = row_of(page[title], "raw")
-    assert row["c23"] == "75.0 ± 35.4 / 85.52"  # one seed is correct on all, the other on half
+    # One seed is correct on all, the other on half: of the two seeds that follow, nothing is known.
+    assert re.fullmatch(r"75\.0 \[0\.0–100\.0\] ± 35\.4 / 85\.52", row["c23"])
     mixed = row_of(page["3. Mixed-quality training: balanced accuracy"], "resnet50")
     assert re.fullmatch(r"50\.0 \[[\d.]+–[\d.]+\] / 90\.69", mixed["c23"])
     assert "meso4" not in str(page["3. Mixed-quality training: balanced accuracy"])
@@ -164,8 +168,11 @@ def test_single_action_training(page):
 def test_per_action_has_the_papers_row(page):
     table = page["5. Per-action accuracy"]
     measured = row_of(table, "resnet50", "raw")
-    assert (measured["nod"], measured["smile"]) == ("100.0 ± 0.0", "–")  # no fake of a smile was left to test
-    assert list(measured)[2:] == [*ACTIONS, "reals"]
+    assert (measured["nod"], measured["smile"]) == (
+        "100.0 [71.2–100.0] ± 0.0",
+        "–",
+    )  # no fake of a smile was left to test
+    assert list(measured)[2:-3] == [*ACTIONS, "reals"]
     paper = row_of(table, "paper", "c23")
     assert (paper["blink"], paper["nod"], paper["reals"]) == ("≈95.8", "≈93.0", "≈94.3")
 
@@ -174,7 +181,7 @@ def test_seen_and_unseen_drivers(page):
     table = page["6. Seen and unseen drivers (video level)"]
     seen = row_of(table, "resnet50", "raw-only-nod", "raw", "driver", "seen")
     assert seen["balanced accuracy"].startswith("100.0")  # the nods, and all reals
-    assert (seen["videos"], seen["people"]) == ("16", "8")
+    assert (seen["videos"], seen["people"]) == ("24", "12")
     for trained_on in ("raw-only-nod", "raw-by-driver"):
         unseen = row_of(table, "resnet50", trained_on, "raw", "driver", "unseen")
         assert unseen["balanced accuracy"].startswith("50.0")  # the blinks, all missed
@@ -184,8 +191,8 @@ def test_seen_and_unseen_drivers(page):
 
 def test_other_datasets_and_perturbations(page):
     row = row_of(page["7, 8. Cross-animator and cross-dataset generalisation: balanced accuracy"], "resnet50")
-    assert list(row)[2:] == ["mesh:c23"] and row["mesh:c23"].startswith("50.0")
-    assert list(row_of(page["9. Robustness to perturbations: balanced accuracy"], "resnet50"))[2:] == ["raw+jpeg10"]
+    assert list(row)[2:-3] == ["mesh:c23"] and row["mesh:c23"].startswith("50.0")
+    assert list(row_of(page["9. Robustness to perturbations: balanced accuracy"], "resnet50"))[2:-3] == ["raw+jpeg10"]
 
 
 def test_subgroups_by_terciles_of_the_sources(page):
@@ -194,8 +201,13 @@ def test_subgroups_by_terciles_of_the_sources(page):
     high = row_of(table, "meso4", "raw", "c23", "face_px", "high")
     # People 0 to 3 are wrong.
     assert (low["balanced accuracy"].split()[0], high["balanced accuracy"].split()[0]) == ("0.0", "100.0")
-    assert (low["people"], high["people"]) == ("2", "3")
-    assert row_of(table, "meso4", "raw", "c23", "animator", "fomm")["videos"] == "24"
+    assert (low["people"], high["people"]) == ("4", "4")
+    assert row_of(table, "meso4", "raw", "c23", "animator", "fomm")["videos"] == "36"
+
+
+def test_a_cell_with_too_few_people_for_an_interval_says_how_many():
+    row = {"seed": "0", "auc": "1", "auc_low": "", "auc_high": "", "n_people": "2"}
+    assert cell([row | {"generalises_to": "too few people (2)"}], "auc") == "100.0 [2 people]"
 
 
 def test_a_cell_without_a_measurement_is_a_dash():

@@ -8,14 +8,16 @@ import pytest
 from PIL import Image
 
 from deepfakemnist.config.detectors import EvaluationSettings
-from deepfakemnist.evaluation.stage import evaluate
+from deepfakemnist.evaluation.stage import UNSCORED_COLUMNS, evaluate
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.report.contact_sheet import write_contact_sheet
 from deepfakemnist.report.figures import write_cross_quality_figure
-from deepfakemnist.report.pages import write_actions_page, write_dataset_page, write_ledger_page, write_metrics_page
+from deepfakemnist.report.metrics_page import write_actions_page, write_metrics_page
+from deepfakemnist.report.pages import write_dataset_page, write_ledger_page
 from deepfakemnist.tables.dataset_schemas import LEDGER, PREDICTIONS, VIDEOS
 from deepfakemnist.tables.files import write_table
 from deepfakemnist.tables.schemas import CROPPED
+from deepfakemnist.tables.tsv import write_tsv
 
 
 @pytest.fixture
@@ -35,7 +37,7 @@ def evaluated(tmp_path):
                 )  # fmt: skip
     write_table(rows, tmp_path / "predictions.parquet", PREDICTIONS)
     paths = [tmp_path / f"{name}.tsv" for name in ("metrics", "actions", "pairs")]
-    evaluate([tmp_path / "predictions.parquet"], *paths, EvaluationSettings(bootstrap=50), seed=1)
+    evaluate([tmp_path / "predictions.parquet"], *paths, EvaluationSettings())
     return paths
 
 
@@ -47,13 +49,28 @@ def cells(path):
 
 def test_metrics_page_shows_the_papers_accuracy_for_frame_level_only(evaluated, tmp_path):
     write_metrics_page(evaluated[0], evaluated[2], tmp_path / "page.html")
-    rows = {(row[2], row[4], row[5]): row for row in cells(tmp_path / "page.html") if len(row) > 20}
-    assert rows["raw", "frame", "0"][6] == "100.00"
-    assert rows["c23", "frame", "0"][6] == "75.00"
-    assert rows["raw", "frame", "0"][8] == "96.58"
-    assert rows["c23", "frame", "0"][8] == "85.52"
-    assert rows["c23", "video", "0"][8] == ""
-    assert ("c23", "frame", "sd") in rows
+    rows = [row for row in cells(tmp_path / "page.html") if len(row) > 20]
+    # Rows of both seeds' mean have two more columns, the standard deviations.
+    pooled = {(row[2], row[4]): row for row in rows if len(row) == max(map(len, rows))}
+    single = {(row[2], row[4], row[5]): row for row in rows if len(row) < max(map(len, rows))}
+    for found in (pooled["raw", "frame"], single["raw", "frame", "0"]):
+        assert (found[6], found[8]) == ("100.00", "96.58")
+    for found in (pooled["c23", "frame"], single["c23", "frame", "1"]):
+        assert (found[6], found[8]) == ("75.00", "85.52")
+    assert pooled["c23", "video"][8] == ""
+    assert pooled["c23", "frame"][5] == "2"  # seeds
+    assert {key[2] for key in single} == {"0", "1"}
+
+
+def test_metrics_page_says_of_how_many_people_a_figure_is_and_lists_unscored_clips(evaluated, tmp_path):
+    columns, clip = UNSCORED_COLUMNS, ("test", "c23", 1, "nod", "p3", "v3", 2)
+    write_tsv(tmp_path / "unscored.tsv", columns, [dict(zip(columns, clip, strict=True))])
+    write_metrics_page(evaluated[0], evaluated[2], tmp_path / "page.html", tmp_path / "unscored.tsv")
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    rows = cells(tmp_path / "page.html")
+    assert all(row[-1] == "too few people (8)" for row in rows if len(row) > 20)
+    assert "Clips that could not be scored: 1" in text
+    assert ["test", "c23", "fake", "nod", "p3", "v3", "2"] in rows
 
 
 def test_actions_page_lists_the_actions_of_fakes(evaluated, tmp_path):

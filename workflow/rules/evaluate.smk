@@ -2,7 +2,7 @@
 
 
 rule evaluate:
-    """Compute metrics at frame and video level, with bootstrap intervals over people."""
+    """Compute metrics at frame and video level, with intervals clustered by person and driver."""
     input:
         predictions=predictions("predictions"),
         videos="<results>/manifest/videos.parquet",
@@ -12,6 +12,7 @@ rule evaluate:
         actions="<results>/evaluation/actions.tsv",
         pairs="<results>/evaluation/pairs.tsv",
         groups="<results>/evaluation/groups.tsv",
+        unscored="<results>/evaluation/unscored.tsv",
     log:
         "<logs>/evaluate.log",
     benchmark:
@@ -23,7 +24,6 @@ rule evaluate:
         runtime=120,
     params:
         settings=settings_of("evaluation"),
-        seed=CONFIG.seed,
         code=code_digest("evaluation.stage", "evaluation.groups"),
     script:
         "../scripts/evaluate.py"
@@ -33,10 +33,16 @@ rule evaluate_external:
     """Compute the same metrics on another dataset (on_NAME) or on perturbed frames (perturbed)."""
     input:
         predictions=lambda wildcards: predictions(wildcards.where),
+        videos=lambda wildcards: (
+            "<results>/manifest/videos.parquet"
+            if wildcards.where == "perturbed"
+            else f"{DATASETS[wildcards.where.removeprefix('on_')]}/videos.parquet"
+        ),
     output:
         metrics="<results>/evaluation/{where}/metrics.tsv",
         actions="<results>/evaluation/{where}/actions.tsv",
         pairs="<results>/evaluation/{where}/pairs.tsv",
+        unscored="<results>/evaluation/{where}/unscored.tsv",
     log:
         "<logs>/evaluate_{where}.log",
     benchmark:
@@ -50,7 +56,6 @@ rule evaluate_external:
         runtime=120,
     params:
         settings=settings_of("evaluation"),
-        seed=CONFIG.seed,
         code=code_digest("evaluation.stage", "evaluation.groups"),
     script:
         "../scripts/evaluate.py"

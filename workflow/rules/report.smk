@@ -59,6 +59,7 @@ rule metrics_pages:
         actions="<results>/evaluation/actions.tsv",
         pairs="<results>/evaluation/pairs.tsv",
         groups="<results>/evaluation/groups.tsv",
+        unscored="<results>/evaluation/unscored.tsv",
         others=[
             f"<results>/evaluation/{where}/metrics.tsv"
             for where in (
@@ -103,7 +104,9 @@ rule metrics_pages:
     params:
         protocols=CONFIG.evaluation.protocols,
         published_split=RUN_PLAN.released,
-        code=code_digest("report.pages", "report.detector_pages", "report.figures"),
+        code=code_digest(
+            "report.metrics_page", "report.detector_pages", "report.figures"
+        ),
     script:
         "../scripts/metrics_pages.py"
 

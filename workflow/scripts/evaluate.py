@@ -14,7 +14,8 @@ with stage_script(snakemake):
         actions_tsv=Path(snakemake.output.actions),
         pairs_tsv=Path(snakemake.output.pairs),
         settings=settings,
-        seed=snakemake.params.seed,
+        videos=Path(snakemake.input.videos),
+        unscored_tsv=Path(snakemake.output.unscored),
     )
     if "groups" in snakemake.output.keys():  # noqa: SIM118 - no mapping
         evaluate_groups(
@@ -23,5 +24,4 @@ with stage_script(snakemake):
             crops=[Path(path) for path in snakemake.input.crops],
             groups_tsv=Path(snakemake.output.groups),
             settings=settings,
-            seed=snakemake.params.seed,
         )

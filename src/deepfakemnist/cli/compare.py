@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.evaluation.aggregation import RUN, filter_rows, frame_level, read_predictions, video_level
+from deepfakemnist.evaluation.estimates import COMPARED
 from deepfakemnist.evaluation.pairs import compare_samples
 
 
@@ -19,13 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("second", type=Path, help="predictions.parquet of another, of the same manifest")
     parser.add_argument("--level", choices=("frame", "video"), default="video")
     parser.add_argument("--split", choices=("val", "test"), default="test")
-    parser.add_argument("--resamples", type=int, default=1000, help="bootstrap resamples of people (default: 1000)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the resamples")
+    parser.add_argument("--videos", type=Path, help="videos.parquet of the manifest: who drives each fake")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the differences in accuracy and AUC, with interval and p-value, for every quality both detectors scored.
+    """Print the differences in accuracy, balanced accuracy and AUC, for every quality that both detectors scored.
 
     Raises: ConfigError for tables that hold several runs, share no quality, or score different clips.
     """
@@ -38,17 +38,17 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{names[0]}  minus  {names[1]}; {arguments.level} level, {arguments.split}, percentage points")
     for quality in shared:
         parts = [filter_rows(table, {"quality": quality}) for table in tables]
-        found = compare_samples(parts[0], parts[1], arguments.resamples, arguments.seed)
-        print(f"{quality}: {found['n_samples']} samples, {found['n_people']} people")
-        for name in ("accuracy", "auc"):
-            print(f"  {name:8s} {_line(*(found[f'{name}_{part}'] for part in ('difference', 'low', 'high', 'p')))}")
+        found = compare_samples(parts[0], parts[1])
+        print(f"{quality}: {found['n_videos']} videos, {found['n_people']} people; {found['generalises_to']}")
+        for name in COMPARED:
+            print(f"  {name:17s} {_line(*(found[f'{name}_{part}'] for part in ('difference', 'low', 'high', 'p')))}")
     return 0
 
 
 def _one_run(path: Path, arguments: argparse.Namespace) -> pa.Table:
     if not path.is_file():
         raise ConfigError(f"{path}: no such file")
-    predictions = filter_rows(read_predictions([path]), {"split": arguments.split})
+    predictions = filter_rows(read_predictions([path], arguments.videos), {"split": arguments.split})
     runs = predictions.group_by(list(RUN)).aggregate([]).num_rows
     if runs != 1:
         raise ConfigError(f"{path} holds {runs} detector runs in {arguments.split}; pass a file with exactly one")

@@ -213,7 +213,9 @@ PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 class EvaluationSettings(Settings):
     """Evaluation metrics and protocols."""
 
-    bootstrap: PositiveInt = Field(1000, description="bootstrap resamples of people for 95 % confidence intervals")
+    bootstrap: PositiveInt | None = Field(
+        None, description="ignored: intervals need no resampling any more; kept so that older configs load"
+    )
     top_k: PositiveInt = Field(3, description="highest-scoring frames averaged for level video_top")
     calibration_bins: PositiveInt = Field(15, description="equal-width bins of the expected calibration error")
     protocols: list[Protocol] = Field(list(PROTOCOLS), description="protocols on the report's protocol page")

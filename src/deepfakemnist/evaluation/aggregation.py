@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.tables.dataset_schemas import PREDICTIONS
 from deepfakemnist.tables.files import read_table
+from deepfakemnist.tables.schemas import Row
 
 #: Columns that identify one training run of one detector.
 RUN = ("detector", "trained_on", "seed")
@@ -21,8 +22,17 @@ RUN = ("detector", "trained_on", "seed")
 _OF_VIDEO = ("label", "split", "action", "person_id")
 
 
-def read_predictions(paths: Sequence[Path | str]) -> pa.Table:
-    """Read and concatenate prediction tables.
+#: Scores of a clip that could not be scored: a fake ranks below every clip, a real above every one. Outside of 0..1,
+#: they tie with no score, and are wrong at any threshold.
+UNSCORED_FAKE, UNSCORED_REAL = -1.0, 2.0
+
+
+def read_predictions(paths: Sequence[Path | str], videos: Path | str | None = None) -> pa.Table:
+    """Read and concatenate prediction tables; column ``driver`` is who drives each fake, null where unknown.
+
+    Args:
+        paths: tables with tables.PREDICTIONS.
+        videos: table with tables.VIDEOS of the clips predicted, for the drivers; without it they are unknown.
 
     Raises: ConfigError when there are no predictions, when a file is not a prediction table or has a score outside
     0..1, a label other than 0 and 1 or an empty person, and when one run predicted a frame twice.
@@ -46,25 +56,45 @@ def read_predictions(paths: Sequence[Path | str]) -> pa.Table:
             f"{name} {value}" for name, value in repeated.slice(0, 1).to_pylist()[0].items() if name in key
         )
         raise ConfigError(f"{repeated.num_rows} frames were predicted more than once by one run, e.g. {first}")
-    return joined
+    return joined.append_column("driver", _drivers(joined, videos))
 
 
 def frame_level(predictions: pa.Table) -> pa.Table:
-    """Return one sample per frame: its identifying columns of PREDICTIONS, ``score``, and ``frames``, which is 1.
+    """Return one sample per frame: its identifying columns of PREDICTIONS, ``driver``, ``score``, and ``frames``, 1.
 
-    Videos without frames (frame_index -1) count at video level only.
+    A clip that could not be scored (frame_index -1) counts with as many frames as the median clip of its run and
+    quality has, all wrong: score UNSCORED_FAKE or UNSCORED_REAL, frame_index -1, -2 and so on, and 0 in ``frames``.
     """
-    seen = predictions.filter(pc.greater_equal(predictions["frame_index"], 0))
-    columns = [*RUN, "quality", "video_id", "frame_index", *_OF_VIDEO, "score"]
-    return seen.select(columns).append_column("frames", pa.array([1] * seen.num_rows, pa.int64()))
+    columns = [*RUN, "quality", "video_id", "frame_index", *_OF_VIDEO, "driver", "score"]
+    table = predictions.select(columns).to_pandas()
+    seen = table["frame_index"] >= 0
+    found, lost = table[seen].assign(frames=1), table[~seen]
+    if len(lost):
+        of_run = [*RUN, "quality"]
+        sizes = found.groupby([*of_run, "video_id"]).size().groupby(of_run).median()
+        counts = [max(1, round(float(sizes.get(key, 1)))) for key in lost[of_run].itertuples(index=False, name=None)]
+        lost = lost.loc[lost.index.repeat(counts)]
+        lost = lost.assign(frames=0, score=_worst_scores(lost["label"]))
+        lost["frame_index"] = -1 - lost.groupby([*of_run, "video_id"]).cumcount()
+        found = pd.concat([found, lost])
+    return pa.table({name: _column(found[name], name) for name in (*columns, "frames")})
+
+
+def unscored_clips(predictions: pa.Table) -> list[Row]:
+    """Return the clips that could not be scored, one row per clip and quality, with the number of runs concerned."""
+    columns = ["split", "quality", "label", "action", "person_id", "video_id"]
+    lost = predictions.filter(pc.less(predictions["frame_index"], 0))
+    counts = lost.group_by(columns, use_threads=False).aggregate([([], "count_all")])
+    rows = counts.sort_by([(name, "ascending") for name in columns]).to_pylist()
+    return [{**{name: row[name] for name in columns}, "runs": row["count_all"]} for row in rows]
 
 
 def video_level(predictions: pa.Table, by: Literal["mean", "median", "top"] = "mean", top_k: int = 3) -> pa.Table:
     """Return one sample per run, quality and video: the aggregated ``score`` and the number of ``frames``.
 
     A video is identified by its id and quality alone. Grouping by the name of the frame folder, as much code of the
-    field does, merges several fakes of one source into one video and inflates the AUC. A video in which no face was
-    found has the score 0.5 and 0 frames.
+    field does, merges several fakes of one source into one video and inflates the AUC. A video that could not be scored
+    has the score UNSCORED_FAKE or UNSCORED_REAL and 0 frames.
 
     Args:
         predictions: rows of tables.PREDICTIONS.
@@ -74,7 +104,7 @@ def video_level(predictions: pa.Table, by: Literal["mean", "median", "top"] = "m
     Raises: ConfigError when frames of one video differ in label, split, action or person.
     """
     key = [*RUN, "quality", "video_id"]
-    columns = [*key, *_OF_VIDEO, "score", "frame_index"]
+    columns = [*key, *_OF_VIDEO, "driver", "score", "frame_index"]
     # Rounding of sums depends on the order of the terms, so the order must not depend on the input.
     order = [(name, "ascending") for name in (*key, "score")]
     frames = predictions.select(columns).sort_by(order).to_pandas()
@@ -84,15 +114,17 @@ def video_level(predictions: pa.Table, by: Literal["mean", "median", "top"] = "m
         if len(mixed := counts[counts > 1]):
             video = mixed.index[0][key.index("video_id")]
             raise ConfigError(f"video {video} has frames with more than one {name} in the predictions")
-    videos = groups[list(_OF_VIDEO)].first()
+    videos = groups[[*_OF_VIDEO, "driver"]].first()
     if by == "top":
         best = frames.sort_values("score", ascending=False, kind="stable").groupby(key, sort=True, dropna=False)
         videos["score"] = best.head(top_k).groupby(key, sort=True, dropna=False)["score"].mean()
     else:
         videos["score"] = groups["score"].agg(by)
     videos["frames"] = (frames["frame_index"] >= 0).groupby([frames[name] for name in key], dropna=False).sum()
+    lost = videos["frames"] == 0
+    videos.loc[lost, "score"] = _worst_scores(videos.loc[lost, "label"])
     videos = videos.reset_index()
-    return pa.table({name: _column(videos[name], name) for name in (*key, *_OF_VIDEO, "score", "frames")})
+    return pa.table({name: _column(videos[name], name) for name in (*key, *_OF_VIDEO, "driver", "score", "frames")})
 
 
 def filter_rows(samples: pa.Table, values: Mapping[str, object]) -> pa.Table:
@@ -101,8 +133,23 @@ def filter_rows(samples: pa.Table, values: Mapping[str, object]) -> pa.Table:
 
 
 def _column(values: pd.Series, name: str) -> pa.Array:
-    kinds = {"score": pa.float64(), "frames": pa.int64()}
+    kinds = {"score": pa.float64(), "frames": pa.int64(), "driver": pa.string()}
     return pa.array(values, kinds.get(name) or PREDICTIONS.field(name).type, from_pandas=True)
+
+
+def _worst_scores(labels: pd.Series) -> pd.Series:
+    return labels.map({0: UNSCORED_REAL, 1: UNSCORED_FAKE})
+
+
+def _drivers(predictions: pa.Table, videos: Path | str | None) -> pa.Array:
+    """Return the driver of each fake: the person in the driving video, the video where that is not known, or null."""
+    if videos is None:
+        return pa.nulls(predictions.num_rows, pa.string())
+    listed = read_table(videos, ["video_id", "driver_id", "driver_person_id"]).to_pandas().drop_duplicates("video_id")
+    person = listed["driver_person_id"].fillna("")
+    driver = person.where(person != "", listed["driver_id"].fillna(""))
+    found = predictions["video_id"].to_pandas().map(dict(zip(listed["video_id"], driver, strict=True)))
+    return pa.array(found.where(found != "", None), pa.string(), from_pandas=True)
 
 
 def _check_cells(path: Path | str, table: pa.Table) -> None:

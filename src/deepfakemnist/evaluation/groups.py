@@ -12,9 +12,8 @@ import pyarrow.compute as pc
 
 from deepfakemnist.config.detectors import EvaluationSettings
 from deepfakemnist.dataset.training_sets import resplit, select_rows
-from deepfakemnist.evaluation.aggregation import RUN, read_predictions, video_level
-from deepfakemnist.evaluation.stage import METRICS_COLUMNS, compute_metrics, run_groups, with_seed_statistics
-from deepfakemnist.ids import seed_from
+from deepfakemnist.evaluation.aggregation import read_predictions, video_level
+from deepfakemnist.evaluation.stage import METRICS_COLUMNS, key_of, measure, run_groups, sorted_rows
 from deepfakemnist.tables.files import read_table
 from deepfakemnist.tables.schemas import Row
 from deepfakemnist.tables.tsv import write_tsv
@@ -32,7 +31,6 @@ def evaluate_groups(
     crops: Sequence[Path | str],
     groups_tsv: Path | str,
     settings: EvaluationSettings,
-    seed: int,
 ) -> None:
     """Evaluate every run on groups of the test videos; columns as in metrics.tsv, plus ``group`` and ``value``.
 
@@ -46,10 +44,9 @@ def evaluate_groups(
         videos: table with tables.VIDEOS.
         crops: tables with tables.CROPPED of the sources; empty for imported clips.
         groups_tsv: file to write.
-        settings: number of resamples.
-        seed: seed of the resamples.
+        settings: calibration bins.
     """
-    samples = video_level(read_predictions(predictions))
+    samples = video_level(read_predictions(predictions, videos))
     listed = read_table(videos)
     cropped = _read_tables(crops) if crops else None
     groups = {
@@ -57,21 +54,18 @@ def evaluate_groups(
         for name in pc.unique(samples["trained_on"]).to_pylist()
     }
     rows: list[Row] = []
-    for part in run_groups(samples):
-        first = part.slice(0, 1).to_pylist()[0]
-        if first["split"] != "test":
+    for runs in run_groups(samples):
+        key = key_of(runs, "video")
+        if key["split"] != "test":
             continue
-        key = {name: first[name] for name in (*RUN, "split")} | {"tested_on": first["quality"], "level": "video"}
-        part = part.append_column("row", pa.array(range(part.num_rows)))
-        members = (
-            part.select(["row", "video_id", "label"]).to_pandas().merge(groups[first["trained_on"]], on="video_id")
-        )
+        clips = pa.concat_tables([run.select(["video_id", "label"]) for run in runs]).to_pandas().drop_duplicates()
+        members = clips.merge(groups[key["trained_on"]], on="video_id")
         for group, values in _members(members):
-            for value, numbers in values:
-                group_seed = seed_from(seed, first["quality"], group, value)
-                measured = compute_metrics(part.take(numbers), settings, group_seed)
-                rows.append({**key, "group": group, "value": value, **measured})
-    write_tsv(groups_tsv, GROUPS_COLUMNS, with_seed_statistics(rows, _KEY))
+            for value, chosen in values:
+                parts = [run.filter(pc.is_in(run["video_id"], pa.array(chosen, pa.string()))) for run in runs]
+                measured = measure(parts, settings)
+                rows += [{**key, "group": group, "value": value, **row} for row in measured]
+    write_tsv(groups_tsv, GROUPS_COLUMNS, sorted_rows(rows, _KEY))
 
 
 def _groups(videos: pd.DataFrame, trained: pd.DataFrame, crops: pd.DataFrame | None) -> pd.DataFrame:
@@ -97,15 +91,18 @@ def _groups(videos: pd.DataFrame, trained: pd.DataFrame, crops: pd.DataFrame | N
     return test[[*columns, *_CROP_COLUMNS]]
 
 
-def _members(members: pd.DataFrame) -> Iterable[tuple[str, list[tuple[str, list[int]]]]]:
-    """Yield every group with its values and the rows of each; groups defined on fakes alone get all reals."""
+def _members(members: pd.DataFrame) -> Iterable[tuple[str, list[tuple[str, list[str]]]]]:
+    """Yield every group with its values and the videos of each; groups defined on fakes alone get all reals."""
     reals = members["label"] == 0
-    for group in members.columns.drop(["row", "video_id", "label"]):
+    for group in members.columns.drop(["video_id", "label"]):
         of_fakes = group not in _CROP_COLUMNS
         values = sorted(set(members[group]) - {""}, key=lambda value: value if of_fakes else _TERCILES.index(value))
         yield (
             group,
-            [(value, members.loc[(members[group] == value) | (reals & of_fakes), "row"].tolist()) for value in values],
+            [
+                (value, members.loc[(members[group] == value) | (reals & of_fakes), "video_id"].tolist())
+                for value in values
+            ],
         )
 
 

@@ -119,6 +119,13 @@ class Ranking:
         ranked = scores[self._order]
         self._ties = np.flatnonzero(np.diff(ranked, prepend=np.inf)) if len(ranked) else np.array([], dtype=int)
 
+    def group_of_sample(self) -> NDArray[np.int64]:
+        """Return the index (N,) of each sample's score among the distinct scores, highest first."""
+        sizes = np.diff(self._ties, append=len(self._order))
+        groups = np.empty(len(self._order), np.int64)
+        groups[self._order] = np.repeat(np.arange(len(self._ties)), sizes)
+        return groups
+
     def curve(self, weights: Floats) -> RocCurve | None:
         """Return the weighted ROC curve; None when a class has no weight."""
         w = weights[self._order]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,27 +12,36 @@ import pyarrow.compute as pc
 
 from deepfakemnist.config.detectors import EvaluationSettings
 from deepfakemnist.evaluation import metrics
-from deepfakemnist.evaluation.aggregation import RUN, filter_rows, frame_level, read_predictions, video_level
+from deepfakemnist.evaluation.aggregation import (
+    RUN,
+    filter_rows,
+    frame_level,
+    read_predictions,
+    unscored_clips,
+    video_level,
+)
+from deepfakemnist.evaluation.clusters import Clusters
+from deepfakemnist.evaluation.estimates import ESTIMATED, Estimate, estimates
 from deepfakemnist.evaluation.folds import with_pooled_folds
+from deepfakemnist.evaluation.metrics import Floats
 from deepfakemnist.evaluation.pairs import PAIRS_COLUMNS, compare_runs
-from deepfakemnist.evaluation.resampling import RESAMPLED, bootstrap
-from deepfakemnist.ids import seed_from
 from deepfakemnist.tables.schemas import Row
 from deepfakemnist.tables.tsv import write_tsv
 
 log = logging.getLogger(__name__)
 
 _KEY = ("detector", "trained_on", "tested_on", "split", "level")
-#: Left empty in the rows of mean and sd: an average of intervals over training seeds has no meaning.
-_INTERVALS = tuple(f"{name}_{end}" for name in RESAMPLED for end in ("low", "high"))
-_POINTS = (*RESAMPLED, "brier", "calibration_error", "apcer", "bpcer", "acer")
+_INTERVALS = tuple(f"{name}_{end}" for name in ESTIMATED for end in ("low", "high"))
+_POINTS = (*ESTIMATED, "brier", "calibration_error", "apcer", "bpcer", "acer")
 _COUNTS = ("n_videos", "n_frames", "n_people", "n_without_frames")
 _METRIC_COLUMNS = (
-    *(column for name in RESAMPLED for column in (name, f"{name}_low", f"{name}_high")),
-    *_POINTS[len(RESAMPLED) :],
+    *(column for name in ESTIMATED for column in (name, f"{name}_low", f"{name}_high")),
+    *_POINTS[len(ESTIMATED) :],
+    "generalises_to",
 )
-METRICS_COLUMNS = (*_KEY, "seed", *_METRIC_COLUMNS, "bootstrap_skipped", *_COUNTS)
-ACTIONS_COLUMNS = (*_KEY, "action", "seed", *_METRIC_COLUMNS, "bootstrap_skipped", *_COUNTS)
+METRICS_COLUMNS = (*_KEY, "seed", *_METRIC_COLUMNS, *_COUNTS)
+ACTIONS_COLUMNS = (*_KEY, "action", "seed", *_METRIC_COLUMNS, *_COUNTS)
+UNSCORED_COLUMNS = ("split", "quality", "label", "action", "person_id", "video_id", "runs")
 #: Levels with per-action metrics and pairwise comparisons.
 _MAIN_LEVELS = ("frame", "video")
 
@@ -44,51 +52,56 @@ def evaluate(
     actions_tsv: Path | str,
     pairs_tsv: Path | str,
     settings: EvaluationSettings,
-    seed: int,
+    videos: Path | str | None = None,
+    unscored_tsv: Path | str | None = None,
 ) -> None:
     """Evaluate every run of every detector on every quality and split, at frame and video level.
 
     ``metrics_tsv`` has one row per detector, ``trained_on``, ``tested_on`` (quality), split, level and seed. Levels are
     frame, video (mean of the frame scores), video_median and video_top (mean of the highest).
     ``actions_tsv`` has the same per action: the fakes of the action against all reals of the split. When a detector was
-    trained with several seeds, rows with seed ``mean`` and ``sd`` (of the sample, n - 1) follow; they have no
-    intervals. The test videos of all folds of a cross-validation are a training set of their own, see evaluation.folds.
-    ``pairs_tsv`` compares every pair of detectors trained on the same set with the same seed.
-    Columns ``…_low`` to ``…_high`` are 95 % bootstrap intervals over people; ``bootstrap_skipped`` counts resamples
-    with a single class. Empty cells are undefined values.
+    trained with several seeds, rows with seed ``mean`` and ``sd`` (of the sample, n - 1) follow. The test videos of all
+    folds of a cross-validation are a training set of their own, see evaluation.folds. ``pairs_tsv`` compares every pair
+    of detectors trained on the same set, each by the mean over its seeds.
+    Columns ``…_low`` to ``…_high`` are 95 % intervals (docs/statistics.md); ``generalises_to`` says what they hold for,
+    or that there are too few people for any. Empty cells are undefined values.
+    A clip that could not be scored counts as an error in its class, and ``unscored_tsv`` lists it.
 
     Args:
         predictions: tables with tables.PREDICTIONS.
         metrics_tsv: file to write.
         actions_tsv: file to write.
         pairs_tsv: file to write.
-        settings: number of resamples, top k and calibration bins.
-        seed: seed of the resamples, shared by all detectors, so that they are compared on the same resamples.
+        settings: top k and calibration bins.
+        videos: table with tables.VIDEOS of the clips, for who drives each fake; None if there is none.
+        unscored_tsv: file to write, if any.
 
     Raises: ConfigError for predictions that cannot be evaluated; see aggregation.read_predictions and video_level.
     """
-    table = with_pooled_folds(read_predictions(predictions))
+    predicted = read_predictions(predictions, videos)
+    table = with_pooled_folds(predicted)
     whole: list[Row] = []
     by_action: list[Row] = []
     pairs: list[Row] = []
     for level, samples in aggregate_levels(table, settings).items():
-        for group in run_groups(samples):
-            first = group.slice(0, 1).to_pylist()[0]
-            key = {name: first[name] for name in (*RUN, "split")} | {"tested_on": first["quality"], "level": level}
-            group_seed = seed_from(seed, first["quality"], first["split"], level)
-            whole.append({**key, **compute_metrics(group, settings, group_seed)})
+        for runs in run_groups(samples):
+            key = key_of(runs, level)
+            whole += [{**key, **row} for row in measure(runs, settings)]
             if level in _MAIN_LEVELS:
-                fakes = group.filter(pc.equal(group["label"], 1))
-                for action in sorted(set(fakes["action"].to_pylist()) - {"", None}):
-                    wanted = pc.or_(pc.equal(group["label"], 0), pc.equal(pc.fill_null(group["action"], ""), action))
-                    measured = compute_metrics(group.filter(wanted), settings, seed_from(group_seed, action))
-                    by_action.append({**key, "action": action, **measured})
+                for action in _actions(runs):
+                    measured = measure([_of_action(run, action) for run in runs], settings)
+                    by_action += [{**key, "action": action, **row} for row in measured]
         if level in _MAIN_LEVELS:
-            pairs += compare_runs(samples, level, settings.bootstrap, seed)
-    write_tsv(metrics_tsv, METRICS_COLUMNS, with_seed_statistics(whole, _KEY))
-    write_tsv(actions_tsv, ACTIONS_COLUMNS, with_seed_statistics(by_action, (*_KEY, "action")))
+            pairs += compare_runs(samples, level)
+    write_tsv(metrics_tsv, METRICS_COLUMNS, sorted_rows(whole, _KEY))
+    write_tsv(actions_tsv, ACTIONS_COLUMNS, sorted_rows(by_action, (*_KEY, "action")))
     write_tsv(pairs_tsv, PAIRS_COLUMNS, pairs)
-    log.info("evaluated %d frames of %d prediction tables in %d groups", table.num_rows, len(predictions), len(whole))
+    lost = unscored_clips(predicted)
+    if unscored_tsv is not None:
+        write_tsv(unscored_tsv, UNSCORED_COLUMNS, lost)
+    if lost:
+        log.warning("%d clips could not be scored and count as errors, e.g. %s", len(lost), lost[0]["video_id"])
+    log.info("evaluated %d frames of %d prediction tables in %d rows", table.num_rows, len(predictions), len(whole))
 
 
 def aggregate_levels(predictions: pa.Table, settings: EvaluationSettings) -> dict[str, pa.Table]:
@@ -101,67 +114,106 @@ def aggregate_levels(predictions: pa.Table, settings: EvaluationSettings) -> dic
     }
 
 
-def run_groups(samples: pa.Table) -> Iterator[pa.Table]:
-    """Yield the samples of each run, quality and split, in an order independent of the input's."""
-    names = [*RUN, "quality", "split"]
+def run_groups(samples: pa.Table) -> Iterator[list[pa.Table]]:
+    """Yield the runs of each detector, training set, quality and split, a table per seed.
+
+    Rows are in an order independent of the input's.
+    """
+    names = [name for name in (*RUN, "quality", "split") if name != "seed"]
     # Rounding of sums depends on the order within a group, so that must not depend on the input either.
-    ordered = samples.sort_by([(name, "ascending") for name in (*names, "video_id", "score")])
+    last = ["frame_index"] if "frame_index" in samples.column_names else []
+    ordered = samples.sort_by([(name, "ascending") for name in (*names, "seed", "video_id", *last)])
     for key in ordered.group_by(names, use_threads=False).aggregate([]).to_pylist():
-        yield filter_rows(ordered, key)
+        group = filter_rows(ordered, key)
+        yield [filter_rows(group, {"seed": seed}) for seed in pc.unique(group["seed"]).to_pylist()]
 
 
-def compute_metrics(samples: pa.Table, settings: EvaluationSettings, seed: int) -> Row:
+def key_of(runs: Sequence[pa.Table], level: str) -> Row:
+    """Return the columns that identify a measurement: detector, trained_on, tested_on, split and level."""
+    first = runs[0].slice(0, 1).to_pylist()[0]
+    return {
+        "detector": first["detector"],
+        "trained_on": first["trained_on"],
+        "tested_on": first["quality"],
+        "split": first["split"],
+        "level": level,
+    }
+
+
+def measure(runs: Sequence[pa.Table], settings: EvaluationSettings) -> list[Row]:
+    """Return the metrics of each seed, and, of several seeds, their mean and standard deviation.
+
+    The interval of a mean covers the variance between seeds too. It needs the same samples of every seed.
+    """
+    rows = [{"seed": seed_of(run), **compute_metrics(run, settings)} for run in runs]
+    if len(runs) < 2:
+        return rows
+    mean, spread = (_seed_statistic(statistic, rows) for statistic in ("mean", "sd"))
+    names = [name for name in ("video_id", "frame_index", "label", "person_id") if name in runs[0].column_names]
+    if all(run.select(names).equals(runs[0].select(names)) for run in runs):
+        labels, _, clusters = _arrays(runs[0])
+        found = estimates(labels, [_arrays(run)[1] for run in runs], clusters)
+        mean |= _ends(found) | {"generalises_to": clusters.generalises_to(len(runs))}
+    return [*rows, mean, spread]
+
+
+def seed_of(run: pa.Table) -> int:
+    """Return the training seed of a table of samples."""
+    return int(run["seed"][0].as_py())
+
+
+def compute_metrics(samples: pa.Table, settings: EvaluationSettings) -> Row:
     """Return every metric of a set of samples with its interval, and the numbers of videos, frames and people."""
-    labels = samples["label"].to_numpy()
-    scores = samples["score"].to_numpy().astype(np.float64)
-    people = samples["person_id"].to_pylist()
-    intervals = bootstrap(labels, scores, people, settings.bootstrap, seed)
+    labels, scores, clusters = _arrays(samples)
+    found = estimates(labels, [scores], clusters)
+    # Of a clip that could not be scored, the squared error is the greatest there is.
+    probabilities = np.clip(scores, 0.0, 1.0)
     apcer = metrics.apcer(labels, scores, pc.fill_null(samples["action"], "").to_pylist())
     bpcer = metrics.bpcer(labels, scores)
-    row: Row = {
-        "accuracy": metrics.accuracy(labels, scores),
-        "balanced_accuracy": metrics.balanced_accuracy(labels, scores),
-        "real_accuracy": metrics.class_accuracy(labels, scores, label=0),
-        "fake_accuracy": metrics.class_accuracy(labels, scores, label=1),
-        "auc": metrics.auc(labels, scores),
-        "eer": metrics.eer(labels, scores),
-        "average_precision": metrics.average_precision(labels, scores),
-        "tpr_at_fpr_1": metrics.tpr_at_fpr(labels, scores, 0.01),
-        "tpr_at_fpr_5": metrics.tpr_at_fpr(labels, scores, 0.05),
-        "brier": metrics.brier(labels, scores),
-        "calibration_error": metrics.calibration_error(labels, scores, settings.calibration_bins),
+    return {
+        **{name: estimate.value for name, estimate in found.items()},
+        **_ends(found),
+        "brier": metrics.brier(labels, probabilities),
+        "calibration_error": metrics.calibration_error(labels, probabilities, settings.calibration_bins),
         "apcer": apcer,
         "bpcer": bpcer,
         "acer": None if apcer is None or bpcer is None else (apcer + bpcer) / 2,
-        "bootstrap_skipped": intervals.skipped,
-        "n_videos": len(set(samples["video_id"].to_pylist())),
-        "n_frames": sum(samples["frames"].to_pylist()),
-        "n_people": len(set(people)),
-        "n_without_frames": samples["frames"].to_pylist().count(0),
+        "generalises_to": clusters.generalises_to(),
+        "n_videos": len(pc.unique(samples["video_id"])),
+        "n_frames": pc.sum(samples["frames"]).as_py() or 0,
+        "n_people": clusters.n_people,
+        "n_without_frames": len(pc.unique(samples.filter(pc.equal(samples["frames"], 0))["video_id"])),
     }
-    for name in RESAMPLED:
-        row |= {f"{name}_low": intervals[name].low, f"{name}_high": intervals[name].high}
-    return row
 
 
-def with_seed_statistics(rows: list[Row], key: Sequence[str]) -> list[Row]:
-    """Return the rows sorted by key and seed; several seeds are followed by their mean and standard deviation."""
-    groups: dict[tuple[Any, ...], list[Row]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[name] for name in key), []).append(row)
-    out = []
-    for name in sorted(groups):
-        runs = sorted(groups[name], key=lambda row: row["seed"])
-        out.extend(runs)
-        if len(runs) > 1:
-            out.append(_seed_statistic("mean", runs, key))
-            out.append(_seed_statistic("sd", runs, key))
-    return out
+def sorted_rows(rows: Sequence[Row], key: Sequence[str]) -> list[Row]:
+    """Return the rows sorted by key; those of one key stay in order: seeds, mean, sd."""
+    return sorted(rows, key=lambda row: tuple(row[name] for name in key))
 
 
-def _seed_statistic(statistic: str, runs: list[Row], key: Sequence[str]) -> Row:
-    row: Row = {name: runs[0][name] for name in key} | {"seed": statistic, "bootstrap_skipped": None}
-    row |= dict.fromkeys(_INTERVALS)
+def _arrays(samples: pa.Table) -> tuple[Floats, Floats, Clusters]:
+    labels = samples["label"].to_numpy().astype(np.float64)
+    clusters = Clusters(labels, samples["person_id"].to_pylist(), samples["driver"].to_pylist())
+    return labels, samples["score"].to_numpy().astype(np.float64), clusters
+
+
+def _ends(found: dict[str, Estimate]) -> Row:
+    row: Row = {f"{name}_low": estimate.interval.low for name, estimate in found.items()}
+    return row | {f"{name}_high": estimate.interval.high for name, estimate in found.items()}
+
+
+def _actions(runs: Sequence[pa.Table]) -> list[str]:
+    named = {action for run in runs for action in run.filter(pc.equal(run["label"], 1))["action"].to_pylist()}
+    return sorted(named - {"", None})
+
+
+def _of_action(run: pa.Table, action: str) -> pa.Table:
+    """Return the fakes of an action, and all reals."""
+    return run.filter(pc.or_(pc.equal(run["label"], 0), pc.equal(pc.fill_null(run["action"], ""), action)))
+
+
+def _seed_statistic(statistic: str, runs: Sequence[Row]) -> Row:
+    row: Row = {"seed": statistic, "generalises_to": "", **dict.fromkeys(_INTERVALS)}
     for name in _POINTS:
         values = [run[name] for run in runs]
         if any(value is None for value in values):

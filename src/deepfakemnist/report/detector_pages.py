@@ -14,11 +14,12 @@ from deepfakemnist.report.paper import ORIGINAL, paper_accuracy, paper_action_ac
 Cells = dict[str, str]
 
 _INTRO = (
-    "Percent, on the test split; frame level unless a title says video level. In brackets: the 95 % interval from a "
-    "bootstrap over people, or ± the standard deviation over training seeds where there are several. After a slash: "
-    "the paper's result (arXiv 2108.07949), on its own 20,000 videos and comparable only with a run of that size; ≈ "
-    "where it was read off a chart. The paper has as many fakes as reals, so its accuracy is a balanced accuracy, and "
-    "stands beside ours, whatever our ratio. {split} A dash: not measured."
+    "Percent, on the test split; frame level unless a title says video level. In brackets: the 95 % interval, which "
+    "holds for what the last column says, or the number of people where they are too few for one. ±: the standard "
+    "deviation over training seeds, where there are several; the interval is that of their mean. After a slash: the "
+    "paper's result (arXiv 2108.07949), on its own 20,000 videos and comparable only with a run of that size; ≈ "
+    "where it was read off a chart. The paper has as many fakes as reals, so its accuracy is a balanced accuracy, "
+    "and stands beside ours, whatever our ratio. {split} A dash: not measured."
 )
 _SPLIT_BY_PERSON = (
     "The paper split by video, so one person may be in its training and its test split; here the splits are by person."
@@ -29,6 +30,9 @@ _SPLIT_PUBLISHED = (
 )
 #: Balanced accuracy and AUC, in percent, of any answer that does not depend on the clip.
 _CHANCE = "50.0"
+#: Last columns of every table: what its figures and intervals are of.
+_SIZES = ("videos", "people", "interval for")
+_NO_SIZES = [""] * len(_SIZES)
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,9 @@ def write_protocols_page(
 
 
 def cell(rows: Sequence[Cells], name: str, paper: str | None = None) -> str:
-    """Return a metric as ``94.3 [91.0–97.1] / 94.32``: value, interval or standard deviation, the paper's result.
+    """Return a metric as ``94.3 [91.0–97.1] ± 0.8 / 94.32``: value, interval, spread over seeds, the paper's result.
+
+    ``94.3 [6 people]`` has too few people for an interval.
 
     Args:
         rows: rows of one measurement: one per seed, and mean and sd where there are several seeds.
@@ -89,10 +95,12 @@ def cell(rows: Sequence[Cells], name: str, paper: str | None = None) -> str:
         text = "–"
     else:
         text = f"{100 * float(row[name]):.1f}"
+        if row.get(f"{name}_low") and row.get(f"{name}_high"):
+            text += f" [{100 * float(row[f'{name}_low']):.1f}–{100 * float(row[f'{name}_high']):.1f}]"
+        elif row.get("n_people") and row.get("generalises_to", "").startswith("too few"):
+            text += f" [{row['n_people']} {'person' if row['n_people'] == '1' else 'people'}]"
         if "sd" in by_seed and by_seed["sd"][name]:
             text += f" ± {100 * float(by_seed['sd'][name]):.1f}"
-        elif row.get(f"{name}_low") and row.get(f"{name}_high"):
-            text += f" [{100 * float(row[f'{name}_low']):.1f}–{100 * float(row[f'{name}_high']):.1f}]"
     return text if paper is None else f"{text} / {paper}"
 
 
@@ -108,14 +116,15 @@ def _quality(results: Results) -> list[Table]:
     for title, level, name in measures:
         rows = []
         for detector in detectors:
-            cells = []
+            cells, all_found = [], []
             for quality in qualities:
                 paper = paper_accuracy(detector, quality, quality) if name == "balanced_accuracy" else None
                 found = _find(results.whole, level, detector=detector, trained_on=quality, tested_on=quality)
                 cells.append(cell(found, name, paper))
-            rows.append([detector, *cells])
-        rows.append(["chance", *[_CHANCE] * len(qualities)])
-        tables.append(Table(f"1. Within-quality evaluation: {title}", ("detector", *qualities), rows))
+                all_found += found
+            rows.append([detector, *cells, *_sizes(all_found)])
+        rows.append(["chance", *[_CHANCE] * len(qualities), *_NO_SIZES])
+        tables.append(Table(f"1. Within-quality evaluation: {title}", ("detector", *qualities, *_SIZES), rows))
     return tables
 
 
@@ -144,10 +153,11 @@ def _mixed(results: Results) -> list[Table]:
         }
         if any(found.values()):
             papers = {quality: paper_accuracy(detector, MIXED, quality) for quality in qualities}
-            rows.append([detector, *(cell(found[name], "balanced_accuracy", papers[name]) for name in qualities)])
+            cells = [cell(found[name], "balanced_accuracy", papers[name]) for name in qualities]
+            rows.append([detector, *cells, *_sizes(row for name in qualities for row in found[name])])
     if rows:
-        rows.append(["chance", *[_CHANCE] * len(qualities)])
-    return [Table("3. Mixed-quality training: balanced accuracy", ("detector", *qualities), rows)]
+        rows.append(["chance", *[_CHANCE] * len(qualities), *_NO_SIZES])
+    return [Table("3. Mixed-quality training: balanced accuracy", ("detector", *qualities, *_SIZES), rows)]
 
 
 def _train_on_action(results: Results) -> list[Table]:
@@ -172,10 +182,10 @@ def _train_on_action(results: Results) -> list[Table]:
                         for other in actions
                     ]
                     paper = paper_accuracy(detector, name, quality)
-                    rows.append([action, quality, cell(whole, "balanced_accuracy", paper), *each])
+                    rows.append([action, quality, cell(whole, "balanced_accuracy", paper), *each, *_sizes(whole)])
             if rows:
-                rows.append(["chance", "", *[_CHANCE] * (1 + len(actions))])
-                columns = ("action", "quality", "all actions", *actions)
+                rows.append(["chance", "", *[_CHANCE] * (1 + len(actions)), *_NO_SIZES])
+                columns = ("action", "quality", "all actions", *actions, *_SIZES)
                 tables.append(Table(f"4. {title}: balanced accuracy of {detector} per test action", columns, rows))
     return tables or [Table("4. Single-action training and leave-one-action-out", ("action",), [])]
 
@@ -195,26 +205,27 @@ def _per_action(results: Results) -> list[Table]:
             each = [
                 cell(_find(results.actions, "frame", **where, action=action), "fake_accuracy") for action in actions
             ]
-            rows.append([detector, quality, *each, cell(whole, "real_accuracy")])
+            rows.append([detector, quality, *each, cell(whole, "real_accuracy"), *_sizes(whole)])
     for quality in _qualities(results.whole):
         papers = [paper_action_accuracy(quality, action) for action in (*actions, ORIGINAL)]
         if any(value is not None for value in papers):
-            rows.append(["paper", quality, *(value or "–" for value in papers)])
+            rows.append(["paper", quality, *(value or "–" for value in papers), *_NO_SIZES])
     # No class ratio enters these figures, but a constant answer wins columns: they are read with that of the reals.
-    rows.append(["always “fake”", "", *["100.0"] * len(actions), "0.0"])
-    return [Table("5. Per-action accuracy", ("detector", "quality", *actions, "reals"), rows)]
+    rows.append(["always “fake”", "", *["100.0"] * len(actions), "0.0", *_NO_SIZES])
+    return [Table("5. Per-action accuracy", ("detector", "quality", *actions, "reals", *_SIZES), rows)]
 
 
 def _grid(title: str, results: Results, detector: str, qualities: Sequence[str]) -> Table:
     rows = []
     for trained in qualities:
-        cells = []
+        cells, all_found = [], []
         for tested in _qualities(results.whole):
             found = _find(results.whole, "frame", detector=detector, trained_on=trained, tested_on=tested)
             cells.append(cell(found, "balanced_accuracy", paper_accuracy(detector, trained, tested)))
-        rows.append([trained, *cells])
-    rows.append(["chance", *[_CHANCE] * len(_qualities(results.whole))])
-    return Table(title, ("trained on", *_qualities(results.whole)), rows)
+            all_found += found
+        rows.append([trained, *cells, *_sizes(all_found)])
+    rows.append(["chance", *[_CHANCE] * len(_qualities(results.whole)), *_NO_SIZES])
+    return Table(title, ("trained on", *_qualities(results.whole), *_SIZES), rows)
 
 
 def _groups(title: str, kinds: Callable[[str], bool]) -> Callable[[Results], list[Table]]:
@@ -231,7 +242,7 @@ def _groups(title: str, kinds: Callable[[str], bool]) -> Callable[[Results], lis
             names = dict(zip(("detector", "trained_on", "tested_on", "group", "value"), key, strict=True))
             found = _find(results.groups, "video", **names)
             cells = [cell(found, name) for name in ("balanced_accuracy", "auc")]
-            rows.append([*key, *cells, found[0]["n_videos"], found[0]["n_people"]])
+            rows.append([*key, *cells, *_sizes(found)])
         columns = (
             "detector",
             "trained on",
@@ -240,8 +251,7 @@ def _groups(title: str, kinds: Callable[[str], bool]) -> Callable[[Results], lis
             "value",
             "balanced accuracy",
             "AUC",
-            "videos",
-            "people",
+            *_SIZES,
         )
         return [Table(f"{title} (video level)", columns, rows)]
 
@@ -260,17 +270,12 @@ def _others(title: str, sign: str) -> Callable[[Results], list[Table]]:
             ("frame", "balanced_accuracy", "balanced accuracy"),
             ("video", "auc", "video-level AUC"),
         ):
-            rows = [
-                [
-                    *key,
-                    *(
-                        cell(_find(wanted, level, detector=key[0], trained_on=key[1], tested_on=t), name)
-                        for t in tested
-                    ),
-                ]
-                for key in keys
-            ]
-            found.append(Table(f"{title}: {title_of}", ("detector", "trained on", *tested), rows))
+            rows = []
+            for detector, trained_on in keys:
+                of_run = _find(wanted, level, detector=detector, trained_on=trained_on)
+                cells = [cell(_find(of_run, level, tested_on=where), name) for where in tested]
+                rows.append([detector, trained_on, *cells, *_sizes(of_run)])
+            found.append(Table(f"{title}: {title_of}", ("detector", "trained on", *tested, *_SIZES), rows))
         return found
 
     return tables
@@ -295,6 +300,18 @@ def _test_rows(paths: Iterable[Path]) -> list[Cells]:
 
 def _find(rows: Sequence[Cells], level: str, **wanted: str) -> list[Cells]:
     return [row for row in rows if row["level"] == level and all(row[name] == value for name, value in wanted.items())]
+
+
+def _sizes(rows: Iterable[Cells]) -> list[str]:
+    """Return numbers of videos and people, as a range where cells differ, and what their intervals hold for."""
+    # Of several seeds, the row of their mean says it for all.
+    kept = [row for row in rows if row["seed"] != "sd"]
+    pooled = [row for row in kept if row["seed"] == "mean"] or kept
+    counts = []
+    for name in ("n_videos", "n_people"):
+        numbers = sorted({int(row[name]) for row in pooled if row[name]})
+        counts.append("–".join(map(str, dict.fromkeys((numbers[0], numbers[-1])))) if numbers else "")
+    return [*counts, " | ".join(dict.fromkeys(row["generalises_to"] for row in pooled if row["generalises_to"]))]
 
 
 def _detectors(rows: Sequence[Cells]) -> list[str]:
