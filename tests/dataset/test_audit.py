@@ -1,25 +1,29 @@
-"""Confound audit: clear on a fair dataset, a leak on a leaky one."""
+"""Confound audit: clear on a fair dataset, a leak on a leaky one, and too few where nothing could be found."""
 
 from __future__ import annotations
 
-import csv
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
-from small_dataset import make_dataset
+from scipy.stats import norm
+from small_dataset import clip, make_dataset
 
 from deepfakemnist.config.dataset import AuditSettings, Quality
-from deepfakemnist.dataset.audit import AuditScore, audit_dataset, score_facts, verdict
+from deepfakemnist.dataset.audit import AuditScore, audit_dataset, holm, score_facts, verdict
+from deepfakemnist.dataset.audit_statement import leak_message, read_audit, statements
 from deepfakemnist.dataset.file_facts import container_facts, picture_facts
+from deepfakemnist.dataset.separability import Separation, permuted_labels, separate
+from deepfakemnist.dataset.traces import traces_of_source
+from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.media.ffmpeg import find_ffmpeg
 from deepfakemnist.report.audit_page import write_audit_page
 from deepfakemnist.tables.files import read_rows
 from deepfakemnist.tables.schemas import Row
 
-SETTINGS = AuditSettings(folds=3, bootstrap=100)
-PEOPLE = 6
+SETTINGS = AuditSettings(folds=3, permutations=500)
+PEOPLE = 10
 FAIR = {"c23": Quality(crf=23, preset="ultrafast")}
 LEAKY = {"real": FAIR, "fake": {"c23": Quality(crf=30, preset="ultrafast")}}
 
@@ -33,30 +37,39 @@ def audit(root: Path, monkeypatch: pytest.MonkeyPatch, **options) -> dict[str, R
 
 
 @pytest.mark.slow
-def test_metadata_of_a_fair_dataset_is_at_chance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metadata_of_a_fair_dataset_is_equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = audit(tmp_path, monkeypatch, qualities={"real": FAIR, "fake": FAIR})
-    assert set(rows) == {"container", "size", "brightness", "pictures"}
+    assert set(rows) == {"container", "size", "brightness", "pictures", "traces", "start"}
     container = rows["container"]
-    assert (container["auc"], container["auc_low"], container["auc_high"]) == (0.5, 0.5, 0.5)
-    assert (container["verdict"], container["telling"]) == ("clear", "")
-    assert rows["size"]["verdict"] != "leak"
-    assert rows["pictures"]["verdict"] == ""
+    assert (container["auc"], container["p"], container["verdict"]) == (0.5, 1.0, "clear")
+    assert (container["fact"], container["detectable_auc"]) == ("", None)
+    assert all(row["verdict"] != "leak" for row in rows.values())
     assert (container["videos"], container["people"]) == (2 * PEOPLE, PEOPLE)
-    with (tmp_path / "audit.tsv").open(newline="") as file:
-        assert [row["facts"] for row in csv.DictReader(file, delimiter="\t")] == list(rows)
+    stored = read_audit(tmp_path / "audit.tsv")
+    assert [row["facts"] for row in stored] == list(rows)
     assert "LEAK" not in (tmp_path / "audit.html").read_text()
+    said = statements(stored)
+    assert said == statements(list(rows.values()))
+    assert said[0].startswith("Real and fake do not differ in the container (length")
+    assert said[0].endswith("all are equal, 20 videos of 10 people.")
 
 
 @pytest.mark.slow
-def test_a_different_crf_per_class_is_reported_as_a_leak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_different_crf_per_class_is_a_leak_and_its_sizes_a_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Both classes show the same kind of noise; only the encoder settings differ."""
     rows = audit(tmp_path, monkeypatch, qualities=LEAKY)
-    assert rows["container"]["auc"] == 1.0
-    assert rows["container"]["verdict"] == "leak"
-    assert rows["container"]["telling"].startswith("encoder's note 1.00")
-    assert (rows["size"]["auc"], rows["size"]["verdict"]) == (1.0, "leak")
+    container, size = rows["container"], rows["size"]
+    assert (container["auc"], container["pair_auc"], container["fact"]) == (1.0, 1.0, "encoder's note")
+    assert (container["verdict"], size["verdict"], size["auc"]) == ("leak", "differs", 1.0)
+    # The smallest p-value of 500 permutations, times the two sets of facts that may leak.
+    assert container["p"] == pytest.approx(2 / 501)
+    message = leak_message(list(rows.values()))
+    assert "container at c23 (encoder's note, AUC 1.00, 1.00 within a person, 20 videos of 10 people)" in message
     page = (tmp_path / "audit.html").read_text()
-    assert "LEAK: the classes are separable by container at c23, size at c23" in page
+    assert "LEAK: real and fake are told apart by what no picture can cause: container at c23" in page
+    assert "reads coded streams could use that" in page
 
 
 def test_synthetic_media_marks_are_left_out_of_the_facts_and_other_tags_are_not(tmp_path: Path) -> None:
@@ -71,29 +84,114 @@ def test_synthetic_media_marks_are_left_out_of_the_facts_and_other_tags_are_not(
     assert "fake" in container_facts(tagged)["tags"]
 
 
+def normal_facts(count: int, shift: float, people: int, videos: int, seed: int) -> tuple[np.ndarray, list[int], list]:
+    """Facts of unit normals; the first is shifted in the fakes."""
+    labels = [number % 2 for number in range(videos)]
+    facts = np.random.default_rng(seed).normal(size=(videos, count))
+    facts[:, 0] += shift * np.array(labels)
+    return facts, labels, [f"p{number * people // videos}" for number in range(videos)]
+
+
+def test_noise_is_called_different_as_rarely_as_promised() -> None:
+    """At a level of 0.05, 200 runs: 0.015 standard error; the bound is three of them above."""
+    found = 0
+    for seed in range(200):
+        facts, labels, people = normal_facts(5, 0.0, people=16, videos=64, seed=seed)
+        permutations = permuted_labels(labels, people, 200, seed)
+        found += separate(facts, labels, people, permutations, 0.05).p <= 0.05
+    assert found / 200 <= 0.095
+
+
+def test_a_difference_of_the_detectable_size_is_found_four_times_in_five() -> None:
+    """100 runs: 0.04 standard error; the bound is three of them below."""
+    facts, labels, people = normal_facts(5, 0.0, people=16, videos=64, seed=0)
+    detectable = separate(facts, labels, people, permuted_labels(labels, people, 500, 0), 0.05).detectable_auc
+    assert detectable is not None and 0.7 < detectable < 0.8
+    shift = float(np.sqrt(2) * norm.ppf(detectable))
+    found = 0
+    for seed in range(100):
+        facts, labels, people = normal_facts(5, shift, people=16, videos=64, seed=seed)
+        found += separate(facts, labels, people, permuted_labels(labels, people, 200, seed), 0.05).p <= 0.05
+    assert found >= 68
+
+
 @pytest.mark.slow
-def test_noise_is_no_leak_and_a_shift_is_one() -> None:
-    rng = np.random.default_rng(0)
-    people = [f"p{number // 4}" for number in range(240)]
-    labels = [number % 2 for number in range(240)]
-    noise = [{"a": float(value), "b": float(other)} for value, other in rng.normal(size=(240, 2))]
-    nothing = score_facts(noise, labels, people, SETTINGS, seed=1)
-    assert nothing is not None and nothing.low < 0.5 < nothing.high
-    assert verdict(nothing) == "clear"
-    shifted = [{**one, "a": one["a"] + 2 * label} for one, label in zip(noise, labels, strict=True)]
-    found = score_facts(shifted, labels, people, SETTINGS, seed=1)
-    assert found is not None and verdict(found) == "leak"
-    assert 0.8 < found.auc < 0.95  # the optimum for unit normals 2 apart is Phi(2 / sqrt(2)) = 0.92
-    assert found.telling.startswith("a 0.9")
+def test_a_planted_fact_of_moderate_size_is_never_called_clear() -> None:
+    """An AUC of 0.75 in 64 videos is more likely found than not, and otherwise nobody says that there is nothing."""
+    verdicts = []
+    for seed in range(12):
+        values, labels, people = normal_facts(6, float(np.sqrt(2) * norm.ppf(0.75)), people=16, videos=64, seed=seed)
+        facts = [{str(number): float(value) for number, value in enumerate(row)} for row in values]
+        score = score_facts(facts, labels, people, SETTINGS, seed)
+        assert score is not None
+        verdicts.append(verdict("container", score, score.separation.p <= 0.05))
+    assert set(verdicts) <= {"leak", "too few"}
+    assert verdicts.count("leak") >= 6
 
 
-def test_verdicts_follow_from_the_interval() -> None:
-    intervals = {"leak": (0.56, 0.7), "suspect": (0.51, 0.7), "clear": (0.4, 0.7), "too few": (0.2, 0.9)}
-    for name, (low, high) in intervals.items():
-        assert verdict(AuditScore(0.6, low, high, "")) == name
-    assert verdict(AuditScore(0.8, 0.7, 0.9, ""), fixed_by_chain=False) == "differs"
-    assert verdict(AuditScore(1.0, 0.95, 1.0, ""), fixed_by_chain=False) == "leak"
+def test_people_are_no_evidence_and_a_difference_within_each_is() -> None:
+    """A fact that is the person's own separates nothing; one that grows by little in each fake does."""
+    people = [f"p{number // 4}" for number in range(80)]
+    labels = [number % 2 for number in range(80)]
+    own = np.repeat(np.random.default_rng(1).normal(size=20), 4)[:, None]
+    permutations = permuted_labels(labels, people, 500, 1)
+    assert (permutations.reshape(500, 20, 4).sum(2) == 2).all()
+    assert separate(own, labels, people, permutations, 0.05).p == 1.0
+    grown = separate(own + 1e-3 * np.array(labels)[:, None], labels, people, permutations, 0.05)
+    assert grown.p == pytest.approx(1 / 501)
+    assert grown.auc < 0.6 and grown.pair_auc == 1.0
+
+
+def test_fakes_of_other_people_than_the_reals_are_permuted_by_person() -> None:
+    """Ten people with four videos each, five of them fake: 40 videos, and yet ten observations."""
+    people = [f"p{number // 4}" for number in range(40)]
+    labels = [number // 4 % 2 for number in range(40)]
+    permutations = permuted_labels(labels, people, 300, 2)
+    assert (permutations.reshape(300, 10, 4).std(2) == 0).all()
+    own = np.repeat(np.random.default_rng(3).normal(size=10), 4)[:, None]
+    found = separate(own, labels, people, permutations, 0.05)
+    assert found.p > 0.05 and found.pair_auc is None
+
+
+def test_verdicts_follow_from_significance_size_and_kind() -> None:
+    def score(auc: float, detectable: float | None, pair_auc: float | None = None) -> AuditScore:
+        return AuditScore(Separation(0, auc, pair_auc, 0.01, detectable), 0.5, "a", "")
+
+    assert verdict("container", score(0.6, 0.6), True) == "leak"
+    assert verdict("traces", score(0.51, 0.6, pair_auc=0.9), True) == "leak"
+    assert verdict("size", score(1.0, 0.6), True) == "differs"
+    assert verdict("container", score(0.54, 0.53), True) == "slight"
+    assert verdict("container", score(0.6, 0.7), False) == "clear"
+    assert verdict("container", score(0.6, 0.8), False) == "too few"
+    assert verdict("container", score(0.5, None), False) == "clear"
     assert score_facts([{"a": 1.0}] * 2, [1, 1], ["p", "q"], SETTINGS, seed=0) is None
+
+
+def test_p_values_are_adjusted_as_holm_does() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([]) == []
+
+
+def test_traces_of_frozen_repeated_equal_and_padded_clips(tmp_path: Path) -> None:
+    def written(name: str, frames: np.ndarray) -> Row:
+        write_working_clip(tmp_path / f"{name}.mp4", frames, 25)
+        return {"video_id": name, "path": str(tmp_path / f"{name}.mp4")}
+
+    real = clip(1, frames=20, side=64)
+    fake = clip(2, frames=20, side=64)
+    frozen = np.concatenate([np.repeat(fake[:1], 5, axis=0), fake[5:]])
+    equal = np.concatenate([real[3:4], fake[1:]])
+    padded = fake.copy()
+    padded[:, :16] = padded[:, 16:17]
+    rows = [written(name, frames) for name, frames in (("frozen", frozen), ("equal", equal), ("padded", padded))]
+    found = {row["video_id"]: facts for row, facts in traces_of_source(written("real", real), rows)}
+    assert [found[name]["frozen start"] > 0.2 for name in found] == [False, True, False, False]
+    assert found["frozen"]["repeated frames"] == pytest.approx(4 / 19)
+    assert [found[name]["equal start"] for name in found] == [0.0, 0.0, 1.0, 0.0]
+    assert found["equal"]["distance to source"] < 0.3 < found["frozen"]["distance to source"]
+    assert [found[name]["padding"] > 0.2 for name in found] == [False, False, False, True]
+    alone = [facts for _, facts in traces_of_source(None, rows[:1])]
+    assert np.isnan(alone[0]["equal start"]) and alone[0]["repeated frames"] > 0
 
 
 def test_picture_facts_measure_colour_sharpness_and_spectrum() -> None:

@@ -121,12 +121,25 @@ def finding(verdict: str, one: int, other: int) -> Row:
     }  # fmt: skip
 
 
+def confound(verdict: str) -> Row:
+    return {
+        "quality": "c23", "facts": "container", "verdict": verdict, "fact": "fps", "auc": 0.9, "pair_auc": None,
+        "p": 0.01, "detectable_auc": 0.7, "forest_auc": 0.9, "videos": 8, "people": 4, "telling": "fps 0.90",
+    }  # fmt: skip
+
+
 K, P = known(), published()
 NO_ENCODER = K.but(encoder=None)
 #: Claim → a dataset of which it is said, and one of which it is not, because it is false or not known there.
 CASES: dict[str, tuple[Dataset, Dataset]] = {
     "people": (K, P),
     "people unknown": (P, K),
+    "confounds": (K.given(confounds=[confound("clear")]), K),
+    "confounds unknown": (K, K.given(confounds=[confound("leak")])),
+    "allowed leaks": (
+        K.given(confounds=[confound("leak")], allow_leaks="as it was published"),
+        K.given(confounds=[confound("clear")], allow_leaks="as it was published"),
+    ),
     "every quality": (K, K.without(video_id="s0", quality="raw")),
     "some qualities": (K.without(video_id="s0", quality="raw"), K),
     "made by a workflow": (K, P),
@@ -251,7 +264,7 @@ def test_of_a_published_tree_little_is_said() -> None:
         "counts", "people unknown", "every quality", "published by others", "synthetic", "liveness unknown",
         "published split", "disjoint unknown", "paper split", "folds", "one chain, after another", "one size",
         "lengths unknown", "x264", "not compared", "animators unknown", "labels as published", "all marked",
-        "variety unknown",
+        "variety unknown", "confounds unknown",
     }  # fmt: skip
 
 

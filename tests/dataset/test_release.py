@@ -14,6 +14,7 @@ import yaml
 from small_dataset import make_dataset
 
 from deepfakemnist.config.dataset import Creator, Quality, ReleaseSettings
+from deepfakemnist.dataset import audit_statement
 from deepfakemnist.dataset.card import write_card
 from deepfakemnist.dataset.changelog import compare
 from deepfakemnist.dataset.check import check_dataset
@@ -83,6 +84,44 @@ def test_release_has_the_authors_layout_and_a_matching_manifest(tmp_path: Path) 
     copied = release(tmp_path / "copied", files="copy")
     assert (copied / "c23/real_dataset/selected_train/s0.mp4").stat().st_ino != source.stat().st_ino
     assert not list(tmp_path.glob(".*"))
+
+
+def confounds(path: Path, verdict: str) -> Path:
+    row = {
+        "quality": "c23", "facts": "container", "verdict": verdict, "fact": "fps", "auc": 0.9, "pair_auc": 1.0,
+        "p": 0.001, "detectable_auc": 0.62, "forest_auc": 0.9, "videos": 8, "people": 4, "telling": "fps 0.90",
+    }  # fmt: skip
+    sizes = {**row, "facts": "size", "verdict": "differs", "fact": "coded bytes", "telling": "coded bytes 0.90"}
+    write_tsv(path, audit_statement.COLUMNS, [row, sizes])
+    return path
+
+
+def test_a_leak_stops_the_release_unless_its_reason_is_given(tmp_path: Path) -> None:
+    table = confounds(tmp_path / "audit.tsv", "leak")
+    with pytest.raises(ConfigError, match=r"container at c23 \(fps, AUC 0.90, .*release.allow_leaks"):
+        write_release(Path("results/manifest"), tmp_path / "out", SETTINGS, audit=table)
+    assert not (tmp_path / "out").exists()
+    settings = SETTINGS.model_copy(update={"allow_leaks": "as published in 2021"})
+    out = write_release(Path("results/manifest"), tmp_path / "out", settings, audit=table)
+    card = (out / "README.md").read_text()
+    assert (
+        "LEAK: real and fake are told apart" in card
+        and "It is released all the same, because: as published in 2021." in card
+    )
+    limits = str(json.loads((out / "croissant.json").read_text())["rai:dataLimitations"])
+    assert "LEAK: real and fake" in limits and "the sizes of coded frames: AUC 0.90" in limits
+
+
+def test_the_card_says_what_was_looked_for_and_what_was_not(tmp_path: Path) -> None:
+    found = write_release(
+        Path("results/manifest"), tmp_path / "a", SETTINGS, audit=confounds(tmp_path / "audit.tsv", "clear")
+    )
+    card = (found / "README.md").read_text()
+    assert "a fact with an AUC of 0.62 would have been found four times in five, 8 videos of 4 people." in card
+    assert "released all the same" not in card
+    assert (
+        "It was not tested whether anything besides the picture" in (release(tmp_path / "b") / "README.md").read_text()
+    )
 
 
 @pytest.mark.skipif(not shutil.which("sha256sum"), reason="needs coreutils")

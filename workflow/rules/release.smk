@@ -8,6 +8,7 @@ rule write_release:
         frames="<results>/manifest/frames.parquet",
         captions="<results>/manifest/captions.parquet",
         identities="<results>/audit/identities.tsv",
+        audit="<results>/audit/audit.tsv",
         exclusions=[
             path
             for path in (CONFIG.release.exclusions, CONFIG.sources.exclude)

@@ -11,4 +11,5 @@ with stage_script(snakemake):
         settings=ReleaseSettings(**snakemake.params.settings),
         exclude=snakemake.params.exclude,
         identities=Path(snakemake.input.identities),
+        audit=Path(snakemake.input.audit),
     )

@@ -22,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="findings of the identity audit; default: audit/identities.tsv beside the manifest",
     )
+    parser.add_argument(
+        "--audit", type=Path, help="table of the confound audit; default: audit/audit.tsv beside the manifest"
+    )
     parser.add_argument("--settings", type=Path, help="YAML file with the keys of the config section `release`")
     parser.set_defaults(run=run)
 
@@ -34,11 +37,20 @@ def run(arguments: argparse.Namespace) -> int:
     except ValidationError as error:
         lines = [f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()]
         raise ConfigError(f"{arguments.settings}: " + "; ".join(lines)) from None
-    identities = arguments.identities or arguments.manifest.parent / "audit/identities.tsv"
-    if arguments.identities and not identities.is_file():
-        raise ConfigError(f"--identities: {str(identities)!r} is not a file")
     made = write_release(
-        arguments.manifest, arguments.out, settings, identities=identities if identities.is_file() else None
+        arguments.manifest,
+        arguments.out,
+        settings,
+        identities=_table("identities", arguments.identities, arguments.manifest),
+        audit=_table("audit", arguments.audit, arguments.manifest),
     )
     print(f"{made} is ready.")
     return 0
+
+
+def _table(name: str, given: Path | None, manifest: Path) -> Path | None:
+    """Return the table of an audit: the given one, else the run's, or None when it has none."""
+    if given is not None and not given.is_file():
+        raise ConfigError(f"--{name}: {str(given)!r} is not a file")
+    path = given or manifest.parent / f"audit/{name}.tsv"
+    return path if path.is_file() else None

@@ -122,10 +122,17 @@ class FrameSettings(Settings):
 
 
 class AuditSettings(Settings):
-    """Confound audit: can metadata alone separate real from fake?"""
+    """Confound audit: what besides the face separates real from fake?"""
 
     folds: Annotated[int, Field(ge=2)] = Field(5, description="cross-validation folds, disjoint by person")
-    bootstrap: PositiveInt = Field(1000, description="bootstrap resamples of people for 95 % confidence intervals")
+    permutations: Annotated[int, Field(ge=200)] = Field(
+        2000, description="permutations of the labels within people, for p-values"
+    )
+    decoded_videos: Annotated[int, Field(ge=0)] = Field(
+        2000,
+        description="videos that are decoded whole, to look for frozen starts, repeated frames and padding: all videos "
+        "of randomly chosen sources, up to about this number",
+    )
 
 
 class IdentitySettings(Settings):
@@ -199,6 +206,11 @@ class ReleaseSettings(Settings):
         None,
         description="TSV with the columns video_id, person_id, reason: videos and people to leave out, with everything "
         "derived from them",
+    )
+    allow_leaks: Annotated[str, Field(min_length=10)] | None = Field(
+        None,
+        description="why the dataset is released although the confound audit found a leak; the card quotes it. null: "
+        "a leak stops the release",
     )
     require_licence: bool = Field(False, description="leave out sources without a licence, and their fakes")
     previous: Path | None = Field(

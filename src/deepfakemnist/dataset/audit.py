@@ -1,15 +1,16 @@
-"""Confound audit: random forests on file metadata, packet sizes and simple image statistics.
+"""Confound audit: what besides the face tells real from fake, by permutation tests on facts of files and pictures.
 
-Cross-validation folds are disjoint by person. On facts that the encode chain fixes (``container``) the AUC must be at
-chance. Packet sizes (``size``) follow from image content, so they may differ between the classes; a detector that reads
-files could exploit them, a detector that reads pixels cannot, so they get their own row. Simple image statistics
-(``pictures``) show how much of the task needs no network.
+Sets of facts differ in what may cause a difference. The encode chain alone decides the facts of ``container``, and how
+a clip was made those of ``traces``: a difference there is a leak. ``size`` follows from what the encoder was given,
+``start`` from how an animation begins, ``brightness`` and ``pictures`` from what the picture shows: a difference
+there is stated, because it tells how much of the task needs no network. A random forest over the facts of a set,
+trained in folds disjoint by person, counts as one more fact.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,34 +19,40 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 
 from deepfakemnist.config.dataset import AuditSettings
+from deepfakemnist.dataset.audit_statement import CLEAR, COLUMNS, DIFFERS, LEAK, LEAKING, SLIGHT, TOO_FEW
 from deepfakemnist.dataset.file_facts import Fact, brightness, container_facts, picture_facts, size_facts
+from deepfakemnist.dataset.separability import Separation, permuted_labels, separate
 from deepfakemnist.dataset.splits import fold_of_people
+from deepfakemnist.dataset.traces import traces_of_source
+from deepfakemnist.ids import seed_from
 from deepfakemnist.media.frames import decode_image
 from deepfakemnist.tables.files import read_rows, read_table
 from deepfakemnist.tables.schemas import Row
 from deepfakemnist.tables.tsv import write_tsv
 
-COLUMNS = ("quality", "facts", "auc", "auc_low", "auc_high", "videos", "people", "verdict", "telling")
-#: Up to this AUC a difference is too small for a detector to exploit.
+#: Significance level over all sets and qualities together (Holm 1979).
+ALPHA = 0.05
+#: Up to this AUC a difference that is certain is still too small for a detector to exploit.
 TOLERATED_AUC = 0.55
-#: Above this AUC, sizes point to different encoder settings rather than different content: on real clips and their FOMM
-#: animations they reach 0.73 (52 videos at c23, measured).
-LEAKING_SIZE_AUC = 0.9
-#: A wider interval is inconclusive.
-_MAX_INTERVAL = 0.35
+#: A set is called clear only where a fact of this AUC would have been found.
+CLEAR_AUC = 0.75
+#: Facts of :mod:`.traces` that an animation may change without anything being wrong.
+_OF_START = ("distance to source", "start sharpness")
 #: Still frames per video from which image statistics are computed.
 _FRAMES_PER_VIDEO = 4
 _TREES = 100
 _NAMED_FACTS = 3
+_FOREST = "all together"
 
 
 class AuditScore(NamedTuple):
     """Separability of the classes by a set of facts."""
 
-    #: AUC and its 95 % interval.
-    auc: float
-    low: float
-    high: float
+    separation: Separation
+    #: Cross-validated AUC of a random forest on all facts; 0.5 when none varies.
+    forest_auc: float
+    #: Name of the most telling fact; empty when none varies.
+    fact: str
     #: The facts that separate the classes best on their own, with their AUC.
     telling: str
 
@@ -56,144 +63,197 @@ def audit_dataset(videos: Path, frames: Path, path: Path, settings: AuditSetting
     Args:
         videos: the manifest's videos.parquet.
         frames: the manifest's frames.parquet.
-        path: table to write, COLUMNS.
-        settings: number of folds and bootstrap resamples.
-        seed: seed of folds, trees and resamples.
+        path: table to write, audit_statement.COLUMNS.
+        settings: number of folds, permutations and decoded videos.
+        seed: seed of folds, trees and permutations.
 
-    Returns: the rows. :func:`verdict` lists the values of ``verdict``; it is empty for ``pictures``.
+    Returns: the rows; :func:`verdict` explains ``verdict``.
     """
     stills = _first_frames(read_rows(frames))
     qualities: dict[str, list[Row]] = defaultdict(list)
     for row in read_rows(videos):
         qualities[row["quality"]].append(row)
-    audited = []
+    found: list[tuple[Row, AuditScore | None]] = []
+    tests = {True: len(qualities) + 1, False: 3 * len(qualities) + 1}
     for quality, rows in qualities.items():
         pictures = [[decode_image(data) for data in stills.get((row["video_id"], quality), ())] for row in rows]
-        sets: dict[str, list[dict[str, Fact]]] = {
-            "container": [container_facts(Path(row["path"])) for row in rows],
-            "size": [size_facts(Path(row["path"])) for row in rows],
+        sets: dict[str, tuple[list[Row], list[dict[str, Fact]]]] = {
+            "container": (rows, [container_facts(Path(row["path"])) for row in rows]),
+            "size": (rows, [size_facts(Path(row["path"])) for row in rows]),
         }
         if all(pictures):
-            sets["brightness"] = [brightness(one) for one in pictures]
-            sets["pictures"] = [picture_facts(one) for one in pictures]
-        for name, facts in sets.items():
-            audited.append(_audit_row(quality, name, facts, rows, settings, seed))
+            sets["brightness"] = rows, [brightness(one) for one in pictures]
+            sets["pictures"] = rows, [picture_facts(one) for one in pictures]
+        if quality == _best_quality(qualities):
+            decoded = list(_traces(rows, settings.decoded_videos, seed))
+            members = [row for row, _ in decoded]
+            for name, of_start in (("traces", False), ("start", True)):
+                facts = [
+                    {key: value for key, value in one.items() if (key in _OF_START) == of_start} for _, one in decoded
+                ]
+                sets[name] = members, facts
+        for name, (members, facts) in sets.items():
+            labels, people = [row["label"] for row in members], [row["person_id"] for row in members]
+            head = {"quality": quality, "facts": name, "videos": len(members), "people": len(set(people))}
+            found.append((head, score_facts(facts, labels, people, settings, seed, tests[name in LEAKING])))
+    audited = _with_verdicts(found)
     write_tsv(path, COLUMNS, audited)
     return audited
 
 
 def score_facts(
-    facts: Sequence[dict[str, Fact]], labels: Sequence[int], people: Sequence[str], settings: AuditSettings, seed: int
+    facts: Sequence[dict[str, Fact]],
+    labels: Sequence[int],
+    people: Sequence[str],
+    settings: AuditSettings,
+    seed: int,
+    tests: int = 1,
 ) -> AuditScore | None:
-    """Return the cross-validated AUC of a random forest on facts, with a 95 % interval.
+    """Return how well facts, one by one and all together, separate the classes.
 
     Args:
-        facts: the same names for every video; strings are categories.
+        facts: the same names for every video; strings are categories, NaN is unknown.
         labels: 1 fake, 0 real.
-        people: person in each video. Folds are disjoint by person, and the interval bootstraps over people.
-        settings: number of folds and bootstrap resamples.
-        seed: seed of folds, trees and resamples.
-
-    The interval covers the sampling of people, not the variance of training: on noise, about one interval in ten misses
-    0.5, hence TOLERATED_AUC.
+        people: person in each video.
+        settings: number of folds and permutations.
+        seed: seed of folds, trees and permutations.
+        tests: number of sets whose p-values are adjusted together, for the detectable AUC.
 
     Returns: None with a single class or a single person.
     """
-    target, groups = np.array(labels), np.array(people)
+    target = np.array(labels)
     if len(set(labels)) < 2 or len(set(people)) < 2:
         return None
     names, features = _feature_matrix(facts)
-    fold = fold_of_people(people, min(settings.folds, len(set(people))), seed)
-    folds = np.array([fold[person] for person in people])
+    if not names:
+        return AuditScore(Separation(None, 0.5, None, 1.0, None), 0.5, "", "")
+    forest = _forest_scores(features, target, people, settings.folds, seed)
+    columns = np.column_stack([features, forest])
+    permutations = permuted_labels(labels, people, settings.permutations, seed_from(seed, "audit") % 2**32)
+    separation = separate(columns, labels, people, permutations, ALPHA / tests)
+    aucs = [_auc(target, column) for column in columns.T]
+    ranked = sorted(zip(aucs[:-1], names, strict=True), reverse=True)
+    telling = ", ".join(f"{name} {auc:.2f}" for auc, name in ranked[:_NAMED_FACTS])
+    fact = [*names, _FOREST][separation.fact or 0]
+    return AuditScore(separation, aucs[-1], fact, telling)
+
+
+def verdict(facts: str, score: AuditScore, significant: bool) -> str:
+    """Return the verdict on a set of facts.
+
+    ``leak``: a fact that nothing in the picture can cause depends on the class; ``differs``: a fact that the picture
+    causes does; ``slight``: the difference is certain but at most TOLERATED_AUC; ``clear``: none was found, and an AUC
+    of CLEAR_AUC would have been; ``too few``: none was found among too few videos.
+    """
+    found = score.separation
+    if significant:
+        largest = max(found.auc, found.pair_auc or 0.5)
+        return SLIGHT if largest <= TOLERATED_AUC else LEAK if facts in LEAKING else DIFFERS
+    return CLEAR if found.detectable_auc is None or found.detectable_auc <= CLEAR_AUC else TOO_FEW
+
+
+def holm(values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted for their number by Holm's step-down method."""
+    order = np.argsort(values)
+    adjusted = np.minimum(1.0, np.maximum.accumulate([values[at] * (len(values) - n) for n, at in enumerate(order)]))
+    out = np.empty(len(values))
+    out[order] = adjusted
+    return [float(value) for value in out]
+
+
+def _with_verdicts(found: Sequence[tuple[Row, AuditScore | None]]) -> list[Row]:
+    """Return the rows of the table; leaks are adjusted for the number of leaking sets, others for theirs."""
+    adjusted: dict[int, float] = {}
+    for leaking in (True, False):
+        at = [n for n, (head, score) in enumerate(found) if score and (head["facts"] in LEAKING) == leaking]
+        scores = [found[n][1] for n in at]
+        for number, p in zip(at, holm([score.separation.p for score in scores if score]), strict=True):
+            adjusted[number] = p
+    rows = []
+    for number, (head, score) in enumerate(found):
+        if score is None:
+            rows.append({**dict.fromkeys(COLUMNS), **head, "verdict": TOO_FEW})
+            continue
+        one = score.separation
+        rows.append(
+            {
+                **head,
+                "verdict": verdict(head["facts"], score, adjusted[number] <= ALPHA),
+                "fact": score.fact,
+                "auc": one.auc,
+                "pair_auc": one.pair_auc,
+                "p": adjusted[number],
+                "detectable_auc": one.detectable_auc,
+                "forest_auc": score.forest_auc,
+                "telling": score.telling,
+            }
+        )
+    return rows
+
+
+def _forest_scores(
+    features: np.ndarray, target: np.ndarray, people: Sequence[str], folds: int, seed: int
+) -> np.ndarray:
+    """Return the out-of-fold scores (N,) of a random forest."""
+    fold = fold_of_people(people, min(folds, len(set(people))), seed)
+    number_of = np.array([fold[person] for person in people])
     scores = np.full(len(target), 0.5)
-    for number in set(folds) if features.shape[1] else ():
-        train, test = folds != number, folds == number
+    for number in sorted(set(number_of.tolist())):
+        train, test = number_of != number, number_of == number
         if len(set(target[train])) == 2:
             # Balanced: a fold with more fakes leaves fewer in its training set, which would push the AUC below chance.
             forest = RandomForestClassifier(
                 _TREES, min_samples_leaf=3, class_weight="balanced", random_state=seed % 2**32
             )
             scores[test] = forest.fit(features[train], target[train]).predict_proba(features[test])[:, 1]
-    low, high = _bootstrap_interval(target, scores, groups, settings.bootstrap, seed)
-    ranked = sorted(
-        ((_univariate_auc(target, column), name) for name, column in zip(names, features.T, strict=True)), reverse=True
-    )
-    telling = ", ".join(f"{name} {auc:.2f}" for auc, name in ranked[:_NAMED_FACTS])
-    return AuditScore(float(roc_auc_score(target, scores)), low, high, telling)
-
-
-def verdict(score: AuditScore, fixed_by_chain: bool = True) -> str:
-    """Return leak, suspect, differs, clear, or ``too few``.
-
-    Args:
-        score: AUC with its interval.
-        fixed_by_chain: whether the encode chain fixes these facts, so that any difference between the classes counts.
-            Facts that follow from image content are a leak only where they separate the classes better than content.
-    """
-    if score.low > (TOLERATED_AUC if fixed_by_chain else LEAKING_SIZE_AUC):
-        return "leak"
-    if score.low > (0.5 if fixed_by_chain else TOLERATED_AUC):
-        return "suspect" if fixed_by_chain else "differs"
-    return "too few" if score.high - score.low > _MAX_INTERVAL else "clear"
-
-
-def _audit_row(
-    quality: str, name: str, facts: list[dict[str, Fact]], rows: list[Row], settings: AuditSettings, seed: int
-) -> Row:
-    people = [row["person_id"] for row in rows]
-    score = score_facts(facts, [row["label"] for row in rows], people, settings, seed)
-    return {
-        "quality": quality,
-        "facts": name,
-        "auc": score and score.auc,
-        "auc_low": score and score.low,
-        "auc_high": score and score.high,
-        "videos": len(rows),
-        "people": len(set(people)),
-        "verdict": _verdict_of(name, score),
-        "telling": score.telling if score else "",
-    }
-
-
-def _verdict_of(name: str, score: AuditScore | None) -> str:
-    if name == "pictures":
-        return ""  # a baseline that detectors must beat
-    return verdict(score, fixed_by_chain=name == "container") if score else "too few"
+    return scores
 
 
 def _feature_matrix(facts: Sequence[dict[str, Fact]]) -> tuple[list[str], np.ndarray]:
-    """Return names and columns of the facts that vary: numbers as they are, categories one-hot encoded."""
+    """Return names and columns of the facts that vary: numbers as they are, categories one-hot encoded.
+
+    What is unknown of a video takes the median of the others, which speaks for neither class.
+    """
     names, columns = [], []
-    for name in facts[0]:
+    for name in facts[0] if facts else ():
         values = [one[name] for one in facts]
         if isinstance(values[0], str):
             for text in sorted(set(map(str, values)))[1:]:  # the first is implied by the others
                 names.append(name)
                 columns.append(np.array([float(value == text) for value in values]))
         else:
+            column = np.array(values, dtype=float)
+            if np.isnan(column).all():
+                continue
             names.append(name)
-            columns.append(np.array(values, dtype=float))
+            columns.append(np.where(np.isnan(column), np.nanmedian(column), column))
     kept = [at for at, column in enumerate(columns) if np.ptp(column) > 0]
     return [names[at] for at in kept], np.array([columns[at] for at in kept]).T.reshape(len(facts), len(kept))
 
 
-def _bootstrap_interval(
-    target: np.ndarray, scores: np.ndarray, groups: np.ndarray, resamples: int, seed: int
-) -> tuple[float, float]:
-    rng = np.random.default_rng(seed)
-    members = [np.flatnonzero(groups == person) for person in sorted(set(groups))]
-    found = []
-    for _ in range(resamples):
-        picked = np.concatenate([members[at] for at in rng.integers(0, len(members), len(members))])
-        if 0 < target[picked].sum() < len(picked):
-            found.append(roc_auc_score(target[picked], scores[picked]))
-    low, high = np.percentile(found, [2.5, 97.5]) if found else (0.0, 1.0)
-    return float(low), float(high)
-
-
-def _univariate_auc(target: np.ndarray, column: np.ndarray) -> float:
+def _auc(target: np.ndarray, column: np.ndarray) -> float:
     auc = float(roc_auc_score(target, column))
     return max(auc, 1 - auc)
+
+
+def _best_quality(qualities: dict[str, list[Row]]) -> str:
+    """Return the quality with the most bytes."""
+    return max(qualities, key=lambda name: sum(row["bytes"] or 0 for row in qualities[name]))
+
+
+def _traces(rows: Sequence[Row], most: int, seed: int) -> Iterator[tuple[Row, dict[str, Fact]]]:
+    """Yield the traces of the videos of randomly chosen sources, until ``most`` are reached."""
+    sources: dict[str, list[Row]] = defaultdict(list)
+    for row in rows:
+        sources[row["source_id"]].append(row)
+    left = most
+    for name in sorted(sources, key=lambda name: seed_from(seed, "traces", name)):
+        if left <= 0:
+            return
+        reals = [row for row in sources[name] if row["label"] == 0]
+        fakes = [row for row in sources[name] if row["label"] == 1]
+        yield from traces_of_source(reals[0] if reals else None, fakes)
+        left -= len(sources[name])
 
 
 def _first_frames(frames: Sequence[Row]) -> dict[tuple[str, str], list[bytes]]:

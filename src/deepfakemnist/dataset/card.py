@@ -71,6 +71,8 @@ def _escaped(facts: Facts) -> Facts:
         qualities=[in_markdown(name) for name in facts.qualities],
         providers=[in_markdown(name) for name in facts.providers],
         marks=[in_markdown(name) for name in facts.marks],
+        confounds=facts.confounds and [in_markdown(sentence) for sentence in facts.confounds],
+        allowed_leaks=in_markdown(facts.allowed_leaks),
         animators={in_markdown(name): in_markdown(licence) for name, licence in facts.animators.items()},
     )
 

@@ -284,6 +284,21 @@ TOPICS: dict[str, tuple[Claim, ...]] = {
             lambda f: f"Within a split: {f.within_splits}.",
         ),
     ),
+    "confounds": (
+        Claim("confounds", lambda f: f.confounds is not None, lambda f: " ".join(f.confounds or ())),
+        Claim(
+            "confounds unknown",
+            lambda f: f.confounds is None,
+            "It was not tested whether anything besides the picture tells real from fake.",
+        ),
+    ),
+    "allowed leaks": (
+        Claim(
+            "allowed leaks",
+            lambda f: bool(f.allowed_leaks),
+            lambda f: f"It is released all the same, because: {f.allowed_leaks.rstrip('.')}.",
+        ),
+    ),
     "animators": (
         Claim(
             "animators",

@@ -39,7 +39,7 @@ def statements(facts: Facts) -> dict[str, Any]:
         "data_annotation_protocol": [say(facts, "labels")],
         "machine_annotation_tools": [say(facts, "liveness")],
         "data_biases": [f"{say(facts, 'selection')} {_BIASES}".strip()],
-        "data_limitations": [f"{say(facts, 'variety')} {_LIMITS}".strip()],
+        "data_limitations": [f"{say(facts, 'variety')} {_LIMITS}".strip(), say(facts, "confounds", "allowed leaks")],
         "data_use_cases": [_USES],
         "data_social_impact": _IMPACT,
         "personal_sensitive_information": [_PERSONAL],

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deepfakemnist.config.base import SPLITS
+from deepfakemnist.dataset.audit_statement import leaks, statements
 from deepfakemnist.dataset.identity_findings import ACCEPTED, WARNING, count_findings
 from deepfakemnist.dataset.pairs import pair_rows
 from deepfakemnist.tables.schemas import Row
@@ -64,6 +65,8 @@ class Facts:
         audited: faces were compared.
         accepted: pairs that were looked at and accepted.
         across_splits, within_splits: findings of the identity audit as text; empty without any.
+        confounds: sentences of the confound audit; None if there was none.
+        allowed_leaks: why the dataset is released with the leak that the confound audit found; empty without a leak.
     """
 
     published: bool
@@ -104,6 +107,8 @@ class Facts:
     accepted: list[Row]
     across_splits: str
     within_splits: str
+    confounds: list[str] | None
+    allowed_leaks: str
 
     @property
     def recorded(self) -> bool:
@@ -132,7 +137,12 @@ class Facts:
 
 
 def facts_of(
-    videos: Sequence[Row], left_out: int = 0, findings: Sequence[Row] | None = None, published: bool = False
+    videos: Sequence[Row],
+    left_out: int = 0,
+    findings: Sequence[Row] | None = None,
+    published: bool = False,
+    confounds: Sequence[Row] | None = None,
+    allow_leaks: str | None = None,
 ) -> Facts:
     """Return what rows of ``tables.RELEASED_VIDEOS`` say.
 
@@ -141,6 +151,8 @@ def facts_of(
         left_out: number of videos left out of it.
         findings: rows of the identity audit; None if there was none. Those of released people count.
         published: the split is a published one (``dataset_schemas.PUBLISHED_SPLIT``).
+        confounds: rows of the confound audit; None if there was none.
+        allow_leaks: why a leak is no obstacle; None where it is one.
     """
     # A video has a row per quality, and its facts in each of them.
     one_each = list({row["video_id"]: row for row in reversed(videos)}.values())
@@ -195,6 +207,8 @@ def facts_of(
         # Leaks of released videos stop a release, unless its split is a published one, whose leaks are warnings.
         across_splits=count_findings(row for row in warnings if row["split"] != row["other_split"]),
         within_splits=count_findings(row for row in warnings if row["split"] == row["other_split"]),
+        confounds=None if confounds is None else statements(confounds),
+        allowed_leaks=(confounds and leaks(confounds) and allow_leaks) or "",
     )
 
 

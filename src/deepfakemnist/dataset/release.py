@@ -21,6 +21,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from deepfakemnist.config.dataset import ReleaseSettings
+from deepfakemnist.dataset.audit_statement import leak_message as confound_message
+from deepfakemnist.dataset.audit_statement import read_audit
 from deepfakemnist.dataset.captions import add_captions
 from deepfakemnist.dataset.card import citation, write_card
 from deepfakemnist.dataset.changelog import changelog
@@ -52,7 +54,12 @@ log = logging.getLogger(__name__)
 
 
 def write_release(
-    manifest: Path, out: Path, settings: ReleaseSettings, exclude: Path | None = None, identities: Path | None = None
+    manifest: Path,
+    out: Path,
+    settings: ReleaseSettings,
+    exclude: Path | None = None,
+    identities: Path | None = None,
+    audit: Path | None = None,
 ) -> Path:
     """Write a release of a finished dataset atomically.
 
@@ -64,12 +71,14 @@ def write_release(
         exclude: the run's own exclusion list; entries added after the run are not released either.
         identities: findings of :mod:`deepfakemnist.dataset.identity_audit`; None: faces were not compared, and the card
             says so.
+        audit: table of :mod:`deepfakemnist.dataset.audit`; None: there was no confound audit, and the card says so.
 
     Returns: ``out``.
 
     Raises: ConfigError for an unusable list, quality or previous release, a folder in the way that is no release, a row
         of the manifest that makes no file name, when nothing is left to release, or when equal pixels or one face are
-        in two splits, unless the split is a published one.
+        in two splits, unless the split is a published one; and when the confound audit found a leak, unless
+        ``settings.allow_leaks`` says why it is released all the same.
     """
     # A link is followed, so that it goes on to lead to the release.
     target = real_path(out)
@@ -88,11 +97,17 @@ def write_release(
         raise ConfigError("release: nothing is left to release; see exclusions, qualities and require_licence")
     findings = read_findings(identities) if identities else None
     _check_leaks(findings or [], kept, read_metadata(manifest / "videos.parquet"))
+    confounds = read_audit(audit) if audit else None
+    if (message := confound_message(confounds or [])) and settings.allow_leaks is None:
+        raise ConfigError(
+            f"release: {message}. Mend the cause and rerun the audit, or give the reason why the dataset is released "
+            "all the same (release.allow_leaks), which its card will quote"
+        )
     # A staging folder next to ``out``: hard links need one file system, and a failed release leaves nothing behind.
     part = target.with_name(f".{target.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     try:
-        hashes = _write_contents(part, manifest, kept, left_out, settings, findings)
+        hashes = _write_contents(part, manifest, kept, left_out, settings, findings, confounds)
         if lists:
             write_proof(part, exclusions, lists, left_out)
         _write_checksums(part, hashes)
@@ -133,6 +148,7 @@ def _write_contents(
     left_out: int,
     settings: ReleaseSettings,
     findings: list[Row] | None,
+    confounds: list[Row] | None,
 ) -> dict[str, str]:
     """Write everything but SHA256SUMS; return the sha256 of the files that were hashed on the way, by their path."""
     rows = [{**row, "path": _release_path(row)} for row in kept]
@@ -152,7 +168,8 @@ def _write_contents(
     write_tsv(part / "LICENCES.tsv", ("source_id", "person_id", "licence"), _licences(rows))
     (part / "CHANGELOG.md").write_text(changelog(settings.previous, rows, settings.version), encoding="utf-8")
     (part / "CITATION.cff").write_text(citation(settings), encoding="utf-8")
-    facts = facts_of(rows, left_out, findings, published=metadata.get("split") == PUBLISHED_SPLIT["split"])
+    published = metadata.get("split") == PUBLISHED_SPLIT["split"]
+    facts = facts_of(rows, left_out, findings, published, confounds, settings.allow_leaks)
     write_card(part / "README.md", facts, settings)
     write_croissant(part, settings, facts)
     return hashes
