@@ -15,9 +15,9 @@ _INTRO = (
     "is a leak. size, start, brightness and pictures follow from what the pictures show; there a difference is stated, "
     "as the baseline that a detector must beat. AUC: of the most telling fact over all videos, and over pairs of "
     "videos of one person; all together: of a random forest, cross-validated with folds disjoint by person. p: "
-    "permutation test within people, adjusted for the number of facts, sets and qualities. detectable: "
-    "AUC that would have been found four times in five. Names of files and folders state the class on purpose, and synthetic-media marks are "
-    "stored outside the coded pictures; both reach no detector and are left out."
+    "permutation test within people, adjusted for the number of facts, sets and qualities. detectable: the AUC that "
+    "would have been found four times in five. Names of files and folders state the class on purpose, and "
+    "synthetic-media marks are stored outside the coded pictures; both reach no detector and are left out."
 )
 
 
