@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fault_bench import Bench, Kind, Outcome, fault, nobody_blamed, small_disk
-from small_stages import table_of
+from small_stages import STAGES, table_of
 
 from deepfakemnist.dataset.repair import find_repairs, remove_damaged
 from deepfakemnist.media.ffmpeg import find_ffmpeg
@@ -22,7 +22,7 @@ from deepfakemnist.tables.journal import Journal
 _WRITERS = ("crop", "animate", "compress", "frames")
 
 
-def _full_disk(stage: str, room: int) -> Kind:
+def _full_disk(stage: str) -> Kind:
     def kind(bench: Bench) -> Outcome:
         with small_disk(bench.folder / "disk", 8000) as disk:
             bench.folder = disk
@@ -30,7 +30,9 @@ def _full_disk(stage: str, room: int) -> Kind:
             (disk / stage).mkdir()
             found = os.statvfs(disk)
             free = found.f_bavail * found.f_frsize
-            (disk / "filler").write_bytes(bytes(free - bench.random.randrange(room << 10)))
+            # Up to four fifths of what the stage writes, so that it never fits.
+            needed = sum(path.stat().st_size for path in (bench.inputs / stage).rglob("*") if path.is_file())
+            (disk / "filler").write_bytes(bytes(free - bench.random.randrange(4 * needed // 5)))
             status = bench.stage(stage)
             noticed = (
                 status == 1 and bench.said("No space left", "Free space there") and nobody_blamed(table_of(stage, disk))
@@ -41,11 +43,8 @@ def _full_disk(stage: str, room: int) -> Kind:
     return kind
 
 
-for _stage in _WRITERS:
-    fault(f"disk full, {_stage}")(_full_disk(_stage, 200))
-# These write little: a table, and files of a few kB.
-for _stage in ("ingest", "extract_motion", "liveness"):
-    fault(f"disk full, {_stage}")(_full_disk(_stage, 8))
+for _stage in STAGES:
+    fault(f"disk full, {_stage}")(_full_disk(_stage))
 
 
 @fault("limit of file sizes (ulimit -f), compress")

@@ -147,6 +147,14 @@ class TestBroken:
         path = run_ffmpeg("-f", "lavfi", "-i", "sine=d=1", "-c:a", "aac", tmp_path / "voice.mp4")
         assert reason(path) == ("Rejected", "no_video_stream")
 
+    @pytest.mark.parametrize(("name", "known"), [("x.mkv", b"V_MPEG4/ISO/AVC"), ("x.mp4", b"avc1\0\0\0\0")])
+    def test_a_codec_without_a_decoder(self, noisy: Callable[..., Path], name: str, known: bytes) -> None:
+        path = noisy(name)
+        data = path.read_bytes()
+        assert known in data
+        path.write_bytes(data.replace(known, known.replace(b"avc1", b"zzzz").replace(b"AVC", b"ZZZ")))
+        assert reason(path) == ("Failed", "unknown_codec")
+
     def test_cover_art_is_not_a_video(self, run_ffmpeg: Run, tmp_path: Path) -> None:
         sound = ("-f", "lavfi", "-i", "sine=d=1", "-f", "lavfi", "-i", "color=red:s=64x64")
         cover = ("-map", "0", "-map", "1", "-c:v", "mjpeg", "-frames:v", "1", "-disposition:v:0", "attached_pic")

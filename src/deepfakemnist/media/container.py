@@ -13,6 +13,7 @@ not_a_video         failed   no known video container (HTML, text, a still image
 truncated           failed   starts like a video but ends early
 corrupt             failed   a packet cannot be decoded, or decodes to a damaged frame
 no_frames           failed   the video stream is empty
+unknown_codec       failed   no decoder for the video stream in this build of PyAV
 no_video_stream     rejected audio only, or only cover art
 bit_depth           rejected more than 8 bits per component; convert to 8 bits first
 hdr                 rejected HDR transfer function (PQ or HLG); tone-map first
@@ -256,6 +257,8 @@ def _video_stream(path: Path, container: InputContainer) -> VideoStream:
     else:
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "no stream"
         raise Rejected("no_video_stream", f"{path}: contains only {kinds}")
+    if stream.codec_context is None:  # the type annotations of PyAV do not know of it
+        raise Failed("unknown_codec", f"{path}: no decoder for its video stream; convert it, e.g. to H.264")
     depth = bit_depth(stream)
     if depth is not None and depth > 8:
         raise Rejected(

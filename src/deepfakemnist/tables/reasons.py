@@ -24,6 +24,7 @@ PASSING = {
     "no_fitting_code": "chance, or max_draws",
     "session_spent": "the vendor's service",
     "source_changed": "the source, which was replaced during the run",
+    "unknown_codec": "PyAV, for a build that has a decoder for it",
     "unreadable": "the permissions of the file, or its disk",
     "vendor_error": "the vendor's service, or the contract; the detail has the vendor's own text",
 }
