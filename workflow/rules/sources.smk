@@ -44,7 +44,8 @@ rule crop:
     conda:
         "../../envs/media.yaml"
     resources:
-        mem_mb=2000,
+        # 2.6 GB with a video of 8K (H.264), which ingest lets pass; 0.8 GB with 4K.
+        mem_mb=CONFIG.sources.limits.memory_mb + 1400,
         runtime=240,
     params:
         *key_texts("crop", CONFIG.crop),
