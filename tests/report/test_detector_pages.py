@@ -37,6 +37,15 @@ def rows_of(correct, trained_on="raw", seed=0, qualities=("raw", "c23"), detecto
     return rows
 
 
+def folds_of(correct):
+    """Two folds of people, each validated on the other."""
+    return [
+        {**row, "split": "test" if int(row["person_id"][1:]) % 2 == fold else "val"}
+        for fold in range(2)
+        for row in rows_of(correct, trained_on=f"c23-fold-{fold}", qualities=("c23",))
+    ]
+
+
 def tables_of(path):
     """Return the tables of a page: title → rows, the header first."""
     text = path.read_text(encoding="utf-8")
@@ -67,6 +76,10 @@ def page(tmp_path_factory):
         *rows_of(half, detector="mesoinception4"),
         *rows_of(lambda quality, action, person: bool(action), detector="xception"),  # calls every clip fake
         *rows_of(lambda quality, action, person: action in ("", "nod"), trained_on="raw-by-driver", qualities=("raw",)),
+        *rows_of(half, trained_on="c23-split-paper"),
+        *rows_of(lambda quality, action, person: person >= 3, trained_on="c23-people-25"),
+        *rows_of(half, trained_on="c23-people-25-split-paper"),
+        *folds_of(lambda quality, action, person: person >= 3),
     ]
     write_table(predictions, folder / "p.parquet", PREDICTIONS)
     elsewhere = [
@@ -82,7 +95,7 @@ def page(tmp_path_factory):
         common = {name: row[name] for name in ("label", "quality", "action")}
         person = int(row["person_id"][1:])
         fact = {**common, "driver_id": driver, "driver_person_id": driver, "animator": "fomm" if driver else ""}
-        fact["source_id"] = row["person_id"]
+        fact |= {"source_id": row["person_id"], "split_paper": "test", "fold": person % 2}
         # Of those by driver, only the blinks' driver is in test.
         apart = "" if driver == "d-nod" else "test"
         person_id = row["person_id"]
@@ -91,7 +104,7 @@ def page(tmp_path_factory):
         )
         if driver and person == 0:  # the driver of nods is in train, like the fake; that of blinks is in another split
             apart = "train" if driver == "d-nod" else ""
-            fact |= {"split": "train", "split_driver": apart, "person_id": "t"}
+            fact |= {"split": "train", "split_driver": apart, "split_paper": "train", "person_id": "t"}
             videos.append({**fact, "video_id": f"t@{driver}"})
     write_table(videos, folder / "v.parquet", VIDEOS)
     crops = [
@@ -122,7 +135,7 @@ def test_within_quality_cells_have_seeds_and_the_papers_result(page):
     assert row["raw"] == "100.0 [71.2–100.0] ± 0.0 / 96.58"
     assert (row["videos"], row["people"]) == ("36", "12")
     assert row["interval for"] == "new people; drivers unknown; new seeds"
-    assert row["c23"] == "– / 94.32"  # no detector was trained on c23
+    assert row["c23"] == "– / 94.32"  # no detector was trained on c23 and split by person
     assert row_of(table, "meso4")["raw"].endswith("/ 60.39")
     assert "/" not in row_of(table, "mesoinception4")["raw"]  # the paper does not say that its MesoNet is this one
     assert row_of(table, "chance") == dict.fromkeys(row, "") | {"detector": "chance", "raw": "50.0", "c23": "50.0"}
@@ -187,6 +200,27 @@ def test_seen_and_unseen_drivers(page):
         assert unseen["balanced accuracy"].startswith("50.0")  # the blinks, all missed
     assert "seen" not in [row[4] for row in table if row[1] == "raw-by-driver" and row[3] == "driver"]
     assert "unseen" not in [row[4] for row in table if row[1:3] == ["mixed", "raw"]]  # it was trained on both
+
+
+def test_training_on_other_drivers_stands_beside_training_on_all(page):
+    row = row_of(page["6. Training on other drivers: balanced accuracy"], "resnet50", "raw", "raw")
+    assert row["all drivers"].startswith("100.0")
+    assert row["test drivers unseen in training"].startswith("75.0")
+
+
+def test_splits_by_person_by_video_and_all_folds_stand_side_by_side(page):
+    table = page["11. Split by person, by video as in the paper, and by fold: balanced accuracy"]
+    row = row_of(table, "resnet50", "c23", "c23")
+    assert row["by person"] == "–"  # nothing was trained on c23 by person
+    assert row["by video"].startswith("50.0") and row["by video"].endswith(" / 94.32")
+    assert row["all folds"].startswith("75.0")  # nine of twelve people, each tested once
+    assert row["mean of folds"] == "75.0 ± 11.8"  # 4 and 5 of 6
+    assert [row[0] for row in table[1:]] == ["resnet50", "chance"]
+
+
+def test_training_set_size_has_a_column_per_share(page):
+    row = row_of(page["12. Training-set size: balanced accuracy"], "resnet50", "c23", "c23")
+    assert list(row)[3:-3] == ["25 % of people"] and row["25 % of people"].startswith("75.0")
 
 
 def test_other_datasets_and_perturbations(page):

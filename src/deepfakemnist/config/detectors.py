@@ -205,7 +205,8 @@ class TrainingSettings(Settings):
 
 Protocol = Literal[
     "quality", "cross_quality", "mixed", "train_on_action", "per_action", "drivers", "datasets", "robustness",
-    "subgroups",
+    "subgroups", "splits",
+    "training_size",
 ]  # fmt: skip
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 

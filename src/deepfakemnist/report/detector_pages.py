@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deepfakemnist.config.base import ACTIONS, MIXED
-from deepfakemnist.config.training_sets import parse_training_set
+from deepfakemnist.config.training_sets import TrainingSet, parse_training_set
 from deepfakemnist.report.pages import Table, read_tsv, write_page
 from deepfakemnist.report.paper import ORIGINAL, paper_accuracy, paper_action_accuracy
+from deepfakemnist.report.set_comparisons import Comparison, compare_drivers, compare_sizes, compare_splits
 
 Cells = dict[str, str]
 
@@ -22,7 +23,8 @@ _INTRO = (
     "and stands beside ours, whatever our ratio. {split} A dash: not measured."
 )
 _SPLIT_BY_PERSON = (
-    "The paper split by video, so one person may be in its training and its test split; here the splits are by person."
+    "The paper split by video, so one person may be in its training and its test split; here the splits are by person, "
+    "but for training sets named split-paper."
 )
 _SPLIT_PUBLISHED = (
     "The paper split by video, so one person may be in its training and its test split; here the split is the one that "
@@ -169,7 +171,8 @@ def _train_on_action(results: Results) -> list[Table]:
             rows = []
             for name in _trained(results.whole):
                 chosen = parse_training_set(name)
-                if (action := getattr(chosen, kind)) is None:
+                action = getattr(chosen, kind)
+                if action is None or chosen != TrainingSet(chosen.quality, chosen.only, chosen.without):
                     continue
                 tested = _qualities(results.whole) if chosen.quality == MIXED else [chosen.quality]
                 for quality in tested:
@@ -281,16 +284,42 @@ def _others(title: str, sign: str) -> Callable[[Results], list[Table]]:
     return tables
 
 
+def _drivers(results: Results) -> list[Table]:
+    """Test fakes of seen and of unseen drivers, and training on other drivers than those of the test."""
+    return [
+        *_groups("6. Seen and unseen drivers", lambda group: group == "driver")(results),
+        *_compared(compare_drivers(results.whole)),
+    ]
+
+
+def _compared(comparisons: Iterable[Comparison]) -> list[Table]:
+    """Return comparisons of training sets as tables, with the chance level."""
+    tables = []
+    for one in comparisons:
+        rows = []
+        for labels, measured in one.rows:
+            cells = [text if isinstance(text, str) else cell(text.rows, one.metric, text.paper) for text in measured]
+            all_found = [row for text in measured if not isinstance(text, str) for row in text.rows]
+            rows.append([*labels, *cells, *_sizes(all_found)])
+        if rows:
+            labels, measured = one.rows[0]
+            rows.append(["chance", *[""] * (len(labels) - 1), *[_CHANCE] * len(measured), *_NO_SIZES])
+        tables.append(Table(one.title, (*one.columns, *_SIZES), rows))
+    return tables
+
+
 _PROTOCOLS: dict[str, Callable[[Results], list[Table]]] = {
     "quality": _quality,
     "cross_quality": _cross_quality,
     "mixed": _mixed,
     "train_on_action": _train_on_action,
     "per_action": _per_action,
-    "drivers": _groups("6. Seen and unseen drivers", lambda group: group == "driver"),
+    "drivers": _drivers,
     "datasets": _others("7, 8. Cross-animator and cross-dataset generalisation", ":"),
     "robustness": _others("9. Robustness to perturbations", "+"),
     "subgroups": _groups("10. Subgroup analysis", lambda group: group != "driver"),
+    "splits": lambda results: _compared(compare_splits(results.whole)),
+    "training_size": lambda results: _compared(compare_sizes(results.whole)),
 }
 
 

@@ -11,7 +11,7 @@ point, with one decimal after ``≈``.
 from __future__ import annotations
 
 from deepfakemnist.config.base import MIXED
-from deepfakemnist.config.training_sets import parse_training_set
+from deepfakemnist.config.training_sets import TrainingSet, parse_training_set
 
 _QUALITIES = ("raw", "c23", "c40")
 
@@ -62,7 +62,8 @@ def paper_accuracy(detector: str, trained_on: str, tested_on: str) -> str | None
     chosen = parse_training_set(trained_on)
     if trained_on == MIXED and detector in _MIXED and tested_on in _QUALITIES:
         return _MIXED[detector][_QUALITIES.index(tested_on)]
-    if (detector, chosen.quality, tested_on) == ("resnet50", "raw", "raw") and chosen.only:
+    raw_of_action = chosen == TrainingSet("raw", only=chosen.only)
+    if chosen.only and raw_of_action and (detector, tested_on) == ("resnet50", "raw"):
         return _off_chart(_TRAINED_ON_ACTION[_ACTIONS.index(chosen.only)])
     return _ACCURACY.get(detector, {}).get((trained_on, tested_on))
 
