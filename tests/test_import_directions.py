@@ -22,7 +22,7 @@ LAYERS = [
     ["faces", "sources"],
     ["animation_quality", "animate", "dataset", "actors"],
     ["animate/fomm", "animate/mesh", "liveness", "evaluation"],
-    ["animate/animators", "animate/training", "liveness/simulator", "training"],
+    ["animate/animators", "animate/training", "liveness/simulator", "training", "reenactment"],
     ["report", "workflow"],
     ["cli"],
 ]

@@ -80,7 +80,7 @@ def assessed(tmp_path_factory) -> dict[str, dict]:
         max_failed_fraction=1.0,
     )
     assert read_table(table).schema.names == ANIMATION_QUALITY.names
-    write_animation_page([table], folder / "page.html")
+    write_animation_page([table], [], folder / "page.html")
     return {"page": {"path": folder / "page.html"}, **{row["video_id"]: row for row in read_rows(table)}}
 
 

@@ -1,4 +1,4 @@
-"""Animation quality: metrics of every animation, and their report page."""
+"""Animation quality: metrics of every animation, the animator's error on its drivers, and their report page."""
 
 
 rule judge:
@@ -26,10 +26,42 @@ rule judge:
         "../scripts/judge.py"
 
 
+rule reenact:
+    """Animate every driver by itself and compare the result with it, the field's measure of an animator."""
+    input:
+        crops="<results>/crop/driver/{shard}.parquet",
+        motions="<results>/extract_motion/{shard}.parquet",
+        weights=animator_weights,
+    output:
+        table="<results>/reenact/{shard}.parquet",
+    log:
+        "<logs>/reenact/{shard}.log",
+    benchmark:
+        "<benchmarks>/reenact/{shard}.tsv"
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        gpu=ANIMATOR_GPUS,
+        mem_mb=8000,
+        runtime=240,
+    params:
+        *animation_texts("source_frame", "start_frame"),
+        *key_texts("judge", CONFIG.judge),
+        settings=unwatched(settings_of("animator")),
+        quality=unwatched(settings_of("judge")),
+        weights=weights_version,
+        code=code_digest(
+            "reenactment.stage", f"animate.animators.{CONFIG.animator.name}"
+        ),
+    script:
+        "../scripts/reenact.py"
+
+
 rule animation_page:
-    """Report page on action transfer, identity preservation, sharpness and tearing."""
+    """Report page on action transfer, identity preservation, sharpness, tearing and self-reenactment."""
     input:
         tables=fake_tables("<results>/judge/{shard}.parquet"),
+        reenacted=tables("<results>/reenact/{shard}.parquet", shards=DRIVER_SHARDS),
     output:
         page=report(
             "<results>/report/animation.html",

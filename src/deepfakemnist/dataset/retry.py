@@ -29,6 +29,7 @@ _STAGES = (
     "extract_motion/*",
     "animate/*",
     "judge/*",
+    "reenact/*",
     "liveness/*/*",
     "compress/*/*",
     "frames/*/*",

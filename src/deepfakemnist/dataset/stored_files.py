@@ -33,6 +33,7 @@ _TABLES = (
     "gpu/*/*",
     "animate/*",
     "judge/*",
+    "reenact/*",
     "liveness/*/*",
     "select/*",
     "compress/*/*",
@@ -41,7 +42,7 @@ _TABLES = (
     "detectors/*/*/*/*",
 )
 #: Stages that read working files, and the reasons of rows that failed because such a file was damaged.
-_READERS = ("gpu", "extract_motion", "animate", "judge", "liveness", "compress", "frames")
+_READERS = ("gpu", "extract_motion", "animate", "judge", "reenact", "liveness", "compress", "frames")
 _DAMAGED_INPUT = ("input_changed", "motion_changed", "motion_unreadable")
 #: Stages whose jobs write the files that their tables name. Where two tables name a file, the first made it: the other
 #: is a selection of its rows, or one shard of the job.

@@ -32,6 +32,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "plan": (),
     "animate": (".mp4",),
     "judge": (),
+    "reenact": (),
     "liveness": (),
     "select": (),
     "import_released": (),
@@ -127,7 +128,7 @@ def planned_tables(plan: RunPlan, results: Path) -> Iterator[Path]:
         for role in ROLES:
             for stage in ("ingest", "crop", *(["candidates"] if config.sources.select else [])):
                 names[f"{stage}/{role}"] = plan.shards(role)
-        names["extract_motion"] = plan.shards("driver")
+        names |= dict.fromkeys(("extract_motion", "reenact"), plan.shards("driver"))
         stages = (
             "plan",
             "animate",

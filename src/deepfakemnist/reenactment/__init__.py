@@ -1,0 +1,1 @@
+"""Self-reenactment: an animator's error on clips whose truth is known."""
