@@ -9,7 +9,10 @@ import pytest
 import torch
 import yaml
 
+from deepfakemnist.config.dataset import CompressSettings
 from deepfakemnist.config.detectors import DetectorTraining
+from deepfakemnist.config.preparation import Preparation
+from deepfakemnist.config.stages import CropSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.training.checkpoint import load_checkpoint
 from deepfakemnist.training.data import FrameSampler
@@ -54,7 +57,10 @@ def test_two_ranks_of_torchrun_reach_the_weights_of_a_single_process(data, tmp_p
     recipe |= {"learning_rate": 0.003, "clip_norm": 1.0, "ema": 0.9}
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     command = ("deepfakemnist.cli", "train", str(tmp_path), str(tmp_path / "two"), "--device", "cpu")
+    (tmp_path / "run.yaml").write_text(yaml.safe_dump({"crop": {"margin": 0.3, "size": 96}, "frames": {"png": True}}))
+    (tmp_path / "more.yaml").write_text(yaml.safe_dump({"crop": {"size": 64}, "sources": {"cropped": True}}))
     arguments = ("--recipe", str(tmp_path / "recipe.yaml"), "--trained-on", "raw")
+    arguments += ("--run-config", str(tmp_path / "run.yaml"), str(tmp_path / "more.yaml"))
     for name, path in (("frames", data.index), ("videos", data.videos)):
         (tmp_path / f"{name}.parquet").symlink_to(path)
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
@@ -68,6 +74,10 @@ def test_two_ranks_of_torchrun_reach_the_weights_of_a_single_process(data, tmp_p
     train_detector(data.index, data.videos, *files, DetectorTraining(**recipe), "raw", 0, "cpu")
     for row, other in zip(history(one), history(tmp_path / "two"), strict=True):
         assert row == pytest.approx(other, rel=1e-3, abs=1e-3)
+    made = load_checkpoint(tmp_path / "two/checkpoint.safetensors", torch.device("cpu"))
+    assert made.preparation == Preparation(
+        clips="crops", crop=CropSettings(margin=0.3, size=64), qualities=CompressSettings().qualities
+    )
     first, second = (
         load_checkpoint(folder / "checkpoint.safetensors", torch.device("cpu")).detector.state_dict()
         for folder in (one, tmp_path / "two")

@@ -10,7 +10,10 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from deepfakemnist.config.dataset import CompressSettings
 from deepfakemnist.config.detectors import DetectorTraining, TrainingSettings
+from deepfakemnist.config.preparation import Preparation
+from deepfakemnist.config.stages import CropSettings
 from deepfakemnist.config.training_sets import TrainingSet, expand, parse_training_set, problem_of
 from deepfakemnist.detectors.registry import build
 from deepfakemnist.training.checkpoint import load_checkpoint
@@ -22,6 +25,7 @@ pytestmark = pytest.mark.slow
 
 torch.set_num_threads(1)
 CPU = torch.device("cpu")
+PREPARATION = Preparation(crop=CropSettings(margin=0.3), qualities=CompressSettings().qualities)
 FIXED = {"name": "meso4", "image_size": 32, "preset": "fixed", "epochs": 3, "batch_size": 16}
 
 
@@ -200,7 +204,7 @@ def test_training_stops_early_without_improvement_on_val(data, tmp_path, caplog)
 
 def test_events_and_model_card_agree_with_the_training_log(data, tmp_path):
     recipe = DetectorTraining(name="meso4", image_size=32, epochs=2, batch_size=32)
-    options = {"card": tmp_path / "card.md", "events": tmp_path / "events", "crop": {"size": 256, "margin": 0.2}}
+    options = {"card": tmp_path / "card.md", "events": tmp_path / "events", "preparation": PREPARATION}
     for _ in range(2):  # the second run must not add to the events of the first
         checkpoint, history = train(data, tmp_path, recipe, **options)
     rows = lines(history)
@@ -209,15 +213,18 @@ def test_events_and_model_card_agree_with_the_training_log(data, tmp_path):
         (int(row["epoch"]), pytest.approx(float(row["val_auc"]), abs=1e-5)) for row in rows
     ]
     card = (tmp_path / "card.md").read_text()
+    decision = load_checkpoint(checkpoint, CPU).decision
     chosen = next(row for row in rows if row["chosen"] == "1")
     assert f"val_auc: {float(chosen['val_auc']):.4g}" in card
     assert (
         "* train_people: 12" in card
-        and "* margin: 0.2" in card
+        and "* crop.margin: 0.3" in card
+        and "* qualities.c23: codec libx264, crf 23, pix_fmt yuv420p, preset medium" in card
+        and f"* threshold: {decision.threshold:.4g}" in card
         and "* learning_rate: 0.001" in card
         and "arXiv 1809.00888" in card
     )
-    assert load_checkpoint(checkpoint, CPU).facts["crop"] == {"size": 256, "margin": 0.2}
+    assert load_checkpoint(checkpoint, CPU).preparation == PREPARATION
 
 
 def test_a_clip_detector_trains_and_predicts(data, tmp_path):

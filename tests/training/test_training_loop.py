@@ -9,13 +9,16 @@ import pyarrow.compute as pc
 import pytest
 import torch
 
+from deepfakemnist.config.dataset import CompressSettings, FrameSettings
 from deepfakemnist.config.detectors import DetectorTraining
+from deepfakemnist.config.preparation import Preparation
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.evaluation import metrics
 from deepfakemnist.evaluation.aggregation import video_level
 from deepfakemnist.tables.dataset_schemas import FRAME_INDEX, VIDEOS
 from deepfakemnist.tables.files import read_table, write_table
 from deepfakemnist.training.checkpoint import load_checkpoint
+from deepfakemnist.training.decision import choose_decision
 from deepfakemnist.training.loop import train_detector
 from deepfakemnist.training.optimise import learning_rate_factor
 from deepfakemnist.training.predict import predict
@@ -107,6 +110,23 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_other_weights(data,
     assert first == again == by_workers
     assert first[0] != other[0]
     assert first[1] != other[1]
+
+
+def test_the_checkpoint_states_preparation_and_the_decision_of_val_alone(data, tmp_path):
+    preparation = Preparation(qualities=CompressSettings().qualities, frames=FrameSettings(region="face"))
+    checkpoint, history = tmp_path / "a.safetensors", tmp_path / "a.tsv"
+    options = {"seed": 0, "device": "cpu", "preparation": preparation}
+    train_detector(data.index, data.videos, checkpoint, history, settings(), "raw", **options)
+    trained = load_checkpoint(checkpoint, torch.device("cpu"))
+    assert (trained.preparation, trained.assumed) == (preparation, ())
+    predict(data.index, data.videos, checkpoint, tmp_path / "predictions.parquet", "cpu")
+    table = read_table(tmp_path / "predictions.parquet")
+    val = table.filter(pc.and_(pc.equal(table["split"], "val"), pc.equal(table["quality"], "raw")))
+    wanted = choose_decision(val["label"].to_numpy(), val["logit"].to_numpy(), val["video_id"].to_pylist())
+    found = trained.decision
+    assert found.val_videos == wanted.val_videos == 12
+    # Logits are float32, and val's are of the same network in another order.
+    assert (found.threshold, found.temperature) == pytest.approx((wanted.threshold, wanted.temperature), rel=1e-3)
 
 
 class Kill(logging.Handler):

@@ -1,5 +1,7 @@
 """Training of detectors on every training set, and their predictions at every quality."""
 
+from deepfakemnist.config.preparation import Preparation
+
 DETECTORS = {detector.slug: detector for detector in CONFIG.training.detectors}
 DATASETS = CONFIG.evaluation.datasets
 
@@ -26,7 +28,7 @@ rule train:
         runtime=1440,
     params:
         settings=lambda wildcards: DETECTORS[wildcards.detector].model_dump(mode="json"),
-        crop=settings_of("crop"),
+        preparation=Preparation.of(CONFIG).model_dump(mode="json"),
         tensorboard=CONFIG.training.tensorboard,
         gpus=CONFIG.training.gpus,
         code=code_digest("training.loop"),

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 from deepfakemnist.config.detectors import DetectorTraining
+from deepfakemnist.config.preparation import Preparation
 from deepfakemnist.training.launch import launch_distributed
 from deepfakemnist.training.loop import train_detector
 from deepfakemnist.workflow.script import decoders_of, device_of, stage_script
@@ -19,7 +20,7 @@ with stage_script(snakemake):
         settings=DetectorTraining(**snakemake.params.settings),
         trained_on=snakemake.wildcards.trained_on,
         seed=int(snakemake.wildcards.seed),
-        crop=snakemake.params.crop,
+        preparation=Preparation(**snakemake.params.preparation),
         device=device_of(snakemake),
         workers=decoders_of(snakemake, snakemake.params.gpus),
     )

@@ -7,7 +7,7 @@ whose crop leaves that region, is decoded a second time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import ceil
 
@@ -63,6 +63,10 @@ class Footage:
         else:
             yield from _read(self.row, self.settings)
 
+    def release(self) -> None:
+        """Free the buffered frames; who asks for pictures later has them decoded again."""
+        self._kept = None
+
     def cuts(self) -> list[Cut]:
         """Return the frames at which another shot or person begins."""
         detections = [(detection.frame, detection.faces) for detection in self.detections]
@@ -92,15 +96,26 @@ class Footage:
         return usable_track(detections, self.settings)
 
 
-def read_footage(row: Row, settings: CropSettings, detector: FaceDetector) -> Footage:
+def read_footage(
+    row: Row,
+    settings: CropSettings,
+    detector: FaceDetector,
+    pictures: Iterable[tuple[Picture, int]] | None = None,
+) -> Footage:
     """Read the segment of an INGESTED row. With annotated boxes, only faces inside them count.
+
+    Args:
+        row: of INGESTED.
+        settings: of the crop.
+        detector: of faces.
+        pictures: the segment, where the caller decodes it: pictures and the number of frames each represents.
 
     Raises: Failed or Rejected with a reason of :mod:`deepfakemnist.media.container`, or not_square.
     """
     footage, kept, stored = Footage(row, settings), list[tuple[Picture, int]](), 0
     last: np.ndarray | None = None
     region = _KeptRegion(row, settings)
-    for picture, repeats in _read(row, settings):
+    for picture, repeats in _read(row, settings) if pictures is None else pictures:
         footage.width, footage.height = picture.width, picture.height
         now = thumbnail(picture.grey())
         footage.differences += [0.0 if last is None else frame_difference(last, now), *[0.0] * (repeats - 1)]

@@ -11,6 +11,7 @@ import io
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from fractions import Fraction
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -146,8 +147,20 @@ def square_around(box: tuple[float, float, float, float], scale: float, width: i
     return Region(min(max(left, 0), width - side), min(max(top, 0), height - side), side, side)
 
 
-def _extract_frames(clip: Row, folder: Path, settings: FrameSettings, find_face: FindFace | None) -> Row:
-    """Write the frames of one clip at all qualities to one file; return its path as ``path``."""
+def sampled_pictures(
+    clip: Row, settings: FrameSettings, find_face: FindFace | None
+) -> Iterator[tuple[Row, int, float, np.ndarray, Row]]:
+    """Yield the sampled frames of one clip at every quality, cut to the region.
+
+    Args:
+        clip: ``video_id`` and ``files``, one per quality, each with ``path`` and ``frames``.
+        settings: number of frames, sampling policy, region.
+        find_face: see :func:`frames_shard`; faces are searched in the first file.
+
+    Returns: file, frame index, seconds after the first frame, (H,W,3) uint8 RGB, and the region's columns of FRAMES.
+
+    Raises: Failed with reason length_differs, or a reason of :mod:`.container`.
+    """
     lengths = {file["frames"] for file in clip["files"]}
     if len(lengths) != 1:
         raise Failed(
@@ -161,13 +174,19 @@ def _extract_frames(clip: Row, folder: Path, settings: FrameSettings, find_face:
             face = find_face(picture)
             height, width = picture.shape[:2]
             regions[index] = square_around(face, settings.face_scale, width, height) if face else None
+    for file in clip["files"]:
+        for index, time, picture in _pictures(file, wanted):
+            yield file, index, time, *_crop_region(picture, index, regions)
+
+
+def _extract_frames(clip: Row, folder: Path, settings: FrameSettings, find_face: FindFace | None) -> Row:
+    """Write the frames of one clip at all qualities to one file; return its path as ``path``."""
     path = folder / f"{clip['video_id']}.parquet"
     pngs: list[Path] = []
     with atomic_path(path) as part, _writer(part, {}) as writer:
-        for file in clip["files"]:
+        for _, frames in groupby(sampled_pictures(clip, settings, find_face), key=lambda frame: frame[0]["quality"]):
             rows = []
-            for index, time, picture in _pictures(file, wanted):
-                shown, facts = _crop_region(picture, index, regions)
+            for file, index, time, shown, facts in frames:
                 rows.append({**_row(clip, file, index, time), **facts, "image": encode_image(shown)})
                 if settings.png:
                     pngs.append(folder / "png" / file["quality"] / clip["video_id"] / f"{index:04d}.png")

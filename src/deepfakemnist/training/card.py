@@ -14,7 +14,7 @@ _LIMITS = """\
 * It separates the fakes of its training set from the reals of its training set. Other animators, cameras, encoders and
   people may change its error rates entirely; evaluate it on data like yours before you rely on it.
 * A score is no proof. At these error rates, among mostly real videos, most of those classified as fake are real.
-* It expects one face in a square crop, cut as its training clips were; see `crop` above.
+* It expects one face in a square crop, cut and encoded as its training clips were; see "Preparation" above.
 * The metrics above are those of val, on which the epoch was selected. Those of test are in the run's
   `evaluation/metrics.tsv`.
 """
@@ -38,7 +38,7 @@ def write_card(
         trained_on: name of the training set.
         seed: training seed.
         epoch: row of the selected epoch in the training log.
-        facts: ``data`` (counts of the training set) and ``crop`` (crop settings), as in the checkpoint.
+        facts: ``data`` (counts of the training set), ``preparation`` and ``decision``, as in the checkpoint.
     """
     recipe = settings.model_dump(mode="json", exclude={"name", "label"})
     # Where the recipe leaves a value to the detector, the card shows the detector's default.
@@ -63,9 +63,13 @@ def write_card(
         "",
         *_items({name: value for name, value in epoch.items() if name.startswith("val_")}),
         "",
-        "## Crop",
+        "## Decision, chosen on val",
         "",
-        *(_items(facts["crop"]) if facts.get("crop") else ["* not stated"]),
+        *_items(facts.get("decision", {})),
+        "",
+        "## Preparation",
+        "",
+        *(_preparation(facts["preparation"]) if facts.get("preparation") else ["* not stated"]),
         "",
         "## Limits",
         "",
@@ -73,6 +77,17 @@ def write_card(
     ]
     with atomic_path(path) as part:
         part.write_text("\n".join(lines), encoding="utf-8")
+
+
+def _preparation(values: dict[str, Any]) -> list[str]:
+    """Return a line per setting of the crop and frames stages and per quality."""
+    qualities = {f"qualities.{name}": _stated(quality) for name, quality in values["qualities"].items()}
+    stages = {f"{stage}.{name}": value for stage in ("crop", "frames") for name, value in values[stage].items()}
+    return _items({"clips": values["clips"], **stages, **qualities})
+
+
+def _stated(quality: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in quality.items() if value is not None)
 
 
 def _items(values: dict[str, Any]) -> list[str]:

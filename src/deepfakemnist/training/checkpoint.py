@@ -15,12 +15,15 @@ from safetensors.torch import save
 from torch import Tensor
 
 from deepfakemnist.config.detectors import DetectorTraining
+from deepfakemnist.config.preparation import Preparation
+from deepfakemnist.config.stages import CropSettings
 from deepfakemnist.detectors.base import Detector
 from deepfakemnist.detectors.registry import build
 from deepfakemnist.devices.tensor_files import UnreadableTensors, json_entry, load_tensors
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.tables.checksums import file_facts
 from deepfakemnist.tables.files import atomic_path
+from deepfakemnist.training.decision import Decision
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +45,10 @@ class Checkpoint:
         epoch: selected epoch, from 1.
         seed: training seed.
         sha256: digest of the file.
-        facts: further facts of the model card: data, val, crop.
+        facts: further facts of the model card: data, val.
+        preparation: what was done to the training clips; what the file does not state has its default, see ``assumed``.
+        decision: threshold and temperature.
+        assumed: a sentence for everything that the file does not state; empty for a checkpoint of the workflow.
     """
 
     detector: Detector
@@ -52,6 +58,9 @@ class Checkpoint:
     seed: int
     sha256: str
     facts: dict[str, Any] = field(default_factory=dict)
+    preparation: Preparation = field(default_factory=Preparation)
+    decision: Decision = field(default_factory=Decision)
+    assumed: tuple[str, ...] = ()
 
 
 def save_checkpoint(
@@ -86,7 +95,10 @@ def load_checkpoint(path: Path | str, device: torch.device) -> Checkpoint:
         # Without settings.weights: the checkpoint replaces the pretrained weights, so nothing is downloaded.
         detector = build(settings.name, image_size=settings.image_size, dropout=settings.dropout)
         detector.load_state_dict(weights)
+        preparation, decision, assumed = _how_to_use(content)
     except ValidationError as error:
+        raise ConfigError(f"{path} was written by another version of this program: {error}") from error
+    except TypeError as error:  # of the decision's fields
         raise ConfigError(f"{path} was written by another version of this program: {error}") from error
     except (RuntimeError, ValueError) as error:
         raise ConfigError(f"{path} does not fit detector {settings.name!r}: {error}") from error
@@ -99,7 +111,29 @@ def load_checkpoint(path: Path | str, device: torch.device) -> Checkpoint:
         seed=content["seed"],
         sha256=sha256,
         facts={name: value for name, value in content.items() if name not in _KEYS},
+        preparation=preparation,
+        decision=decision,
+        assumed=assumed,
     )
+
+
+def _how_to_use(content: dict[str, Any]) -> tuple[Preparation, Decision, tuple[str, ...]]:
+    """Return preparation and decision of a checkpoint's metadata, and what had to be assumed."""
+    assumed = []
+    if stated := content.get("preparation"):
+        preparation = Preparation.model_validate(stated)
+    else:
+        crop = content.get("crop")  # all that version 0.2 and earlier stated
+        preparation = Preparation(crop=CropSettings.model_validate(crop or {}))
+        if not crop:
+            assumed.append(f"faces are cropped by the default settings, crop.policy {preparation.crop.policy}")
+        assumed += [
+            "frames.region was full and frames.per_clip 16: the whole crop is scored",
+            "the encoder settings of its training clips are not known",
+        ]
+    if "decision" in content:
+        return preparation, Decision(**content["decision"]), tuple(assumed)
+    return preparation, Decision(), (*assumed, "the decision threshold is 0.5, and scores are not calibrated")
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

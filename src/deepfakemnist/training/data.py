@@ -139,11 +139,15 @@ class FrameDataset(Dataset[tuple[Tensor, Tensor]]):
             raise BadFrame(f"{FrameReader.describe(name)}: its {len(data)} bytes are not an image ({error})") from error
         if self._transform is not None:
             image = self._transform(image, f"{name['video_id']} {name['frame_index']}")
-        # A view that stays channels-last in memory: faster flips, collation and convolutions.
-        pixels = torch.from_numpy(image).permute(2, 0, 1)
-        if pixels.shape[1:] != (self.image_size, self.image_size):
-            pixels = functional.resize(pixels, [self.image_size, self.image_size], antialias=True)
-        return pixels
+        return detector_input(image, self.image_size)
+
+
+def detector_input(image: NDArray[np.uint8], size: int) -> Tensor:
+    """Return an image (H, W, 3) uint8 RGB at a detector's input size, (3, size, size); a face region may have any."""
+    # A view that stays channels-last in memory: faster flips, collation and convolutions. Of other layouts, such as a
+    # region of a larger image, resize takes another path, with other rounding.
+    pixels = torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1)
+    return pixels if pixels.shape[1:] == (size, size) else functional.resize(pixels, [size, size], antialias=True)
 
 
 def _clips(frames: pa.Table, length: int) -> NDArray[np.int64]:
@@ -152,9 +156,17 @@ def _clips(frames: pa.Table, length: int) -> NDArray[np.int64]:
     clips = np.empty((len(table), length), np.int64)
     for _, video in table.sort_values("frame_index", kind="stable").groupby(["video_id", "quality"]):
         rows = video.index.to_numpy()
-        first = np.clip(np.arange(len(rows)) - length // 2, 0, max(len(rows) - length, 0))
-        clips[rows] = rows[np.minimum(first[:, None] + np.arange(length), len(rows) - 1)]
+        clips[rows] = rows[neighbours(len(rows), length)]
     return clips
+
+
+def neighbours(count: int, length: int) -> NDArray[np.int64]:
+    """Return, for each of ``count`` frames in order, the ``length`` frames around it, (count, length).
+
+    They move inwards at the ends; the last frame is repeated where there are fewer than ``length``.
+    """
+    first = np.clip(np.arange(count) - length // 2, 0, max(count - length, 0))
+    return np.minimum(first[:, None] + np.arange(length), count - 1)
 
 
 class FrameSampler(Sampler[SeededRow]):

@@ -13,16 +13,18 @@ import math
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from deepfakemnist.code_digest import code_digest
 from deepfakemnist.config.detectors import DetectorTraining
+from deepfakemnist.config.preparation import Preparation
 from deepfakemnist.dataset.training_sets import select_rows
 from deepfakemnist.detectors.base import Detector
 from deepfakemnist.detectors.registry import build
@@ -36,6 +38,7 @@ from deepfakemnist.tables.tsv import write_tsv
 from deepfakemnist.training.card import write_card
 from deepfakemnist.training.checkpoint import CLASSES, ResumeFile, save_checkpoint
 from deepfakemnist.training.data import FrameDataset, FrameSampler, make_loader, read_index
+from deepfakemnist.training.decision import choose_decision
 from deepfakemnist.training.distributed import Distributed, synchronize_batch_norms
 from deepfakemnist.training.optimise import (
     ema_decay,
@@ -69,7 +72,7 @@ def train_detector(
     workers: int = 0,
     card: Path | str | None = None,
     events: Path | str | None = None,
-    crop: dict[str, Any] | None = None,
+    preparation: Preparation | None = None,
 ) -> None:
     """Train a detector on the train frames of a training set and keep the best epoch on val.
 
@@ -90,7 +93,8 @@ def train_detector(
         workers: processes that decode frames; 0 decodes in this one.
         card: model card to write, Markdown; None writes none.
         events: folder for TensorBoard events; None writes none.
-        crop: crop settings of the clips, kept in the checkpoint so that other videos can be cropped alike.
+        preparation: what was done to the clips, kept in the checkpoint so that other videos can be prepared alike;
+            None: not known.
 
     Raises: ConfigError when train has no frames, train or val has one class only, the tables are inconsistent, or
     training diverges; BadFrame, naming it, for a frame that cannot be read.
@@ -130,13 +134,14 @@ def train_detector(
 
     rows: list[Row] = []
     best: dict[str, Tensor] = {}
+    best_logits = np.empty(0)
     resume = ResumeFile(checkpoint, _run_digest(index, videos, settings, trained_on, seed))
     if state := resume.read(target):
         detector.load_state_dict(state["detector"])
         optimizer.load_state_dict(state["optimizer"])
         if ema:
             ema.module.load_state_dict(state["ema"])
-        rows, best = state["history"], state["best"]
+        rows, best, best_logits = state["history"], state["best"], state["best_logits"].cpu().numpy()
         log.info("resuming after epoch %d of %d", len(rows), settings.epochs)
 
     started, epochs_before = time.monotonic(), len(rows)
@@ -151,11 +156,12 @@ def train_detector(
             torch.manual_seed(seed_from(seed, "dropout", epoch, *([distributed.rank] if distributed.rank else [])))
             trained = _train_epoch(forward, detector, optimizer, ema, batches, settings, epoch, distributed, bfloat16)
             distributed.broadcast(detector, evaluated)
-            row = {"epoch": epoch, **trained, **_validate(evaluated, val, target, workers, distributed)}
+            logits = _val_logits(evaluated, val, target, workers, distributed)
+            row = {"epoch": epoch, **trained, **_validate(val, logits)}
             rows.append(row)
             tensorboard.add(row)
             if best_epoch(rows) == epoch:
-                best = {name: value.clone() for name, value in evaluated.state_dict().items()}
+                best, best_logits = {name: value.clone() for name, value in evaluated.state_dict().items()}, logits
             if distributed.is_main:
                 resume.write(
                     {
@@ -163,6 +169,7 @@ def train_detector(
                         "optimizer": optimizer.state_dict(),
                         "history": rows,
                         "best": best,
+                        "best_logits": torch.from_numpy(best_logits),
                         **({"ema": evaluated.state_dict()} if ema else {}),
                     }
                 )
@@ -175,7 +182,14 @@ def train_detector(
     if not val.num_rows:
         log.warning("val has no frames, so epochs cannot be compared: the last one, %d, is kept", chosen)
     write_tsv(history, HISTORY_COLUMNS, [{**row, "chosen": int(row["epoch"] == chosen)} for row in rows])
-    facts = {"data": _data_facts(train, val), "val": rows[chosen - 1], "crop": crop}
+    clips = [" ".join(clip) for clip in zip(val["video_id"].to_pylist(), val["quality"].to_pylist(), strict=True)]
+    decision = choose_decision(val["label"].to_numpy(), best_logits, clips)
+    facts = {
+        "data": _data_facts(train, val),
+        "val": rows[chosen - 1],
+        "preparation": preparation.model_dump(mode="json") if preparation else None,
+        "decision": decision.to_facts(),
+    }
     if card is not None:
         write_card(card, detector.config, settings, trained_on, seed, rows[chosen - 1], facts)
     save_checkpoint(checkpoint, best, settings, trained_on, chosen, seed, facts)
@@ -251,13 +265,21 @@ def _train_epoch(
     }
 
 
-def _validate(detector: Detector, val: pa.Table, device: torch.device, workers: int, distributed: Distributed) -> Row:
+def _val_logits(
+    detector: Detector, val: pa.Table, device: torch.device, workers: int, distributed: Distributed
+) -> NDArray[np.float64]:
+    """Return the logits (N,) of the val frames, on every rank."""
+    if not val.num_rows:
+        return np.empty(0)
+    local = distributed.local_rows(val["video_id"].to_pylist())
+    local_logits = predict_logits(detector, val.take(local), device, workers)
+    return distributed.all_gather(local_logits, local).astype(np.float64)
+
+
+def _validate(val: pa.Table, logits: NDArray[np.float64]) -> Row:
     """Return val_loss (mean of the per-class means), val_balanced_accuracy and val_auc; None without val frames."""
     if not val.num_rows:
         return {"val_loss": None, "val_balanced_accuracy": None, "val_auc": None}
-    local = distributed.local_rows(val["video_id"].to_pylist())
-    local_logits = predict_logits(detector, val.take(local), device, workers)
-    logits = distributed.all_gather(local_logits, local).astype(np.float64)
     labels = val["label"].to_numpy()
     losses = np.logaddexp(0.0, np.where(labels == 1, -logits, logits))
     scores = 1.0 / (1.0 + np.exp(-logits))

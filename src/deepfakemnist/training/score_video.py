@@ -1,178 +1,296 @@
-"""Scoring of arbitrary videos: the face is cropped as in training, and evenly spaced frames go through a detector."""
+"""Scores of arbitrary videos: every face is prepared as the detector's training clips were, and judged on its own.
+
+Crop, encode and still frames are the workflow's own stages, with the settings that the checkpoint states. A video is
+read once, in windows, so its length costs time but no memory.
+"""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from math import ceil
 from pathlib import Path
+from typing import Literal
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms.v2 import functional
 
 from deepfakemnist.config.base import MediaLimits
-from deepfakemnist.config.stages import CropSettings
-from deepfakemnist.detectors.heat_map import heat_maps, overlay_heat
+from deepfakemnist.config.dataset import CompressSettings, FrameSettings, MarkSettings
+from deepfakemnist.dataset.face_boxes import best_face
+from deepfakemnist.devices.reduced_precision import deterministic_cudnn
 from deepfakemnist.errors import ConfigError, Failed, Rejected
-from deepfakemnist.faces.crop import crop_video
 from deepfakemnist.faces.detect import FaceDetector
-from deepfakemnist.media.decode import read_frames
-from deepfakemnist.media.encode import COMMON_OUTPUT, DETERMINISTIC_X264
-from deepfakemnist.media.ffmpeg import absolute, find_ffmpeg, frames_input, run_graph
-from deepfakemnist.media.frames import evenly_spaced
+from deepfakemnist.faces.policies import CropBox
+from deepfakemnist.faces.segments import FaceSegment, Rescale, SkippedFace, read_windows
+from deepfakemnist.media.compress import compress_clip
+from deepfakemnist.media.encode import write_working_clip
+from deepfakemnist.media.ffmpeg import find_ffmpeg
+from deepfakemnist.media.frames import sampled_pictures
 from deepfakemnist.media.limits import limited
-from deepfakemnist.tables.checksums import file_facts
-from deepfakemnist.tables.files import atomic_path
-from deepfakemnist.tables.schemas import Row
 from deepfakemnist.training.checkpoint import Checkpoint
+from deepfakemnist.training.data import detector_input, neighbours
+from deepfakemnist.training.decision import Decision
 
-Frames = NDArray[np.uint8]
+Verdict = Literal["fake", "real", "unscored"]
+#: How tracks become a verdict, for every output that states one.
+RULE = "fake if the score of any face track, the mean over its frames, is at or above the threshold"
 
-#: Score of a video without a face, about which nothing is known.
-UNDECIDED = 0.5
 _BATCH_SIZE = 16
-#: The crop stage's quality gates keep poor clips out of a dataset; a user's video gets a score all the same.
-_LENIENT = {
-    "min_face_px": 1.0,
-    "min_face_fraction": 0.01,
-    "max_interpolated": 1.0,
-    "min_frames": 1,
-    "max_padding": 1.0,
-    "edge": "pad",
-}
+#: Frames per video kept for heat maps: those with the highest scores.
+_SHOWN = 4
+_AS_IT_IS = "as it is"
+#: What happens to the size of a video that is a crop already, by what the training clips were.
+_RESCALE: dict[str, Rescale] = {"cropped_here": "other_sizes", "crops": "always", "released": "never"}
+
+
+@dataclass(frozen=True)
+class ScoredFrame:
+    """One frame of a face: seconds of the video, logit, and calibrated P(fake)."""
+
+    time_s: float
+    logit: float
+    score: float
+
+
+@dataclass(frozen=True)
+class ScoredSegment:
+    """Frames of one face in one window, with the crop box of every frame."""
+
+    from_s: float
+    to_s: float
+    boxes: Sequence[CropBox]
+    frames: list[ScoredFrame]
+
+
+@dataclass
+class FaceTrack:
+    """A face between two cuts.
+
+    Args:
+        number: from 1, in order of appearance.
+        threshold: see Decision.
+        segments: its parts, in order.
+    """
+
+    number: int
+    threshold: float
+    segments: list[ScoredSegment] = field(default_factory=list)
+
+    @property
+    def frames(self) -> list[ScoredFrame]:
+        """Scored frames in order."""
+        return [frame for segment in self.segments for frame in segment.frames]
+
+    @property
+    def score(self) -> float:
+        """Mean calibrated P(fake) of the frames."""
+        return float(np.mean([frame.score for frame in self.frames]))
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the score is at or above the threshold."""
+        return "fake" if self.score >= self.threshold else "real"
+
+    @property
+    def seconds(self) -> list[tuple[int, float, int]]:
+        """Second of the video, mean score and number of frames, for every second with a scored frame."""
+        by_second = groupby(self.frames, key=lambda frame: int(frame.time_s))
+        scores = [(second, [frame.score for frame in frames]) for second, frames in by_second]
+        return [(second, float(np.mean(values)), len(values)) for second, values in scores]
 
 
 @dataclass
 class VideoScore:
-    """Video-level and frame-level scores of a video, with the face crop they come from.
+    """What a detector says of a video.
 
     Args:
         path: video file.
-        score: mean P(fake) of the frames; 0.5 where no face was found.
-        reason: empty, or why the video could not be scored: a reason of the crop stage, or of reading a video.
+        decision: threshold and temperature.
+        tracks: the faces that were judged.
+        skipped: what could not be judged, and why.
+        cuts_s: changes of shot or person, seconds.
+        length_s: seconds that were read.
+        reason: why the video as a whole could not be read, or not to its end; empty if it could.
         detail: message behind the reason.
-        times: timestamps of the scored frames, seconds.
-        scores: their P(fake).
-        crop: columns of tables.CROPPED with the face box; empty without a face.
-        frames: the scored frames, cropped, (N, S, S, 3) uint8.
+        shown: the frames with the highest scores: second, score and detector input.
     """
 
     path: Path
-    score: float = UNDECIDED
+    decision: Decision
+    tracks: list[FaceTrack] = field(default_factory=list)
+    skipped: list[SkippedFace] = field(default_factory=list)
+    cuts_s: list[float] = field(default_factory=list)
+    length_s: float = 0.0
     reason: str = ""
     detail: str = ""
-    times: list[float] = field(default_factory=list)
-    scores: list[float] = field(default_factory=list)
-    crop: Row = field(default_factory=dict)
-    frames: Frames = field(default_factory=lambda: np.empty((0, 0, 0, 3), np.uint8))
+    shown: list[tuple[float, float, Tensor]] = field(default_factory=list)
+
+    @property
+    def score(self) -> float | None:
+        """Highest score of a track, which decides; None without one."""
+        return max((track.score for track in self.tracks), default=None)
+
+    @property
+    def verdict(self) -> Verdict:
+        """Verdict by RULE; unscored where no face was judged, or where the file is broken and what there is is real."""
+        if self.score is None:
+            return "unscored"
+        if self.score >= self.decision.threshold:
+            return "fake"
+        return "unscored" if self.reason else "real"
 
 
-def score_video(
-    path: Path, checkpoint: Checkpoint, crop: CropSettings, frames: int, faces: FaceDetector, cropped: bool = False
-) -> VideoScore:
-    """Score evenly spaced frames of a video.
+class VideoScorer:
+    """A detector, set up for the videos that it judges.
 
     Args:
-        path: video file.
-        checkpoint: trained detector, see training.checkpoint.
-        crop: crop settings of the training clips; their quality gates are ignored.
-        frames: number of frames to score; all of them where the clip has fewer.
-        faces: face detector.
-        cropped: whether the video already is a square face crop, which is then used as it is.
+        checkpoint: trained detector.
+        quality: encode every face crop at this quality of the checkpoint first; None: score it as it is.
+        frames: frames scored of each face in each window; None: as trained, and at least one per second.
+        cropped: videos are square face crops already.
+        assume_crop: crop faces with the checkpoint's settings although its clips were cropped elsewhere.
+        boxes: annotated boxes of the face, see faces.segments.read_windows; for a single video.
 
-    Returns: the scores; a video that cannot be read or shows no face has a reason and the score 0.5.
+    Raises: ConfigError when the checkpoint cannot judge such videos.
     """
-    scored = VideoScore(path)
-    sha256 = file_facts(path).sha256
-    row: Row = {"video_id": "clip", "path": str(path), "sha256": sha256, "start_s": None, "end_s": None}
-    with tempfile.TemporaryDirectory() as folder:
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        quality: str | None = None,
+        frames: int | None = None,
+        cropped: bool = False,
+        assume_crop: bool = False,
+        boxes: list[list[float]] | None = None,
+    ) -> None:
+        preparation = checkpoint.preparation
+        if preparation.clips != "cropped_here" and not cropped and not assume_crop:
+            raise ConfigError(
+                f"{checkpoint.settings.slug} was trained on clips that were face crops already, and how they were cut "
+                "is not known. Give square face crops, cut alike, with --cropped; or --assume-crop, which cuts them by "
+                f"crop.policy {preparation.crop.policy} of that run's config"
+            )
+        if quality is not None and quality not in preparation.qualities:
+            known = ", ".join(preparation.qualities) or "none"
+            raise ConfigError(
+                f"the checkpoint states no encoder settings of quality {quality!r}; it has those of: {known}"
+            )
+        self.checkpoint, self.quality = checkpoint, quality
+        self._preparation, self._count, self._cropped, self._boxes = preparation, frames, cropped, boxes
+        self._faces = FaceDetector(preparation.crop.min_score, preparation.crop.detect_max_side)
+        self._find_face = best_face() if preparation.frames.region == "face" else None
+
+    def score(self, path: Path) -> VideoScore:
+        """Return the scores of a video; one that cannot be read has a reason.
+
+        Raises: ConfigError for a detector whose logits are not finite.
+        """
+        scored = VideoScore(path, self.checkpoint.decision)
+        crop = self._preparation.crop
+        tracks: dict[int, FaceTrack] = {}
         try:
-            settings = crop.model_copy(update=_LENIENT)
-            with limited(MediaLimits(), path):
-                scored.crop = crop_video({**row, "cropped": cropped, "boxes": None}, Path(folder), settings, faces)
-            selected = evenly_spaced(scored.crop["frames"], frames)
-            clip = enumerate(read_frames(scored.crop["path"]))
-            scored.frames = np.stack([frame for number, frame in clip if number in set(selected)])
+            for window in read_windows(
+                path,
+                crop,
+                self._faces,
+                cropped=self._cropped,
+                boxes=self._boxes,
+                rescale=_RESCALE[self._preparation.clips],
+            ):
+                scored.length_s = window.to_s
+                scored.cuts_s += window.cuts_s
+                scored.skipped += window.skipped
+                for segment in window.segments:
+                    track = tracks.setdefault(segment.track, FaceTrack(segment.track, scored.decision.threshold))
+                    try:
+                        track.segments.append(self._score_segment(segment, scored))
+                    except (Rejected, Failed) as error:
+                        scored.skipped.append(SkippedFace(segment.from_s, segment.to_s, error.reason, error.detail))
         except (Rejected, Failed) as error:
             scored.reason, scored.detail = error.reason, error.detail
-            return scored
-    scored.times = [scored.crop["kept_from_s"] + number / crop.fps for number in selected]
-    scored.scores = _frame_scores(checkpoint, scored.frames)
-    scored.score = float(np.mean(scored.scores))
-    return scored
+        for track in tracks.values():
+            frames = sum(len(segment.boxes) for segment in track.segments)
+            if frames >= crop.min_frames:
+                scored.tracks.append(track)
+            elif track.segments:
+                first, last = track.segments[0], track.segments[-1]
+                detail = f"{frames} frames at {crop.fps:g} fps; at least {crop.min_frames} are required"
+                scored.skipped.append(SkippedFace(first.from_s, last.to_s, "too_short", detail))
+        scored.skipped.sort(key=lambda face: face.from_s)
+        return scored
 
+    def _score_segment(self, segment: FaceSegment, scored: VideoScore) -> ScoredSegment:
+        with tempfile.TemporaryDirectory() as folder:
+            stills = list(self._stills(segment, Path(folder)))
+        samples = self._samples([picture for _, picture in stills])
+        logits = self._logits(samples)
+        scores = scored.decision.scores(logits)
+        frames = [
+            ScoredFrame(segment.from_s + index / self._preparation.crop.fps, float(logit), float(score))
+            for (index, _), logit, score in zip(stills, logits, scores, strict=True)
+        ]
+        # The highest of each quarter, so that the four are not neighbours.
+        parts = np.array_split(np.arange(len(frames)), min(_SHOWN, len(frames)))
+        highest = [int(part[np.argmax(scores[part])]) for part in parts]
+        candidates = [(frames[at].time_s, frames[at].score, samples[at].clone()) for at in highest]
+        scored.shown = sorted([*scored.shown, *candidates], key=lambda shown: -shown[1])[:_SHOWN]
+        return ScoredSegment(segment.from_s, segment.to_s, segment.boxes, frames)
 
-def write_overlay(scored: VideoScore, crop: CropSettings, path: Path) -> None:
-    """Write the video with the crop box and the score; each score is shown until the next scored frame."""
-    height, width = next(read_frames(scored.path)).shape[:2]
-    height, width = height - height % 2, width - width % 2  # yuv420p needs even sides
+    def _stills(self, segment: FaceSegment, folder: Path) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Yield frame number and picture, as the crop, compress and frames stages would make them of the segment."""
+        fps = self._preparation.crop.fps
+        with limited(MediaLimits(), segment.path):
+            clip = write_working_clip(folder / "clip.mp4", segment.crops(), fps)
+        row = {"video_id": "clip", "label": 0, "quality": _AS_IT_IS, **clip.columns()}
+        files = [row]
+        if self.quality is not None:
+            encodes = self._preparation.encodes_for(self.quality)
+            compress = CompressSettings(qualities=encodes, mark=MarkSettings(comment=False, c2pa=False))
+            files = compress_clip(row, folder, 0, compress, fps, find_ffmpeg(None))
+        settings = self._sampling(clip.frames, segment.continues)
+        wanted = self.quality or _AS_IT_IS
+        for file, index, _, picture, _ in sampled_pictures({**row, "files": files}, settings, self._find_face):
+            if file["quality"] == wanted:
+                yield index, picture
 
-    def annotated() -> Iterator[Frames]:
-        for number, frame in enumerate(read_frames(scored.path, fps=crop.fps)):
-            latest = int(np.searchsorted(scored.times, number / crop.fps + 1e-6)) - 1
-            yield _annotate(frame, scored.crop, scored.scores[max(latest, 0)])[:height, :width].copy()
+    def _sampling(self, total: int, continues: bool) -> FrameSettings:
+        """Return which of a segment's frames to score.
 
-    with atomic_path(path) as part:
-        graph = frames_input(width, height, crop.fps).output(
-            absolute(part), vcodec="libx264", crf=20, pix_fmt="yuv420p", **DETERMINISTIC_X264, **COMMON_OUTPUT
-        )
-        run_graph(graph, find_ffmpeg(), annotated())
+        A whole video is judged, so frames are spread over it whatever frames.policy is; but a detector trained on runs
+        of consecutive frames gets all. A segment that goes on with a track is sampled as densely as a whole window, so
+        that the mean over a track's frames is one over its time.
+        """
+        trained, crop = self._preparation.frames, self._preparation.crop
+        length = self.checkpoint.detector.config.clip_frames
+        if self._count is not None:
+            return trained.model_copy(update={"policy": "even", "per_clip": self._count})
+        if trained.policy == "all" or (trained.policy == "first" and length > 1):
+            return trained.model_copy(update={"policy": "all"})
+        seconds = ceil(total / crop.fps)
+        count = max(trained.per_clip, seconds)
+        if continues:
+            count = max(ceil(total * trained.per_clip / crop.max_frames), seconds, length)
+        return trained.model_copy(update={"policy": "even", "per_clip": count})
 
+    def _samples(self, pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """Return pictures (H, W, 3) as detector input (N, *sample_shape)."""
+        detector = self.checkpoint.detector
+        pixels = torch.stack([detector_input(picture, detector.image_size) for picture in pictures])
+        length = detector.config.clip_frames
+        return pixels if length == 1 else pixels[torch.from_numpy(neighbours(len(pixels), length))]
 
-def write_heat_map(scored: VideoScore, checkpoint: Checkpoint, path: Path, count: int = 4) -> None:
-    """Write an image: a row of ``count`` scored frames, and below them the same frames with Grad-CAM heat maps.
-
-    Raises: ConfigError for a detector without heat maps, see detectors.heat_map.
-    """
-    selected = [scored.frames[number] for number in evenly_spaced(len(scored.frames), count)]
-    side = checkpoint.detector.image_size
-    small = [np.asarray(cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA), np.uint8) for frame in selected]
-    heat = heat_maps(checkpoint.detector, _pixels(np.stack(selected), checkpoint))
-    overlaid = [overlay_heat(frame, frame_heat) for frame, frame_heat in zip(small, heat, strict=True)]
-    sheet = np.vstack([np.hstack(small), np.hstack(overlaid)])
-    with atomic_path(path) as part:
-        if not cv2.imwrite(str(part), cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR)):
-            raise ConfigError(f"{path} cannot be written as an image; use a name ending in .png or .jpg")
-
-
-def _pixels(frames: Frames, checkpoint: Checkpoint) -> Tensor:
-    """Return frames (N, S, S, 3) as detector input, resized as in training."""
-    detector = checkpoint.detector
-    pixels = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).contiguous()
-    if pixels.shape[-1] != detector.image_size:
-        pixels = functional.resize(pixels, [detector.image_size] * 2, antialias=True)
-    return pixels.to(detector.mean.device)
-
-
-def _frame_scores(checkpoint: Checkpoint, frames: Frames) -> list[float]:
-    pixels = _pixels(frames, checkpoint)
-    length = checkpoint.detector.config.clip_frames
-    if length > 1:
-        count = len(pixels)
-        first = torch.arange(count).sub(length // 2).clamp(0, max(count - length, 0))
-        rows = (first[:, None] + torch.arange(length)).clamp(max=count - 1)
-        pixels = pixels[rows]
-    scores: list[float] = []
-    with torch.inference_mode():
-        for batch in pixels.split(_BATCH_SIZE):
-            scores += torch.sigmoid(checkpoint.detector(batch).double()).tolist()
-    return scores
-
-
-def _annotate(frame: Frames, crop: Row, score: float) -> Frames:
-    """Return a frame with the crop box and the score, from green for real to red for fake."""
-    annotated = np.ascontiguousarray(frame)
-    colour = (round(255 * score), round(255 * (1 - score)), 0)
-    scale = max(0.5, frame.shape[0] / 480)
-    thickness = max(1, round(2 * scale))
-    left, top, side = (round(crop[name]) for name in ("box_left", "box_top", "box_side"))
-    cv2.rectangle(annotated, (left, top), (left + side, top + side), colour, thickness)
-    position = (max(left, 0) + round(6 * scale), max(top, 0) + round(22 * scale))
-    text = f"fake {score:.2f}"
-    for ink, width in (((0, 0, 0), thickness + 2), (colour, thickness)):
-        cv2.putText(annotated, text, position, cv2.FONT_HERSHEY_SIMPLEX, 0.7 * scale, ink, width, cv2.LINE_AA)
-    return annotated
+    def _logits(self, samples: Tensor) -> NDArray[np.float64]:
+        detector = self.checkpoint.detector
+        with torch.inference_mode(), deterministic_cudnn(tf32=False):
+            parts = [detector(batch.to(detector.mean.device)).double().cpu() for batch in samples.split(_BATCH_SIZE)]
+        logits = torch.cat(parts).numpy()
+        if not np.isfinite(logits).all():
+            raise ConfigError(
+                f"{detector.config.name} returns non-finite logits: its training diverged; lower its learning_rate"
+            )
+        return logits

@@ -1,0 +1,95 @@
+"""Decision threshold and temperature of a detector, both chosen on val at the end of training.
+
+Temperature scaling (Guo et al., arXiv 1706.04599) divides every logit by one number, so it changes neither the order of
+scores nor any AUC. Predictions of the workflow hold plain logits; ``deepfakemnist predict`` applies both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import expit
+
+#: Range of the temperature. A detector that needs more than a factor of 50 is close to chance.
+_LOWEST, _HIGHEST = 0.02, 50.0
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Rule that turns a detector's logits into a verdict.
+
+    Args:
+        threshold: a video is fake when its mean calibrated P(fake) is at least this, 0..1.
+        temperature: P(fake) of a frame is sigmoid(logit / temperature).
+        val_videos: videos of val that both were chosen on; 0: the defaults, 0.5 and 1.
+    """
+
+    threshold: float = 0.5
+    temperature: float = 1.0
+    val_videos: int = 0
+
+    def scores(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Return the calibrated P(fake) of logits."""
+        return np.asarray(expit(np.asarray(logits, np.float64) / self.temperature))
+
+    def to_facts(self) -> dict[str, Any]:
+        """Return the decision as the checkpoint stores it."""
+        return asdict(self)
+
+
+def choose_decision(labels: NDArray[np.integer], logits: NDArray[np.floating], videos: Sequence[str]) -> Decision:
+    """Choose threshold and temperature.
+
+    The temperature has the highest likelihood of the frames, both classes weighted alike. The threshold has the highest
+    balanced accuracy of the videos, whose score is the mean of their frames'; among equals it is the one nearest 0.5.
+
+    Args:
+        labels: (N,) 1 fake, 0 real, of val frames.
+        logits: (N,) their logits.
+        videos: (N,) the video, at one quality, of each.
+
+    Returns: the decision; the defaults where a class is missing.
+    """
+    if len(set(np.asarray(labels).tolist())) < 2:
+        return Decision()
+    temperature = _temperature(np.asarray(labels), np.asarray(logits, np.float64))
+    names, video_of = np.unique(np.asarray(videos), return_inverse=True)
+    frames = np.bincount(video_of)
+    scores = np.bincount(video_of, Decision(temperature=temperature).scores(logits)) / frames
+    fake = np.bincount(video_of, labels) / frames >= 0.5
+    return Decision(_threshold(fake, scores), temperature, len(names))
+
+
+def _temperature(labels: NDArray[np.integer], logits: NDArray[np.float64]) -> float:
+    """Return the temperature of the highest class-balanced likelihood, within its range.
+
+    It stays 1 where the likelihood has no maximum: at a detector that separates the classes without error, which would
+    become certain of everything, and at one no better than chance, which would answer 0.5 to everything.
+    """
+    real, fake = logits[labels == 0], logits[labels == 1]
+    if real.max() < fake.min():
+        return 1.0
+
+    def slope(log_temperature: float) -> float:
+        """Derivative of the negative log-likelihood by the inverse temperature, which it is convex in."""
+        inverse = np.exp(-log_temperature)
+        return float(np.mean(real * expit(real * inverse)) - np.mean(fake * expit(-fake * inverse)))
+
+    lowest, highest = np.log(_LOWEST), np.log(_HIGHEST)
+    if slope(highest) >= 0 or slope(lowest) <= 0:
+        return 1.0
+    return float(np.exp(brentq(slope, lowest, highest, xtol=1e-6)))
+
+
+def _threshold(fake: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:
+    """Return the threshold, 0.5 or halfway between two neighbouring scores, of the highest balanced accuracy."""
+    ordered = np.unique(scores)
+    candidates = np.concatenate([[0.5], (ordered[1:] + ordered[:-1]) / 2])
+    hits = [np.mean(scores[fake] >= at) + np.mean(scores[~fake] < at) for at in candidates]
+    best = candidates[np.isclose(hits, max(hits), rtol=0, atol=1e-12)]
+    return float(best[np.argmin(np.abs(best - 0.5))])
