@@ -13,7 +13,14 @@ import pyarrow.compute as pc
 from deepfakemnist.config.detectors import EvaluationSettings
 from deepfakemnist.dataset.training_sets import resplit, select_rows
 from deepfakemnist.evaluation.aggregation import read_predictions, video_level
-from deepfakemnist.evaluation.stage import METRICS_COLUMNS, key_of, measure, run_groups, sorted_rows
+from deepfakemnist.evaluation.stage import (
+    METRICS_COLUMNS,
+    key_of,
+    measure,
+    name_known_people,
+    run_groups,
+    sorted_rows,
+)
 from deepfakemnist.tables.files import read_table
 from deepfakemnist.tables.schemas import Row
 from deepfakemnist.tables.tsv import write_tsv
@@ -65,6 +72,7 @@ def evaluate_groups(
                 parts = [run.filter(pc.is_in(run["video_id"], pa.array(chosen, pa.string()))) for run in runs]
                 measured = measure(parts, settings)
                 rows += [{**key, "group": group, "value": value, **row} for row in measured]
+    name_known_people(rows, listed)
     write_tsv(groups_tsv, GROUPS_COLUMNS, sorted_rows(rows, _KEY))
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepfakemnist.config.detectors import EvaluationSettings
+from deepfakemnist.dataset.training_sets import tested_people_are_in_train
 from deepfakemnist.evaluation import metrics
 from deepfakemnist.evaluation.aggregation import (
     RUN,
@@ -25,6 +26,7 @@ from deepfakemnist.evaluation.estimates import ESTIMATED, Estimate, estimates
 from deepfakemnist.evaluation.folds import with_pooled_folds
 from deepfakemnist.evaluation.metrics import Floats
 from deepfakemnist.evaluation.pairs import PAIRS_COLUMNS, compare_runs
+from deepfakemnist.tables.files import read_table
 from deepfakemnist.tables.schemas import Row
 from deepfakemnist.tables.tsv import write_tsv
 
@@ -42,6 +44,8 @@ _METRIC_COLUMNS = (
 METRICS_COLUMNS = (*_KEY, "seed", *_METRIC_COLUMNS, *_COUNTS)
 ACTIONS_COLUMNS = (*_KEY, "action", "seed", *_METRIC_COLUMNS, *_COUNTS)
 UNSCORED_COLUMNS = ("split", "quality", "label", "action", "person_id", "video_id", "runs")
+#: What an interval holds for where the split is by video, in place of "new people".
+_KNOWN_PEOPLE = "people partly seen in training"
 #: Levels with per-action metrics and pairwise comparisons.
 _MAIN_LEVELS = ("frame", "video")
 
@@ -93,6 +97,8 @@ def evaluate(
                     by_action += [{**key, "action": action, **row} for row in measured]
         if level in _MAIN_LEVELS:
             pairs += compare_runs(samples, level)
+    if videos is not None:
+        name_known_people([*whole, *by_action, *pairs], read_table(videos))
     write_tsv(metrics_tsv, METRICS_COLUMNS, sorted_rows(whole, _KEY))
     write_tsv(actions_tsv, ACTIONS_COLUMNS, sorted_rows(by_action, (*_KEY, "action")))
     write_tsv(pairs_tsv, PAIRS_COLUMNS, pairs)
@@ -102,6 +108,21 @@ def evaluate(
     if lost:
         log.warning("%d clips could not be scored and count as errors, e.g. %s", len(lost), lost[0]["video_id"])
     log.info("evaluated %d frames of %d prediction tables in %d rows", table.num_rows, len(predictions), len(whole))
+
+
+def name_known_people(rows: Sequence[Row], videos: pa.Table) -> None:
+    """Correct ``generalises_to`` in rows of test where it shows people who are in train.
+
+    Args:
+        rows: rows with ``trained_on``, ``tested_on``, ``split`` and ``generalises_to``, which is changed. Rows of
+            another dataset, whose people were not trained on, stay.
+        videos: rows of tables.VIDEOS.
+    """
+    mine = [row for row in rows if row["split"] == "test" and ":" not in row["tested_on"]]
+    known = {name for name in {row["trained_on"] for row in mine} if tested_people_are_in_train(videos, name)}
+    for row in mine:
+        if row["trained_on"] in known:
+            row["generalises_to"] = row["generalises_to"].replace("new people", _KNOWN_PEOPLE)
 
 
 def aggregate_levels(predictions: pa.Table, settings: EvaluationSettings) -> dict[str, pa.Table]:
