@@ -79,6 +79,15 @@ def test_all_problems_are_listed_at_once(raw):
         load_config(raw)
 
 
+def test_the_papers_split_is_not_dealt_to_a_tree_that_has_it(raw, tmp_path):
+    raw["sources"] = {"released": str(tmp_path), "sheet": None}
+    raw["training"]["trained_on"] = ["c23", "c23-split-paper"]
+    with pytest.raises(
+        ConfigError, match=r"\['c23-split-paper'\] split by video as in the paper, .* name the quality alone"
+    ):
+        load_config(raw)
+
+
 def test_a_missing_section_is_named(raw):
     del raw["drivers"]
     with pytest.raises(ConfigError, match="drivers: missing"):

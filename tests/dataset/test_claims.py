@@ -287,6 +287,6 @@ def test_the_card_of_a_published_tree_claims_none_of_what_it_cannot_know(tmp_pat
     ):  # fmt: skip
         assert phrase not in text, phrase
     assert "6 real videos and 6 fake videos of 1 action. How many people's faces they are is not known." in text
-    assert "2 people are in more than one part of it." in text
+    assert "By their ids, 2 people are in more than one split." in text
     assert "| train | 2 | 5 | not known |" in text
     assert "Whether the fakes pass liveness detection is not recorded." in text

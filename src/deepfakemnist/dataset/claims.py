@@ -150,7 +150,9 @@ TOPICS: dict[str, tuple[Claim, ...]] = {
         Claim(
             "people in two splits",
             lambda f: f.people_in_two_splits > 0,
-            lambda f: f"{_count(f.people_in_two_splits, 'person is', 'people are')} in more than one part of it.",
+            lambda f: (
+                f"By their ids, {_count(f.people_in_two_splits, 'person is', 'people are')} in more than one split."
+            ),
         ),
         Claim("person-disjoint", lambda f: f.people is not None, "By their ids, no person is in two splits."),
         Claim("disjoint unknown", lambda f: f.people is None, "Whether a person is in two splits is not known."),
