@@ -304,37 +304,55 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
 }
 
 
+class Session:
+    """Inputs given to one target, and what was found."""
+
+    def __init__(self, name: str, folder: Path, out: Path) -> None:
+        self.name, self.out = name, out
+        self.target = TARGETS[name](folder)
+        self.runs = self.refused = 0
+        self.findings: set[str] = set()
+        self._path = folder / self.target.name
+        out.mkdir(parents=True, exist_ok=True)
+
+    def give(self, data: bytes) -> None:
+        """Have the target read an input; store what it does wrong."""
+        self._path.write_bytes(data)
+        (self.out / "current").write_bytes(data)  # of a crash nothing else would be left
+        started = time.monotonic()
+        self.runs += 1
+        try:
+            self.target.read(self._path)
+        except self.target.refusals:
+            self.refused += 1
+        except Exception as error:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            self._found(f"{type(error).__name__} {Path(where.filename).name} {where.lineno}", data, str(error))
+        if (seconds := time.monotonic() - started) > _SLOW_S:
+            self._found(f"{seconds:.0f} s for input {self.runs}", data)
+
+    def report(self) -> int:
+        """Print the counts; return the number of findings."""
+        print(f"{self.name}: {self.runs} inputs, {self.refused} refused, {len(self.findings)} findings", flush=True)
+        return len(self.findings)
+
+    def _found(self, key: str, data: bytes, message: str = "") -> None:
+        if key not in self.findings:
+            self.findings.add(key)
+            (self.out / f"{self.name}-{len(self.findings)}").write_bytes(data)
+            (self.out / f"{self.name}-{len(self.findings)}.txt").write_text(traceback.format_exc())
+            print(f"{self.name}: {key}: {message:.200}", flush=True)
+
+
 def fuzz(name: str, seconds: float, seed: int, out: Path) -> int:
-    """Fuzz one target; return the number of findings."""
-    out.mkdir(parents=True, exist_ok=True)
-    generator, findings, runs, refused = random.Random(seed), set[str](), 0, 0
+    """Fuzz one target with random mutations; return the number of findings."""
+    generator = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder:
-        target = TARGETS[name](Path(folder))
-        path = Path(folder) / target.name
+        session = Session(name, Path(folder), out)
         end = time.monotonic() + seconds
-        while runs == 0 or time.monotonic() < end:
-            data = mutated(generator, target.seeds) if runs else target.seeds[0]
-            path.write_bytes(data)
-            (out / "current").write_bytes(data)  # of a crash nothing else would be left
-            runs, started = runs + 1, time.monotonic()
-            try:
-                target.read(path)
-            except target.refusals:
-                refused += 1
-            except Exception as error:
-                where = traceback.extract_tb(error.__traceback__)[-1]
-                key = f"{type(error).__name__} {Path(where.filename).name} {where.lineno}"
-                if key not in findings:
-                    findings.add(key)
-                    (out / f"{name}-{len(findings)}").write_bytes(data)
-                    (out / f"{name}-{len(findings)}.txt").write_text(traceback.format_exc())
-                    print(f"{name}: {key}: {error!s:.200}", flush=True)
-            if time.monotonic() - started > _SLOW_S:
-                findings.add(f"slow {runs}")
-                (out / f"{name}-slow-{runs}").write_bytes(data)
-                print(f"{name}: {time.monotonic() - started:.0f} s for one input", flush=True)
-    print(f"{name}: {runs} inputs, {refused} refused, {len(findings)} findings")
-    return len(findings)
+        while session.runs == 0 or time.monotonic() < end:
+            session.give(mutated(generator, session.target.seeds) if session.runs else session.target.seeds[0])
+    return session.report()
 
 
 if __name__ == "__main__":
