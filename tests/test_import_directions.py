@@ -23,7 +23,7 @@ LAYERS = [
     ["animation_quality", "animate", "dataset", "actors"],
     ["animate/fomm", "animate/mesh", "liveness", "evaluation"],
     ["animate/animators", "animate/training", "liveness/simulator", "training", "reenactment"],
-    ["report", "workflow"],
+    ["report", "workflow", "human_study"],
     ["cli"],
 ]
 LEVEL = {package: level for level, packages in enumerate(LAYERS) for package in packages}

@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "release": ("release", "write a release folder"),
     "repair": ("repair", "have damaged results made again, and nothing else"),
     "retry": ("retry", "try failed videos again, once their cause is gone"),
+    "study": ("study", "have people rate clips of the dataset, and analyse their answers"),
     "train": ("train", "train one detector, on several GPUs with torchrun"),
 }
 

@@ -1,0 +1,1 @@
+"""Human study: how well people tell the dataset's fakes from its reals."""
