@@ -42,7 +42,9 @@ def run_analyse(arguments: argparse.Namespace) -> int:
     """Analyse the answers and print the results of all participants together."""
     rows, by_action = write_analysis(arguments.key, arguments.answers, arguments.out)
     whole = rows[-1]
-    print(f"{whole['participants']} participants, {whole['clips']} clips; in brackets: 95 %, new participants and clips")
+    print(
+        f"{whole['participants']} participants, {whole['clips']} clips; in brackets: 95 %, new participants and clips"
+    )
     for name, title in (("accuracy", "accuracy"), ("hits", "fakes found"), ("false_alarms", "reals taken for fakes")):
         print(f"{title}\t{_percent(whole, name)}")
     print(f"d'\t{whole['d_prime']:.2f}\nAUC\t{whole['auc']:.3f}")

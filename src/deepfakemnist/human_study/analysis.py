@@ -124,7 +124,10 @@ def analyse(answers: Answers) -> tuple[list[Row], list[Row]]:
 
 
 def write_analysis(key: Path, answers: Sequence[Path], out: Path) -> tuple[list[Row], list[Row]]:
-    """Write ``participants.tsv`` and ``actions.tsv`` to ``out``; return their rows. Raises: see :func:`read_answers`."""
+    """Write ``participants.tsv`` and ``actions.tsv`` to ``out``; return their rows.
+
+    Raises: see :func:`read_answers`.
+    """
     rows, by_action = analyse(read_answers(key, answers))
     write_tsv(out / "participants.tsv", COLUMNS, rows)
     write_tsv(out / "actions.tsv", ACTION_COLUMNS, by_action)
@@ -164,7 +167,7 @@ def _rate(values: NDArray[np.bool_], answers: Answers) -> tuple[float, Interval]
     influence = (values - share) / len(values)
     people, clips = (np.unique(names, return_inverse=True)[1] for names in (answers.participant, answers.clip))
     counts = people.max() + 1, clips.max() + 1
-    of_people, of_clips = np.bincount(people, influence), np.bincount(clips, influence)
+    of_people, of_clips = (np.bincount(codes, influence).astype(np.float64) for codes in (people, clips))
     none = np.empty(0)
     if counts[1] < MIN_CLUSTERS or (1 < counts[0] < MIN_CLUSTERS):
         return share, NO_INTERVAL

@@ -1,8 +1,8 @@
 """Sheet of a human study: randomly chosen clips under neutral names, a form to rate them, and the key.
 
-Half of the clips are real. Nobody is shown twice, so that no rater compares a real with its fake, and the actions of the
-fakes are balanced. The key stays with the experimenter; the folder of the participants says nothing of the classes but
-what the files themselves do: synthetic-media marks stay on the fakes, and players do not show them.
+Half of the clips are real. Nobody is shown twice, so that no rater compares a real with its fake, and the actions of
+the fakes are balanced. The key stays with the experimenter; the folder of the participants says nothing of the classes
+but what the files themselves do: synthetic-media marks stay on the fakes, and players do not show them.
 """
 
 from __future__ import annotations
@@ -69,9 +69,7 @@ def choose_clips(videos: Sequence[Row], count: int, quality: str, split: str, se
     fakes = []
     for person in [one for one in order if one in fakes_of][: count // 2]:
         # The action shown least so far, among those that there are of this person.
-        fake = min(
-            fakes_of[person], key=lambda row: (used[row["action"]], seed_from(seed, "study", row["video_id"]))
-        )
+        fake = min(fakes_of[person], key=lambda row: (used[row["action"]], seed_from(seed, "study", row["video_id"])))
         used[fake["action"]] += 1
         fakes.append(fake)
     taken = {row["person_id"] for row in fakes}
