@@ -312,7 +312,9 @@ def test_drivers_shared_between_people_widen_the_intervals(tmp_path):
         for number in range(4):
             driver, video = (person + 5 * number) % 20, f"p{person}#{number}"
             rows.append(frame(video, 1, 0, 0.9 if driver % 2 else 0.1, person_id=f"p{person}"))
-            listed.append({"video_id": video, "label": 1, "quality": "raw", "driver_id": f"d{driver}"})
+            listed.append(
+                {"video_id": video, "label": 1, "quality": "raw", "driver_id": f"d{driver}", "person_id": f"p{person}"}
+            )
     write_table(listed, tmp_path / "videos.parquet", VIDEOS)
     widths = {}
     for name, videos in (("unknown", None), ("known", tmp_path / "videos.parquet")):

@@ -16,6 +16,7 @@ from deepfakemnist.config.base import SPLITS
 from deepfakemnist.dataset.audit_statement import leaks, statements
 from deepfakemnist.dataset.identity_findings import ACCEPTED, WARNING, count_findings
 from deepfakemnist.dataset.pairs import pair_rows
+from deepfakemnist.dataset.people import people_are_known
 from deepfakemnist.tables.schemas import Row
 
 
@@ -158,7 +159,7 @@ def facts_of(
     one_each = list({row["video_id"]: row for row in reversed(videos)}.values())
     reals, fakes = ([row for row in one_each if row["label"] == label] for label in (0, 1))
     qualities = list(dict.fromkeys(row["quality"] for row in videos))
-    known = _people_known(one_each, published)
+    known = people_are_known(one_each, published)
     splits_of, folds_of = (_values_of((row["person_id"], row[name]) for row in one_each) for name in ("split", "fold"))
     papers = Counter(row["split_paper"] or "" for row in fakes)
     pairs = [pair for pair in pair_rows(videos) if pair["same_length"] is not None]
@@ -209,14 +210,6 @@ def facts_of(
         within_splits=count_findings(row for row in warnings if row["split"] == row["other_split"]),
         confounds=None if confounds is None else statements(confounds),
         allowed_leaks=(confounds and leaks(confounds) and allow_leaks) or "",
-    )
-
-
-def _people_known(videos: Sequence[Row], published: bool) -> bool:
-    """Return whether every person has an id; unknown people of a published tree count as their video's name."""
-    return all(
-        row["person_id"] and not (row["person_id"] == row["video_id"] and (row["label"] == 1 or published))
-        for row in videos
     )
 
 

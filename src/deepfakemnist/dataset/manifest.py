@@ -13,6 +13,7 @@ from typing import Any
 from deepfakemnist.config.stages import PlanSettings
 from deepfakemnist.dataset.check import TOLERATED, Problem, check_rows, check_sizes
 from deepfakemnist.dataset.pairs import pair_rows
+from deepfakemnist.dataset.people import people_are_known
 from deepfakemnist.dataset.splits import add_splits
 from deepfakemnist.dataset.uniformity import MIXED, mixed_tables
 from deepfakemnist.errors import TooManyFailures
@@ -192,7 +193,7 @@ def write_manifest(
             f"{failed} of {len(manifest.ledger)} items failed, more than max_failed_fraction = {max_failed_fraction} "
             "allows:\n  " + "\n  ".join(listing[:20])
         )
-    manifest.summary = summarise(manifest, qualities)
+    manifest.summary = summarise(manifest, qualities, published=bool(tables.import_released))
     write_table(manifest.frames, out / "frames.parquet", FRAME_INDEX)
     write_table(manifest.pairs, out / "pairs.parquet", PAIRS)
     write_table(manifest.ledger, out / "ledger.parquet", LEDGER)
@@ -202,9 +203,10 @@ def write_manifest(
     return manifest
 
 
-def summarise(manifest: Manifest, qualities: Sequence[str]) -> dict[str, Any]:
-    """Return the counts shown in the report: by outcome, action, split and quality."""
+def summarise(manifest: Manifest, qualities: Sequence[str], published: bool = False) -> dict[str, Any]:
+    """Return the counts shown in the report: by outcome, action, split and quality; people are None if not known."""
     first = qualities[0]
+    known = people_are_known(manifest.videos, published)
     videos = [row for row in manifest.videos if row["quality"] == first]
     actions: dict[str, Counter[str]] = defaultdict(Counter)
     for row in manifest.ledger:
@@ -226,7 +228,7 @@ def summarise(manifest: Manifest, qualities: Sequence[str]) -> dict[str, Any]:
             split: {
                 "real": sum(row["label"] == 0 and row["split"] == split for row in videos),
                 "fake": sum(row["label"] == 1 and row["split"] == split for row in videos),
-                "people": len({row["person_id"] for row in videos if row["split"] == split}),
+                "people": len({row["person_id"] for row in videos if row["split"] == split}) if known else None,
             }
             for split in ("train", "val", "test")
         },

@@ -74,22 +74,6 @@ def resplit(rows: pa.Table, trained_on: str) -> pa.Table:
     return rows
 
 
-def tested_people_are_in_train(videos: pa.Table, trained_on: str) -> bool:
-    """Return whether the split of a training set tests people who are in its train: by video, or as published.
-
-    Args:
-        videos: rows of tables.VIDEOS.
-        trained_on: see :func:`deepfakemnist.config.training_sets.parse_training_set`. Folds are by person.
-    """
-    if parse_training_set(trained_on).split not in (PERSON, PAPER):
-        return False
-    rows = resplit(videos, trained_on)
-    train, test = (
-        set(rows.filter(pc.equal(rows["split"], split))["person_id"].to_pylist()) for split in ("train", "test")
-    )
-    return not train.isdisjoint(test)
-
-
 def _split_by_fold(rows: pa.Table, wanted: TrainingSet) -> pa.ChunkedArray:
     """Return the split by fold: the set's own is test, the next one val, the others train; empty without folds."""
     folds = (pc.max(rows["fold"]).as_py() or 0) + 1

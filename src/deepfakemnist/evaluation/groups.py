@@ -17,7 +17,7 @@ from deepfakemnist.evaluation.stage import (
     METRICS_COLUMNS,
     key_of,
     measure,
-    name_known_people,
+    qualify_people,
     run_groups,
     sorted_rows,
 )
@@ -72,7 +72,7 @@ def evaluate_groups(
                 parts = [run.filter(pc.is_in(run["video_id"], pa.array(chosen, pa.string()))) for run in runs]
                 measured = measure(parts, settings)
                 rows += [{**key, "group": group, "value": value, **row} for row in measured]
-    name_known_people(rows, listed)
+    qualify_people(rows, videos)
     write_tsv(groups_tsv, GROUPS_COLUMNS, sorted_rows(rows, _KEY))
 
 

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepfakemnist.config.detectors import EvaluationSettings
-from deepfakemnist.dataset.training_sets import tested_people_are_in_train
+from deepfakemnist.dataset.people import has_published_split, people_are_known, train_people_in_test
 from deepfakemnist.evaluation import metrics
 from deepfakemnist.evaluation.aggregation import (
     RUN,
@@ -44,8 +44,9 @@ _METRIC_COLUMNS = (
 METRICS_COLUMNS = (*_KEY, "seed", *_METRIC_COLUMNS, *_COUNTS)
 ACTIONS_COLUMNS = (*_KEY, "action", "seed", *_METRIC_COLUMNS, *_COUNTS)
 UNSCORED_COLUMNS = ("split", "quality", "label", "action", "person_id", "video_id", "runs")
-#: What an interval holds for where the split is by video, in place of "new people".
-_KNOWN_PEOPLE = "people partly seen in training"
+#: What intervals hold for; where a split is by video, or each fake counts as a person, it is new videos and this.
+_NEW_PEOPLE, _KNOWN_PEOPLE, _UNKNOWN_PEOPLE = "new people", "people partly seen in training", "people not known"
+_PEOPLE_COLUMNS = ("video_id", "label", "person_id", "split", "split_driver", "split_paper", "fold")
 #: Levels with per-action metrics and pairwise comparisons.
 _MAIN_LEVELS = ("frame", "video")
 
@@ -98,7 +99,7 @@ def evaluate(
         if level in _MAIN_LEVELS:
             pairs += compare_runs(samples, level)
     if videos is not None:
-        name_known_people([*whole, *by_action, *pairs], read_table(videos))
+        qualify_people([*whole, *by_action, *pairs], videos)
     write_tsv(metrics_tsv, METRICS_COLUMNS, sorted_rows(whole, _KEY))
     write_tsv(actions_tsv, ACTIONS_COLUMNS, sorted_rows(by_action, (*_KEY, "action")))
     write_tsv(pairs_tsv, PAIRS_COLUMNS, pairs)
@@ -110,19 +111,24 @@ def evaluate(
     log.info("evaluated %d frames of %d prediction tables in %d rows", table.num_rows, len(predictions), len(whole))
 
 
-def name_known_people(rows: Sequence[Row], videos: pa.Table) -> None:
-    """Correct ``generalises_to`` in rows of test where it shows people who are in train.
+def qualify_people(rows: Sequence[Row], videos: Path | str) -> None:
+    """Correct ``generalises_to`` in rows of test whose people are not new, or not known.
 
     Args:
         rows: rows with ``trained_on``, ``tested_on``, ``split`` and ``generalises_to``, which is changed. Rows of
             another dataset, whose people were not trained on, stay.
-        videos: rows of tables.VIDEOS.
+        videos: table with tables.VIDEOS of the run's own clips.
     """
     mine = [row for row in rows if row["split"] == "test" and ":" not in row["tested_on"]]
-    known = {name for name in {row["trained_on"] for row in mine} if tested_people_are_in_train(videos, name)}
+    listed = read_table(videos, _PEOPLE_COLUMNS)
+    if not people_are_known(listed.to_pylist(), has_published_split(videos)):
+        people = dict.fromkeys({row["trained_on"] for row in mine}, _UNKNOWN_PEOPLE)
+    else:
+        seen = (name for name in {row["trained_on"] for row in mine} if train_people_in_test(listed, name))
+        people = dict.fromkeys(seen, _KNOWN_PEOPLE)
     for row in mine:
-        if row["trained_on"] in known:
-            row["generalises_to"] = row["generalises_to"].replace("new people", _KNOWN_PEOPLE)
+        if (what := people.get(row["trained_on"])) and row["generalises_to"].startswith(_NEW_PEOPLE):
+            row["generalises_to"] = f"new videos{row['generalises_to'].removeprefix(_NEW_PEOPLE)}; {what}"
 
 
 def aggregate_levels(predictions: pa.Table, settings: EvaluationSettings) -> dict[str, pa.Table]:

@@ -67,7 +67,10 @@ def write_dataset_page(summary: Path, path: Path) -> None:
         Table(
             "Splits",
             ("split", "real videos", "fake videos", "people"),
-            [(split, *(data["splits"][split][name] for name in ("real", "fake", "people"))) for split in SPLITS],
+            [
+                (split, counts["real"], counts["fake"], "not known" if counts["people"] is None else counts["people"])
+                for split, counts in ((split, data["splits"][split]) for split in SPLITS)
+            ],
         ),
         Table(
             "Size on disk",
