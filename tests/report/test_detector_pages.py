@@ -141,6 +141,11 @@ def test_within_quality_cells_have_seeds_and_the_papers_result(page):
     assert row_of(table, "chance") == dict.fromkeys(row, "") | {"detector": "chance", "raw": "50.0", "c23": "50.0"}
 
 
+def test_every_table_of_comparisons_states_chance(page):
+    without = {title for title, table in page.items() if len(table) > 1 and table[-1][0] != "chance"}
+    assert without == {"5. Per-action accuracy"}  # of one class each, where a constant answer has 0 or 100 %
+
+
 def test_a_constant_answer_is_at_chance_whatever_the_class_ratio(page):
     """Two of three clips are fake, so calling all of them fake is right for 66.7 % of the clips."""
     for title, table in page.items():
@@ -258,6 +263,8 @@ def test_the_papers_results_keep_its_decimals_and_those_off_a_chart_are_approxim
     assert paper_accuracy("meso4", "c23", "c23") == "58.58"
     assert paper_accuracy("meso4_sharedbn", "c23", "c23") is None
     assert paper_accuracy("resnet50", "raw", "c30") is None
+    assert paper_accuracy("resnet50", "raw-split-paper", "raw") == "96.58"
+    assert paper_accuracy("resnet50", "raw-fold-0", "raw") is paper_accuracy("resnet50", "raw-people-50", "raw") is None
     assert paper_accuracy("resnet50", "raw-only-embarrassment", "raw") == "≈74.0"
     assert paper_accuracy("resnet50", "raw-without-nod", "raw") is None
     assert paper_action_accuracy("c40", "embarrassment") == "≈87.4"

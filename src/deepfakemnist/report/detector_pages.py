@@ -246,6 +246,8 @@ def _groups(title: str, kinds: Callable[[str], bool]) -> Callable[[Results], lis
             found = _find(results.groups, "video", **names)
             cells = [cell(found, name) for name in ("balanced_accuracy", "auc")]
             rows.append([*key, *cells, *_sizes(found)])
+        if rows:
+            rows.append(["chance", *[""] * 4, *[_CHANCE] * 2, *_NO_SIZES])
         columns = (
             "detector",
             "trained on",
@@ -278,6 +280,8 @@ def _others(title: str, sign: str) -> Callable[[Results], list[Table]]:
                 of_run = _find(wanted, level, detector=detector, trained_on=trained_on)
                 cells = [cell(_find(of_run, level, tested_on=where), name) for where in tested]
                 rows.append([detector, trained_on, *cells, *_sizes(of_run)])
+            if rows:
+                rows.append(["chance", "", *[_CHANCE] * len(tested), *_NO_SIZES])
             found.append(Table(f"{title}: {title_of}", ("detector", "trained on", *tested, *_SIZES), rows))
         return found
 

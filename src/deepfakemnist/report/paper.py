@@ -1,8 +1,8 @@
 """Published accuracies of the DeepFakeMnist+ paper (arXiv 2108.07949 and its authors' README), in percent.
 
-Its classes are 1:1, so its accuracy is a balanced accuracy, and chance is 50 %. It states no level;
-frame level is assumed. It names no variant of MesoNet; the figures are taken for those of Meso4, the original. Its raw,
-LC and HC are raw, c23 and c40 here.
+Its classes are 1:1, so its accuracy is a balanced accuracy, and chance is 50 %. It does not say whether of frames or of
+videos; frames are assumed. It names no variant of MesoNet; the figures are taken for those of Meso4, the original. Its
+raw, LC and HC are raw, c23 and c40 here.
 
 Figures are texts: with the decimals that the paper prints in a table or, read off one of its charts to about half a
 point, with one decimal after ``≈``.
@@ -11,7 +11,7 @@ point, with one decimal after ``≈``.
 from __future__ import annotations
 
 from deepfakemnist.config.base import MIXED
-from deepfakemnist.config.training_sets import TrainingSet, parse_training_set
+from deepfakemnist.config.training_sets import PAPER, PERSON, TrainingSet, parse_training_set
 
 _QUALITIES = ("raw", "c23", "c40")
 
@@ -58,14 +58,20 @@ _TRAINED_ON_ACTION = (69.2, 72.3, 73.8, 80.4, 70.5, 77.1, 76.0, 67.3, 80.0, 74.0
 
 
 def paper_accuracy(detector: str, trained_on: str, tested_on: str) -> str | None:
-    """Return the paper's accuracy on all test clips in percent, as text, or None where it reports none."""
+    """Return the paper's accuracy on all test clips in percent, as text, or None where it reports none.
+
+    It stands beside training sets by its split, by video, and by that of the dataset.
+    """
     chosen = parse_training_set(trained_on)
-    if trained_on == MIXED and detector in _MIXED and tested_on in _QUALITIES:
+    if chosen.split == PAPER:
+        chosen = chosen._replace(split=PERSON)
+    if chosen == TrainingSet(MIXED) and detector in _MIXED and tested_on in _QUALITIES:
         return _MIXED[detector][_QUALITIES.index(tested_on)]
-    raw_of_action = chosen == TrainingSet("raw", only=chosen.only)
-    if chosen.only and raw_of_action and (detector, tested_on) == ("resnet50", "raw"):
+    if chosen.only and chosen == TrainingSet("raw", only=chosen.only) and (detector, tested_on) == ("resnet50", "raw"):
         return _off_chart(_TRAINED_ON_ACTION[_ACTIONS.index(chosen.only)])
-    return _ACCURACY.get(detector, {}).get((trained_on, tested_on))
+    if chosen == TrainingSet(chosen.quality):
+        return _ACCURACY.get(detector, {}).get((chosen.quality, tested_on))
+    return None
 
 
 def paper_action_accuracy(quality: str, action: str) -> str | None:
