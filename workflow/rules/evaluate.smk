@@ -13,6 +13,8 @@ rule evaluate:
         pairs="<results>/evaluation/pairs.tsv",
         groups="<results>/evaluation/groups.tsv",
         unscored="<results>/evaluation/unscored.tsv",
+        calibration="<results>/evaluation/calibration.tsv",
+        curves="<results>/evaluation/curves.tsv",
     log:
         "<logs>/evaluate.log",
     benchmark:
@@ -24,7 +26,9 @@ rule evaluate:
         runtime=120,
     params:
         settings=settings_of("evaluation"),
-        code=code_digest("evaluation.stage", "evaluation.groups"),
+        code=code_digest(
+            "evaluation.stage", "evaluation.groups", "evaluation.calibration"
+        ),
     script:
         "../scripts/evaluate.py"
 
@@ -56,6 +60,8 @@ rule evaluate_external:
         runtime=120,
     params:
         settings=settings_of("evaluation"),
-        code=code_digest("evaluation.stage", "evaluation.groups"),
+        code=code_digest(
+            "evaluation.stage", "evaluation.groups", "evaluation.calibration"
+        ),
     script:
         "../scripts/evaluate.py"

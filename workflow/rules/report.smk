@@ -60,6 +60,8 @@ rule metrics_pages:
         pairs="<results>/evaluation/pairs.tsv",
         groups="<results>/evaluation/groups.tsv",
         unscored="<results>/evaluation/unscored.tsv",
+        calibration="<results>/evaluation/calibration.tsv",
+        curves="<results>/evaluation/curves.tsv",
         others=[
             f"<results>/evaluation/{where}/metrics.tsv"
             for where in (
@@ -92,6 +94,18 @@ rule metrics_pages:
             labels={"what": "across qualities"},
             caption="../report/cross_quality.rst",
         ),
+        roc=report(
+            "<results>/report/roc.svg",
+            category="Detectors",
+            labels={"what": "ROC curves"},
+            caption="../report/roc.rst",
+        ),
+        reliability=report(
+            "<results>/report/reliability.svg",
+            category="Detectors",
+            labels={"what": "reliability"},
+            caption="../report/reliability.rst",
+        ),
     log:
         "<logs>/metrics_pages.log",
     benchmark:
@@ -105,7 +119,10 @@ rule metrics_pages:
         protocols=CONFIG.evaluation.protocols,
         published_split=RUN_PLAN.released,
         code=code_digest(
-            "report.metrics_page", "report.detector_pages", "report.figures"
+            "report.metrics_page",
+            "report.detector_pages",
+            "report.figures",
+            "report.curve_figures",
         ),
     script:
         "../scripts/metrics_pages.py"

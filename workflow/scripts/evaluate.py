@@ -1,6 +1,7 @@
 from pathlib import Path
 
 from deepfakemnist.config.detectors import EvaluationSettings
+from deepfakemnist.evaluation.calibration import write_calibration
 from deepfakemnist.evaluation.groups import evaluate_groups
 from deepfakemnist.evaluation.stage import evaluate
 from deepfakemnist.workflow.script import stage_script
@@ -18,6 +19,9 @@ with stage_script(snakemake):
         unscored_tsv=Path(snakemake.output.unscored),
     )
     if "groups" in snakemake.output.keys():  # noqa: SIM118 - no mapping
+        write_calibration(
+            predictions, Path(snakemake.output.calibration), Path(snakemake.output.curves), settings=settings
+        )
         evaluate_groups(
             predictions=predictions,
             videos=Path(snakemake.input.videos),

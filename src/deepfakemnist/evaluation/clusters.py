@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from deepfakemnist.config.training_sets import PAPER, parse_training_set
 from deepfakemnist.evaluation.influence import Linearised
 from deepfakemnist.evaluation.metrics import Floats
 
@@ -98,17 +99,19 @@ class Clusters:
         """Say whether there are too few people, with samples of a class or of any, for an interval."""
         return self.people_with(label) < MIN_CLUSTERS
 
-    def generalises_to(self, seeds: int = 1) -> str:
+    def generalises_to(self, trained_on: str, seeds: int = 1) -> str:
         """Say what the intervals hold for, as in column ``generalises_to``; or ``too few people (n)``.
 
         Args:
+            trained_on: training set; the paper's split leaves people in train and test.
             seeds: number of training seeds whose mean the interval is for; one does not show how much they differ.
         """
         if self.too_few():
             return f"too few people ({self.n_people})"
-        parts = ["new people"]
+        people = "people in training too" if parse_training_set(trained_on).split == PAPER else "new people"
+        parts = [people]
         if len(self._driver):
-            parts = ["new people and drivers"]
+            parts = [f"{people} and drivers" if people == "new people" else f"{people}, new drivers"]
         elif self._fake.any() and not self._known:
             parts.append("drivers unknown")
         elif self._shared:

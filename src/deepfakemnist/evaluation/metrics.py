@@ -84,8 +84,13 @@ def calibration_error(labels: ArrayLike, scores: ArrayLike, bins: int = 15) -> f
     y, s, _ = as_arrays(labels, scores)
     if not len(y):
         return None
-    bin_index = np.clip((s * bins).astype(int), 0, bins - 1)
+    bin_index = calibration_bins(s, bins)
     return float(np.abs(np.bincount(bin_index, s) - np.bincount(bin_index, y)).sum() / len(y))
+
+
+def calibration_bins(scores: Floats, bins: int) -> NDArray[np.int64]:
+    """Return the bin (N,) of each score, 0..bins - 1; bins have equal widths, and the last one includes 1."""
+    return np.clip((scores * bins).astype(np.int64), 0, bins - 1)
 
 
 def apcer(labels: ArrayLike, scores: ArrayLike, attacks: Sequence[str]) -> float | None:

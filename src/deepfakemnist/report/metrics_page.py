@@ -52,11 +52,13 @@ _INTRO = (
 )
 
 
-def write_metrics_page(metrics: Path, pairs: Path, path: Path, unscored: Path | None = None) -> None:
+def write_metrics_page(
+    metrics: Path, pairs: Path, path: Path, unscored: Path | None = None, calibration: Path | None = None
+) -> None:
     """Show all metrics of every detector, training set and test quality, and pairwise comparisons of detectors.
 
     Args:
-        metrics, pairs, unscored: tables of the evaluation stage.
+        metrics, pairs, unscored, calibration: tables of the evaluation stage.
         path: page to write.
     """
     measurements: dict[tuple[str, ...], list[Cells]] = {}
@@ -66,6 +68,8 @@ def write_metrics_page(metrics: Path, pairs: Path, path: Path, unscored: Path | 
     if any(len(rows) > 1 for rows in measurements.values()):
         tables.append(_every_seed(measurements))
     tables.append(_comparisons(read_tsv(pairs)))
+    if calibration is not None:
+        tables.append(_calibration(read_tsv(calibration)))
     if unscored is not None:
         tables.append(_unscored(read_tsv(unscored)))
     write_page(path, "Detectors", _INTRO, tables)
@@ -189,6 +193,33 @@ def _difference(row: Cells, name: str) -> list[str]:
         p = row[column]
         texts.append("–" if not p else "< 0.001" if float(p) < 0.001 else f"{float(p):.3f}")
     return texts
+
+
+def _calibration(rows: Sequence[Cells]) -> Table:
+    keys = ("detector", "trained_on", "tested_on", "seed", "level")
+    measures = {
+        "calibration_error": "ECE %",
+        "calibration_error_scaled": "ECE %, scaled",
+        "brier": "Brier %",
+        "brier_scaled": "Brier %, scaled",
+    }
+    counts = {
+        "n_val_videos": "val videos",
+        "n_val_people": "val people",
+        "n_videos": "test videos",
+        "n_people": "test people",
+    }
+    shown = [
+        [
+            *(row[name] for name in keys),
+            f"{float(row['temperature']):.2f}" if row["temperature"] else "–",
+            *(percent(row[name]) for name in measures),
+            *(row[name] for name in counts),
+        ]
+        for row in rows
+    ]
+    columns = (*(name.replace("_", " ") for name in keys), "temperature", *measures.values(), *counts.values())
+    return Table("Calibration on test, before and after scaling by a temperature chosen on val", columns, shown)
 
 
 def _unscored(clips: Sequence[Cells]) -> Table:

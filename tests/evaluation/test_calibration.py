@@ -1,0 +1,118 @@
+"""Temperature scaling and the points of ROC and reliability curves."""
+
+import numpy as np
+import pytest
+from scipy.special import expit
+
+from deepfakemnist.config.detectors import EvaluationSettings
+from deepfakemnist.evaluation import metrics
+from deepfakemnist.evaluation.calibration import temperature, write_calibration
+from deepfakemnist.report.curve_figures import write_reliability_figure, write_roc_figure
+from deepfakemnist.report.pages import read_tsv
+from deepfakemnist.tables.dataset_schemas import PREDICTIONS
+from deepfakemnist.tables.files import write_table
+
+
+def calibrated_logits(random, count):
+    """Logits whose sigmoid is P(fake), and labels drawn with it."""
+    logits = random.normal(0, 2, count)
+    return (random.random(count) < expit(logits)).astype(int), logits
+
+
+def rows_of(random, scale, splits=("val", "test"), count=600):
+    """Predictions, one frame a video, of a detector whose logits are ``scale`` times the calibrated ones."""
+    rows = []
+    for split in splits:
+        labels, logits = calibrated_logits(random, count)
+        for number, (label, logit) in enumerate(zip(labels.tolist(), (scale * logits).tolist(), strict=True)):
+            row = {"video_id": f"{split}{number}", "label": label, "quality": "c23", "frame_index": 0, "split": split}
+            row |= {"action": "nod" * label, "person_id": f"{split}{number % 40}", "detector": "meso4", "seed": 0}
+            rows.append(row | {"logit": logit, "score": float(expit(logit)), "trained_on": "c23"})
+    return [row | {"checkpoint_sha256": "0"} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("calibration")
+    rows = rows_of(np.random.default_rng(0), scale=4.0)
+    rows[-1] |= {"frame_index": -1, "logit": 0.0, "score": 0.5}  # a test video that could not be scored
+    write_table(rows, folder / "p.parquet", PREDICTIONS)
+    tables = folder / "calibration.tsv", folder / "curves.tsv"
+    write_calibration([folder / "p.parquet"], *tables, EvaluationSettings())
+    return folder, rows, *(read_tsv(table) for table in tables)
+
+
+def test_the_temperature_undoes_a_factor_of_the_logits():
+    random = np.random.default_rng(1)
+    labels, logits = calibrated_logits(random, 4000)
+    for factor in (0.5, 1.0, 3.0):
+        # Among 4000 samples of this spread the estimate has a standard deviation of 4 %.
+        assert temperature(labels, factor * logits) == pytest.approx(factor, rel=0.15)
+
+
+def test_a_temperature_without_a_best_value_is_1():
+    logits = np.array([-1.0, -2.0, 1.0, 3.0])
+    assert temperature(np.array([0, 0, 1, 1]), logits) == 1.0  # separated without error
+    assert temperature(np.array([1, 1, 0, 0]), logits) == 1.0  # worse than chance
+    assert temperature(np.array([1, 1, 1, 1]), logits) == 1.0
+
+
+def test_scaling_by_the_temperature_of_val_lowers_the_calibration_error_of_test(written):
+    _, rows, calibration, _ = written
+    assert [row["level"] for row in calibration] == ["frame", "video"]
+    for row in calibration:
+        assert float(row["temperature"]) == pytest.approx(4.0, rel=0.25)
+        assert float(row["calibration_error_scaled"]) < 0.5 * float(row["calibration_error"])
+        assert float(row["brier_scaled"]) < float(row["brier"])
+        assert (row["n_val_videos"], row["n_val_people"], row["n_videos"], row["n_people"]) == (
+            "600",
+            "40",
+            "600",
+            "40",
+        )
+    tested = [row for row in rows if row["split"] == "test"]
+    # The video that could not be scored is certain of the wrong class.
+    scores = [row["score"] if row["frame_index"] == 0 else 1.0 - row["label"] for row in tested]
+    expected = metrics.calibration_error([row["label"] for row in tested], np.float32(scores), 15)
+    assert float(calibration[1]["calibration_error"]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_the_roc_curve_runs_from_corner_to_corner_and_encloses_the_auc(written):
+    _, rows, _, curves = written
+    x, y = (np.array([float(row[name]) for row in curves if row["curve"] == "roc"]) for name in "xy")
+    assert (x[0], y[0], x[-1], y[-1]) == (0, 0, 1, 1)
+    assert np.all(np.diff(x) >= 0) and np.all(np.diff(y) >= 0)
+    tested = [row for row in rows if row["split"] == "test" and row["frame_index"] == 0]
+    auc = metrics.auc([row["label"] for row in tested], [row["score"] for row in tested])
+    # 200 of 600 points, and one video in 600 more that could not be scored.
+    assert np.trapezoid(y, x) == pytest.approx(auc, abs=0.01)
+
+
+def test_reliability_points_count_every_video_once(written):
+    _, _, _, curves = written
+    for name in ("reliability", "reliability_scaled"):
+        points = [row for row in curves if row["curve"] == name]
+        assert sum(int(row["n"]) for row in points) == 600
+        assert all(0 <= float(row[axis]) <= 1 for row in points for axis in "xy")
+
+
+def test_without_val_there_is_no_temperature(tmp_path):
+    write_table(rows_of(np.random.default_rng(2), 1.0, ["test"], 50), tmp_path / "p.parquet", PREDICTIONS)
+    write_calibration([tmp_path / "p.parquet"], tmp_path / "c.tsv", tmp_path / "curves.tsv", EvaluationSettings())
+    for row in read_tsv(tmp_path / "c.tsv"):
+        assert (row["temperature"], row["calibration_error_scaled"], row["n_val_videos"]) == ("", "", "0")
+        assert 0 < float(row["calibration_error"]) < 1
+    assert {row["curve"] for row in read_tsv(tmp_path / "curves.tsv")} == {"roc", "reliability"}
+
+
+@pytest.mark.slow
+def test_figures_show_detectors_and_are_reproducible(written, tmp_path):
+    folder, *_ = written
+    for write, label in ((write_roc_figure, ">meso4<"), (write_reliability_figure, ">c23, temperature of val<")):
+        for name in ("a.svg", "b.svg"):
+            write(folder / "curves.tsv", tmp_path / name)
+        text = (tmp_path / "a.svg").read_text()
+        assert text == (tmp_path / "b.svg").read_text()
+        assert label in text
+        (folder / "none.tsv").write_text("detector\ttrained_on\ttested_on\tseed\tcurve\tx\ty\tn\n")
+        write(folder / "none.tsv", tmp_path / "none.svg")
