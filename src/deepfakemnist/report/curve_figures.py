@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib
+import numpy as np
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt
@@ -44,7 +45,7 @@ def write_roc_figure(curves: Path, path: Path) -> None:
 
 
 def write_reliability_figure(curves: Path, path: Path) -> None:
-    """Plot the share of fakes against P(fake), before and after temperature scaling: a panel per detector.
+    """Plot the share of fakes against P(fake), before and after temperature scaling: a panel per detector, all seeds.
 
     Args:
         curves: curves.tsv of the evaluation stage.
@@ -58,10 +59,8 @@ def write_reliability_figure(curves: Path, path: Path) -> None:
             for number, quality in enumerate(qualities):
                 for curve, (label, style) in _RELIABILITY.items():
                     wanted = (detector, quality, curve)
-                    lines = _by_seed(row for row in rows if (row["detector"], row["tested_on"], row["curve"]) == wanted)
-                    for first, points in enumerate(lines):
-                        name = None if first else f"{quality}, {label}"
-                        axis.plot(*_xy(points), style, marker=".", color=f"C{number}", label=name)
+                    points = [row for row in rows if (row["detector"], row["tested_on"], row["curve"]) == wanted]
+                    axis.plot(*_binned(points), style, marker=".", color=f"C{number}", label=f"{quality}, {label}")
             axis.set(title=detector, xlabel="mean P(fake)")
             axis.legend(loc="upper left", fontsize="small")
         axes[0].set_ylabel("share of fakes, videos of test")
@@ -88,6 +87,16 @@ def _by_seed(rows: Iterable[Cells]) -> list[list[Cells]]:
 
 def _xy(points: Sequence[Cells]) -> tuple[list[float], list[float]]:
     return [float(point["x"]) for point in points], [float(point["y"]) for point in points]
+
+
+def _binned(points: Sequence[Cells]) -> tuple[list[float], list[float]]:
+    """Return mean P(fake) and share of fakes in tenths of P(fake), over the videos of all seeds."""
+    x, y, n = (np.array([float(point[name]) for point in points]) for name in ("x", "y", "n"))
+    bins = np.minimum((10 * x).astype(int), 9)
+    counts = np.bincount(bins, n, 10)
+    filled = counts > 0
+    means = [(np.bincount(bins, values * n, 10)[filled] / counts[filled]).tolist() for values in (x, y)]
+    return means[0], means[1]
 
 
 def _panels(names: Sequence[str]) -> tuple[Any, Any]:

@@ -180,12 +180,11 @@ def _train_on_action(results: Results) -> list[Table]:
                     whole = _find(results.whole, "frame", **where)
                     if not whole:
                         continue
-                    each = [
-                        cell(_find(results.actions, "frame", **where, action=other), "balanced_accuracy")
-                        for other in actions
-                    ]
+                    found = [_find(results.actions, "frame", **where, action=other) for other in actions]
+                    each = [cell(one, "balanced_accuracy") for one in found]
                     paper = paper_accuracy(detector, name, quality)
-                    rows.append([action, quality, cell(whole, "balanced_accuracy", paper), *each, *_sizes(whole)])
+                    sizes = _sizes([*whole, *(row for one in found for row in one)])
+                    rows.append([action, quality, cell(whole, "balanced_accuracy", paper), *each, *sizes])
             if rows:
                 rows.append(["chance", "", *[_CHANCE] * (1 + len(actions)), *_NO_SIZES])
                 columns = ("action", "quality", "all actions", *actions, *_SIZES)
@@ -205,10 +204,10 @@ def _per_action(results: Results) -> list[Table]:
             where = {"detector": detector, "trained_on": quality, "tested_on": quality}
             if not (whole := _find(results.whole, "frame", **where)):
                 continue
-            each = [
-                cell(_find(results.actions, "frame", **where, action=action), "fake_accuracy") for action in actions
-            ]
-            rows.append([detector, quality, *each, cell(whole, "real_accuracy"), *_sizes(whole)])
+            found = [_find(results.actions, "frame", **where, action=action) for action in actions]
+            each = [cell(one, "fake_accuracy") for one in found]
+            sizes = _sizes([*whole, *(row for one in found for row in one)])
+            rows.append([detector, quality, *each, cell(whole, "real_accuracy"), *sizes])
     for quality in _qualities(results.whole):
         papers = [paper_action_accuracy(quality, action) for action in (*actions, ORIGINAL)]
         if any(value is not None for value in papers):

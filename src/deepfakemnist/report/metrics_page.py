@@ -12,16 +12,16 @@ Cells = dict[str, str]
 
 #: Metrics shown after balanced accuracy and AUC, and their labels.
 _MORE_METRICS = {
-    "accuracy": "accuracy",
-    "eer": "EER",
-    "average_precision": "AP",
-    "tpr_at_fpr_1": "TPR at FPR 1 %",
-    "tpr_at_fpr_5": "TPR at FPR 5 %",
-    "brier": "Brier",
-    "calibration_error": "ECE",
-    "apcer": "APCER",
-    "bpcer": "BPCER",
-    "acer": "ACER",
+    "accuracy": "accuracy %",
+    "eer": "EER %",
+    "average_precision": "AP %",
+    "tpr_at_fpr_1": "TPR % at FPR 1 %",
+    "tpr_at_fpr_5": "TPR % at FPR 5 %",
+    "brier": "Brier %",
+    "calibration_error": "ECE %",
+    "apcer": "APCER %",
+    "bpcer": "BPCER %",
+    "acer": "ACER %",
 }
 _MEASUREMENT = ("detector", "trained_on", "tested_on", "split", "level")
 _METRIC_TITLES = (
@@ -31,7 +31,7 @@ _METRIC_TITLES = (
     "chance %",
     "AUC %",
     "95 % CI",
-    *(f"{title} %" for title in _MORE_METRICS.values()),
+    *_MORE_METRICS.values(),
 )
 _COUNTS = {"n_videos": "videos", "n_frames": "frames", "n_people": "people", "n_without_frames": "unscored clips"}
 _COMPARED = {"balanced_accuracy": "balanced accuracy, points", "auc": "AUC, points"}
@@ -188,7 +188,9 @@ def _comparisons(pairs: Sequence[Cells]) -> Table:
 
 def _difference(row: Cells, name: str) -> list[str]:
     value = row[f"{name}_difference"]
-    texts = [f"{100 * float(value):+.2f}" if value else "–", interval(row, name)]
+    low, high = (row[f"{name}_{end}"] for end in ("low", "high"))
+    ends = f"{100 * float(low):+.1f} to {100 * float(high):+.1f}" if low and high else "–"
+    texts = [f"{100 * float(value):+.2f}" if value else "–", ends]
     for column in (f"{name}_p", f"{name}_p_holm"):
         p = row[column]
         texts.append("–" if not p else "< 0.001" if float(p) < 0.001 else f"{float(p):.3f}")
