@@ -83,7 +83,7 @@ def test_cross_quality_figure_shows_the_auc_and_is_reproducible(evaluated, tmp_p
         write_cross_quality_figure(evaluated[0], tmp_path / name)
     text = (tmp_path / "a.svg").read_text()
     assert text == (tmp_path / "b.svg").read_text()
-    assert ">1.000<" in text and ">0.750<" in text and ">resnet50<" in text
+    assert "8 people, 8 videos" in text and ">1.000<" in text and ">0.750<" in text and ">resnet50<" in text
 
 
 def test_dataset_page_shows_the_counts_of_the_summary(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
@@ -58,7 +59,17 @@ def write_cross_quality_figure(metrics: Path, path: Path) -> None:
             axis.set_xticks(range(len(tested)), tested)
             axis.set_yticks(range(len(trained)), trained)
             axis.set(title=detector, xlabel="tested on", ylabel="trained on")
-        figure.colorbar(image, ax=axes[0].tolist(), label="video-level AUC, test split")
+        figure.colorbar(image, ax=axes[0].tolist(), label=f"video-level AUC, test split\n{_sizes(rows)}")
         with atomic_path(path) as part:
             figure.savefig(part, format="svg", metadata={"Date": None})
         plt.close(figure)
+
+
+def _sizes(rows: Sequence[dict[str, str]]) -> str:
+    """Return the numbers of people and videos behind the figures, as ranges where they differ."""
+    texts = []
+    for name, what in (("n_people", "people"), ("n_videos", "videos")):
+        numbers = sorted({int(row[name]) for row in rows if row[name]})
+        if numbers:
+            texts.append("–".join(map(str, dict.fromkeys((numbers[0], numbers[-1])))) + f" {what}")
+    return ", ".join(texts)
