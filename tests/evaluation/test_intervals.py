@@ -103,7 +103,7 @@ def test_more_frames_of_the_same_people_do_not_narrow_an_interval():
 def test_below_ten_people_there_is_a_value_but_neither_interval_nor_p(people):
     labels, scores, names, _ = population(np.random.default_rng(4), people)
     clusters = Clusters(labels, names)
-    assert clusters.generalises_to("c23") == f"too few people ({people})"
+    assert clusters.generalises_to() == f"too few people ({people})"
     found = estimates(labels, [scores], clusters)
     assert {found[name].interval for name in ESTIMATED} == {NO_INTERVAL}
     assert None not in {found[name].value for name in ESTIMATED}
@@ -115,7 +115,7 @@ def test_few_people_with_reals_leave_the_intervals_that_need_no_reals():
     labels, scores, people, _ = population(np.random.default_rng(5), 30)
     kept = (labels == 1) | (people < 5)
     clusters = Clusters(labels[kept], people[kept])
-    assert clusters.generalises_to("c23") == "new people; drivers unknown; this seed; too few people with reals (5)"
+    assert clusters.generalises_to() == "new people; drivers unknown; this seed; too few people with reals (5)"
     found = estimates(labels[kept], [scores[kept]], clusters)
     assert found["fake_accuracy"].interval.low is not None
     assert {found[name].interval for name in ("auc", "real_accuracy", "balanced_accuracy")} == {NO_INTERVAL}
@@ -159,17 +159,16 @@ def test_reals_too_few_for_an_fpr_leave_the_lower_end_at_0():
 def test_scope_of_an_interval_follows_from_people_and_drivers():
     labels, _, people, drivers = population(np.random.default_rng(7), 30, drivers=12)
     shared = Clusters(labels, people, drivers)
-    assert shared.generalises_to("c23") == "new people and drivers; this seed"
-    assert shared.generalises_to("c23", 3) == "new people and drivers; new seeds"
-    assert shared.generalises_to("c23-split-paper") == "people in training too, new drivers; this seed"
+    assert shared.generalises_to() == "new people and drivers; this seed"
+    assert shared.generalises_to(3) == "new people and drivers; new seeds"
     nine = [f"d{int(name[1:]) % 9}" for name in drivers]
-    assert Clusters(labels, people, nine).generalises_to("c23") == "new people; these 9 drivers; this seed"
+    assert Clusters(labels, people, nine).generalises_to() == "new people; these 9 drivers; this seed"
     assert (
-        Clusters(labels, people, [None] * len(labels)).generalises_to("c23") == "new people; drivers unknown; this seed"
+        Clusters(labels, people, [None] * len(labels)).generalises_to() == "new people; drivers unknown; this seed"
     )
     own = [f"d{person}" for person in people]
-    assert Clusters(labels, people, own).generalises_to("c23") == "new people; this seed"
-    assert Clusters(labels[labels == 0], people[labels == 0]).generalises_to("c23") == "new people; this seed"
+    assert Clusters(labels, people, own).generalises_to() == "new people; this seed"
+    assert Clusters(labels[labels == 0], people[labels == 0]).generalises_to() == "new people; this seed"
 
 
 def test_drivers_of_one_person_each_change_nothing():

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from deepfakemnist.config.training_sets import PAPER, parse_training_set
 from deepfakemnist.evaluation.influence import Linearised
 from deepfakemnist.evaluation.metrics import Floats
 
@@ -99,19 +98,17 @@ class Clusters:
         """Say whether there are too few people, with samples of a class or of any, for an interval."""
         return self.people_with(label) < MIN_CLUSTERS
 
-    def generalises_to(self, trained_on: str, seeds: int = 1) -> str:
+    def generalises_to(self, seeds: int = 1) -> str:
         """Say what the intervals hold for, as in column ``generalises_to``; or ``too few people (n)``.
 
         Args:
-            trained_on: training set; the paper's split leaves people in train and test.
             seeds: number of training seeds whose mean the interval is for; one does not show how much they differ.
         """
         if self.too_few():
             return f"too few people ({self.n_people})"
-        people = "people in training too" if parse_training_set(trained_on).split == PAPER else "new people"
-        parts = [people]
+        parts = ["new people"]
         if len(self._driver):
-            parts = [f"{people} and drivers" if people == "new people" else f"{people}, new drivers"]
+            parts = ["new people and drivers"]
         elif self._fake.any() and not self._known:
             parts.append("drivers unknown")
         elif self._shared:

@@ -93,7 +93,7 @@ def compare_samples(first: pa.Table, second: pa.Table) -> Row:
     seeds = [",".join(map(str, by_seed)) for by_seed in runs]
     row: Row = {
         "seeds": seeds[0] if seeds[0] == seeds[1] else " / ".join(seeds),
-        "generalises_to": clusters.generalises_to(reference["trained_on"][0].as_py(), min(map(len, runs))),
+        "generalises_to": clusters.generalises_to(min(map(len, runs))),
         "n_samples": reference.num_rows,
         "n_videos": len(pc.unique(reference["video_id"])),
         "n_people": clusters.n_people,
