@@ -163,9 +163,7 @@ def test_scope_of_an_interval_follows_from_people_and_drivers():
     assert shared.generalises_to(3) == "new people and drivers; new seeds"
     nine = [f"d{int(name[1:]) % 9}" for name in drivers]
     assert Clusters(labels, people, nine).generalises_to() == "new people; these 9 drivers; this seed"
-    assert (
-        Clusters(labels, people, [None] * len(labels)).generalises_to() == "new people; drivers unknown; this seed"
-    )
+    assert Clusters(labels, people, [None] * len(labels)).generalises_to() == "new people; drivers unknown; this seed"
     own = [f"d{person}" for person in people]
     assert Clusters(labels, people, own).generalises_to() == "new people; this seed"
     assert Clusters(labels[labels == 0], people[labels == 0]).generalises_to() == "new people; this seed"
