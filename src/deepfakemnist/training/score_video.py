@@ -227,7 +227,9 @@ class VideoScorer:
     def _score_segment(self, segment: FaceSegment, scored: VideoScore) -> ScoredSegment:
         with tempfile.TemporaryDirectory() as folder:
             stills = list(self._stills(segment, Path(folder)))
-        samples = self._samples([picture for _, picture in stills])
+        detector = self.checkpoint.detector
+        pixels = torch.stack([detector_input(picture, detector.image_size) for _, picture in stills])
+        samples = _Samples(pixels, detector.config.clip_frames)
         logits = self._logits(samples)
         scores = scored.decision.scores(logits)
         frames = [
@@ -277,20 +279,29 @@ class VideoScorer:
             count = max(ceil(total * trained.per_clip / crop.max_frames), seconds, length)
         return trained.model_copy(update={"policy": "even", "per_clip": count})
 
-    def _samples(self, pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
-        """Return pictures (H, W, 3) as detector input (N, *sample_shape)."""
+    def _logits(self, samples: _Samples) -> NDArray[np.float64]:
         detector = self.checkpoint.detector
-        pixels = torch.stack([detector_input(picture, detector.image_size) for picture in pictures])
-        length = detector.config.clip_frames
-        return pixels if length == 1 else pixels[torch.from_numpy(neighbours(len(pixels), length))]
-
-    def _logits(self, samples: Tensor) -> NDArray[np.float64]:
-        detector = self.checkpoint.detector
+        device = detector.mean.device
         with torch.inference_mode(), deterministic_cudnn(tf32=False):
-            parts = [detector(batch.to(detector.mean.device)).double().cpu() for batch in samples.split(_BATCH_SIZE)]
+            parts = [detector(samples[rows].to(device)).double().cpu() for rows in samples.batches()]
         logits = torch.cat(parts).numpy()
         if not np.isfinite(logits).all():
             raise ConfigError(
                 f"{detector.config.name} returns non-finite logits: its training diverged; lower its learning_rate"
             )
         return logits
+
+
+class _Samples:
+    """Detector inputs of consecutive stills (N, 3, S, S); clips of them are made when they are needed."""
+
+    def __init__(self, pixels: Tensor, clip_frames: int) -> None:
+        self._pixels = pixels
+        self._rows = neighbours(len(pixels), clip_frames) if clip_frames > 1 else None
+
+    def __getitem__(self, rows: int | slice) -> Tensor:
+        return self._pixels[rows if self._rows is None else torch.from_numpy(self._rows[rows])]
+
+    def batches(self) -> Iterator[slice]:
+        for start in range(0, len(self._pixels), _BATCH_SIZE):
+            yield slice(start, start + _BATCH_SIZE)
