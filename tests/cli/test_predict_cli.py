@@ -155,7 +155,7 @@ def test_every_video_of_a_folder_has_a_verdict_or_a_reason(videos, checkpoint, t
 def test_a_face_after_42_seconds_is_judged(shots, checkpoint, tmp_path):
     frames = [*shots["nobody"] * 5][: 42 * SLOW] + shots["anna"][:6]
     status, found = judge(tmp_path, checkpoint, write_clip(tmp_path / "late.mp4", frames, SLOW))
-    assert status == 0 and found["verdict"] in ("fake", "real") and found["seconds"] == pytest.approx(45)
+    assert status == 0 and found["verdict"] in ("fake", "real") and found["length_s"] == pytest.approx(45)
     (track,) = found["tracks"]
     assert (track["from_s"], track["to_s"]) == pytest.approx((42, 45), abs=0.05)
     assert {face["reason"] for face in found["skipped"]} == {"no_face"}

@@ -42,8 +42,7 @@ def write_timeline(scored: VideoScore, path: Path, title: str = "") -> None:
     for track in scored.tracks:
         named = len(scored.tracks) <= _IN_LEGEND
         label = f"face {track.number}: {track.score:.2f}, {track.verdict}" if named else None
-        times = [frame.time_s for frame in track.frames]
-        scores = [frame.score for frame in track.frames]
+        times, scores = _points(track)
         (line,) = axis.plot(times, scores, marker="o", markersize=3, linewidth=1.2, label=label)
         axis.hlines(track.score, times[0], times[-1], color=line.get_color(), linewidth=3, alpha=0.35)
     axis.set(xlim=(0, max(scored.length_s, 0.1)), ylim=(-0.03, 1.03), xlabel="time (s)", ylabel="P(fake), calibrated")
@@ -51,6 +50,21 @@ def write_timeline(scored: VideoScore, path: Path, title: str = "") -> None:
     axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
     with atomic_path(path) as part:
         figure.savefig(part, format="png", dpi=120, metadata={"Software": None})
+
+
+def _points(track: FaceTrack) -> tuple[list[float], list[float]]:
+    """Return times and scores of a track's frames, with a NaN where the face is away: no line is drawn there."""
+    times: list[float] = []
+    scores: list[float] = []
+    until = track.segments[0].from_s
+    for segment in track.segments:
+        if segment.from_s > until + 1e-6:
+            times.append(until)
+            scores.append(np.nan)
+        times += [frame.time_s for frame in segment.frames]
+        scores += [frame.score for frame in segment.frames]
+        until = segment.to_s
+    return times, scores
 
 
 def write_overlay(scored: VideoScore, fps: float, path: Path) -> None:

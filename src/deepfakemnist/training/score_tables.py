@@ -13,9 +13,9 @@ from deepfakemnist.tables.files import atomic_path
 from deepfakemnist.tables.schemas import Row
 from deepfakemnist.training.score_video import FaceTrack, VideoScore
 
-#: Columns of each CSV file.
+#: Name of each CSV file, and its columns.
 _COLUMNS = {
-    "videos": ("name", "verdict", "score", "tracks", "seconds", "reason", "detail"),
+    "videos": ("name", "verdict", "score", "tracks", "length_s", "reason", "detail"),
     "tracks": ("name", "track", "verdict", "score", "frames", "from_s", "to_s"),
     "seconds": ("name", "track", "second", "score", "frames"),
     "frames": ("name", "track", "time_s", "score", "logit"),
@@ -24,8 +24,7 @@ _COLUMNS = {
 
 
 def write_scores(folder: Path, detector: dict[str, Any], videos: Sequence[tuple[str, VideoScore]]) -> None:
-    """Write ``scores.json``, and the same as ``videos.csv``, ``tracks.csv``, ``seconds.csv``, ``frames.csv`` and
-    ``skipped.csv``.
+    """Write ``scores.json``, and the same as a CSV file per kind of row.
 
     Args:
         folder: where they go.
@@ -60,7 +59,7 @@ def _record(name: str, scored: VideoScore) -> dict[str, Any]:
         "score": scored.score,
         "reason": reason,
         "detail": detail,
-        "seconds": scored.length_s,
+        "length_s": scored.length_s,
         "cuts_s": scored.cuts_s,
         "tracks": [_track_record(track) for track in scored.tracks],
         "skipped": [asdict(face) for face in scored.skipped],
