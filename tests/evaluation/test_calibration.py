@@ -6,7 +6,8 @@ from scipy.special import expit
 
 from deepfakemnist.config.detectors import EvaluationSettings
 from deepfakemnist.evaluation import metrics
-from deepfakemnist.evaluation.calibration import temperature, write_calibration
+from deepfakemnist.evaluation.calibration import write_calibration
+from deepfakemnist.evaluation.temperature import fit_temperature
 from deepfakemnist.report.curve_figures import write_reliability_figure, write_roc_figure
 from deepfakemnist.report.pages import read_tsv
 from deepfakemnist.tables.dataset_schemas import PREDICTIONS
@@ -47,14 +48,14 @@ def test_the_temperature_undoes_a_factor_of_the_logits():
     labels, logits = calibrated_logits(random, 4000)
     for factor in (0.5, 1.0, 3.0):
         # Among 4000 samples of this spread the estimate has a standard deviation of 4 %.
-        assert temperature(labels, factor * logits) == pytest.approx(factor, rel=0.15)
+        assert fit_temperature(labels, factor * logits) == pytest.approx(factor, rel=0.15)
 
 
 def test_a_temperature_without_a_best_value_is_1():
     logits = np.array([-1.0, -2.0, 1.0, 3.0])
-    assert temperature(np.array([0, 0, 1, 1]), logits) == 1.0  # separated without error
-    assert temperature(np.array([1, 1, 0, 0]), logits) == 1.0  # worse than chance
-    assert temperature(np.array([1, 1, 1, 1]), logits) == 1.0
+    assert fit_temperature(np.array([0, 0, 1, 1]), logits) == 1.0  # separated without error
+    assert fit_temperature(np.array([1, 1, 0, 0]), logits) == 1.0  # worse than chance
+    assert fit_temperature(np.array([1, 1, 1, 1]), logits) == 1.0
 
 
 def test_scaling_by_the_temperature_of_val_lowers_the_calibration_error_of_test(written):

@@ -12,8 +12,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
-from scipy.optimize import brentq
 from scipy.special import expit
 
 from deepfakemnist.config.base import MIXED
@@ -22,6 +20,7 @@ from deepfakemnist.config.training_sets import parse_training_set
 from deepfakemnist.evaluation import metrics
 from deepfakemnist.evaluation.aggregation import RUN, filter_rows, frame_level, read_predictions, video_level
 from deepfakemnist.evaluation.metrics import Floats, Ranking
+from deepfakemnist.evaluation.temperature import fit_temperature
 from deepfakemnist.tables.schemas import Row
 from deepfakemnist.tables.tsv import write_tsv
 
@@ -40,8 +39,6 @@ CALIBRATION_COLUMNS = (
     "n_people",
 )
 CURVES_COLUMNS = (*_KEY, "curve", "x", "y", "n")
-#: Range of the temperature. A detector that needs more than a factor of 50 is close to chance.
-_LOWEST, _HIGHEST = 0.02, 50.0
 #: Points of a ROC curve that are kept; a figure shows no more.
 _POINTS = 200
 
@@ -67,7 +64,7 @@ def write_calibration(
     for run, val, test in _runs(read_predictions(predictions)):
         scale, facts = None, {"n_val_videos": 0, "n_val_people": 0}
         if val.num_rows:
-            scale = temperature(val["label"].to_numpy(), val["logit"].to_numpy().astype(np.float64))
+            scale = fit_temperature(val["label"].to_numpy(), val["logit"].to_numpy().astype(np.float64))
             facts = {"n_val_videos": len(pc.unique(val["video_id"])), "n_val_people": len(pc.unique(val["person_id"]))}
         for level, aggregate in (("frame", frame_level), ("video", video_level)):
             labels, scores, samples = _scores(aggregate(test))
@@ -95,31 +92,6 @@ def write_calibration(
                     curves += [{**run, **point} for point in _reliability(labels, scaled, bins, "reliability_scaled")]
     write_tsv(calibration_tsv, CALIBRATION_COLUMNS, rows)
     write_tsv(curves_tsv, CURVES_COLUMNS, curves)
-
-
-def temperature(labels: NDArray[np.integer], logits: Floats) -> float:
-    """Return the temperature of the highest likelihood, both classes weighted alike.
-
-    It is 1 where the likelihood has no maximum: of a detector that separates the classes without error, which would
-    become certain of everything, of one no better than chance, which would answer 0.5 to everything, and of one class.
-
-    Args:
-        labels: (N,) 1 for fake, 0 for real.
-        logits: (N,) outputs before the sigmoid.
-    """
-    real, fake = logits[labels == 0], logits[labels == 1]
-    if not len(real) or not len(fake) or real.max() < fake.min():
-        return 1.0
-
-    def slope(log_temperature: float) -> float:
-        """Derivative of the negative log-likelihood by the inverse temperature, which it is convex in."""
-        inverse = np.exp(-log_temperature)
-        return float(np.mean(real * expit(real * inverse)) - np.mean(fake * expit(-fake * inverse)))
-
-    lowest, highest = np.log(_LOWEST), np.log(_HIGHEST)
-    if slope(highest) >= 0 or slope(lowest) <= 0:
-        return 1.0
-    return float(np.exp(brentq(slope, lowest, highest, xtol=1e-6)))
 
 
 def _runs(predictions: pa.Table) -> Iterator[tuple[Row, pa.Table, pa.Table]]:

@@ -12,11 +12,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
 from scipy.special import expit
 
-#: Range of the temperature. A detector that needs more than a factor of 50 is close to chance.
-_LOWEST, _HIGHEST = 0.02, 50.0
+from deepfakemnist.evaluation.temperature import fit_temperature
 
 
 @dataclass(frozen=True)
@@ -57,33 +55,12 @@ def choose_decision(labels: NDArray[np.integer], logits: NDArray[np.floating], v
     """
     if len(set(np.asarray(labels).tolist())) < 2:
         return Decision()
-    temperature = _temperature(np.asarray(labels), np.asarray(logits, np.float64))
+    temperature = fit_temperature(np.asarray(labels), np.asarray(logits, np.float64))
     names, video_of = np.unique(np.asarray(videos), return_inverse=True)
     frames = np.bincount(video_of)
     scores = np.bincount(video_of, Decision(temperature=temperature).scores(logits)) / frames
     fake = np.bincount(video_of, labels) / frames >= 0.5
     return Decision(_threshold(fake, scores), temperature, len(names))
-
-
-def _temperature(labels: NDArray[np.integer], logits: NDArray[np.float64]) -> float:
-    """Return the temperature of the highest class-balanced likelihood, within its range.
-
-    It stays 1 where the likelihood has no maximum: at a detector that separates the classes without error, which would
-    become certain of everything, and at one no better than chance, which would answer 0.5 to everything.
-    """
-    real, fake = logits[labels == 0], logits[labels == 1]
-    if real.max() < fake.min():
-        return 1.0
-
-    def slope(log_temperature: float) -> float:
-        """Derivative of the negative log-likelihood by the inverse temperature, which it is convex in."""
-        inverse = np.exp(-log_temperature)
-        return float(np.mean(real * expit(real * inverse)) - np.mean(fake * expit(-fake * inverse)))
-
-    lowest, highest = np.log(_LOWEST), np.log(_HIGHEST)
-    if slope(highest) >= 0 or slope(lowest) <= 0:
-        return 1.0
-    return float(np.exp(brentq(slope, lowest, highest, xtol=1e-6)))
 
 
 def _threshold(fake: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:
