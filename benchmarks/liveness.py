@@ -207,7 +207,7 @@ def compare(
         "answers_in_the_ledger": len(answers),
         "questions_billed": len(billed),
         "billed_again": again,
-        "cut_off_by_a_kill": in_doubt,
+        "in_doubt": in_doubt,
         "billed_again_unexplained": max(again - in_doubt, 0),
         "requests": len(requests),
         "faults": dict(sorted(Counter(one["fault"] for one in requests if one["fault"]).items())),
