@@ -6,6 +6,7 @@ import io
 import json
 import pickle
 import random
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,25 @@ def test_code_is_refused_and_no_message_advises_to_run_it(tmp_path: Path, legacy
             load()
         assert "weights_only" not in str(error.value) and "trust" not in str(error.value).lower()
     assert not (tmp_path / "touched").exists()
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["zip", "legacy"])
+def test_a_class_with_an_endless_name_is_refused_at_once(tmp_path: Path, legacy: bool) -> None:
+    """PyTorch searches it by a regular expression for minutes; unchecked, this test does not end."""
+    path = tmp_path / "weights.pth"
+    torch.save({"weight": torch.ones(2)}, path, _use_new_zipfile_serialization=not legacy)
+    known = b"ctorch._utils\n"
+    named = b"c" + b"x" * 300_000 + b"\n"
+    if legacy:
+        path.write_bytes(path.read_bytes().replace(known, named))
+    else:
+        with zipfile.ZipFile(path) as archive:
+            entries = {name: archive.read(name) for name in archive.namelist()}
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, data in entries.items():
+                archive.writestr(name, data.replace(known, named))
+    with pytest.raises(UnreadableTensors, match=r"a class whose name has 300\d\d\d characters"):
+        load_tensors(path)
 
 
 def test_damaged_files_of_every_kind_have_a_message() -> None:
