@@ -21,7 +21,7 @@ from deepfakemnist.faces.shots import Cut, face_patch, find_cuts, frame_differen
 from deepfakemnist.faces.track import Track, main_track, track_faces
 from deepfakemnist.faces.upright import check_upright, is_checked, turned_scores
 from deepfakemnist.media.decode import read_pictures
-from deepfakemnist.media.picture import Picture
+from deepfakemnist.media.picture import Picture, free_buffers
 from deepfakemnist.tables.schemas import Row
 
 #: Memory for buffered frames of one video.
@@ -112,6 +112,7 @@ def read_footage(
 
     Raises: Failed or Rejected with a reason of :mod:`deepfakemnist.media.container`, or not_square.
     """
+    free_buffers()  # those of the footage before
     footage, kept, stored = Footage(row, settings), list[tuple[Picture, int]](), 0
     last: np.ndarray | None = None
     region = _KeptRegion(row, settings)

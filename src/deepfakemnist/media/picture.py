@@ -6,6 +6,7 @@ copy. Both come straight from the stored planes, and a region has the same pixel
 
 from __future__ import annotations
 
+import gc
 from fractions import Fraction
 from functools import lru_cache
 from threading import get_ident
@@ -248,6 +249,16 @@ def _crop_graph(
     last.link_to(sink)
     graph.configure()
     return graph, source, sink  # source and sink alone would not keep the graph alive
+
+
+def free_buffers() -> None:
+    """Free the buffers of crops that nobody holds any more.
+
+    A filter graph keeps as many as it ever had in use, a thousand where the crops of a whole clip wait in memory, and
+    the crops of another clip have other graphs. Without this, memory grew by 140 MB per 41 s of a 360x288 video.
+    """
+    _crop_graph.cache_clear()
+    gc.collect()  # PyAV's graphs and contexts refer to each other
 
 
 def resized(picture: np.ndarray, width: int, height: int) -> np.ndarray:
