@@ -107,6 +107,7 @@ def test_training_sets_have_names():
     ],
 )
 def test_what_is_wrong_with_a_training_set_is_said(name, problem):
+    assert "3 or more" in problem_of("c23-fold-each", ["c23"], ["nod"], folds=2)  # nothing would be left to train on
     said = problem_of(name, ["c23"], ["nod"], folds=5)
     assert problem in said and bool(problem) == bool(said)
 

@@ -17,6 +17,7 @@ from deepfakemnist.config.base import ACTIONS, MIXED
 #: in results alone.
 PERSON, PAPER, FOLDS = "person", "paper", "folds"
 
+_LEAST_FOLDS = 3
 _BY_ACTION = re.compile(rf"(?P<quality>.+)-(?P<kind>only|without)-(?P<action>{'|'.join((*ACTIONS, 'each'))})")
 _BY_DRIVER = "-by-driver"
 _PEOPLE = re.compile(r"(?P<rest>.+)-people-(?P<percent>[1-9][0-9]?)")
@@ -97,6 +98,8 @@ def problem_of(trained_on: str, qualities: Iterable[str], actions: Iterable[str]
         return f"names an action that is not planned; planned are {planned}"
     if chosen.split == FOLDS:
         return "is a name of results; train on each fold with -fold-each"
+    if chosen.split.startswith("fold-") and folds < _LEAST_FOLDS:
+        return f"needs dataset.folds of {_LEAST_FOLDS} or more: one for test, one for val, the others for train"
     if chosen.fold is not None and chosen.fold >= folds:
         return f"names a fold beyond those of dataset.folds, 0 to {folds - 1}"
     if chosen.by_driver and chosen.split != PERSON:
