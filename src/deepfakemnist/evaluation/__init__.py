@@ -1,1 +1,1 @@
-"""Evaluation of detectors: metrics, bootstrap intervals, pairwise comparisons and subgroups."""
+"""Evaluation of detectors: metrics, clustered intervals, pairwise comparisons, calibration and subgroups."""
