@@ -7,8 +7,6 @@ real and its fake, which show one face and one scene, less often together, and r
 
 from __future__ import annotations
 
-import math
-
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -87,7 +85,7 @@ def _split_by_fold(rows: pa.Table, wanted: TrainingSet) -> pa.ChunkedArray:
 def _of_some_people(rows: pa.Table, percent: int) -> pa.Table:
     """Return the rows of a share of the people, at least one; the people of a smaller share are among them."""
     people = sorted(set(rows["person_id"].to_pylist()), key=lambda person: seed_from("people", person))
-    chosen = people[: math.ceil(len(people) * percent / 100)]
+    chosen = people[: -(-len(people) * percent // 100)]
     return rows.filter(pc.is_in(rows["person_id"], pa.array(chosen, rows["person_id"].type)))
 
 
