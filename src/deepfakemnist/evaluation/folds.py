@@ -1,8 +1,8 @@
 """Cross-validation: test videos of all folds as one set of predictions, each by a detector that never saw its person.
 
 The folds together use every video, where one split tests on 15 % of them. Each fold's detector has a calibration of its
-own, which a ranking over several of them feels: a pooled AUC tends to be lower than the AUCs of the folds, whose mean stands
-beside it in the report. Accuracies pool without that effect.
+own, which a ranking over several of them feels: a pooled AUC tends to be lower than the AUCs of the folds, whose mean
+stands beside it in the report. Accuracies pool without that effect.
 """
 
 from __future__ import annotations
