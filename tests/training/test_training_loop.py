@@ -14,7 +14,7 @@ from deepfakemnist.config.detectors import DetectorTraining
 from deepfakemnist.config.preparation import Preparation
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.evaluation import metrics
-from deepfakemnist.evaluation.aggregation import video_level
+from deepfakemnist.evaluation.aggregation import read_predictions, video_level
 from deepfakemnist.tables.dataset_schemas import FRAME_INDEX, VIDEOS
 from deepfakemnist.tables.files import read_table, write_table
 from deepfakemnist.training.checkpoint import load_checkpoint
@@ -48,7 +48,7 @@ def history_of(path):
 
 def predictions_on_test(data, checkpoint, folder):
     predict(data.index, data.videos, checkpoint, folder / "predictions.parquet", "cpu")
-    table = read_table(folder / "predictions.parquet")
+    table = read_predictions([folder / "predictions.parquet"])
     return table.filter(pc.equal(table["split"], "test"))
 
 
