@@ -77,7 +77,7 @@ def save(path, threshold=0.5, trained_on="c23", **preparation):
     facts = {"crop": CropSettings(size=64), "qualities": CompressSettings().qualities, **preparation}
     stated = {
         "preparation": Preparation(**facts).model_dump(mode="json"),
-        "decision": Decision(threshold, 2.0, 8).to_facts(),
+        "decision": Decision(threshold=threshold, temperature=2.0, val_videos=8).model_dump(),
     }
     save_checkpoint(path, weights, RECIPE, trained_on, epoch=1, seed=5, facts=stated)
     return path
@@ -236,6 +236,22 @@ def test_an_old_checkpoint_is_used_and_what_is_assumed_is_said(videos, tmp_path,
     assert json.loads((tmp_path / "scores.json").read_text())["assumed"]
     with pytest.raises(ConfigError, match="does not state the encoder settings of its training clips; train it again"):
         judge(tmp_path, tmp_path / "old", videos / "person/talk.mp4", "--as-trained")
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"decision": {"threshold": "low"}},
+        {"decision": {"temperature": 0}},
+        {"decision": []},
+        {"preparation": {"crop": {"policy": "by hand"}}},
+        {"crop": "square"},
+    ],
+)
+def test_a_checkpoint_with_other_facts_is_of_another_version(videos, tmp_path, stated):
+    save_checkpoint(tmp_path / "odd", build("meso4", image_size=64).state_dict(), RECIPE, "c23", 1, 0, stated)
+    with pytest.raises(ConfigError, match="odd was written by another version of this program"):
+        judge(tmp_path, tmp_path / "odd", videos / "person/talk.mp4")
 
 
 def test_a_detector_of_crops_from_elsewhere_needs_crops_or_an_assumption(videos, tmp_path):

@@ -53,7 +53,7 @@ def save(path, name, preparation, trained_on):
     weights = build(name, image_size=64).state_dict()
     last = [key for key in weights if key.endswith("weight")][-1]
     weights[last] = weights[last] * 100
-    facts = {"preparation": preparation.model_dump(mode="json"), "decision": Decision(temperature=2.0).to_facts()}
+    facts = {"preparation": preparation.model_dump(mode="json"), "decision": Decision(temperature=2.0).model_dump()}
     save_checkpoint(path, weights, DetectorTraining(name=name, image_size=64), trained_on, 1, 0, facts)
     return path
 

@@ -17,7 +17,7 @@ from deepfakemnist.evaluation import metrics
 from deepfakemnist.evaluation.aggregation import read_predictions, video_level
 from deepfakemnist.tables.dataset_schemas import FRAME_INDEX, VIDEOS
 from deepfakemnist.tables.files import read_table, write_table
-from deepfakemnist.training.checkpoint import load_checkpoint
+from deepfakemnist.training.checkpoint import load_checkpoint, save_checkpoint
 from deepfakemnist.training.decision import choose_decision
 from deepfakemnist.training.loop import train_detector
 from deepfakemnist.training.optimise import learning_rate_factor
@@ -119,6 +119,12 @@ def test_the_checkpoint_states_preparation_and_the_decision_of_val_alone(data, t
     train_detector(data.index, data.videos, checkpoint, history, settings(), "raw", **options)
     trained = load_checkpoint(checkpoint, torch.device("cpu"))
     assert (trained.preparation, trained.assumed) == (preparation, ())
+    facts = {**trained.facts, "input": {**trained.facts["input"], "std": [0.5, 0.5, 0.5]}}
+    save_checkpoint(tmp_path / "b", trained.detector.state_dict(), settings(), "raw", 1, 0, facts)
+    with pytest.raises(
+        ConfigError, match=r"written by another version .* its detector took .*'std': \[0.5, 0.5, 0.5\]"
+    ):
+        load_checkpoint(tmp_path / "b", torch.device("cpu"))
     predict(data.index, data.videos, checkpoint, tmp_path / "predictions.parquet", "cpu")
     table = read_table(tmp_path / "predictions.parquet")
     val = table.filter(pc.and_(pc.equal(table["split"], "val"), pc.equal(table["quality"], "raw")))

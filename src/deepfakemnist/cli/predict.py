@@ -213,7 +213,7 @@ def _detector_facts(checkpoint: Checkpoint, quality: str | None) -> dict[str, An
         "seed": checkpoint.seed,
         "checkpoint_sha256": checkpoint.sha256,
         "rule": RULE,
-        **checkpoint.decision.to_facts(),
+        **checkpoint.decision.model_dump(),
         "known_qualities": {name: encode.model_dump(exclude_none=True) for name, encode in known.items()},
         "encoded_as": quality,
         "assumed": list(checkpoint.assumed),

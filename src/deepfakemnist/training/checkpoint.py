@@ -87,6 +87,17 @@ def save_checkpoint(
         part.write_bytes(save(values, {_ENTRY: json.dumps(content, sort_keys=True)}))
 
 
+def input_facts(detector: Detector) -> dict[str, Any]:
+    """Return what a detector makes of stills, for its checkpoint: the weights alone would fit another input, too."""
+    config = detector.config
+    return {
+        "image_size": detector.image_size,
+        "clip_frames": config.clip_frames,
+        "mean": list(config.mean),
+        "std": list(config.std),
+    }
+
+
 def load_checkpoint(path: Path | str, device: torch.device) -> Checkpoint:
     """Load a detector. Raises: ConfigError when the file is not a checkpoint of this program."""
     content, weights = _read(Path(path))
@@ -98,10 +109,13 @@ def load_checkpoint(path: Path | str, device: torch.device) -> Checkpoint:
         preparation, decision, assumed = _how_to_use(content)
     except ValidationError as error:
         raise ConfigError(f"{path} was written by another version of this program: {error}") from error
-    except TypeError as error:  # of the decision's fields
-        raise ConfigError(f"{path} was written by another version of this program: {error}") from error
     except (RuntimeError, ValueError) as error:
         raise ConfigError(f"{path} does not fit detector {settings.name!r}: {error}") from error
+    if (stated := content.get("input")) not in (None, now := input_facts(detector)):
+        raise ConfigError(
+            f"{path} was written by another version of this program: its detector took {stated} and now takes {now}. "
+            "Train it again, or use that version"
+        )
     sha256 = file_facts(path).sha256
     return Checkpoint(
         detector=detector.to(device).eval(),
@@ -132,7 +146,7 @@ def _how_to_use(content: dict[str, Any]) -> tuple[Preparation, Decision, tuple[s
             "the encoder settings of its training clips are not known",
         ]
     if "decision" in content:
-        return preparation, Decision(**content["decision"]), tuple(assumed)
+        return preparation, Decision.model_validate(content["decision"]), tuple(assumed)
     return preparation, Decision(), (*assumed, "the decision threshold is 0.5, and scores are not calibrated")
 
 

@@ -7,37 +7,28 @@ scores nor any AUC. Predictions of the workflow hold plain logits; ``deepfakemni
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 from scipy.special import expit
 
+from deepfakemnist.config.base import Fraction, Settings
 from deepfakemnist.evaluation.temperature import fit_temperature
 
 
-@dataclass(frozen=True)
-class Decision:
-    """Rule that turns a detector's logits into a verdict.
+class Decision(Settings):
+    """Rule that turns a detector's logits into a verdict."""
 
-    Args:
-        threshold: a video is fake when its mean calibrated P(fake) is at least this, 0..1.
-        temperature: P(fake) of a frame is sigmoid(logit / temperature).
-        val_videos: videos of val that both were chosen on; 0: the defaults, 0.5 and 1.
-    """
-
-    threshold: float = 0.5
-    temperature: float = 1.0
-    val_videos: int = 0
+    threshold: Fraction = Field(0.5, description="a video is fake when its mean calibrated P(fake) is at least this")
+    temperature: float = Field(
+        1.0, gt=0, allow_inf_nan=False, description="P(fake) of a frame is sigmoid(logit / temperature)"
+    )
+    val_videos: int = Field(0, ge=0, description="videos of val that both were chosen on; 0: the defaults, 0.5 and 1")
 
     def scores(self, logits: NDArray[np.floating]) -> NDArray[np.float64]:
         """Return the calibrated P(fake) of logits."""
         return np.asarray(expit(np.asarray(logits, np.float64) / self.temperature))
-
-    def to_facts(self) -> dict[str, Any]:
-        """Return the decision as the checkpoint stores it."""
-        return asdict(self)
 
 
 def choose_decision(labels: NDArray[np.integer], logits: NDArray[np.floating], videos: Sequence[str]) -> Decision:
@@ -60,7 +51,7 @@ def choose_decision(labels: NDArray[np.integer], logits: NDArray[np.floating], v
     frames = np.bincount(video_of)
     scores = np.bincount(video_of, Decision(temperature=temperature).scores(logits)) / frames
     fake = np.bincount(video_of, labels) / frames >= 0.5
-    return Decision(_threshold(fake, scores), temperature, len(names))
+    return Decision(threshold=_threshold(fake, scores), temperature=temperature, val_videos=len(names))
 
 
 def _threshold(fake: NDArray[np.bool_], scores: NDArray[np.float64]) -> float:

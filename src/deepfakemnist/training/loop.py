@@ -36,7 +36,7 @@ from deepfakemnist.ids import seed_from
 from deepfakemnist.tables.schemas import Row
 from deepfakemnist.tables.tsv import write_tsv
 from deepfakemnist.training.card import write_card
-from deepfakemnist.training.checkpoint import CLASSES, ResumeFile, save_checkpoint
+from deepfakemnist.training.checkpoint import CLASSES, ResumeFile, input_facts, save_checkpoint
 from deepfakemnist.training.data import FrameDataset, FrameSampler, make_loader, read_index
 from deepfakemnist.training.decision import choose_decision
 from deepfakemnist.training.distributed import Distributed, synchronize_batch_norms
@@ -188,7 +188,8 @@ def train_detector(
         "data": _data_facts(train, val),
         "val": rows[chosen - 1],
         "preparation": preparation.model_dump(mode="json") if preparation else None,
-        "decision": decision.to_facts(),
+        "decision": decision.model_dump(),
+        "input": input_facts(detector),
     }
     if card is not None:
         write_card(card, detector.config, settings, trained_on, seed, rows[chosen - 1], facts)
