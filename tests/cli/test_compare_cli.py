@@ -7,7 +7,7 @@ import pytest
 
 from deepfakemnist.cli import compare
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.tables.dataset_schemas import PREDICTIONS
+from deepfakemnist.tables.dataset_schemas import PREDICTIONS, VIDEOS
 from deepfakemnist.tables.files import write_table
 
 
@@ -65,3 +65,13 @@ def test_tables_that_cannot_be_compared_are_refused(tmp_path):
         command(good, few, "--split", "val")
     with pytest.raises(ConfigError, match="gone.parquet: no such file"):
         command(good, tmp_path / "gone.parquet")
+    with pytest.raises(ConfigError, match="videos.parquet: no such file"):
+        command(good, good, "--videos", tmp_path / "videos.parquet")
+
+
+def test_the_videos_say_who_drives_the_fakes(tmp_path, capsys):
+    good, bad = write(tmp_path / "good.parquet", "good", 0.3), write(tmp_path / "bad.parquet", "bad", 4.0, seed=1)
+    listed = [{"video_id": f"p{n}-1", "label": 1, "quality": "raw", "driver_id": f"d{n % 10}"} for n in range(16)]
+    write_table(listed, tmp_path / "videos.parquet", VIDEOS)
+    assert command(good, bad, "--videos", tmp_path / "videos.parquet") == 0
+    assert capsys.readouterr().out.splitlines()[1] == "c40: 32 videos, 16 people; new people and drivers; this seed"

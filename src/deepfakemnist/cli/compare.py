@@ -46,8 +46,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _one_run(path: Path, arguments: argparse.Namespace) -> pa.Table:
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file")
+    for one in (path, arguments.videos):
+        if one is not None and not one.is_file():
+            raise ConfigError(f"{one}: no such file")
     predictions = filter_rows(read_predictions([path], arguments.videos), {"split": arguments.split})
     runs = predictions.group_by(list(RUN)).aggregate([]).num_rows
     if runs != 1:
