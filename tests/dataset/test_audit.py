@@ -11,7 +11,7 @@ from scipy.stats import norm
 from small_dataset import clip, make_dataset
 
 from deepfakemnist.config.dataset import AuditSettings, Quality
-from deepfakemnist.dataset.audit import AuditScore, audit_dataset, holm, score_facts, verdict
+from deepfakemnist.dataset.audit import AuditScore, audit_dataset, score_facts, verdict
 from deepfakemnist.dataset.audit_statement import leak_message, read_audit, statements
 from deepfakemnist.dataset.file_facts import container_facts, picture_facts
 from deepfakemnist.dataset.separability import Separation, permuted_labels, separate
@@ -165,11 +165,6 @@ def test_verdicts_follow_from_significance_size_and_kind() -> None:
     assert verdict("container", score(0.6, 0.8), False) == "too few"
     assert verdict("container", score(0.5, None), False) == "clear"
     assert score_facts([{"a": 1.0}] * 2, [1, 1], ["p", "q"], SETTINGS, seed=0) is None
-
-
-def test_p_values_are_adjusted_as_holm_does() -> None:
-    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert holm([]) == []
 
 
 def test_traces_of_frozen_repeated_equal_and_padded_clips(tmp_path: Path) -> None:

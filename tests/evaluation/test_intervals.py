@@ -10,7 +10,7 @@ from deepfakemnist.evaluation.estimates import ESTIMATED, estimates, paired_diff
 from deepfakemnist.evaluation.influence import linearise
 from deepfakemnist.evaluation.intervals import NO_INTERVAL, logit_interval
 from deepfakemnist.evaluation.operating_points import tpr_at_fpr
-from deepfakemnist.evaluation.pairs import holm
+from deepfakemnist.multiple_tests import holm
 
 
 def population(random, people, reals=2, fakes=4, auc=0.85, drivers=0):

@@ -26,6 +26,7 @@ from deepfakemnist.dataset.splits import fold_of_people
 from deepfakemnist.dataset.traces import traces_of_source
 from deepfakemnist.ids import seed_from
 from deepfakemnist.media.frames import decode_image
+from deepfakemnist.multiple_tests import holm
 from deepfakemnist.tables.files import read_rows, read_table
 from deepfakemnist.tables.schemas import Row
 from deepfakemnist.tables.tsv import write_tsv
@@ -152,23 +153,14 @@ def verdict(facts: str, score: AuditScore, significant: bool) -> str:
     return CLEAR if found.detectable_auc is None or found.detectable_auc <= CLEAR_AUC else TOO_FEW
 
 
-def holm(values: Sequence[float]) -> list[float]:
-    """Return p-values adjusted for their number by Holm's step-down method."""
-    order = np.argsort(values)
-    adjusted = np.minimum(1.0, np.maximum.accumulate([values[at] * (len(values) - n) for n, at in enumerate(order)]))
-    out = np.empty(len(values))
-    out[order] = adjusted
-    return [float(value) for value in out]
-
-
 def _with_verdicts(found: Sequence[tuple[Row, AuditScore | None]]) -> list[Row]:
     """Return the rows of the table; leaks are adjusted for the number of leaking sets, others for theirs."""
     adjusted: dict[int, float] = {}
     for leaking in (True, False):
         at = [n for n, (head, score) in enumerate(found) if score and (head["facts"] in LEAKING) == leaking]
         scores = [found[n][1] for n in at]
-        for number, p in zip(at, holm([score.separation.p for score in scores if score]), strict=True):
-            adjusted[number] = p
+        p_values = holm([score.separation.p for score in scores if score])
+        adjusted |= {number: p for number, p in zip(at, p_values, strict=True) if p is not None}
     rows = []
     for number, (head, score) in enumerate(found):
         if score is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -13,6 +12,7 @@ from deepfakemnist.errors import ConfigError
 from deepfakemnist.evaluation.aggregation import filter_rows
 from deepfakemnist.evaluation.clusters import Clusters
 from deepfakemnist.evaluation.estimates import COMPARED, paired_difference
+from deepfakemnist.multiple_tests import holm
 from deepfakemnist.tables.schemas import Row
 
 _VALUES = tuple(f"{name}{part}" for name in COMPARED for part in ("_difference", "_low", "_high", "_p", "_p_holm"))
@@ -103,17 +103,6 @@ def compare_samples(first: pa.Table, second: pa.Table) -> Row:
         row |= {f"{name}_low": difference.interval.low, f"{name}_high": difference.interval.high}
         row[f"{name}_p"] = difference.p
     return row
-
-
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Return p-values adjusted for their number by Holm's step-down method (1979); None stays None."""
-    known = sorted((p, number) for number, p in enumerate(p_values) if p is not None)
-    adjusted: list[float | None] = [None] * len(p_values)
-    highest = 0.0
-    for rank, (p, number) in enumerate(known):
-        highest = max(highest, min(1.0, p * (len(known) - rank)))
-        adjusted[number] = highest
-    return adjusted
 
 
 def _by_seed(table: pa.Table) -> dict[int, pa.Table]:
