@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deepfakemnist.config.base import ACTIONS, MIXED
-from deepfakemnist.config.training_sets import TrainingSet, parse_training_set
+from deepfakemnist.config.training_sets import PAPER, TrainingSet, parse_training_set
 from deepfakemnist.report.pages import Table, read_tsv, write_page
 from deepfakemnist.report.paper import ORIGINAL, paper_accuracy, paper_action_accuracy
 from deepfakemnist.report.set_comparisons import Comparison, compare_drivers, compare_sizes, compare_splits
@@ -237,7 +237,7 @@ def _groups(title: str, kinds: Callable[[str], bool]) -> Callable[[Results], lis
         keys = dict.fromkeys(
             tuple(row[name] for name in ("detector", "trained_on", "tested_on", "group", "value"))
             for row in results.groups
-            if kinds(row["group"])
+            if kinds(row["group"]) and _in_full(parse_training_set(row["trained_on"]))
         )
         rows = []
         for key in keys:
@@ -287,6 +287,25 @@ def _others(title: str, sign: str) -> Callable[[Results], list[Table]]:
     return tables
 
 
+def _by_either_split(protocol: Callable[[Results], list[Table]]) -> Callable[[Results], list[Table]]:
+    """Return a protocol with its tables, and those of the training sets by the paper's split, if there are any."""
+
+    def tables(results: Results) -> list[Table]:
+        whole, actions = (
+            [
+                {**row, "trained_on": row["trained_on"].removesuffix(f"-split-{PAPER}")}
+                for row in rows
+                if parse_training_set(row["trained_on"]).split == PAPER
+            ]
+            for rows in (results.whole, results.actions)
+        )
+        found = protocol(replace(results, whole=whole, actions=actions)) if whole else []
+        named = [replace(table, title=f"{table.title} (split by video)") for table in found if table.rows]
+        return [*protocol(results), *named]
+
+    return tables
+
+
 def _drivers(results: Results) -> list[Table]:
     """Test fakes of seen and of unseen drivers, and training on other drivers than those of the test."""
     return [
@@ -312,11 +331,11 @@ def _compared(comparisons: Iterable[Comparison]) -> list[Table]:
 
 
 _PROTOCOLS: dict[str, Callable[[Results], list[Table]]] = {
-    "quality": _quality,
-    "cross_quality": _cross_quality,
-    "mixed": _mixed,
-    "train_on_action": _train_on_action,
-    "per_action": _per_action,
+    "quality": _by_either_split(_quality),
+    "cross_quality": _by_either_split(_cross_quality),
+    "mixed": _by_either_split(_mixed),
+    "train_on_action": _by_either_split(_train_on_action),
+    "per_action": _by_either_split(_per_action),
     "drivers": _drivers,
     "datasets": _others("7, 8. Cross-animator and cross-dataset generalisation", ":"),
     "robustness": _others("9. Robustness to perturbations", "+"),
@@ -324,6 +343,11 @@ _PROTOCOLS: dict[str, Callable[[Results], list[Table]]] = {
     "splits": lambda results: _compared(compare_splits(results.whole)),
     "training_size": lambda results: _compared(compare_sizes(results.whole)),
 }
+
+
+def _in_full(chosen: TrainingSet) -> bool:
+    """Say whether a training set is no fold and no share of the people, whose subgroups would fill the page."""
+    return chosen.fold is None and chosen.people == 100
 
 
 def _test_rows(paths: Iterable[Path]) -> list[Cells]:
