@@ -59,7 +59,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
         # Everything else is the default: a driver sheet that does not exist, pair lengths, local liveness.
         "sources": {"sheet": None, "released": "DFMNIST+", "exclude": "exclude.tsv"},
         "frames": {"per_clip": 2},
-        "dataset": {"audit": {"bootstrap": 20}},
         "training": {"detectors": [{"name": "meso4", "image_size": 64, "epochs": 1}], "trained_on": ["c23"]},
     }
     shutil.copytree(ROOT / "config", folder / "config")
