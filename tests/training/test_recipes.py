@@ -102,6 +102,7 @@ def test_training_sets_have_names():
         ("c23-folds", "-fold-each"),
         ("c23-by-driver-fold-0", "another split"),
         ("c23-people-100", "has no known quality"),
+        ("c23-fold-01", "has no known quality"),
         ("c23-split-paper", ""),
         ("mixed-without-each-people-50-fold-each", ""),
     ],

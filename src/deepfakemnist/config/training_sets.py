@@ -21,7 +21,7 @@ _LEAST_FOLDS = 3
 _BY_ACTION = re.compile(rf"(?P<quality>.+)-(?P<kind>only|without)-(?P<action>{'|'.join((*ACTIONS, 'each'))})")
 _BY_DRIVER = "-by-driver"
 _PEOPLE = re.compile(r"(?P<rest>.+)-people-(?P<percent>[1-9][0-9]?)")
-_SPLIT = re.compile(r"(?P<rest>.+)-(split-(?P<name>paper)|(?P<fold>fold-(\d+|each))|(?P<folds>folds))")
+_SPLIT = re.compile(r"(?P<rest>.+)-(split-(?P<name>paper)|(?P<fold>fold-(0|[1-9]\d*|each))|(?P<folds>folds))")
 
 
 class TrainingSet(NamedTuple):
@@ -57,7 +57,7 @@ class TrainingSet(NamedTuple):
 
 
 def parse_training_set(trained_on: str) -> TrainingSet:
-    """Parse a name such as ``c23``, ``mixed``, ``raw-only-nod``, ``raw-by-driver-split-paper`` or ``c23-people-25``."""
+    """Parse a name such as ``c23``, ``mixed``, ``raw-only-nod``, ``raw-only-nod-split-paper`` or ``c23-people-25``."""
     rest, split, people = trained_on, PERSON, 100
     if match := _SPLIT.fullmatch(rest):
         rest, split = match["rest"], match["name"] or match["fold"] or match["folds"]
