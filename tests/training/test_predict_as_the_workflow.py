@@ -36,7 +36,8 @@ FRAMES, SIZE = 16, 96
 CAST = CastSettings(
     folder=Path(), heads=1, sources=1, drivers=0, drivers_per_action=0, source_frames=FRAMES, width=320, height=240
 )
-QUALITIES = {"raw": Quality(qp=0, preset="ultrafast"), "c23": Quality(crf=23), "c40": Quality(crf=40)}
+RATES = {"raw": {"qp": 0}, "c23": {"crf": 23}, "c40": {"crf": 40}}
+QUALITIES = {name: Quality(preset="ultrafast", **rate) for name, rate in RATES.items()}
 STATUS = {"status": "ok", "reason": "", "detail": ""}
 
 
@@ -60,7 +61,7 @@ def save(path, name, preparation, trained_on):
 
 def compressed(folder, video, crop, cropped, boxes):
     """Run the stages from ingest to compress; return the table of the last."""
-    row = {"video_id": "talk", "path": str(video), "person_id": "p", "role": "source", "start_s": None, "end_s": None}
+    row = {"video_id": "talk", "path": str(video), "person_id": "p", "role": "driver", "start_s": None, "end_s": None}
     ingested = {**row, "cropped": cropped, **ingest_video(row), "boxes": boxes, **STATUS}
     write_table([ingested], folder / "ingest.parquet", INGESTED)
     crop_shard(folder / "ingest.parquet", folder / "crop.parquet", folder / "crop", settings=crop, code="c0de")
