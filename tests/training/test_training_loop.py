@@ -235,12 +235,15 @@ def without(data, unwanted):
 
 
 def test_without_val_frames_the_last_epoch_is_kept(own_data, tmp_path, caplog):
+    caplog.set_level("INFO")
     without(own_data, lambda row: row["split"] == "val")
     _, history = train(own_data, tmp_path / "run", settings(epochs=3))
     rows = history_of(history)
     assert [row["chosen"] for row in rows] == ["0", "0", "1"]
     assert {row["val_loss"] for row in rows} == {""}
     assert "val has no frames, so epochs cannot be compared: the last one, 3, is kept" in caplog.text
+    assert "train of raw: 8 frames of 4 fakes, 8 frames of 4 reals, 1.00 fake frames per real one" in caplog.text
+    assert "val of raw: 0 frames of 0 fakes, 0 frames of 0 reals" in caplog.text
 
 
 @pytest.mark.parametrize(
