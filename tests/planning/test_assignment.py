@@ -198,3 +198,10 @@ def test_the_plan_has_a_row_for_every_unusable_source(tmp_path):
     assert (found["bad"]["status"], found["bad"]["reason"]) == ("rejected", "source_unusable")
     assert "no_face" in found["bad"]["detail"]
     assert (found["broken"]["status"], found["broken"]["detail"]) == ("rejected", "rejected or failed at ingest")
+
+    split = found["good"]["split"]
+    for own, reason in ((split, ""), ("val" if split != "val" else "test", "no_driver")):
+        tables = (tmp_path / "crop.parquet", [tmp_path / "motion.parquet"], tmp_path / "dealt.parquet")
+        plan_shard(assignments, *tables, 1, "v", driver_splits={"c": own})
+        dealt = {row["source_id"]: row for row in read_rows(tmp_path / "dealt.parquet")}
+        assert (dealt["good"]["driver_id"], dealt["good"]["reason"]) == ("d" if not reason else None, reason)

@@ -195,4 +195,5 @@ def plan_shard(
         }
         for a in assignments
     ]
-    return run_shard(rows, table, PLANNED, work, code=code, inputs=f"{seed}", keep_journal=False)
+    inputs = f"{seed}" if driver_splits is None else f"{seed} {sorted(driver_splits.items())}"
+    return run_shard(rows, table, PLANNED, work, code=code, inputs=inputs, keep_journal=False)
