@@ -245,6 +245,7 @@ def test_an_old_checkpoint_is_used_and_what_is_assumed_is_said(videos, tmp_path,
         {"decision": {"temperature": 0}},
         {"decision": []},
         {"preparation": {"crop": {"policy": "by hand"}}},
+        {"preparation": {"faces_searched_at": "c99"}},
         {"crop": "square"},
     ],
 )

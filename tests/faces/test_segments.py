@@ -34,7 +34,7 @@ def windows(path, settings):
 
 
 def alive(kind):
-    return sum(isinstance(one, kind) for one in gc.get_objects())
+    return sum(type(one) is kind for one in gc.get_objects())
 
 
 def test_memory_holds_the_pictures_and_filters_of_one_window(tmp_path):

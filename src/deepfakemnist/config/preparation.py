@@ -37,9 +37,12 @@ class Preparation(Settings):
     frames: FrameSettings = Field(default_factory=FrameSettings, description="settings of the frames stage")
 
     @model_validator(mode="after")
-    def _first_quality(self) -> Preparation:
+    def _qualities_are_known(self) -> Preparation:
         if self.faces_searched_at is None and self.qualities:
             object.__setattr__(self, "faces_searched_at", next(iter(self.qualities)))
+        named = {self.faces_searched_at, *(quality.after for quality in self.qualities.values())} - {None}
+        if unknown := named - self.qualities.keys():
+            raise ValueError(f"faces_searched_at and after name {sorted(map(str, unknown))}, which are no qualities")
         return self
 
     @classmethod

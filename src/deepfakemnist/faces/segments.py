@@ -257,7 +257,7 @@ class _Tracks:
                     default=None,
                 )
             if continued:
-                still_open.remove(continued)
+                still_open = [known for known in still_open if known is not continued]
                 numbers[id(track)] = continued[0]
             elif id(track) not in numbers:
                 self._count += 1
