@@ -37,12 +37,8 @@ def write_audit_page(rows: Sequence[Row], path: Path) -> None:
         "quality", "facts", "verdict", "most telling fact", "AUC %", "in pairs %", "all together %", "p",
         "detectable AUC %", "videos", "people", "best single facts (AUC)",
     )  # fmt: skip
-    write_page(
-        path,
-        "Confound audit",
-        " ".join([*statements(rows), _INTRO]),
-        [Table("Separability of real and fake", columns, shown)],
-    )
+    findings = Table("Findings", ("finding",), [[sentence] for sentence in statements(rows)])
+    write_page(path, "Confound audit", _INTRO, [findings, Table("Separability of real and fake", columns, shown)])
 
 
 def _percent(value: float | None) -> str:

@@ -42,7 +42,7 @@ _INTRO = (
     "95 % intervals are clustered by person, and by driver where fakes of several people share drivers; the last "
     "column says what they hold for. With fewer than 10 people there is no interval and no p-value. The first table "
     "has one row per measurement: of several seeds the mean, whose interval covers the variance between seeds too, "
-    "and the standard deviations over seeds. The paper's figures (arXiv 2108.07949; ≈: read off a chart) are frame- "
+    "and the standard deviations over seeds. The paper's figures (arXiv 2108.07949; ≈: read off a chart) are frame-"
     "level accuracies on its own 20,000 videos, as many fakes as reals, split by video; they are comparable with "
     "balanced accuracies only, of a run of that size on those sources. Chance is that of balanced accuracy; that of "
     "plain accuracy is the share of the larger class. APCER is the fraction of missed fakes of the worst action, "
