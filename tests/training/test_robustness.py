@@ -40,11 +40,11 @@ def test_noise_has_its_standard_deviation():
     assert not np.array_equal(perturb(grey, "noise", 10, seed=0), perturb(grey, "noise", 10, seed=1))
 
 
-def checkpoint_of(folder: Path) -> Path:
+def checkpoint_of(folder: Path, trained_on: str = "raw") -> Path:
     torch.manual_seed(3)
     recipe = DetectorTraining(name="meso4", image_size=32)
     path = folder / "checkpoint.safetensors"
-    save_checkpoint(path, build("meso4", image_size=32).state_dict(), recipe, "raw", epoch=1, seed=0)
+    save_checkpoint(path, build("meso4", image_size=32).state_dict(), recipe, trained_on, epoch=1, seed=0)
     return path
 
 
@@ -92,3 +92,25 @@ def test_people_of_the_training_set_are_excluded_from_another_dataset(own_data, 
     predict(*arguments, dataset="mesh", trained_videos=tmp_path / "trained.parquet")
     assert people - set(read_table(tmp_path / "o.parquet")["person_id"].to_pylist()) == {"p03"}
     assert "1 people of mesh are in the training set under the same id" in caplog.text
+
+
+def test_drivers_of_a_training_set_by_driver_are_excluded_from_another_dataset(own_data, tmp_path, caplog):
+    """Two animators driven by the same clips: the detector by driver would be tested on drivers it was trained on."""
+    driven = [
+        {**row, "driver_person_id": f"d{int(row['person_id'][1:]) % 3}" if row["label"] else ""}
+        for row in own_data.video_rows
+    ]
+    write_table(driven, tmp_path / "driven.parquet", VIDEOS)
+    fake = next(row for row in driven if row["driver_person_id"] == "d0")
+    trained = {**fake, "person_id": "else", "split": "train", "split_driver": "train"}
+    write_table([trained], tmp_path / "trained.parquet", VIDEOS)
+    scored = {}
+    for name in ("raw", "raw-by-driver"):
+        checkpoint = checkpoint_of(tmp_path, name)
+        arguments = (own_data.index, tmp_path / "driven.parquet", checkpoint, tmp_path / "o.parquet", "cpu")
+        predict(*arguments, dataset="mesh", trained_videos=tmp_path / "trained.parquet")
+        scored[name] = set(read_table(tmp_path / "o.parquet")["video_id"].to_pylist())
+    drivers = {row["video_id"]: row["driver_person_id"] for row in driven}
+    assert {drivers[name] for name in scored["raw"]} == {"", "d0", "d1", "d2"}
+    assert scored["raw"] - scored["raw-by-driver"] == {name for name in scored["raw"] if drivers[name] == "d0"}
+    assert "1 drivers of mesh are in the training set under the same id" in caplog.text

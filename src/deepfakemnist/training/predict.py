@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
+from deepfakemnist.config.training_sets import parse_training_set
 from deepfakemnist.dataset.training_sets import resplit
 from deepfakemnist.detectors.base import Detector
 from deepfakemnist.devices.reduced_precision import deterministic_cudnn
@@ -26,9 +27,9 @@ from deepfakemnist.training.data import FrameDataset, FrameTransform, make_loade
 log = logging.getLogger(__name__)
 
 _BATCH_SIZE = 64
-#: Columns of the videos that name them in predictions, and those that resplit needs as well.
+#: Columns of the videos that name them in predictions, and those that decide which are scored.
 _NAMES = ("video_id", "label", "quality", "action", "person_id", "split")
-_LISTED = (*_NAMES, "split_driver", "split_paper", "fold")
+_LISTED = (*_NAMES, "driver_person_id", "split_driver", "split_paper", "fold")
 _PROGRESS_EVERY_S = 30.0
 
 
@@ -58,8 +59,8 @@ def predict(
         device: auto, cpu or cuda.
         workers: processes that decode frames; 0 decodes in this one.
         dataset: name of another dataset, when the tables belong to one; prefixes its qualities, as in ``other:c23``.
-        trained_videos: tables.VIDEOS of the detector's own dataset; people of its train split are excluded from the
-            other dataset, and the log says how many.
+        trained_videos: tables.VIDEOS of the detector's own dataset; people of its train split, and the drivers of a
+            training set by driver, are excluded from the other dataset, and the log says how many.
 
     Raises: ConfigError for inconsistent tables, tables without val or test frames, and a file that is not a
     checkpoint; BadFrame, naming it, for a frame that cannot be read.
@@ -69,15 +70,12 @@ def predict(
     frames, listed = read_index(index, videos), read_table(videos, _LISTED)
     if dataset is None:
         frames, listed = (resplit(table, trained.trained_on) for table in (frames, listed))
-    frames = frames.filter(pc.is_in(frames["split"], pa.array(["val", "test"])))
-    others = videos_without_frames(listed, frames)
+    scored = pa.array(["val", "test"])
+    frames, listed = (table.filter(pc.is_in(table["split"], scored)) for table in (frames, listed))
     if trained_videos is not None:
-        known = _people_trained_on(trained_videos, trained.trained_on)
-        shared = pc.is_in(frames["person_id"], pa.array(sorted(known), pa.string()))
-        if lost := len(pc.unique(frames.filter(shared)["person_id"])):
-            log.warning("%d people of %s are in the training set under the same id; they are excluded", lost, dataset)
-        frames = frames.filter(pc.invert(shared))
-        others = [row for row in others if row["person_id"] not in known]
+        listed = _without_trained_on(listed, read_table(trained_videos, _LISTED), trained.trained_on, dataset)
+        frames = frames.filter(pc.is_in(frames["video_id"], listed["video_id"].combine_chunks()))
+    others = videos_without_frames(listed, frames)
     if not frames.num_rows:
         raise ConfigError(f"{index} has no frames in val or test; assign people to them (plan.test_fraction)")
     logits = predict_logits(trained.detector, frames, target, workers)
@@ -88,9 +86,20 @@ def predict(
     write_predictions(table, trained, frames, logits, others)
 
 
-def _people_trained_on(videos: Path | str, trained_on: str) -> set[str]:
-    own = resplit(read_table(videos, _LISTED), trained_on)
-    return set(own.filter(pc.equal(own["split"], "train"))["person_id"].to_pylist())
+def _without_trained_on(videos: pa.Table, own: pa.Table, trained_on: str, dataset: str | None) -> pa.Table:
+    """Return another dataset's videos without the people of train and, for a training set by driver, its drivers."""
+    train = resplit(own, trained_on)
+    train = train.filter(pc.equal(train["split"], "train"))
+    columns = {"person_id": "people"}
+    if parse_training_set(trained_on).by_driver:
+        columns["driver_person_id"] = "drivers"
+    for column, what in columns.items():
+        known = pa.array(sorted(set(train[column].to_pylist()) - {None, ""}), pa.string())
+        shared = pc.is_in(videos[column], known)
+        if lost := len(pc.unique(videos.filter(shared)[column])):
+            log.warning("%d %s of %s are in the training set under the same id; they are excluded", lost, what, dataset)
+        videos = videos.filter(pc.invert(shared))
+    return videos
 
 
 def videos_without_frames(videos: pa.Table, frames: pa.Table) -> list[Row]:
