@@ -143,8 +143,12 @@ def test_a_clip_of_the_dataset_scored_as_it_is_has_its_own_logits(video, tmp_pat
     crop, frames = CropSettings(size=SIZE), FrameSettings(per_clip=4)
     preparation = Preparation(crop=crop, qualities=QUALITIES, frames=frames)
     checkpoint = save(tmp_path / "checkpoint", "meso4", preparation, "raw")
+    # Clips of a published dataset keep their size, whatever crop.size is.
+    published = preparation.model_copy(update={"clips": "released", "crop": CropSettings(size=256)})
+    other = save(tmp_path / "other", "meso4", published, "raw")
     wanted = logits_of_the_stages(tmp_path, compressed(tmp_path, video, crop, False, None), frames, checkpoint)
     clip = tmp_path / "c/c40/talk.mp4"
-    found = logits_of_the_command(tmp_path / "out", clip, "--checkpoint", checkpoint, "--cropped")
-    assert found == pytest.approx(wanted["c40"], abs=1e-4)
+    for trained in (checkpoint, other):
+        found = logits_of_the_command(tmp_path / "out", clip, "--checkpoint", trained, "--cropped")
+        assert found == pytest.approx(wanted["c40"], abs=1e-4)
     assert np.abs(np.subtract(found, wanted["raw"])).max() > 0.01
