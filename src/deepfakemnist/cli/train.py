@@ -91,9 +91,9 @@ def _preparation(files: Sequence[Path]) -> Preparation | None:
         return None
     sources = stated.get("sources") or {}
     clips = "released" if sources.get("released") else "crops" if sources.get("cropped") else "cropped_here"
-    parts = {"crop": stated.get("crop", {}), "frames": {**stated.get("frames", {}), "png": False}}
+    parts = {"crop": stated.get("crop") or {}, "frames": {**(stated.get("frames") or {}), "png": False}}
     try:
-        qualities = CompressSettings.model_validate(stated.get("compress", {})).qualities
+        qualities = CompressSettings.model_validate(stated.get("compress") or {}).qualities
         return Preparation.model_validate({"clips": clips, "qualities": qualities, **parts})
     except ValidationError as error:
         raise ConfigError(f"--run-config {' '.join(map(str, files))}: {error}") from error
