@@ -11,7 +11,7 @@ from deepfakemnist.actors import Actor, Framing, load_bank, perform
 from deepfakemnist.animate.stages import extract_motion_shard
 from deepfakemnist.animation_quality.image_metrics import keypoint_error
 from deepfakemnist.config.animator import AnimatorSettings
-from deepfakemnist.config.stages import AnimationQualitySettings
+from deepfakemnist.config.stages import AnimationQualitySettings, ReenactmentSettings
 from deepfakemnist.faces.landmarks import FaceLandmarker
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.reenactment.stage import reenact_shard
@@ -46,7 +46,17 @@ def reenacted(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, dict]
         [{**row, "status": "rejected"} if row["video_id"] == "dropped" else row for row in rows], crops, CROPPED
     )
     table = folder / "reenact.parquet"
-    reenact_shard(crops, motions, None, table, SETTINGS, AnimationQualitySettings(), device="cpu", **options)
+    reenact_shard(
+        crops,
+        motions,
+        None,
+        table,
+        SETTINGS,
+        AnimationQualitySettings(),
+        ReenactmentSettings(),
+        device="cpu",
+        **options,
+    )
     write_animation_page([], [table], folder / "page.html")
     return {row["video_id"]: row for row in read_rows(table)}, turning, folder / "page.html"
 

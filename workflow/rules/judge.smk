@@ -47,8 +47,10 @@ rule reenact:
     params:
         *animation_texts("source_frame", "start_frame"),
         *key_texts("judge", CONFIG.judge),
+        *key_texts("reenact", CONFIG.reenact),
         settings=unwatched(settings_of("animator")),
         quality=unwatched(settings_of("judge")),
+        reenactment=unwatched(settings_of("reenact")),
         weights=weights_version,
         code=code_digest(
             "reenactment.stage", f"animate.animators.{CONFIG.animator.name}"

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from deepfakemnist.config.animator import AnimatorSettings
-from deepfakemnist.config.stages import AnimationQualitySettings
+from deepfakemnist.config.stages import AnimationQualitySettings, ReenactmentSettings
 from deepfakemnist.reenactment.stage import reenact_shard
 from deepfakemnist.workflow.script import device_of, input_path, max_failed_fraction, stage_script
 
@@ -14,6 +14,7 @@ with stage_script(snakemake):
         table=Path(snakemake.output.table),
         settings=settings,
         quality=AnimationQualitySettings(**snakemake.params.quality),
+        reenactment=ReenactmentSettings(**snakemake.params.reenactment),
         code=snakemake.params.code,
         max_failed_fraction=max_failed_fraction(snakemake),
         device=device_of(snakemake) if settings.may_use_gpu else "cpu",

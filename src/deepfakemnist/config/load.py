@@ -21,6 +21,7 @@ from deepfakemnist.config.stages import (
     CropSettings,
     DriverSettings,
     PlanSettings,
+    ReenactmentSettings,
     SelectSettings,
     SourceSettings,
 )
@@ -64,6 +65,7 @@ class Config(Settings):
     plan: PlanSettings
     animator: AnimatorSettings
     judge: AnimationQualitySettings = Field(default_factory=AnimationQualitySettings)
+    reenact: ReenactmentSettings = Field(default_factory=ReenactmentSettings)
     liveness: LivenessSettings
     select: SelectSettings = Field(default_factory=SelectSettings)
     compress: CompressSettings

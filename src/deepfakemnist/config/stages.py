@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from deepfakemnist.config.base import ACTIONS, Action, Fraction, MediaLimits, Settings
+from deepfakemnist.config.base import ACTIONS, Action, Fraction, MediaLimits, Settings, WeightFile
 
 
 class VoxMetadataSettings(Settings):
@@ -219,6 +219,16 @@ class AnimationQualitySettings(Settings):
     """Animation quality measurement."""
 
     every: PositiveInt = Field(1, description="measure every n-th frame; a blink lasts 2 to 10 frames at 25 fps")
+
+
+class ReenactmentSettings(Settings):
+    """Self-reenactment: every driver animated by itself."""
+
+    lpips: WeightFile | None = Field(
+        None,
+        description="AlexNet of torchvision (path, sha256), with which LPIPS is measured too; null: it is not. The "
+        "metric's own weights come with torchmetrics",
+    )
 
 
 class SelectSettings(Settings):

@@ -14,11 +14,13 @@ from deepfakemnist.animate.protocol import Motion
 from deepfakemnist.animate.registry import load_animator
 from deepfakemnist.animation_quality.image_metrics import keypoint_error, reconstruction_l1, sharpness_ratio
 from deepfakemnist.config.animator import AnimatorSettings
-from deepfakemnist.config.stages import AnimationQualitySettings
+from deepfakemnist.config.stages import AnimationQualitySettings, ReenactmentSettings
+from deepfakemnist.devices.torch_device import choose_device
 from deepfakemnist.faces.identity import FaceEmbedder
 from deepfakemnist.faces.landmarks import FaceLandmarker
 from deepfakemnist.media.decode import read_clip
 from deepfakemnist.media.frames import evenly_spaced
+from deepfakemnist.reenactment.lpips import Lpips
 from deepfakemnist.reenactment.schema import REENACTED
 from deepfakemnist.tables.checksums import check_unchanged
 from deepfakemnist.tables.files import read_rows
@@ -36,6 +38,7 @@ def reenact_shard(
     table: Path,
     settings: AnimatorSettings,
     quality: AnimationQualitySettings,
+    reenactment: ReenactmentSettings,
     code: str,
     max_failed_fraction: float,
     device: str = "auto",
@@ -52,11 +55,12 @@ def reenact_shard(
         table: table to write.
         settings: the animator's.
         quality: density of the evaluated frames.
+        reenactment: weights for LPIPS, if it is measured.
         code: digest of the code behind the stage.
         max_failed_fraction: see ``shards.run_shard``.
         device: auto, cpu or cuda.
 
-    Raises: ConfigError for unusable weights, TooManyFailures; nothing for a bad clip.
+    Raises: ConfigError for unusable weights, those of LPIPS included, TooManyFailures; nothing for a bad clip.
     """
     crop_of = {row["video_id"]: row for row in read_rows(crops) if row["status"] == OK}
     rows = [
@@ -73,6 +77,7 @@ def reenact_shard(
     settings = settings.model_copy(update={**update, "weights": None, "weights_sha256": None, "weights_url": None})
     animator = load_animator(settings, weights, device)
     landmarker, embedder = FaceLandmarker(), FaceEmbedder()
+    lpips = Lpips(reenactment.lpips, choose_device(device)) if reenactment.lpips else None
 
     def reenact(row: Row) -> Row:
         crop = crop_of[row["video_id"]]
@@ -87,6 +92,7 @@ def reenact_shard(
             "l1": reconstruction_l1(result, truth),
             "akd": keypoint_error(faces, true_faces),
             "aed": _embedding_distance(result, truth, embedder),
+            "lpips": lpips and lpips(result[:: quality.every], truth[:: quality.every]),
             "sharpness_ratio": sharpness_ratio(result[:: quality.every], faces, truth[0], true_faces[0]),
             "animator": animator.info.name,
             "checkpoint_sha256": animator.info.weights_sha256 or "",
@@ -99,7 +105,7 @@ def reenact_shard(
         reenact,
         code=code,
         settings=settings,
-        inputs=f"{animator.info.weights_sha256} {quality.every}",
+        inputs=f"{animator.info.weights_sha256} {quality.every} {reenactment.lpips and reenactment.lpips.sha256}",
         depends_on=("video_id", "pixels_sha256", "motion_sha256"),
         max_failed_fraction=max_failed_fraction,
     )

@@ -22,13 +22,13 @@ _INTRO = (
     "A dash: not measurable, for example because the driver's own landmarks show no such motion. "
     "Self-reenactment: every driver animated by itself from its first frame, against the clip. L1: mean absolute "
     "difference in levels of 255; AKD: average distance of landmarks, percent of the eye distance; AED: average "
-    "distance of face embeddings, of which 0.6 tells people apart. LPIPS, FID and FVD are not measured: they need "
-    "networks whose weights this project does not ship."
+    "distance of face embeddings, of which 0.6 tells people apart; LPIPS (AlexNet) where reenact.lpips names its "
+    "weights. FID and FVD are not measured: they compare thousands of clips, not clips with their truth."
 )
 _METRICS = ("transfer", "correlation", "direction", "identity_kept", "sharpness_ratio", "tearing", "face_share")
 _TITLES = ("transfer", "correlation", "direction", "identity kept", "sharpness ratio", "tearing", "frames with a face")
 #: Columns of REENACTED and the factor of the unit in which they are shown.
-_REENACTED = {"l1": 255.0, "akd": 100.0, "aed": 1.0, "sharpness_ratio": 1.0}
+_REENACTED = {"l1": 255.0, "akd": 100.0, "aed": 1.0, "lpips": 1.0, "sharpness_ratio": 1.0}
 #: Maximum number of fakes listed on the page; the tables below results/judge hold all.
 _MAX_FAKES = 2000
 
@@ -67,7 +67,7 @@ def _reenactment(tables: Sequence[Path]) -> Table:
         made = [row for row in of if row["status"] == OK]
         cells = [(scale, _median(row[name] for row in made)) for name, scale in _REENACTED.items()]
         shown.append((action, len(made), len(of) - len(made), *(_number(value * scale) for scale, value in cells)))
-    columns = ("action", "drivers", "refused", "L1, levels", "AKD %", "AED", "sharpness ratio")
+    columns = ("action", "drivers", "refused", "L1, levels", "AKD %", "AED", "LPIPS", "sharpness ratio")
     return Table("Self-reenactment: medians by action", columns, shown)
 
 
