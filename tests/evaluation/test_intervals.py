@@ -179,7 +179,7 @@ def test_drivers_of_one_person_each_change_nothing():
 def test_intervals_cover_the_true_auc():
     random = np.random.default_rng(9)
     found = [intervals(*population(random, 15, auc=0.9))["auc"].interval for _ in range(200)]
-    # 95 % of 200 are 190, with a standard deviation of 3.1; benchmarks/coverage.py measures it more closely.
+    # 95 % of 200 are 190, with a standard deviation of 3.1; benchmarks/interval_coverage.py measures it more closely.
     assert 180 <= sum(one.low <= 0.9 <= one.high for one in found) <= 199
 
 

@@ -1,4 +1,4 @@
-"""Tables of docs/statistics.md from the results of the coverage simulation, coverage.json."""
+"""Tables of docs/statistics.md from the results of the coverage simulation, interval_coverage.json."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Coverage of confidence intervals and error rates of paired tests, on simulated detectors with known truth.
 
-    python benchmarks/coverage.py             all tables; writes benchmarks/coverage.json and docs/statistics.md
-    python benchmarks/coverage.py --tables    docs/statistics.md from benchmarks/coverage.json, without simulating
+    python benchmarks/interval_coverage.py             all tables; writes interval_coverage.json and docs/statistics.md
+    python benchmarks/interval_coverage.py --tables    docs/statistics.md from interval_coverage.json, nothing simulated
 
 A score is a sum of normal effects: of the person (partly shared by their reals and fakes), of the driver of a fake, and
 of the clip. People and drivers are drawn anew in every repeat, so that the true metric is that of new people and new
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from coverage_tables import with_tables
+from interval_coverage_tables import with_tables
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -34,7 +34,7 @@ from deepfakemnist.evaluation.estimates import Estimate, estimates, paired_diffe
 Floats = NDArray[np.float64]
 
 ROOT = Path(__file__).parents[1]
-RESULTS, PAGE = ROOT / "benchmarks" / "coverage.json", ROOT / "docs" / "statistics.md"
+RESULTS, PAGE = ROOT / "benchmarks" / "interval_coverage.json", ROOT / "docs" / "statistics.md"
 Row = dict[str, Any]
 METRICS = ("auc", "accuracy", "balanced_accuracy", "tpr_at_fpr_1", "tpr_at_fpr_5")
 AUCS = (0.6, 0.8, 0.9, 0.95, 0.99)

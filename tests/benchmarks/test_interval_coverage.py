@@ -17,7 +17,7 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 def coverage(monkeypatch):
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     # By path, because there is a package of that name.
-    spec = importlib.util.spec_from_file_location("coverage_benchmark", BENCHMARKS / "coverage.py")
+    spec = importlib.util.spec_from_file_location("coverage_benchmark", BENCHMARKS / "interval_coverage.py")
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, module)
     spec.loader.exec_module(module)
@@ -39,4 +39,4 @@ def test_the_truth_is_what_a_large_draw_shows(coverage):
 def test_the_page_shows_the_stored_results(coverage):
     page = coverage.PAGE.read_text(encoding="utf-8")
     results = json.loads(coverage.RESULTS.read_text())
-    assert coverage.with_tables(page, results) == page, "run python benchmarks/coverage.py --tables"
+    assert coverage.with_tables(page, results) == page, "run python benchmarks/interval_coverage.py --tables"
