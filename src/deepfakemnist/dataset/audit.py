@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 
@@ -130,7 +132,7 @@ def score_facts(
         return AuditScore(Separation(None, 0.5, None, 1.0, None), 0.5, "", "")
     forest = _forest_scores(features, target, people, settings.folds, seed)
     columns = np.column_stack([features, forest])
-    permutations = permuted_labels(labels, people, settings.permutations, seed_from(seed, "audit") % 2**32)
+    permutations = _permutations(tuple(labels), tuple(people), settings.permutations, seed)
     separation = separate(columns, labels, people, permutations, ALPHA / tests)
     aucs = [_auc(target, column) for column in columns.T]
     ranked = sorted(zip(aucs[:-1], names, strict=True), reverse=True)
@@ -151,6 +153,12 @@ def verdict(facts: str, score: AuditScore, significant: bool) -> str:
         largest = max(found.auc, found.pair_auc or 0.5)
         return SLIGHT if largest <= TOLERATED_AUC else LEAK if facts in LEAKING else DIFFERS
     return CLEAR if found.detectable_auc is None or found.detectable_auc <= CLEAR_AUC else TOO_FEW
+
+
+@lru_cache(maxsize=2)
+def _permutations(labels: tuple[int, ...], people: tuple[str, ...], count: int, seed: int) -> NDArray[np.uint8]:
+    """Return permutations of the labels; the sets of facts of a quality share them."""
+    return permuted_labels(labels, people, count, seed_from(seed, "audit") % 2**32)
 
 
 def _with_verdicts(found: Sequence[tuple[Row, AuditScore | None]]) -> list[Row]:

@@ -19,6 +19,7 @@ Floats = NDArray[np.float64]
 #: Chance of finding a difference that :attr:`Separation.detectable_auc` names.
 POWER = 0.8
 _CHUNK = 1 << 24  # labels in memory at once
+_AT_ONCE = 256  # permutations whose AUCs are computed at once
 
 
 class Separation(NamedTuple):
@@ -78,12 +79,12 @@ def separate(
     target = np.asarray(labels, np.float64)
     if not features.shape[1]:
         return Separation(None, 0.5, None, 1.0, None)
-    _, person = np.unique(np.asarray(people, str), return_inverse=True)
-    observed = _statistics(features, person, target, target[None])
+    ranks = _Ranks(features, target, people)
+    observed = ranks.aucs(target[None])
     values = np.concatenate(
         [
-            _statistics(features, person, target, permutations[at : at + 256].astype(np.float64))
-            for at in range(0, len(permutations), 256)
+            ranks.aucs(permutations[at : at + _AT_ONCE].astype(np.float64))
+            for at in range(0, len(permutations), _AT_ONCE)
         ]
     )
     mean, spread = values.mean(0), values.std(0)
@@ -107,24 +108,33 @@ def separate(
     )
 
 
-def _statistics(features: Floats, person: NDArray[np.int64], target: Floats, labels: Floats) -> Floats:
-    """Return the AUCs (R, F) of each fact over all videos, then (R, F) over pairs of one person where there are any."""
-    fakes = labels.sum(1, keepdims=True)
-    reals = labels.shape[1] - fakes
-    sums = labels @ rankdata(features, axis=0)
-    overall = (sums - fakes * (fakes + 1) / 2) / np.maximum(fakes * reals, 1)
-    mixed = _is_mixed(target, person)
-    if not mixed.any():
-        return np.asarray(overall)
-    inside = mixed[person]
-    ranks = np.zeros_like(features)
-    for one in np.flatnonzero(mixed):
-        rows = person == one
-        ranks[rows] = rankdata(features[rows], axis=0)
-    fakes_of = np.bincount(person[inside], target[inside], len(mixed))
-    reals_of = np.bincount(person[inside], 1 - target[inside], len(mixed))
-    least = (fakes_of * (fakes_of + 1) / 2).sum()
-    return np.hstack([overall, (labels @ ranks - least) / (fakes_of * reals_of).sum()])
+class _Ranks:
+    """Ranks of the facts, over all videos and within people: what the AUCs of any labels follow from."""
+
+    def __init__(self, features: Floats, target: Floats, people: Sequence[str]) -> None:
+        person = np.unique(np.asarray(people, str), return_inverse=True)[1]
+        self._overall = rankdata(features, axis=0)
+        mixed = _is_mixed(target, person)
+        inside = mixed[person]
+        fakes, reals = (np.bincount(person[inside], label[inside], len(mixed)) for label in (target, 1 - target))
+        self._pairs, self._least = (fakes * reals).sum(), (fakes * (fakes + 1) / 2).sum()
+        self._within = np.zeros_like(features)
+        by_person = np.argsort(person, kind="stable")
+        for rows in np.split(by_person, np.cumsum(np.bincount(person))[:-1]):
+            if inside[rows[0]]:
+                self._within[rows] = rankdata(features[rows], axis=0)
+
+    def aucs(self, labels: Floats) -> Floats:
+        """Return the AUCs (R, F) of labels (R, N) over all videos, then (R, F) over pairs of one person, if any.
+
+        Labels of people in both classes keep their numbers of each.
+        """
+        fakes = labels.sum(1, keepdims=True)
+        reals = labels.shape[1] - fakes
+        overall = (labels @ self._overall - fakes * (fakes + 1) / 2) / np.maximum(fakes * reals, 1)
+        if not self._pairs:
+            return np.asarray(overall)
+        return np.hstack([overall, (labels @ self._within - self._least) / self._pairs])
 
 
 def _is_mixed(target: NDArray[np.uint8] | Floats, person: NDArray[np.int64]) -> NDArray[np.bool_]:
