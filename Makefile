@@ -57,8 +57,9 @@ test-fast: setup
 	$(BIN)/python -m pytest -q -n $(CORES) --dist loadfile --max-worker-restart 0 -m "not slow and not workflow" $(TESTS)
 
 # What computes in floating point, as on each older processor that this machine can simulate: none but on x86-64.
+# PROCESSORS names some of them.
 test-processors: setup
-	@for processor in $$($(BIN)/python tests/helpers/processors.py --older); do \
+	@for processor in $${PROCESSORS:-$$($(BIN)/python tests/helpers/processors.py --older)}; do \
 		echo "Tests marked numeric on the simulated processor $$processor:"; \
 		$(BIN)/python tests/helpers/processors.py $$processor $(BIN)/python -m pytest -q -m "numeric and not real" \
 			-n $(CORES) --dist loadfile --max-worker-restart 0 $(TESTS) || exit 1; \
