@@ -12,7 +12,7 @@ from small_dataset import clip, make_dataset
 
 from deepfakemnist.config.dataset import AuditSettings, Quality
 from deepfakemnist.dataset.audit import AuditScore, audit_dataset, score_facts, verdict
-from deepfakemnist.dataset.audit_statement import leak_message, read_audit, statements
+from deepfakemnist.dataset.audit_statement import leak_message, statements
 from deepfakemnist.dataset.file_facts import container_facts, picture_facts
 from deepfakemnist.dataset.separability import Separation, permuted_labels, separate
 from deepfakemnist.dataset.traces import traces_of_source
@@ -21,6 +21,7 @@ from deepfakemnist.media.ffmpeg import find_ffmpeg
 from deepfakemnist.report.audit_page import write_audit_page
 from deepfakemnist.tables.files import read_rows
 from deepfakemnist.tables.schemas import Row
+from deepfakemnist.tables.tsv import read_tsv
 
 SETTINGS = AuditSettings(folds=3, permutations=500)
 PEOPLE = 10
@@ -45,7 +46,7 @@ def test_metadata_of_a_fair_dataset_is_equal(tmp_path: Path, monkeypatch: pytest
     assert (container["fact"], container["detectable_auc"]) == ("", None)
     assert all(row["verdict"] != "leak" for row in rows.values())
     assert (container["videos"], container["people"]) == (2 * PEOPLE, PEOPLE)
-    stored = read_audit(tmp_path / "audit.tsv")
+    stored = read_tsv(tmp_path / "audit.tsv")
     assert [row["facts"] for row in stored] == list(rows)
     assert "LEAK" not in (tmp_path / "audit.html").read_text()
     said = statements(stored)

@@ -10,11 +10,12 @@ import pytest
 
 from deepfakemnist.config.dataset import IdentitySettings
 from deepfakemnist.dataset.identity_audit import audit_identities, compare_faces, read_accepted
-from deepfakemnist.dataset.identity_findings import leak_message, leaks_among, read_findings, summary_for_terminal
+from deepfakemnist.dataset.identity_findings import leak_message, leaks_among, summary_for_terminal
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.tables.dataset_schemas import PUBLISHED_SPLIT, VIDEOS
 from deepfakemnist.tables.files import write_table
 from deepfakemnist.tables.schemas import IDENTITIES, Row
+from deepfakemnist.tables.tsv import read_tsv
 
 SETTINGS = IdentitySettings()
 FIELDS = ("finding", "verdict", "person_id", "other_person_id")
@@ -148,7 +149,7 @@ def test_equal_pixels_are_a_leak_across_splits_and_a_warning_under_two_people(tm
     (tmp_path / "accepted.tsv").write_text("person_id\tother_person_id\treason\np\tq\tlooked at\n")
     findings = audit(tmp_path, sources, accepted=tmp_path / "accepted.tsv")
     assert short(findings) == [("equal_pixels", "leak", "p", "q"), ("equal_pixels", "warning", "p", "r")]
-    assert [row["verdict"] for row in read_findings(tmp_path / "found.tsv")] == ["leak", "warning"]
+    assert [row["verdict"] for row in read_tsv(tmp_path / "found.tsv")] == ["leak", "warning"]
 
 
 def test_fakes_share_the_face_of_their_source_and_a_published_split_is_kept(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -270,18 +271,8 @@ def _checkpoints(folder: Path) -> Target:
     return Target(".safetensors", seeds, read)
 
 
-def _answers(folder: Path) -> Target:
-    suffix, seeds, read, refusals = outside_targets.answers(folder)
-    return Target(suffix, seeds, read, *refusals)
-
-
-def _http(folder: Path) -> Target:
-    suffix, seeds, read, refusals = outside_targets.http(folder)
-    return Target(suffix, seeds, read, *refusals)
-
-
-def _tree(folder: Path) -> Target:
-    suffix, seeds, read, refusals = outside_targets.tree(folder)
+def _outside(make: outside_targets.Maker, folder: Path) -> Target:
+    suffix, seeds, read, refusals = make(folder)
     return Target(suffix, seeds, read, *refusals)
 
 
@@ -298,9 +289,9 @@ TARGETS: dict[str, Callable[[Path], Target]] = {
     "splits": _splits,
     "tensors": _tensors,
     "checkpoints": _checkpoints,
-    "answers": _answers,
-    "http": _http,
-    "tree": _tree,
+    "answers": partial(_outside, outside_targets.answers),
+    "http": partial(_outside, outside_targets.http),
+    "tree": partial(_outside, outside_targets.tree),
 }
 
 

@@ -28,6 +28,9 @@ from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.tables.dataset_schemas import RELEASED_VIDEOS
 from deepfakemnist.tables.files import write_table
 
+#: Suffix of an input, valid inputs, their reader, and how it may refuse others; and what makes these, in a folder.
+Parts = tuple[str, list[bytes], Callable[[Path], object], tuple[type[Exception], ...]]
+Maker = Callable[[Path], Parts]
 _SECRET = "s3cr3t+key/0123"
 _MAX_BODY = 100_000
 _ANSWERS = (
@@ -41,7 +44,7 @@ _ANSWERS = (
 )
 
 
-def answers(_: Path) -> tuple[str, list[bytes], Callable[[Path], object], tuple[type[Exception], ...]]:
+def answers(_: Path) -> Parts:
     """A vendor's body, from bytes to a verdict: live only by documented values, and no key in what is kept."""
     redactor = Redactor((_SECRET,))
     service: Any = SimpleNamespace(redactor=redactor)
@@ -81,7 +84,7 @@ def answers(_: Path) -> tuple[str, list[bytes], Callable[[Path], object], tuple[
     return ".json", list(_ANSWERS), read, ()
 
 
-def http(_: Path) -> tuple[str, list[bytes], Callable[[Path], object], tuple[type[Exception], ...]]:
+def http(_: Path) -> Parts:
     """Raw bytes of an HTTP response, over a real connection."""
     body = _ANSWERS[0]
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
@@ -123,7 +126,7 @@ def http(_: Path) -> tuple[str, list[bytes], Callable[[Path], object], tuple[typ
     return ".http", seeds, read, (TransientError, CannotSend)
 
 
-def tree(folder: Path) -> tuple[str, list[bytes], Callable[[Path], object], tuple[type[Exception], ...]]:
+def tree(folder: Path) -> Parts:
     """A release whose table and files are both mutated, imported: nothing outside of OUT changes.
 
     The input is one line per value of the fake's row, then lines that change a file: an operation and a path.

@@ -14,10 +14,10 @@ from tiny_project import ROOT, Project, write_clip
 from deepfakemnist.actors.bank import load_bank
 from deepfakemnist.actors.cast import CastSettings, drivers, film, sources
 from deepfakemnist.config.stages import PlanSettings
-from deepfakemnist.dataset.identity_findings import read_findings
 from deepfakemnist.media.ffmpeg import find_ffmpeg
 from deepfakemnist.planning.assignment import split_people
 from deepfakemnist.tables.files import read_rows
+from deepfakemnist.tables.tsv import read_tsv
 
 pytestmark = pytest.mark.workflow
 
@@ -75,7 +75,7 @@ def output(leaky: Project) -> str:
 
 
 def test_the_run_ends_with_a_warning_that_names_both_clips(leaky: Project, output: str) -> None:
-    (leak,) = read_findings(leaky.folder / "results/audit/identities.tsv")
+    (leak,) = read_tsv(leaky.folder / "results/audit/identities.tsv")
     assert (leak["finding"], leak["verdict"]) == ("same_face", "leak")
     assert {leak["video_id"], leak["other_video_id"]} == {"copy", "actor00-1"}
     last = output.strip().splitlines()[-8:]
@@ -89,7 +89,7 @@ def test_a_release_is_refused_until_the_pair_is_accepted_or_filed_under_one_pers
     assert "release: The splits leak: 1 pair of people with the same face across splits" in refused
     assert not list((leaky.folder / "results").glob("release/*/SHA256SUMS"))
 
-    (leak,) = read_findings(leaky.folder / "results/audit/identities.tsv")
+    (leak,) = read_tsv(leaky.folder / "results/audit/identities.tsv")
     pair = f"{leak['person_id']}\t{leak['other_person_id']}"
     (leaky.folder / "accepted.tsv").write_text(f"person_id\tother_person_id\treason\n{pair}\tonly a test\n")
     config = yaml.safe_load((leaky.folder / "tiny.yaml").read_text())

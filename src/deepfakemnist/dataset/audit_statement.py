@@ -5,9 +5,7 @@ Light on imports, because a release reads the table without auditing anything.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
-from pathlib import Path
 
 from deepfakemnist.tables.schemas import Row
 
@@ -44,12 +42,6 @@ _MEANS = {
     "brightness": "a detector ought to do better than that",
     "pictures": "a detector ought to do better than that",
 }
-
-
-def read_audit(path: Path) -> list[Row]:
-    """Return the rows of a table of the audit; every value is text, empty where there is none."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file, delimiter="\t"))
 
 
 def leaks(rows: Sequence[Row]) -> list[Row]:

@@ -5,12 +5,12 @@ Light on imports, because the end of every run reads the table.
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from deepfakemnist.tables.schemas import Row
+from deepfakemnist.tables.tsv import read_tsv
 
 COLUMNS = (
     "finding",
@@ -35,12 +35,6 @@ FINDINGS = {
 LEAK, WARNING, ACCEPTED = "leak", "warning", "accepted"
 #: Pairs named in a message; the table holds all.
 _NAMED = 3
-
-
-def read_findings(path: Path) -> list[Row]:
-    """Return the rows of a table of findings; every value is text."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file, delimiter="\t"))
 
 
 def count_findings(findings: Iterable[Row]) -> str:
@@ -69,7 +63,7 @@ def leak_message(leaks: Sequence[Row]) -> str:
 
 def summary_for_terminal(path: Path) -> str:
     """Return the lines that a finished run prints about a table of findings; empty when there is nothing to look at."""
-    findings = read_findings(path) if path.is_file() else []
+    findings = read_tsv(path) if path.is_file() else []
     lines = []
     if message := leak_message([row for row in findings if row["verdict"] == LEAK]):
         lines += [f"WARNING: {message}", "Detectors are tested on what they were trained on; a release is refused."]

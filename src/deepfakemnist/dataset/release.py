@@ -22,7 +22,6 @@ import pyarrow.parquet as pq
 
 from deepfakemnist.config.dataset import ReleaseSettings
 from deepfakemnist.dataset.audit_statement import leak_message as confound_message
-from deepfakemnist.dataset.audit_statement import read_audit
 from deepfakemnist.dataset.captions import add_captions
 from deepfakemnist.dataset.card import citation, write_card
 from deepfakemnist.dataset.changelog import changelog
@@ -30,7 +29,7 @@ from deepfakemnist.dataset.croissant import write_croissant
 from deepfakemnist.dataset.exclusions import apply_exclusions, read_exclusion_lists, write_proof
 from deepfakemnist.dataset.facts import facts_of
 from deepfakemnist.dataset.identity_audit import equal_pixels
-from deepfakemnist.dataset.identity_findings import leak_message, leaks_among, read_findings
+from deepfakemnist.dataset.identity_findings import leak_message, leaks_among
 from deepfakemnist.dataset.pairs import pair_rows
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import check_id, check_video_id, same_file_name
@@ -48,7 +47,7 @@ from deepfakemnist.tables.dataset_schemas import FRAME_INDEX, PAIRS, PUBLISHED_S
 from deepfakemnist.tables.files import count_rows, read_metadata, read_rows, write_table
 from deepfakemnist.tables.folders import real_path, replace_folder, restore_folder
 from deepfakemnist.tables.schemas import Row
-from deepfakemnist.tables.tsv import write_tsv
+from deepfakemnist.tables.tsv import read_tsv, write_tsv
 
 log = logging.getLogger(__name__)
 
@@ -95,9 +94,9 @@ def write_release(
     kept, left_out = apply_exclusions(videos, exclusions, settings.require_licence)
     if not kept:
         raise ConfigError("release: nothing is left to release; see exclusions, qualities and require_licence")
-    findings = read_findings(identities) if identities else None
+    findings = read_tsv(identities) if identities else None
     _check_leaks(findings or [], kept, read_metadata(manifest / "videos.parquet"))
-    confounds = read_audit(audit) if audit else None
+    confounds = read_tsv(audit) if audit else None
     if (message := confound_message(confounds or [])) and settings.allow_leaks is None:
         raise ConfigError(
             f"release: {message}. Mend the cause and rerun the audit, or give the reason why the dataset is released "

@@ -20,8 +20,6 @@ from deepfakemnist.tables.schemas import Row
 RUN = ("detector", "trained_on", "seed")
 #: Columns that must be constant over the frames of a video.
 _OF_VIDEO = ("label", "split", "action", "person_id")
-
-
 #: Scores of a clip that could not be scored: a fake ranks below every clip, a real above every one. Outside of 0..1,
 #: they tie with no score, and are wrong at any threshold.
 UNSCORED_FAKE, UNSCORED_REAL = -1.0, 2.0

@@ -13,8 +13,8 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt
 
 from deepfakemnist.config.training_sets import TrainingSet, parse_training_set
-from deepfakemnist.report.pages import read_tsv
 from deepfakemnist.tables.files import atomic_path
+from deepfakemnist.tables.tsv import read_tsv
 
 Cells = dict[str, str]
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from deepfakemnist.config.base import ACTIONS, MIXED
 from deepfakemnist.config.training_sets import PAPER, TrainingSet, parse_training_set
-from deepfakemnist.report.pages import Table, read_tsv, write_page
+from deepfakemnist.report.pages import Table, write_page
 from deepfakemnist.report.paper import ORIGINAL, paper_accuracy, paper_action_accuracy
 from deepfakemnist.report.set_comparisons import Comparison, compare_drivers, compare_sizes, compare_splits
+from deepfakemnist.tables.tsv import read_tsv
 
 Cells = dict[str, str]
 

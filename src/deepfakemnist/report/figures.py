@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from matplotlib import pyplot as plt
 
 from deepfakemnist.config.training_sets import TrainingSet, parse_training_set
 from deepfakemnist.tables.files import atomic_path
+from deepfakemnist.tables.tsv import read_tsv
 
 
 def write_cross_quality_figure(metrics: Path, path: Path) -> None:
@@ -23,8 +23,7 @@ def write_cross_quality_figure(metrics: Path, path: Path) -> None:
         metrics: metrics.tsv of the evaluation stage; several seeds are averaged.
         path: SVG to write.
     """
-    with metrics.open(encoding="utf-8", newline="") as file:
-        table = list(csv.DictReader(file, delimiter="\t"))
+    table = read_tsv(metrics)
     # Rows of single seeds only; mean and sd of several seeds are separate rows.
     rows = [row for row in table if row["level"] == "video" and row["split"] == "test" and row["seed"].isdigit()]
     detectors = sorted({row["detector"] for row in rows}) or ["none"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,9 +92,3 @@ def write_ledger_page(ledger: Path, path: Path) -> None:
     if len(out) > len(shown):
         intro += f" The first {len(shown)} of the {len(out)} others are listed; ledger.parquet holds all."
     write_page(path, "Ledger", intro, [Table("Rejected and failed items", columns, shown)])
-
-
-def read_tsv(path: Path) -> list[dict[str, str]]:
-    """Return the rows of a table with a header line."""
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file, delimiter="\t"))

@@ -29,6 +29,12 @@ def write_tsv(path: Path | str, columns: Sequence[str], rows: Iterable[Row]) -> 
             writer.writerow([_cell(row[name]) for name in columns])
 
 
+def read_tsv(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a table that :func:`write_tsv` wrote; every value is text, empty where there is none."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file, delimiter="\t"))
+
+
 class Lines:
     """Lines of a delimited table with a header, as dictionaries by column; cells beyond the header are under None.
 
