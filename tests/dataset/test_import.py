@@ -18,8 +18,8 @@ from deepfakemnist.dataset.release import write_release
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.evaluation.stage import evaluate
 from deepfakemnist.media.encode import write_working_clip
-from deepfakemnist.report.pages import read_tsv
 from deepfakemnist.tables.files import read_rows
+from deepfakemnist.tables.tsv import read_tsv
 from deepfakemnist.training.loop import train_detector
 from deepfakemnist.training.predict import predict
 

@@ -9,9 +9,9 @@ from deepfakemnist.evaluation import metrics
 from deepfakemnist.evaluation.calibration import write_calibration
 from deepfakemnist.evaluation.temperature import fit_temperature
 from deepfakemnist.report.curve_figures import write_reliability_figure, write_roc_figure
-from deepfakemnist.report.pages import read_tsv
 from deepfakemnist.tables.dataset_schemas import PREDICTIONS
 from deepfakemnist.tables.files import write_table
+from deepfakemnist.tables.tsv import read_tsv
 
 
 def calibrated_logits(random, count):

@@ -5,9 +5,9 @@ import pyarrow as pa
 from deepfakemnist.config.detectors import EvaluationSettings
 from deepfakemnist.evaluation.folds import with_pooled_folds
 from deepfakemnist.evaluation.stage import evaluate
-from deepfakemnist.report.pages import read_tsv
 from deepfakemnist.tables.dataset_schemas import PREDICTIONS
 from deepfakemnist.tables.files import write_table
+from deepfakemnist.tables.tsv import read_tsv
 
 FOLDS = 3
 

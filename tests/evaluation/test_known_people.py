@@ -5,9 +5,9 @@ import pytest
 from deepfakemnist.config.detectors import EvaluationSettings
 from deepfakemnist.evaluation.groups import evaluate_groups
 from deepfakemnist.evaluation.stage import evaluate
-from deepfakemnist.report.pages import read_tsv
 from deepfakemnist.tables.dataset_schemas import PREDICTIONS, VIDEOS
 from deepfakemnist.tables.files import write_table
+from deepfakemnist.tables.tsv import read_tsv
 
 PEOPLE = 12
 NEW, SEEN = (
