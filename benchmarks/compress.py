@@ -1,20 +1,23 @@
 """Compression stage benchmark: CPU cost of the encode chain relative to x264 alone.
 
-    python benchmarks/compress.py            prints the table and writes benchmarks/compress.json
+    python benchmarks/compress.py [CLIP ...]    prints the table and writes benchmarks/compress.json
 
-Reference: x264 alone, one ffmpeg process with an output per quality, fed pre-converted samples, free to use any
-instruction set. Measured: x264 restricted to the instructions that give the same pixels on every CPU, as in all
-following rows; plus colour conversion; one process per quality, as with one rule per quality; the complete stage
-(reading and checking the working clip, verifying every output by a full decode, hashes, PSNR, SSIM), for a real and for
-a fake, which is marked and signed; and, on their own, the two unavoidable parts of the stage: decoding the working clip
-once, and every output once. The clips are generated: synthetic talking heads.
-CPU seconds of this process and its children; median of the repeats.
+Reference: x264 alone, one ffmpeg process with an output per quality, fed pre-converted samples, with the options of
+the qualities and no others: any instruction set, and CABAC for raw. Measured: x264 with the options of the stage,
+which give the same pixels on every CPU, and with those of ``portable: false``; in all following rows the former, if
+not said otherwise: plus colour conversion; one process per quality, as with one rule per quality; the complete stage
+(reading and checking the working clip, verifying every output by a full decode, hashes, PSNR, SSIM), for a real and
+for a fake, which is marked and signed; and, on their own, the two unavoidable parts of the stage: decoding the working
+clip once, and every output once. The clips are generated, synthetic talking heads, whose grain makes lossless coding
+dear; or those named on the command line, which are not written to the file. CPU seconds of this process and its
+children; median of the repeats.
 """
 
 from __future__ import annotations
 
 import json
 import statistics
+import sys
 import tempfile
 from functools import partial
 from pathlib import Path
@@ -29,7 +32,8 @@ from deepfakemnist.config.dataset import CompressSettings
 from deepfakemnist.media.colour import to_samples
 from deepfakemnist.media.compress import compress_clip, encode_graph
 from deepfakemnist.media.container import every_frame, open_video
-from deepfakemnist.media.encode import DETERMINISTIC_X264, write_working_clip
+from deepfakemnist.media.decode import read_clip
+from deepfakemnist.media.encode import DETERMINISTIC_X264, LOSSLESS_X264, write_working_clip
 from deepfakemnist.media.ffmpeg import find_ffmpeg, run_graph
 from deepfakemnist.tables.schemas import Row
 
@@ -45,22 +49,24 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         clips = []
-        for clip in sources(CAST):
-            frames = np.stack(list(film(clip, CAST, load_bank())))
-            path = folder / f"{clip.name}.mp4"
+        named = {Path(word).stem: read_clip(word) for word in sys.argv[1:]}
+        filmed = {clip.name: np.stack(list(film(clip, CAST, load_bank()))) for clip in sources(CAST) if not named}
+        for video, frames in (named or filmed).items():
+            path = folder / f"{video}.mp4"
             made = write_working_clip(path, frames, FPS)
-            row = {"video_id": clip.name, "path": str(path), "pixels_sha256": made.pixels_sha256}
+            row = {"video_id": video, "path": str(path), "pixels_sha256": made.pixels_sha256}
             clips.append((row, frames))
 
         samples = [list(to_samples(frames, "yuv420p")) for _, frames in clips]
 
-        def x264_any_instructions() -> None:
-            with patch.dict(DETERMINISTIC_X264, clear=True):
+        def x264_as_it_is() -> None:
+            with patch.dict(DETERMINISTIC_X264, clear=True), patch.dict(LOSSLESS_X264, clear=True):
                 x264()
 
-        def x264() -> None:
+        def x264(portable: bool = True) -> None:
             for (row, _), converted in zip(clips, samples, strict=True):
-                run_graph(encode_graph(parts_of(row), settings.qualities, SIDE, SIDE, FPS), program, converted)
+                graph = encode_graph(parts_of(row), settings.qualities, SIDE, SIDE, FPS, portable)
+                run_graph(graph, program, converted)
 
         def parts_of(row: Row) -> dict[str, Path]:
             return {quality: folder / f"{row['video_id']}.{quality}.mp4" for quality in settings.qualities}
@@ -76,9 +82,9 @@ def main() -> None:
                 graph = encode_graph(parts_of(row), settings.qualities, SIDE, SIDE, FPS)
                 run_graph(graph, program, to_samples(frames, "yuv420p"))
 
-        def stage(label: int) -> None:
+        def stage(label: int, portable: bool) -> None:
             for row, _ in clips:
-                compress_clip(row, folder, label, settings, FPS, program)
+                compress_clip(row, folder, label, CompressSettings(portable=portable), FPS, program)
 
         def read_working_clips() -> None:
             for row, _ in clips:
@@ -90,12 +96,15 @@ def main() -> None:
                     drain(path)
 
         workloads = {
-            "x264 alone": x264_any_instructions,
+            "x264 alone": x264_as_it_is,
             "x264 alone, deterministic across CPUs": x264,
+            "x264 alone, not portable": partial(x264, portable=False),
             "with colour conversion": together,
             "with colour conversion, one process per quality": separately,
-            "complete stage, real clip": partial(stage, 0),
-            "complete stage, fake clip": partial(stage, 1),
+            "complete stage, real clip": partial(stage, 0, portable=True),
+            "complete stage, fake clip": partial(stage, 1, portable=True),
+            "complete stage, real clip, not portable": partial(stage, 0, portable=False),
+            "complete stage, fake clip, not portable": partial(stage, 1, portable=False),
             "decoding the working clip only": read_working_clips,
             "decoding the three outputs only": read_outputs,
         }
@@ -118,7 +127,8 @@ def main() -> None:
     }
     for name, ratio in result["ratio"].items():
         print(f"{name:48s} {ratio:.2f}")
-    Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
+    if not named:
+        Path(__file__).with_suffix(".json").write_text(json.dumps(result, indent=2) + "\n")
 
 
 def drain(path: Path) -> None:

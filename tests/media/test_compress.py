@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 import re
 import shutil
 import subprocess
@@ -22,7 +23,8 @@ from deepfakemnist.errors import ConfigError
 from deepfakemnist.media.colour import to_samples
 from deepfakemnist.media.compress import compress_shard
 from deepfakemnist.media.decode import read_clip
-from deepfakemnist.media.encode import write_working_clip
+from deepfakemnist.media.encode import write_working_clip, x264_instruction_set
+from deepfakemnist.media.encoder_notes import encoder_note
 from deepfakemnist.media.ffmpeg import find_ffmpeg
 from deepfakemnist.media.lengths import pair_lengths
 from deepfakemnist.media.pixels import pixels_sha256
@@ -231,6 +233,31 @@ def test_config_adds_codecs_and_second_generation_encodes(tmp_path: Path, moving
     assert rows["hevc"]["encoder_version"].startswith("x265 (build ")
     first, second = (json.loads(rows[name]["ffmpeg_argv"]) for name in ("c23", "upload"))
     assert "upload.mp4" not in first and "c23.mp4" not in second
+
+
+def test_a_lossless_quality_is_coded_by_the_entropy_coder_that_decodes_fast(made: dict[str, list[Row]]) -> None:
+    notes = {row["quality"]: encoder_note(row["path"]) for row in made["real"]}
+    assert {name: re.search(r" cabac=\d", note).group() for name, note in notes.items()} == {
+        "raw": " cabac=0",
+        "c23": " cabac=1",
+        "c40": " cabac=1",
+    }
+
+
+def test_pixels_of_one_vendor_are_encoded_faster(tmp_path: Path, moving: np.ndarray) -> None:
+    qualities = {"raw": Quality(qp=0), "c23": Quality(crf=23)}
+    made: dict[bool, list[Row]] = {}
+    for portable in (True, False):
+        folder = tmp_path / str(portable)
+        folder.mkdir()
+        made[portable] = compress(folder, [working_row(folder, "v", moving)], qualities=qualities, portable=portable)
+    (exact, lossy), (fast_exact, fast_lossy) = made[True], made[False]
+    assert fast_exact["pixels_sha256"] == exact["pixels_sha256"]
+    words = json.loads(fast_lossy["ffmpeg_argv"])
+    assert f"asm={x264_instruction_set(platform.machine(), portable=False)}" in words
+    assert f"asm={x264_instruction_set(platform.machine())}" in json.loads(lossy["ffmpeg_argv"])
+    # The few blocks that differ are quantised one step apart: 1 dB at most, were it all of them.
+    assert fast_lossy["psnr_db"] == pytest.approx(lossy["psnr_db"], abs=1)
 
 
 @pytest.mark.parametrize(

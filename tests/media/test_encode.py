@@ -19,7 +19,13 @@ from made_clips import numbered, ramp, read_numbers
 from deepfakemnist.errors import ConfigError, Failed
 from deepfakemnist.media import encode
 from deepfakemnist.media.decode import read_clip, read_frame
-from deepfakemnist.media.encode import DETERMINISTIC_X264, write_working_clip, x264_instruction_set
+from deepfakemnist.media.encode import (
+    DETERMINISTIC_X264,
+    FASTER_X264,
+    LOSSLESS_X264,
+    write_working_clip,
+    x264_instruction_set,
+)
 from deepfakemnist.media.ffmpeg import absolute, ffmpeg_version, find_ffmpeg, frames_input, run_graph
 from deepfakemnist.media.picture import Picture
 from deepfakemnist.media.pixels import pixels_sha256
@@ -234,7 +240,16 @@ class TestInstructionSet:
             av.logging.set_level(before)
         return [text for _, _, text in messages]
 
-    @pytest.mark.parametrize("params", [DETERMINISTIC_X264["x264-params"], f"asm={x264_instruction_set('riscv64')}"])
+    @pytest.mark.parametrize(
+        "params",
+        [
+            DETERMINISTIC_X264["x264-params"],
+            FASTER_X264["x264-params"],
+            LOSSLESS_X264["x264-params"],
+            f"asm={x264_instruction_set('riscv64')}",
+            f"asm={x264_instruction_set('riscv64', portable=False)}",
+        ],
+    )
     def test_is_accepted(self, params: str) -> None:
         assert self.warnings_of_ffmpeg(params) == ""
         assert self.warnings_of_pyav(params) == []
@@ -246,3 +261,5 @@ class TestInstructionSet:
     def test_is_named_only_on_x86(self) -> None:
         machines = ("x86_64", "AMD64", "aarch64", "arm64", "ppc64le")
         assert [x264_instruction_set(machine) for machine in machines] == ["mmx2", "mmx2", "0", "0", "0"]
+        faster = [x264_instruction_set(machine, portable=False) for machine in machines]
+        assert faster == ["sse2", "sse2", "auto", "auto", "auto"]

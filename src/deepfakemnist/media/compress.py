@@ -22,7 +22,7 @@ from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.media.colour import to_samples
 from deepfakemnist.media.container import every_frame, open_video
 from deepfakemnist.media.credentials import check_signer
-from deepfakemnist.media.encode import COMMON_OUTPUT, DETERMINISTIC_X264
+from deepfakemnist.media.encode import COMMON_OUTPUT, DETERMINISTIC_X264, FASTER_X264, LOSSLESS_X264
 from deepfakemnist.media.encoder_notes import encoder_version
 from deepfakemnist.media.ffmpeg import FFmpeg, absolute, arguments, find_ffmpeg, frames_input, merge_outputs, run_graph
 from deepfakemnist.media.marks import coded_stream, mark_synthetic, read_marks
@@ -160,18 +160,22 @@ def compress_clip(
         ]
 
 
-def encode_graph(parts: dict[str, Path], qualities: dict[str, Quality], width: int, height: int, fps: float) -> Any:
+def encode_graph(
+    parts: dict[str, Path], qualities: dict[str, Quality], width: int, height: int, fps: float, portable: bool = True
+) -> Any:
     """Return the ffmpeg-python graph that turns samples on standard input into one file per quality.
 
-    All qualities share one pix_fmt, that of the samples (:func:`.colour.to_samples`).
+    All qualities share one pix_fmt, that of the samples (:func:`.colour.to_samples`). ``portable`` is that of
+    ``CompressSettings``.
     """
     (pix_fmt,) = {quality.pix_fmt for quality in qualities.values()}
     frames = frames_input(width, height, fps, pix_fmt)
     outputs = []
     for name, quality in qualities.items():
         rate: dict[str, Any] = {"crf": quality.crf} if quality.qp is None else {"qp": quality.qp}
-        if quality.codec.startswith("libx264") and quality.qp != 0:
-            rate |= DETERMINISTIC_X264
+        if quality.codec.startswith("libx264"):
+            lossy = DETERMINISTIC_X264 if portable else FASTER_X264
+            rate |= LOSSLESS_X264 if quality.qp == 0 else lossy
         preset = _SVT_PRESETS[quality.preset] if quality.codec == "libsvtav1" else quality.preset
         outputs.append(
             frames.output(
@@ -207,7 +211,8 @@ def _encode_and_measure(
         groups.setdefault((quality.after, quality.pix_fmt, quality.shrink_to), {})[name] = quality
     # Second-generation encodes need the first generation on disk; the sort is stable otherwise.
     for (before, pix_fmt, shrink_to), group in sorted(groups.items(), key=lambda item: item[0][0] is not None):
-        graph = encode_graph({name: parts[name] for name in group}, group, width, height, fps)
+        outputs = {name: parts[name] for name in group}
+        graph = encode_graph(outputs, group, width, height, fps, settings.portable)
         samples: Iterable[np.ndarray] = references[pix_fmt]
         if before is not None or shrink_to is not None:
             samples = to_samples(clip if before is None else _read_pictures(parts[before]), pix_fmt, shrink_to)
