@@ -21,6 +21,7 @@ import torch
 from deepfakemnist.animate.fomm.animator import FommAnimator
 from deepfakemnist.animate.fomm.checkpoint import load_checkpoint
 from deepfakemnist.config.dataset import CompressSettings, FrameSettings, Quality
+from deepfakemnist.config.perturbations import LEVELS
 from deepfakemnist.config.stages import CropSettings
 from deepfakemnist.faces.crop import crop_video
 from deepfakemnist.faces.detect import FaceDetector
@@ -32,7 +33,7 @@ from deepfakemnist.media.ingest import ingest_video
 from deepfakemnist.media.pixels import pixels_sha256
 from deepfakemnist.tables.files import read_rows, write_table
 from deepfakemnist.tables.schemas import CROPPED, Row
-from deepfakemnist.training.robustness import LEVELS, perturb
+from deepfakemnist.training.robustness import perturb
 
 WEIGHTS = Path(__file__).parents[2] / "resources" / "animators" / "compact-256.safetensors"
 #: Boxes resized to 256×256: shrunk and enlarged, with even and odd edges, inside and partly outside the picture.

@@ -9,7 +9,8 @@ from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.config.detectors import PROTOCOLS, EvaluationSettings
 from deepfakemnist.evaluation.groups import evaluate_groups
 from deepfakemnist.evaluation.stage import evaluate
-from deepfakemnist.report.detector_pages import cell, write_protocols_page
+from deepfakemnist.report.detector_pages import write_protocols_page
+from deepfakemnist.report.measurement_cells import cell, sizes, sizes_in_order
 from deepfakemnist.report.paper import paper_accuracy, paper_action_accuracy
 from deepfakemnist.tables.dataset_schemas import PREDICTIONS, VIDEOS
 from deepfakemnist.tables.files import write_table
@@ -198,15 +199,16 @@ def test_per_action_has_the_papers_row(page):
 
 
 def test_seen_and_unseen_drivers(page):
-    table = page["6. Seen and unseen drivers (video level)"]
-    seen = row_of(table, "resnet50", "raw-only-nod", "raw", "driver", "seen")
-    assert seen["balanced accuracy"].startswith("100.0")  # the nods, and all reals
-    assert (seen["videos"], seen["people"]) == ("24", "12")
-    for trained_on in ("raw-only-nod", "raw-by-driver"):
-        unseen = row_of(table, "resnet50", trained_on, "raw", "driver", "unseen")
-        assert unseen["balanced accuracy"].startswith("50.0")  # the blinks, all missed
-    assert "seen" not in [row[4] for row in table if row[1] == "raw-by-driver" and row[3] == "driver"]
-    assert "unseen" not in [row[4] for row in table if row[1:3] == ["mixed", "raw"]]  # it was trained on both
+    table = page["6. Seen and unseen drivers by driving clip (video level)"]
+    unseen = row_of(table, "resnet50", "raw-by-driver", "raw")
+    assert unseen["unseen: balanced accuracy"].startswith("50.0")  # the blinks, all missed
+    assert unseen["seen: balanced accuracy"] == "–"
+    assert (unseen["videos"], unseen["people"]) == ("–, 24", "–, 12")  # of the two values, in their order
+    seen = row_of(table, "resnet50", "mixed", "raw")  # it was trained on both
+    assert (seen["seen: balanced accuracy"][:5], seen["unseen: balanced accuracy"]) == ("100.0", "–")
+    assert "6. Seen and unseen drivers by person in the driving clip (video level)" in page
+    # Of one action, its seen drivers differ from the unseen ones in action.
+    assert not [row for row in table if "only" in row[1]]
 
 
 def test_training_on_other_drivers_stands_beside_training_on_all(page):
@@ -240,7 +242,10 @@ def test_the_papers_protocols_have_tables_by_its_own_split(page):
 
 
 def test_folds_and_shares_of_people_are_in_no_table_of_groups(page):
-    for title in ("6. Seen and unseen drivers (video level)", "10. Subgroup analysis (video level)"):
+    for title in (
+        "6. Seen and unseen drivers by driving clip (video level)",
+        "10. Subgroups by face size, terciles of the test sources (video level)",
+    ):
         trained = {row[1] for row in page[title][1:]}
         assert "c23-split-paper" in trained and not any("fold" in name or "people" in name for name in trained)
 
@@ -250,25 +255,48 @@ def test_training_set_size_has_a_column_per_share(page):
     assert list(row)[3:-3] == ["25 % of people"] and row["25 % of people"].startswith("75.0")
 
 
-def test_other_datasets_and_perturbations(page):
-    row = row_of(page["7, 8. Cross-animator and cross-dataset generalisation: balanced accuracy"], "resnet50")
-    assert list(row)[2:-3] == ["mesh:c23"] and row["mesh:c23"].startswith("50.0")
-    assert list(row_of(page["9. Robustness to perturbations: balanced accuracy"], "resnet50"))[2:-3] == ["raw+jpeg10"]
+def test_other_datasets_stand_beside_the_own_test_clips_of_the_same_quality(page):
+    table = page["7, 8. Cross-animator and cross-dataset generalisation: balanced accuracy"]
+    row = row_of(table, "resnet50", "raw", "c23")
+    assert list(row)[3:-3] == ["own test clips", "mesh"]
+    assert (row["own test clips"][:4], row["mesh"][:4]) == ("75.0", "50.0")
+    assert [row[:3] for row in table[1:-1]] == [["resnet50", "raw", "c23"]]  # mesh has no other quality
+
+
+def test_perturbations_stand_mild_to_strong_beside_the_unperturbed_frames(page):
+    row = row_of(page["9. Robustness, JPEG: balanced accuracy"], "resnet50", "raw")
+    assert list(row)[2:-3] == ["raw, unperturbed", *(f"quality {level}" for level in (90, 70, 50, 30, 10))]
+    assert (row["raw, unperturbed"][:5], row["quality 90"], row["quality 10"][:4]) == ("100.0", "–", "50.0")
+    assert "9. Robustness, noise: balanced accuracy" not in page  # not asked for
 
 
 def test_subgroups_by_terciles_of_the_sources(page):
-    table = page["10. Subgroup analysis (video level)"]
-    low = row_of(table, "meso4", "raw", "c23", "face_px", "low")
-    high = row_of(table, "meso4", "raw", "c23", "face_px", "high")
-    # People 0 to 3 are wrong.
-    assert (low["balanced accuracy"].split()[0], high["balanced accuracy"].split()[0]) == ("0.0", "100.0")
-    assert (low["people"], high["people"]) == ("4", "4")
-    assert row_of(table, "meso4", "raw", "c23", "animator", "fomm")["videos"] == "36"
+    row = row_of(
+        page["10. Subgroups by face size, terciles of the test sources (video level)"], "resnet50", "mixed", "c23"
+    )
+    # People 0 to 5 are wrong.
+    values = [row[f"{value}: balanced accuracy"].split()[0] for value in ("low", "middle", "high")]
+    assert values == ["0.0", "50.0", "100.0"]
+    assert (row["videos"], row["people"]) == ("12", "4")
+    assert row_of(page["10. Subgroups by animator (video level)"], "meso4", "raw", "raw")["videos"] == "36"
+
+
+def test_a_cell_of_one_seed_counts_beside_one_of_several(page):
+    row = row_of(
+        page["11. Split by person, by video as in the paper, and by fold: balanced accuracy"], "resnet50", "c23"
+    )
+    assert (row["videos"], row["people"]) == ("–, 36, 36", "–, 12, 12")
+    seeds = [{"seed": name, "n_videos": "9", "n_people": "3", "generalises_to": "new seeds"} for name in ("0", "mean")]
+    single = [{"seed": "0", "n_videos": "5", "n_people": "2", "generalises_to": "this seed; too few people (2)"}]
+    assert sizes([seeds, single]) == ["5–9", "2–3", "new seeds | this seed"]
+    assert sizes_in_order([single, seeds, []]) == ["5, 9, –", "2, 3, –", "this seed | new seeds"]
 
 
 def test_a_cell_with_too_few_people_for_an_interval_says_how_many():
     row = {"seed": "0", "auc": "1", "auc_low": "", "auc_high": "", "n_people": "2"}
     assert cell([row | {"generalises_to": "too few people (2)"}], "auc") == "100.0 [2 people]"
+    in_one_class = row | {"n_people": "45", "generalises_to": "new people; this seed; too few people with fakes (8)"}
+    assert cell([in_one_class], "auc") == "100.0 [8 people with fakes]"
 
 
 def test_a_cell_without_a_measurement_is_a_dash():

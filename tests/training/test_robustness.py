@@ -8,13 +8,16 @@ import torch
 from skimage.data import astronaut
 
 from deepfakemnist.config.detectors import DetectorTraining
+from deepfakemnist.config.perturbations import LEVELS
 from deepfakemnist.detectors.registry import build
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.tables.dataset_schemas import VIDEOS
+from deepfakemnist.tables.checksums import recorded_checksum
+from deepfakemnist.tables.dataset_schemas import FRAME_INDEX, VIDEOS
 from deepfakemnist.tables.files import read_table, write_table
-from deepfakemnist.training.checkpoint import save_checkpoint
+from deepfakemnist.tables.schemas import FRAMES
+from deepfakemnist.training.checkpoint import load_checkpoint, save_checkpoint
 from deepfakemnist.training.predict import predict
-from deepfakemnist.training.robustness import LEVELS, perturb, predict_perturbed
+from deepfakemnist.training.robustness import perturb, predict_perturbed
 
 pytestmark = pytest.mark.numeric
 
@@ -61,12 +64,22 @@ def test_perturbed_frames_are_scored_under_their_names(own_data, tmp_path):
     assert len(set(logits.values())) > 60
     row = next(row for row in own_data.index_rows if row["split"] == "test" and row["quality"] == "raw")
     image = perturb(own_data.images[row["video_id"], "raw", row["frame_index"]], "jpeg", 30, 0)
-    from deepfakemnist.training.checkpoint import load_checkpoint
-
     with torch.inference_mode():
         detector = load_checkpoint(checkpoint, torch.device("cpu")).detector
         wanted = detector(torch.from_numpy(image.copy()).permute(2, 0, 1)[None]).item()
     assert logits["raw+jpeg30", row["video_id"], row["frame_index"]] == pytest.approx(wanted, abs=1e-4)
+
+
+def test_a_clip_without_frames_is_a_row_at_every_level(own_data, tmp_path):
+    """Unscored clips are errors; left out, frames would seem easier to judge after a perturbation than before."""
+    lost = next(row["video_id"] for row in own_data.index_rows if row["split"] == "test")
+    write_table([row for row in own_data.index_rows if row["video_id"] != lost], own_data.index, FRAME_INDEX)
+    table = tmp_path / "d.parquet"
+    predict_perturbed(own_data.index, own_data.videos, checkpoint_of(tmp_path), table, "raw", ["blur"], "cpu")
+    rows = [row for row in read_table(table).to_pylist() if row["video_id"] == lost]
+    assert {(row["quality"], row["frame_index"], row["score"]) for row in rows} == {
+        (f"raw+blur{level}", -1, 0.5) for level in ("0.5", "1", "1.5", "2", "3")
+    }
 
 
 def test_a_missing_quality_and_an_unknown_perturbation_are_refused(own_data, tmp_path):
@@ -80,6 +93,63 @@ def test_a_missing_quality_and_an_unknown_perturbation_are_refused(own_data, tmp
 def test_another_dataset_prefixes_the_quality_with_its_name(own_data, tmp_path):
     predict(own_data.index, own_data.videos, checkpoint_of(tmp_path), tmp_path / "o.parquet", "cpu", dataset="mesh")
     assert set(read_table(tmp_path / "o.parquet")["quality"].to_pylist()) == {"mesh:raw", "mesh:c40"}
+
+
+@pytest.fixture
+def two_runs(make, tmp_path, monkeypatch):
+    """Two project folders whose shards, clips and frames have the same names; the working directory is the first."""
+    runs = {}
+    for name, stripes in (("own", 18), ("other", 40)):
+        data = make(tmp_path / name / "results", people=8, frames=2, stripes=stripes)
+        for shard in sorted((tmp_path / name / "results").glob("frames*.parquet")):
+            write_table(read_table(shard), shard, FRAMES)  # with its checksum
+        rows = []
+        for row in data.index_rows:
+            shard = Path(row["shard_path"])
+            relative = str(shard.relative_to(tmp_path / name))
+            rows.append({**row, "shard_path": relative, "shard_checksum": recorded_checksum(shard)})
+        manifest = tmp_path / name / "results/manifest"
+        manifest.mkdir()
+        write_table(rows, manifest / "frames.parquet", FRAME_INDEX)
+        write_table(data.video_rows, manifest / "videos.parquet", VIDEOS)
+        runs[name] = data
+    monkeypatch.chdir(tmp_path / "own")
+    return runs
+
+
+def test_frames_of_another_run_are_its_own_though_this_run_has_the_same_names(two_runs, tmp_path):
+    checkpoint, table = checkpoint_of(tmp_path), tmp_path / "o.parquet"
+    tables = [Path("../other/results/manifest") / f"{name}.parquet" for name in ("frames", "videos")]
+    predict(*tables, checkpoint, table, "cpu", dataset="other")
+    rows = read_table(table).to_pylist()
+    detector = load_checkpoint(checkpoint, torch.device("cpu")).detector
+    for row in rows[::5]:
+        key = row["video_id"], row["quality"].removeprefix("other:"), row["frame_index"]
+        images = [two_runs[name].images[key] for name in ("other", "own")]
+        with torch.inference_mode():
+            logits = [detector(torch.from_numpy(one).permute(2, 0, 1)[None]).item() for one in images]
+        assert row["logit"] == pytest.approx(logits[0], abs=1e-4)
+        if row["label"]:
+            assert abs(logits[0] - logits[1]) > 1e-3
+
+
+def test_shards_of_another_run_that_are_gone_are_not_replaced_by_this_runs(two_runs, tmp_path):
+    (tmp_path / "other/results/frames0.parquet").unlink()
+    tables = [Path("../other/results/manifest") / f"{name}.parquet" for name in ("frames", "videos")]
+    with pytest.raises(
+        ConfigError, match=r"1 shards of frames that are not there, or have other content, e\.g\. results/"
+    ):
+        predict(*tables, checkpoint_of(tmp_path), tmp_path / "o.parquet", "cpu", dataset="other")
+
+
+def test_a_dataset_of_nobody_but_people_of_the_training_set_is_an_empty_table(own_data, tmp_path, caplog):
+    """One of many training sets has them all; the predictions of the others are evaluated all the same."""
+    everybody = [{**row, "split": "train"} for row in own_data.video_rows]
+    write_table(everybody, tmp_path / "trained.parquet", VIDEOS)
+    arguments = (own_data.index, own_data.videos, checkpoint_of(tmp_path), tmp_path / "o.parquet", "cpu")
+    predict(*arguments, dataset="mesh", trained_videos=tmp_path / "trained.parquet")
+    assert read_table(tmp_path / "o.parquet").num_rows == 0
+    assert "mesh has nobody who is not in the training set" in caplog.text
 
 
 def test_people_of_the_training_set_are_excluded_from_another_dataset(own_data, tmp_path, caplog):

@@ -223,7 +223,7 @@ class EvaluationSettings(Settings):
     datasets: dict[Name, str] = Field(
         default_factory=dict,
         description="other datasets to test on (protocol datasets): name → folder with videos.parquet and "
-        "frames.parquet, of a run with another animator or of an imported dataset",
+        "frames.parquet, of a run with another animator, here or in another folder, or of an imported dataset",
     )
     robustness: list[Literal["jpeg", "resize", "blur", "noise", "h264"]] = Field(
         [],

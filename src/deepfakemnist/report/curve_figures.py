@@ -62,8 +62,10 @@ def write_reliability_figure(curves: Path, path: Path) -> None:
                     points = [row for row in rows if (row["detector"], row["tested_on"], row["curve"]) == wanted]
                     axis.plot(*_binned(points), style, marker=".", color=f"C{number}", label=f"{quality}, {label}")
             axis.set(title=detector, xlabel="mean P(fake)")
-            axis.legend(loc="upper left", fontsize="small")
         axes[0].set_ylabel("share of fakes, videos of test")
+        if detectors:
+            # Curves fill the panels; inside, a legend would hide some.
+            figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small")
         _save(figure, path)
 
 

@@ -8,12 +8,21 @@ from pathlib import Path
 
 from deepfakemnist.config.base import ACTIONS, MIXED
 from deepfakemnist.config.training_sets import PAPER, TrainingSet, parse_training_set
+from deepfakemnist.report.condition_tables import dataset_tables, group_tables, perturbation_tables
+from deepfakemnist.report.measurement_cells import (
+    NO_SIZES,
+    SIZES,
+    Cells,
+    cell,
+    chance,
+    find,
+    sizes,
+    sizes_in_order,
+)
 from deepfakemnist.report.pages import Table, write_page
 from deepfakemnist.report.paper import ORIGINAL, paper_accuracy, paper_action_accuracy
 from deepfakemnist.report.set_comparisons import Comparison, compare_drivers, compare_sizes, compare_splits
 from deepfakemnist.tables.tsv import read_tsv
-
-Cells = dict[str, str]
 
 _INTRO = (
     "Percent, on the test split; frame level unless a title says video level. In brackets: the 95 % interval, which "
@@ -21,21 +30,19 @@ _INTRO = (
     "deviation over training seeds, where there are several; the interval is that of their mean. After a slash: the "
     "paper's result (arXiv 2108.07949), on its own 20,000 videos and comparable only with a run of that size; ≈ "
     "where it was read off a chart. The paper has as many fakes as reals, so its accuracy is a balanced accuracy, "
-    "and stands beside ours, whatever our ratio. {split} A dash: not measured."
+    "and stands beside ours, whatever our ratio. {split} Protocols 6 to 10 "
+    "show the training sets with all actions and people; the tables in evaluation/ hold all. A dash: not measured."
 )
 _SPLIT_BY_PERSON = (
     "The paper split by video, so one person may be in its training and its test split; here the splits are by person, "
     "but for training sets named split-paper."
 )
+#: Groups of protocol 6; all others are subgroups.
+_DRIVER_GROUPS = frozenset({"driver", "driver_person"})
 _SPLIT_PUBLISHED = (
     "The paper split by video, so one person may be in its training and its test split; here the split is the one that "
     "the clips were published with."
 )
-#: Balanced accuracy and AUC, in percent, of any answer that does not depend on the clip.
-_CHANCE = "50.0"
-#: Last columns of every table: what its figures and intervals are of.
-_SIZES = ("videos", "people", "interval for")
-_NO_SIZES = [""] * len(_SIZES)
 
 
 @dataclass(frozen=True)
@@ -82,31 +89,6 @@ def write_protocols_page(
     write_page(path, "Evaluation protocols", intro, tables)
 
 
-def cell(rows: Sequence[Cells], name: str, paper: str | None = None) -> str:
-    """Return a metric as ``94.3 [91.0–97.1] ± 0.8 / 94.32``: value, interval, spread over seeds, the paper's result.
-
-    ``94.3 [6 people]`` has too few people for an interval.
-
-    Args:
-        rows: rows of one measurement: one per seed, and mean and sd where there are several seeds.
-        name: column of the metric.
-        paper: the paper's result in percent, as text; None where it has none.
-    """
-    by_seed = {row["seed"]: row for row in rows}
-    row = by_seed.get("mean") or (rows[0] if rows else None)
-    if row is None or not row[name]:
-        text = "–"
-    else:
-        text = f"{100 * float(row[name]):.1f}"
-        if row.get(f"{name}_low") and row.get(f"{name}_high"):
-            text += f" [{100 * float(row[f'{name}_low']):.1f}–{100 * float(row[f'{name}_high']):.1f}]"
-        elif row.get("n_people") and row.get("generalises_to", "").startswith("too few"):
-            text += f" [{row['n_people']} {'person' if row['n_people'] == '1' else 'people'}]"
-        if "sd" in by_seed and by_seed["sd"][name]:
-            text += f" ± {100 * float(by_seed['sd'][name]):.1f}"
-    return text if paper is None else f"{text} / {paper}"
-
-
 def _quality(results: Results) -> list[Table]:
     """Within-quality evaluation: detectors trained and tested on the same quality."""
     detectors, qualities = _detectors(results.whole), _qualities(results.whole)
@@ -119,15 +101,15 @@ def _quality(results: Results) -> list[Table]:
     for title, level, name in measures:
         rows = []
         for detector in detectors:
-            cells, all_found = [], []
+            cells, measured = [], []
             for quality in qualities:
                 paper = paper_accuracy(detector, quality, quality) if name == "balanced_accuracy" else None
-                found = _find(results.whole, level, detector=detector, trained_on=quality, tested_on=quality)
+                found = find(results.whole, level, detector=detector, trained_on=quality, tested_on=quality)
                 cells.append(cell(found, name, paper))
-                all_found += found
-            rows.append([detector, *cells, *_sizes(all_found)])
-        rows.append(["chance", *[_CHANCE] * len(qualities), *_NO_SIZES])
-        tables.append(Table(f"1. Within-quality evaluation: {title}", ("detector", *qualities, *_SIZES), rows))
+                measured.append(found)
+            rows.append([detector, *cells, *sizes(measured)])
+        rows.append(chance(1, len(qualities)))
+        tables.append(Table(f"1. Within-quality evaluation: {title}", ("detector", *qualities, *SIZES), rows))
     return tables
 
 
@@ -151,16 +133,16 @@ def _mixed(results: Results) -> list[Table]:
     rows = []
     for detector in _detectors(results.whole):
         found = {
-            quality: _find(results.whole, "frame", detector=detector, trained_on=MIXED, tested_on=quality)
+            quality: find(results.whole, "frame", detector=detector, trained_on=MIXED, tested_on=quality)
             for quality in qualities
         }
         if any(found.values()):
             papers = {quality: paper_accuracy(detector, MIXED, quality) for quality in qualities}
             cells = [cell(found[name], "balanced_accuracy", papers[name]) for name in qualities]
-            rows.append([detector, *cells, *_sizes(row for name in qualities for row in found[name])])
+            rows.append([detector, *cells, *sizes(found.values())])
     if rows:
-        rows.append(["chance", *[_CHANCE] * len(qualities), *_NO_SIZES])
-    return [Table("3. Mixed-quality training: balanced accuracy", ("detector", *qualities, *_SIZES), rows)]
+        rows.append(chance(1, len(qualities)))
+    return [Table("3. Mixed-quality training: balanced accuracy", ("detector", *qualities, *SIZES), rows)]
 
 
 def _train_on_action(results: Results) -> list[Table]:
@@ -178,17 +160,17 @@ def _train_on_action(results: Results) -> list[Table]:
                 tested = _qualities(results.whole) if chosen.quality == MIXED else [chosen.quality]
                 for quality in tested:
                     where = {"detector": detector, "trained_on": name, "tested_on": quality}
-                    whole = _find(results.whole, "frame", **where)
+                    whole = find(results.whole, "frame", **where)
                     if not whole:
                         continue
-                    found = [_find(results.actions, "frame", **where, action=other) for other in actions]
+                    found = [find(results.actions, "frame", **where, action=other) for other in actions]
                     each = [cell(one, "balanced_accuracy") for one in found]
                     paper = paper_accuracy(detector, name, quality)
-                    sizes = _sizes([*whole, *(row for one in found for row in one)])
-                    rows.append([action, quality, cell(whole, "balanced_accuracy", paper), *each, *sizes])
+                    measured = [cell(whole, "balanced_accuracy", paper), *each]
+                    rows.append([action, quality, *measured, *sizes([whole, *found])])
             if rows:
-                rows.append(["chance", "", *[_CHANCE] * (1 + len(actions)), *_NO_SIZES])
-                columns = ("action", "quality", "all actions", *actions, *_SIZES)
+                rows.append(chance(2, 1 + len(actions)))
+                columns = ("action", "quality", "all actions", *actions, *SIZES)
                 tables.append(Table(f"4. {title}: balanced accuracy of {detector} per test action", columns, rows))
     return tables or [Table("4. Single-action training and leave-one-action-out", ("action",), [])]
 
@@ -203,89 +185,31 @@ def _per_action(results: Results) -> list[Table]:
     for detector in _detectors(results.whole):
         for quality in _qualities(results.whole):
             where = {"detector": detector, "trained_on": quality, "tested_on": quality}
-            if not (whole := _find(results.whole, "frame", **where)):
+            if not (whole := find(results.whole, "frame", **where)):
                 continue
-            found = [_find(results.actions, "frame", **where, action=action) for action in actions]
+            found = [find(results.actions, "frame", **where, action=action) for action in actions]
             each = [cell(one, "fake_accuracy") for one in found]
-            sizes = _sizes([*whole, *(row for one in found for row in one)])
-            rows.append([detector, quality, *each, cell(whole, "real_accuracy"), *sizes])
+            rows.append([detector, quality, *each, cell(whole, "real_accuracy"), *sizes([whole, *found])])
     for quality in _qualities(results.whole):
         papers = [paper_action_accuracy(quality, action) for action in (*actions, ORIGINAL)]
         if any(value is not None for value in papers):
-            rows.append(["paper", quality, *(value or "–" for value in papers), *_NO_SIZES])
+            rows.append(["paper", quality, *(value or "–" for value in papers), *NO_SIZES])
     # No class ratio enters these figures, but a constant answer wins columns: they are read with that of the reals.
-    rows.append(["always “fake”", "", *["100.0"] * len(actions), "0.0", *_NO_SIZES])
-    return [Table("5. Per-action accuracy", ("detector", "quality", *actions, "reals", *_SIZES), rows)]
+    rows.append(["always “fake”", "", *["100.0"] * len(actions), "0.0", *NO_SIZES])
+    return [Table("5. Per-action accuracy", ("detector", "quality", *actions, "reals", *SIZES), rows)]
 
 
 def _grid(title: str, results: Results, detector: str, qualities: Sequence[str]) -> Table:
     rows = []
     for trained in qualities:
-        cells, all_found = [], []
+        cells, measured = [], []
         for tested in _qualities(results.whole):
-            found = _find(results.whole, "frame", detector=detector, trained_on=trained, tested_on=tested)
+            found = find(results.whole, "frame", detector=detector, trained_on=trained, tested_on=tested)
             cells.append(cell(found, "balanced_accuracy", paper_accuracy(detector, trained, tested)))
-            all_found += found
-        rows.append([trained, *cells, *_sizes(all_found)])
-    rows.append(["chance", *[_CHANCE] * len(_qualities(results.whole)), *_NO_SIZES])
-    return Table(title, ("trained on", *_qualities(results.whole), *_SIZES), rows)
-
-
-def _groups(title: str, kinds: Callable[[str], bool]) -> Callable[[Results], list[Table]]:
-    """Return a protocol that lists video-level metrics of some groups."""
-
-    def tables(results: Results) -> list[Table]:
-        keys = dict.fromkeys(
-            tuple(row[name] for name in ("detector", "trained_on", "tested_on", "group", "value"))
-            for row in results.groups
-            if kinds(row["group"]) and _in_full(parse_training_set(row["trained_on"]))
-        )
-        rows = []
-        for key in keys:
-            names = dict(zip(("detector", "trained_on", "tested_on", "group", "value"), key, strict=True))
-            found = _find(results.groups, "video", **names)
-            cells = [cell(found, name) for name in ("balanced_accuracy", "auc")]
-            rows.append([*key, *cells, *_sizes(found)])
-        if rows:
-            rows.append(["chance", *[""] * 4, *[_CHANCE] * 2, *_NO_SIZES])
-        columns = (
-            "detector",
-            "trained on",
-            "tested on",
-            "group",
-            "value",
-            "balanced accuracy",
-            "AUC",
-            *_SIZES,
-        )
-        return [Table(f"{title} (video level)", columns, rows)]
-
-    return tables
-
-
-def _others(title: str, sign: str) -> Callable[[Results], list[Table]]:
-    """Return a protocol over results whose ``tested_on`` contains ``sign``: ':' for datasets, '+' for perturbations."""
-
-    def tables(results: Results) -> list[Table]:
-        wanted = [row for row in results.others if sign in row["tested_on"]]
-        tested = list(dict.fromkeys(row["tested_on"] for row in wanted))
-        keys = dict.fromkeys((row["detector"], row["trained_on"]) for row in wanted)
-        found = []
-        for level, name, title_of in (
-            ("frame", "balanced_accuracy", "balanced accuracy"),
-            ("video", "auc", "video-level AUC"),
-        ):
-            rows = []
-            for detector, trained_on in keys:
-                of_run = _find(wanted, level, detector=detector, trained_on=trained_on)
-                cells = [cell(_find(of_run, level, tested_on=where), name) for where in tested]
-                rows.append([detector, trained_on, *cells, *_sizes(of_run)])
-            if rows:
-                rows.append(["chance", "", *[_CHANCE] * len(tested), *_NO_SIZES])
-            found.append(Table(f"{title}: {title_of}", ("detector", "trained on", *tested, *_SIZES), rows))
-        return found
-
-    return tables
+            measured.append(found)
+        rows.append([trained, *cells, *sizes(measured)])
+    rows.append(chance(1, len(_qualities(results.whole))))
+    return Table(title, ("trained on", *_qualities(results.whole), *SIZES), rows)
 
 
 def _by_either_split(protocol: Callable[[Results], list[Table]]) -> Callable[[Results], list[Table]]:
@@ -310,7 +234,7 @@ def _by_either_split(protocol: Callable[[Results], list[Table]]) -> Callable[[Re
 def _drivers(results: Results) -> list[Table]:
     """Test fakes of seen and of unseen drivers, and training on other drivers than those of the test."""
     return [
-        *_groups("6. Seen and unseen drivers", lambda group: group == "driver")(results),
+        *group_tables("6. Seen and unseen drivers", results.groups, _DRIVER_GROUPS),
         *_compared(compare_drivers(results.whole)),
     ]
 
@@ -322,12 +246,13 @@ def _compared(comparisons: Iterable[Comparison]) -> list[Table]:
         rows = []
         for labels, measured in one.rows:
             cells = [text if isinstance(text, str) else cell(text.rows, one.metric, text.paper) for text in measured]
-            all_found = [row for text in measured if not isinstance(text, str) for row in text.rows]
-            rows.append([*labels, *cells, *_sizes(all_found)])
+            rows.append(
+                [*labels, *cells, *sizes_in_order([text.rows for text in measured if not isinstance(text, str)])]
+            )
         if rows:
             labels, measured = one.rows[0]
-            rows.append(["chance", *[""] * (len(labels) - 1), *[_CHANCE] * len(measured), *_NO_SIZES])
-        tables.append(Table(one.title, (*one.columns, *_SIZES), rows))
+            rows.append(chance(len(labels), len(measured)))
+        tables.append(Table(one.title, (*one.columns, *SIZES), rows))
     return tables
 
 
@@ -338,37 +263,20 @@ _PROTOCOLS: dict[str, Callable[[Results], list[Table]]] = {
     "train_on_action": _by_either_split(_train_on_action),
     "per_action": _by_either_split(_per_action),
     "drivers": _drivers,
-    "datasets": _others("7, 8. Cross-animator and cross-dataset generalisation", ":"),
-    "robustness": _others("9. Robustness to perturbations", "+"),
-    "subgroups": _groups("10. Subgroup analysis", lambda group: group != "driver"),
+    "datasets": lambda results: dataset_tables(
+        "7, 8. Cross-animator and cross-dataset generalisation", results.whole, results.others
+    ),
+    "robustness": lambda results: perturbation_tables("9. Robustness", results.whole, results.others),
+    "subgroups": lambda results: group_tables(
+        "10. Subgroups", results.groups, {row["group"] for row in results.groups} - _DRIVER_GROUPS
+    ),
     "splits": lambda results: _compared(compare_splits(results.whole)),
     "training_size": lambda results: _compared(compare_sizes(results.whole)),
 }
 
 
-def _in_full(chosen: TrainingSet) -> bool:
-    """Say whether a training set is no fold and no share of the people, whose subgroups would fill the page."""
-    return chosen.fold is None and chosen.people == 100
-
-
 def _test_rows(paths: Iterable[Path]) -> list[Cells]:
     return [row for path in paths for row in read_tsv(path) if row["split"] == "test"]
-
-
-def _find(rows: Sequence[Cells], level: str, **wanted: str) -> list[Cells]:
-    return [row for row in rows if row["level"] == level and all(row[name] == value for name, value in wanted.items())]
-
-
-def _sizes(rows: Iterable[Cells]) -> list[str]:
-    """Return numbers of videos and people, as a range where cells differ, and what their intervals hold for."""
-    # Of several seeds, the row of their mean says it for all.
-    kept = [row for row in rows if row["seed"] != "sd"]
-    pooled = [row for row in kept if row["seed"] == "mean"] or kept
-    counts = []
-    for name in ("n_videos", "n_people"):
-        numbers = sorted({int(row[name]) for row in pooled if row[name]})
-        counts.append("–".join(map(str, dict.fromkeys((numbers[0], numbers[-1])))) if numbers else "")
-    return [*counts, " | ".join(dict.fromkeys(row["generalises_to"] for row in pooled if row["generalises_to"]))]
 
 
 def _detectors(rows: Sequence[Cells]) -> list[str]:

@@ -33,6 +33,7 @@ def write_cross_quality_figure(metrics: Path, path: Path) -> None:
         for name in dict.fromkeys(row["trained_on"] for row in rows)
         if parse_training_set(name) == TrainingSet(name)
     ]
+    rows = [row for row in rows if row["trained_on"] in trained]
     tested = list(dict.fromkeys(row["tested_on"] for row in rows))
     # A fixed hash salt makes the SVG reproducible to the byte.
     with plt.rc_context({"svg.hashsalt": "deepfakemnist", "svg.fonttype": "none"}):

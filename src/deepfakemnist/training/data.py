@@ -24,6 +24,7 @@ from deepfakemnist.tables.files import read_metadata, read_table
 from deepfakemnist.tables.schemas import Row
 from deepfakemnist.training.augment import augment
 from deepfakemnist.training.frame_reader import BadFrame, FrameReader
+from deepfakemnist.training.frame_shards import locate_shards
 
 log = logging.getLogger(__name__)
 
@@ -35,15 +36,19 @@ _OF_VIDEOS = ("action", "person_id", "source_id", "split_driver", "split_paper",
 SeededRow = tuple[int, int]
 
 
-def read_index(index: Path | str, videos: Path | str) -> pa.Table:
+def read_index(index: Path | str, videos: Path | str, of_this_run: bool = True) -> pa.Table:
     """Return the frame index with action, person, source and splits of its videos (``_OF_VIDEOS``), by shard and row.
+
+    Args:
+        index: table with tables.FRAME_INDEX.
+        videos: table with tables.VIDEOS.
+        of_this_run: shards are named from the working directory; otherwise see frame_shards.locate_shards.
 
     Raises: ConfigError when a table lacks a column, a frame's video is missing from ``videos``, duplicated there or
     has another label or split, a person is in more than one split (unless the split is a published one), or a shard of
     frames is missing.
     """
-    # The checksum is for ``manifest check``, and an index of version 0.2 or earlier has none.
-    frames = _read(index, [name for name in FRAME_INDEX.names if name != "shard_checksum"])
+    frames = _read_frames(index, of_this_run)
     known = _read(videos, ["video_id", "quality", "label", "split", *_OF_VIDEOS])
     splits_of = known.group_by("person_id").aggregate([("split", "count_distinct")])
     if leaking := splits_of.filter(pc.greater(splits_of["split_count_distinct"], 1))["person_id"].to_pylist():
@@ -263,6 +268,21 @@ def _collate(samples: Sequence[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 def _one_thread(worker: int) -> None:
     """Limit a worker to one thread: there is one worker per core."""
     torch.set_num_threads(1)
+
+
+def _read_frames(index: Path | str, of_this_run: bool) -> pa.Table:
+    """Return the index without checksums; of another run, with the files that its shards were found to be."""
+    columns = [name for name in FRAME_INDEX.names if name != "shard_checksum"]
+    frames = _read(index, columns)
+    if of_this_run:
+        return frames
+    # An index of version 0.2 or earlier has no checksums.
+    listed = read_table(index)
+    recorded = listed["shard_checksum"].to_pylist() if "shard_checksum" in listed.column_names else [None] * len(listed)
+    paths = frames["shard_path"].to_pylist()
+    files = locate_shards(index, dict(zip(paths, recorded, strict=True)))
+    found = pa.array([files[path] for path in paths], pa.string())
+    return frames.set_column(frames.schema.get_field_index("shard_path"), "shard_path", found)
 
 
 def _read(path: Path | str, columns: list[str]) -> pa.Table:

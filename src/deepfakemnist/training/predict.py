@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 _BATCH_SIZE = 64
 #: Columns of the videos that name them in predictions, and those that decide which are scored.
 _NAMES = ("video_id", "label", "quality", "action", "person_id", "split")
-_LISTED = (*_NAMES, "driver_person_id", "split_driver", "split_paper", "fold")
+LISTED = (*_NAMES, "driver_person_id", "split_driver", "split_paper", "fold")
 _PROGRESS_EVERY_S = 30.0
 
 
@@ -67,17 +67,20 @@ def predict(
     """
     target = choose_device(device)
     trained = load_checkpoint(checkpoint, target)
-    frames, listed = read_index(index, videos), read_table(videos, _LISTED)
+    frames, listed = read_index(index, videos, of_this_run=dataset is None), read_table(videos, LISTED)
     if dataset is None:
         frames, listed = (resplit(table, trained.trained_on) for table in (frames, listed))
     scored = pa.array(["val", "test"])
     frames, listed = (table.filter(pc.is_in(table["split"], scored)) for table in (frames, listed))
-    if trained_videos is not None:
-        listed = _without_trained_on(listed, read_table(trained_videos, _LISTED), trained.trained_on, dataset)
-        frames = frames.filter(pc.is_in(frames["video_id"], listed["video_id"].combine_chunks()))
-    others = videos_without_frames(listed, frames)
     if not frames.num_rows:
         raise ConfigError(f"{index} has no frames in val or test; assign people to them (plan.test_fraction)")
+    if trained_videos is not None:
+        listed = _without_trained_on(listed, read_table(trained_videos, LISTED), trained.trained_on, dataset)
+        frames = frames.filter(pc.is_in(frames["video_id"], listed["video_id"].combine_chunks()))
+        if not frames.num_rows:
+            # Of one training set among many, whose people are others: the others are evaluated all the same.
+            log.warning("%s has nobody who is not in the training set; there is nothing to score", dataset)
+    others = videos_without_frames(listed, frames)
     logits = predict_logits(trained.detector, frames, target, workers)
     if dataset is not None:
         others = [{**row, "quality": f"{dataset}:{row['quality']}"} for row in others]
@@ -108,7 +111,7 @@ def videos_without_frames(videos: pa.Table, frames: pa.Table) -> list[Row]:
     rows = [row for row in videos.to_pylist() if row["split"] in ("val", "test")]
     lost = [row for row in rows if (row["video_id"], row["quality"]) not in seen]
     if lost:
-        log.warning("%d videos have no frame and count with score 0.5, e.g. %s", len(lost), lost[0]["video_id"])
+        log.warning("%d clips have no frame to score and count as errors, e.g. %s", len(lost), lost[0]["video_id"])
     named = [{name: row[name] for name in _NAMES} for row in lost]
     return [{**row, "frame_index": -1, "logit": 0.0, "score": 0.5} for row in named]
 

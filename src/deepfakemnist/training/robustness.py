@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from PIL import Image
 
+from deepfakemnist.config.perturbations import LEVELS, perturbed_name
 from deepfakemnist.dataset.training_sets import resplit
 from deepfakemnist.devices.torch_device import choose_device
 from deepfakemnist.errors import ConfigError
@@ -23,20 +24,12 @@ from deepfakemnist.ids import seed_from
 from deepfakemnist.media.colour import to_samples
 from deepfakemnist.media.encode import DETERMINISTIC_X264
 from deepfakemnist.media.picture import Picture, resized
+from deepfakemnist.tables.files import read_table
 from deepfakemnist.training.checkpoint import load_checkpoint
 from deepfakemnist.training.data import read_index
-from deepfakemnist.training.predict import predict_logits, write_predictions
+from deepfakemnist.training.predict import LISTED, predict_logits, videos_without_frames, write_predictions
 
 Pixels = NDArray[np.uint8]
-
-#: Five levels of each perturbation, mild to strong.
-LEVELS: dict[str, tuple[float, ...]] = {
-    "jpeg": (90, 70, 50, 30, 10),  # quality
-    "resize": (0.75, 0.5, 0.375, 0.25, 0.125),  # scale of the downsampling, before upsampling to the original size
-    "blur": (0.5, 1.0, 1.5, 2.0, 3.0),  # standard deviation, pixels
-    "noise": (2, 5, 10, 20, 30),  # standard deviation, grey levels
-    "h264": (23, 28, 33, 38, 43),  # crf, each frame encoded on its own
-}
 
 
 def perturb(image: Pixels, kind: str, level: float, seed: int) -> Pixels:
@@ -79,7 +72,8 @@ def predict_perturbed(
     """Write tables.PREDICTIONS of the test frames of a quality under every level of every perturbation.
 
     Test is that of the split that the detector was trained with. The column quality names both: ``raw+jpeg50`` are raw
-    frames re-encoded as JPEG of quality 50.
+    frames re-encoded as JPEG of quality 50. A clip without frames is a row at every level, as in training.predict, so
+    that the levels are comparable with the unperturbed frames.
 
     Args:
         index: table with tables.FRAME_INDEX.
@@ -95,19 +89,26 @@ def predict_perturbed(
     """
     target = choose_device(device)
     trained = load_checkpoint(checkpoint, target)
-    frames = resplit(read_index(index, videos), trained.trained_on)
-    frames = frames.filter(pc.and_(pc.equal(frames["split"], "test"), pc.equal(frames["quality"], quality)))
+    frames, listed = (
+        resplit(rows, trained.trained_on) for rows in (read_index(index, videos), read_table(videos, LISTED))
+    )
+    frames, listed = (
+        rows.filter(pc.and_(pc.equal(rows["split"], "test"), pc.equal(rows["quality"], quality)))
+        for rows in (frames, listed)
+    )
     if not frames.num_rows:
         raise ConfigError(f"{index} has no test frames of quality {quality}")
     column = frames.schema.get_field_index("quality")
-    parts, logits = [], []
+    unscored = videos_without_frames(listed, frames)
+    parts, logits, others = [], [], []
     for kind in kinds:
         for level in LEVELS[kind]:
             transform = partial(_perturb_frame, kind=kind, level=level)
             logits.append(predict_logits(trained.detector, frames, target, workers, transform))
-            name = pa.array([f"{quality}+{kind}{level:g}"] * frames.num_rows)
-            parts.append(frames.set_column(column, "quality", name))
-    write_predictions(table, trained, pa.concat_tables(parts), np.concatenate(logits), [])
+            name = perturbed_name(quality, kind, level)
+            parts.append(frames.set_column(column, "quality", pa.array([name] * frames.num_rows)))
+            others += [{**row, "quality": name} for row in unscored]
+    write_predictions(table, trained, pa.concat_tables(parts), np.concatenate(logits), others)
 
 
 def _perturb_frame(image: Pixels, name: str, kind: str, level: float) -> Pixels:

@@ -1,0 +1,87 @@
+"""Cells of the report's tables of comparisons: a metric with interval, spread and the paper's result; sizes; chance."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+Cells = dict[str, str]
+
+#: Balanced accuracy and AUC, in percent, of any answer that does not depend on the clip.
+CHANCE = "50.0"
+#: Last columns of every table: what its figures and intervals are of.
+SIZES = ("videos", "people", "interval for")
+NO_SIZES = [""] * len(SIZES)
+_TOO_FEW = re.compile(r"too few people( with (?:reals|fakes))? \((\d+)\)")
+
+
+def cell(rows: Sequence[Cells], name: str, paper: str | None = None) -> str:
+    """Return a metric as ``94.3 [91.0–97.1] ± 0.8 / 94.32``: value, interval, spread over seeds, the paper's result.
+
+    ``94.3 [6 people]`` has too few people for an interval, ``94.3 [8 people with fakes]`` too few in one class.
+
+    Args:
+        rows: rows of one measurement: one per seed, and mean and sd where there are several seeds.
+        name: column of the metric.
+        paper: the paper's result in percent, as text; None where it has none.
+    """
+    by_seed = {row["seed"]: row for row in rows}
+    row = by_seed.get("mean") or (rows[0] if rows else None)
+    if row is None or not row[name]:
+        text = "–"
+    else:
+        text = f"{100 * float(row[name]):.1f}"
+        if row.get(f"{name}_low") and row.get(f"{name}_high"):
+            text += f" [{100 * float(row[f'{name}_low']):.1f}–{100 * float(row[f'{name}_high']):.1f}]"
+        elif found := _TOO_FEW.search(row.get("generalises_to", "")):
+            text += f" [{found[2]} {'person' if found[2] == '1' else 'people'}{found[1] or ''}]"
+        if "sd" in by_seed and by_seed["sd"][name]:
+            text += f" ± {100 * float(by_seed['sd'][name]):.1f}"
+    return text if paper is None else f"{text} / {paper}"
+
+
+def find(rows: Sequence[Cells], level: str, **wanted: str) -> list[Cells]:
+    """Return the rows of a level, video or frame, that have the wanted cells."""
+    return [row for row in rows if row["level"] == level and all(row[name] == value for name, value in wanted.items())]
+
+
+def chance(labels: int, measured: int) -> list[str]:
+    """Return the last row of a table: the chance level below each measured column, after ``labels`` columns."""
+    return ["chance", *[""] * (labels - 1), *[CHANCE] * measured, *NO_SIZES]
+
+
+def sizes(measurements: Iterable[Sequence[Cells]]) -> list[str]:
+    """Return the numbers of videos and of people behind the cells of a row, and what their intervals hold for.
+
+    Numbers are ranges where cells differ.
+
+    Args:
+        measurements: the rows of each cell: one per seed, and mean and sd where there are several seeds.
+    """
+    kept = [row for rows in measurements for row in _over_seeds(rows)]
+    counts = []
+    for name in ("n_videos", "n_people"):
+        numbers = sorted({int(row[name]) for row in kept if row[name]})
+        counts.append("–".join(map(str, dict.fromkeys((numbers[0], numbers[-1])))) if numbers else "")
+    return [*counts, _interval_for(kept)]
+
+
+def sizes_in_order(measurements: Sequence[Sequence[Cells]]) -> list[str]:
+    """Return the same where each cell has test clips of its own: ``180, 56, –`` in the order of the columns."""
+    kept = [_over_seeds(rows) for rows in measurements]
+    counts = []
+    for name in ("n_videos", "n_people"):
+        numbers = [next((row[name] for row in rows if row[name]), "–") for rows in kept]
+        counts.append(numbers[0] if len(set(numbers)) == 1 else ", ".join(numbers))
+    return [*counts, _interval_for(row for rows in kept for row in rows)]
+
+
+def _over_seeds(rows: Sequence[Cells]) -> list[Cells]:
+    """Return the row of the mean, which says it for all seeds, or else those of the seeds."""
+    return [row for row in rows if row["seed"] == "mean"] or [row for row in rows if row["seed"] != "sd"]
+
+
+def _interval_for(rows: Iterable[Cells]) -> str:
+    """Return what intervals hold for; that a cell has none, because of its own few people, is said in the cell."""
+    texts = (row["generalises_to"].partition("; too few")[0] for row in rows)
+    return " | ".join(dict.fromkeys(text for text in texts if text))
