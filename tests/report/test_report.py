@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from deepfakemnist.config.detectors import EvaluationSettings
-from deepfakemnist.evaluation.stage import UNSCORED_COLUMNS, evaluate
+from deepfakemnist.evaluation.stage import METRICS_COLUMNS, UNSCORED_COLUMNS, evaluate
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.report.contact_sheet import write_contact_sheet
 from deepfakemnist.report.figures import write_cross_quality_figure
@@ -17,7 +17,7 @@ from deepfakemnist.report.pages import write_dataset_page, write_ledger_page
 from deepfakemnist.tables.dataset_schemas import LEDGER, PREDICTIONS, VIDEOS
 from deepfakemnist.tables.files import write_table
 from deepfakemnist.tables.schemas import CROPPED
-from deepfakemnist.tables.tsv import write_tsv
+from deepfakemnist.tables.tsv import read_tsv, write_tsv
 
 
 @pytest.fixture
@@ -84,6 +84,15 @@ def test_cross_quality_figure_shows_the_auc_and_is_reproducible(evaluated, tmp_p
     text = (tmp_path / "a.svg").read_text()
     assert text == (tmp_path / "b.svg").read_text()
     assert "8 people, 8 videos" in text and ">1.000<" in text and ">0.750<" in text and ">resnet50<" in text
+
+
+def test_cross_quality_figure_counts_the_clips_that_it_shows(evaluated, tmp_path):
+    """Folds and the authors' split have other test clips, and no cell."""
+    shown = read_tsv(evaluated[0])
+    other = [{**row, "trained_on": "raw-split-paper", "n_people": "2", "n_videos": "99"} for row in shown]
+    write_tsv(tmp_path / "more.tsv", METRICS_COLUMNS, [*shown, *other])
+    write_cross_quality_figure(tmp_path / "more.tsv", tmp_path / "a.svg")
+    assert "8 people, 8 videos" in (tmp_path / "a.svg").read_text()
 
 
 def test_dataset_page_shows_the_counts_of_the_summary(tmp_path):

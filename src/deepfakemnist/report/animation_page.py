@@ -23,7 +23,7 @@ _INTRO = (
     "Self-reenactment: every driver animated by itself from its first frame, against the clip. L1: mean absolute "
     "difference in levels of 255; AKD: average distance of landmarks, percent of the eye distance; AED: average "
     "distance of face embeddings, of which 0.6 tells people apart; LPIPS (AlexNet) where reenact.lpips names its "
-    "weights. FID and FVD are not measured: they compare thousands of clips, not clips with their truth."
+    "weights. FID and FVD are not measured: with as few clips as a run has drivers, they depend on their number."
 )
 _METRICS = ("transfer", "correlation", "direction", "identity_kept", "sharpness_ratio", "tearing", "face_share")
 _TITLES = ("transfer", "correlation", "direction", "identity kept", "sharpness ratio", "tearing", "frames with a face")
