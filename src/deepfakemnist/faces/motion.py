@@ -20,7 +20,7 @@ _ELLIPSE = (0.36, 0.43)
 #: Seconds between compared frames: a blink or a syllable, and a slow turn of the head.
 _LAGS = (0.2, 0.8)
 #: At most this many pairs of frames per lag, evenly spread: 13 ms each.
-_MAX_PAIRS = 20
+_MAX_PAIRS = 10
 #: Standard deviation to which a patch's contrast is normalised, grey levels, and the largest gain.
 _CONTRAST, _MAX_GAIN = 45.0, 3.0
 #: Smaller eigenvalue of the structure tensor at which flow counts half, (grey levels per pixel)²: that of codec noise.
