@@ -83,7 +83,7 @@ def measure(width: int, height: int) -> dict[str, object]:
 
         def crop_only() -> None:
             footage = read_footage(row, settings, detector)
-            shot, track = choose_shot(footage, footage.cuts())
+            shot, track, _ = choose_shot(footage)
             boxes = POLICIES[settings.policy](track.boxes(shot), footage.width, footage.height, settings)
             pose_ranges(track.faces, footage.width, footage.height)
             crops = enumerate(crop_frames(footage, shot, boxes, settings.size))

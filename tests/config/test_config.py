@@ -88,6 +88,23 @@ def test_the_papers_split_is_not_dealt_to_a_tree_that_has_it(raw, tmp_path):
         load_config(raw)
 
 
+@pytest.mark.parametrize(
+    ("changes", "used"),
+    [
+        ({}, None),
+        ({"compress.max_frames": 80}, 80),
+        ({"compress.max_frames": 40}, 50),  # a still face is judged from 2 s on
+        ({"compress.max_frames": 40, "crop.min_frames": 64}, 64),
+        ({"compress.max_frames": 40, "animator.source_frame": 90}, 91),
+        ({"compress.max_frames": 40, "animator.name": "fomm"}, None),  # trained on the crops
+    ],
+)
+def test_a_source_is_cropped_as_far_as_it_is_used(raw, changes, used):
+    for key, value in changes.items():
+        raw = change(raw, key, value)
+    assert load_config(raw).used_source_frames == used
+
+
 def test_a_missing_section_is_named(raw):
     del raw["drivers"]
     with pytest.raises(ConfigError, match="drivers: missing"):

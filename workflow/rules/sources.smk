@@ -50,6 +50,9 @@ rule crop:
     params:
         *key_texts("crop", CONFIG.crop),
         settings=unwatched(settings_of("crop")),
+        used_frames=lambda wildcards: (
+            CONFIG.used_source_frames if wildcards.role == "source" else None
+        ),
         code=code_digest("faces.crop"),
     script:
         "../scripts/crop.py"

@@ -7,5 +7,6 @@ with stage_script(snakemake):
         ingested=snakemake.input.ingested,
         settings=CropSettings(**snakemake.params.settings),
         ffmpeg=snakemake.config.get("ffmpeg"),
+        used_frames=snakemake.params.used_frames,
         **shard_arguments(snakemake),
     )

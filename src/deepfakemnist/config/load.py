@@ -6,6 +6,7 @@ Runs before any job; errors name the key, the value and what is allowed.
 from __future__ import annotations
 
 import difflib
+from math import ceil
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from deepfakemnist.config.dataset import CompressSettings, DatasetSettings, Fram
 from deepfakemnist.config.detectors import EvaluationSettings, TrainingSettings
 from deepfakemnist.config.liveness import PROVIDER_NAMES, LivenessSettings
 from deepfakemnist.config.stages import (
+    MOTION_JUDGED_FROM_S,
     AnimationQualitySettings,
     CropSettings,
     DriverSettings,
@@ -77,6 +79,19 @@ class Config(Settings):
     pathvars: dict[str, str] = Field(
         default_factory=dict, description="Snakemake path variables, e.g. results: output folder"
     )
+
+    @property
+    def used_source_frames(self) -> int | None:
+        """Frames of a source's crop that later stages use: ``crop`` reads no more. None: all.
+
+        What ``compress.max_frames`` keeps, and what the gates of the crop and ``animator.source_frame`` look at.
+        """
+        trained_on_crops = self.animator.needs_training and not self.animator.train.clips
+        if self.compress.max_frames is None or trained_on_crops:
+            return None
+        animated = 1 if self.animator.source_frame == "best" else self.animator.source_frame + 1
+        judged = ceil(MOTION_JUDGED_FROM_S * self.crop.fps)
+        return max(self.compress.max_frames, self.crop.min_frames, judged, animated)
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Config:

@@ -100,6 +100,10 @@ class DriverSettings(Settings):
     sheet: Path = Field(description="TSV with driver_id, action, path and optional columns; see config/README.md")
 
 
+#: Clips shorter than this are not rejected for a still face: for a second, live people move as little as photographs.
+MOTION_JUDGED_FROM_S = 2.0
+
+
 class CropSettings(Settings):
     """Face crop: from a video to a square clip of one face."""
 

@@ -11,7 +11,6 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +55,7 @@ def crop_shard(
     code: str,
     ffmpeg: str | None = None,
     max_failed_fraction: float = 1.0,
+    used_frames: int | None = None,
 ) -> Tally:
     """Crop every usable video of ``ingested`` to a face clip and write ``table`` (``tables.CROPPED``).
 
@@ -67,6 +67,7 @@ def crop_shard(
         code: digest of this code.
         ffmpeg: program that later stages use; None searches for one.
         max_failed_fraction: see :func:`deepfakemnist.tables.shards.run_shard`.
+        used_frames: frames of a source that later stages use; a source is read until a shot has as many. None: all.
 
     Reasons besides those of :mod:`deepfakemnist.media.container`: rejected with too_short, upside_down, sideways,
     no_face, face_lost, face_too_small, off_frame, no_box, not_square, box_guessed, several_faces, uncertain_face,
@@ -77,20 +78,30 @@ def crop_shard(
     rows = [row for row in read_rows(ingested) if row["status"] == OK]
     landmarker = FaceLandmarker(detector=detector) if any(row["role"] == "source" for row in rows) else None
     work = partial(crop_video, folder=folder, settings=settings, detector=detector, landmarker=landmarker)
+
+    def crop(row: Row) -> Row:
+        return work(row, enough=used_frames if row["role"] == "source" else None)  # all motion of drivers is used
+
     return run_shard(
         rows,
         table,
         CROPPED,
-        work,
+        crop,
         code=code,
         settings=settings,
+        inputs="" if used_frames is None else str(used_frames),
         depends_on=[name for name in INGESTED.names if name not in _BESIDE_THE_PICTURE],
         max_failed_fraction=max_failed_fraction,
     )
 
 
 def crop_video(
-    row: Row, folder: Path, settings: CropSettings, detector: FaceDetector, landmarker: FaceLandmarker | None = None
+    row: Row,
+    folder: Path,
+    settings: CropSettings,
+    detector: FaceDetector,
+    landmarker: FaceLandmarker | None = None,
+    enough: int | None = None,
 ) -> Row:
     """Crop one video; return its columns of ``tables.CROPPED``.
 
@@ -100,14 +111,14 @@ def crop_video(
         settings: of the crop.
         detector: of faces.
         landmarker: for the best frame of a source; None leaves those columns empty.
+        enough: frames that are used; see :func:`choose_shot`.
 
     Raises: Rejected, Failed; see :func:`crop_shard`.
     """
     _check_unchanged(row)
     policy = policy_of(row, settings)
-    footage = read_footage(row, settings, detector)
-    cuts = footage.cuts() if settings.split_shots else []
-    shot, track = choose_shot(footage, cuts)
+    footage = read_footage(row, settings, detector, enough=enough)
+    shot, track, cuts = choose_shot(footage, enough)
     boxes = annotated_boxes(row, [frame / settings.fps for frame in shot])
     if boxes is None:
         boxes = track.boxes(shot)
@@ -188,14 +199,17 @@ def policy_of(row: Row, settings: CropSettings) -> str:
     )
 
 
-def choose_shot(footage: Footage, cuts: Sequence[Cut]) -> tuple[range, Track]:
-    """Return the longest shot with one usable face, and the track of that face.
+def choose_shot(footage: Footage, enough: int | None = None) -> tuple[range, Track, list[Cut]]:
+    """Return the longest shot with one usable face, the track of that face, and all cuts.
+
+    Args:
+        footage: of the video.
+        enough: frames that are used; of shots with as many, the first is taken, and cut to them. None uses all.
 
     Raises: Rejected with reason too_short, or with the reason that rules out the longest shot.
     """
     settings = footage.settings
-    edges = [0, *(cut.frame for cut in cuts), footage.frames]
-    shots = sorted((range(*pair) for pair in pairwise(edges)), key=lambda shot: (-len(shot), shot.start))
+    shots, cuts = footage.shots(enough)
     if len(shots[0]) < settings.min_frames:
         among = f" in the longest of {len(shots)} shots" if cuts else ""
         raise Rejected(
@@ -207,7 +221,7 @@ def choose_shot(footage: Footage, cuts: Sequence[Cut]) -> tuple[range, Track]:
         if len(shot) < settings.min_frames:
             break
         try:
-            return shot, footage.track_in(shot)
+            return shot, footage.track_in(shot), cuts
         except Rejected as rejection:
             first = first or rejection
     assert first is not None

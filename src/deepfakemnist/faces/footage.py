@@ -8,7 +8,9 @@ whose crop leaves that region, is decoded a second time.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from math import ceil
 
 import numpy as np
@@ -31,6 +33,8 @@ _BUFFER_BYTES = 1 << 30
 #: the smallest cut has that difference. In 24 real clips of up to 12 s: 633 detections instead of 1,023, the same crop
 #: box in 18; edges moved by 0.3 % of its side on average and by 2.2 % at most, and no cut was found or lost.
 SPARSE, _STILL = 2, 2.0
+#: Frames after a shot that show that it holds no cut: as many as a cut is compared with, and a detection.
+_LOOK_AHEAD = 25
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +94,27 @@ class Footage:
         face_frames = [detection.frame for detection in self.detections if detection.faces]
         return find_cuts(self.differences, face_frames, patches)
 
+    def shots(self, enough: int | None = None) -> tuple[list[range], list[Cut]]:
+        """Return the shots, longest first and then in order, and the cuts between them.
+
+        Args:
+            enough: frames of a shot that are used; longer ones are cut to them.
+        """
+        cuts = self.cuts() if self.settings.split_shots else []
+        edges = [0, *(cut.frame for cut in cuts), self.frames]
+        shots = [range(start, min(stop, start + (enough or stop))) for start, stop in pairwise(edges)]
+        return sorted(shots, key=lambda shot: (-len(shot), shot.start)), cuts
+
+    def has(self, enough: int) -> bool:
+        """Return whether a shot of so many frames with a usable face was read, with a look ahead."""
+        for shot in self.shots(enough)[0]:
+            if len(shot) < enough or shot.stop + _LOOK_AHEAD > self.frames:
+                return False
+            with suppress(Rejected):
+                self.track_in(shot)
+                return True
+        return False
+
     def track_in(self, shot: range) -> Track:
         """Return the track of the main face in a shot.
 
@@ -106,6 +131,7 @@ def read_footage(
     settings: CropSettings,
     detector: FaceDetector,
     pictures: Iterable[tuple[Picture, int]] | None = None,
+    enough: int | None = None,
 ) -> Footage:
     """Read the segment of an INGESTED row. With annotated boxes, only faces inside them count.
 
@@ -114,6 +140,7 @@ def read_footage(
         settings: of the crop.
         detector: of faces.
         pictures: the segment, where the caller decodes it: pictures and the number of frames each represents.
+        enough: stop reading at a shot of so many frames with a usable face; None reads the segment.
 
     Raises: Failed or Rejected with a reason of :mod:`deepfakemnist.media.container`, or not_square.
     """
@@ -122,6 +149,7 @@ def read_footage(
     last: np.ndarray | None = None
     region = _KeptRegion(row, settings)
     sampling = _Sampling(settings.detect_every)
+    checked = enough or 0
     for picture, repeats in _read(row, settings) if pictures is None else pictures:
         footage.width, footage.height = picture.width, picture.height
         now = thumbnail(picture.grey())
@@ -146,6 +174,10 @@ def read_footage(
             kept.append((picture, repeats))
         else:
             kept.clear()
+        if enough and footage.frames >= checked + _LOOK_AHEAD:
+            checked = footage.frames
+            if footage.has(enough):
+                break
     footage._kept = kept if stored <= _BUFFER_BYTES else None
     return footage
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from deepfakemnist.config.stages import CropSettings
+from deepfakemnist.config.stages import MOTION_JUDGED_FROM_S, CropSettings
 from deepfakemnist.errors import Rejected
 from deepfakemnist.faces.detect import Face
 from deepfakemnist.tables.schemas import Row
@@ -16,10 +16,6 @@ from deepfakemnist.tables.schemas import Row
 #: the picture's right, y down, z away from the camera. 63 mm is the mean interpupillary distance of adults; the other
 #: values are typical.
 _HEAD = np.array([(-31.5, -32, 28), (31.5, -32, 28), (0, 0, 0), (-25, 30, 22), (25, 30, 22)], np.float64)
-
-
-#: Shorter clips are not rejected for a still face: for a second, live people move as little as photographs.
-_MOTION_JUDGED_FROM_S = 2.0
 
 
 def head_pose(face: Face, width: int, height: int) -> tuple[float, float, float]:
@@ -90,7 +86,7 @@ def check_quality(row: Row, settings: CropSettings) -> None:
         too_dark or too_bright; the detail gives value and limit.
     """
     seconds = round(row["kept_to_s"] - row["kept_from_s"], 6)
-    still = seconds >= _MOTION_JUDGED_FROM_S and row["face_motion"] < settings.min_face_motion
+    still = seconds >= MOTION_JUDGED_FROM_S and row["face_motion"] < settings.min_face_motion
     gates = (
         ("interpolated", "box_guessed", row["interpolated"] > settings.max_interpolated, settings.max_interpolated),
         ("other_faces", "several_faces", row["other_faces"] > settings.max_other_faces, settings.max_other_faces),
