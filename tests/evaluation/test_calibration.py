@@ -6,7 +6,7 @@ from scipy.special import expit
 
 from deepfakemnist.config.detectors import EvaluationSettings
 from deepfakemnist.evaluation import metrics
-from deepfakemnist.evaluation.calibration import write_calibration
+from deepfakemnist.evaluation.stage import evaluate
 from deepfakemnist.evaluation.temperature import fit_temperature
 from deepfakemnist.report.curve_figures import write_reliability_figure, write_roc_figure
 from deepfakemnist.tables.dataset_schemas import PREDICTIONS
@@ -32,15 +32,21 @@ def rows_of(random, scale, splits=("val", "test"), count=600):
     return [row | {"checkpoint_sha256": "0"} for row in rows]
 
 
+def calibrate(folder):
+    """Evaluate the predictions of a folder and return the files of calibration and curves."""
+    tables = [folder / f"{name}.tsv" for name in ("metrics", "actions", "pairs")]
+    details = {name: folder / f"{name}.tsv" for name in ("calibration", "curves")}
+    evaluate([folder / "p.parquet"], *tables, EvaluationSettings(), details=details)
+    return tuple(details.values())
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("calibration")
     rows = rows_of(np.random.default_rng(0), scale=4.0)
     rows[-1] |= {"frame_index": -1, "logit": 0.0, "score": 0.5}  # a test video that could not be scored
     write_table(rows, folder / "p.parquet", PREDICTIONS)
-    tables = folder / "calibration.tsv", folder / "curves.tsv"
-    write_calibration([folder / "p.parquet"], *tables, EvaluationSettings())
-    return folder, rows, *(read_tsv(table) for table in tables)
+    return folder, rows, *(read_tsv(table) for table in calibrate(folder))
 
 
 def test_the_temperature_undoes_a_factor_of_the_logits():
@@ -99,11 +105,11 @@ def test_reliability_points_count_every_video_once(written):
 
 def test_without_val_there_is_no_temperature(tmp_path):
     write_table(rows_of(np.random.default_rng(2), 1.0, ["test"], 50), tmp_path / "p.parquet", PREDICTIONS)
-    write_calibration([tmp_path / "p.parquet"], tmp_path / "c.tsv", tmp_path / "curves.tsv", EvaluationSettings())
-    for row in read_tsv(tmp_path / "c.tsv"):
+    calibration, curves = calibrate(tmp_path)
+    for row in read_tsv(calibration):
         assert (row["temperature"], row["calibration_error_scaled"], row["n_val_videos"]) == ("", "", "0")
         assert 0 < float(row["calibration_error"]) < 1
-    assert {row["curve"] for row in read_tsv(tmp_path / "curves.tsv")} == {"roc", "reliability"}
+    assert {row["curve"] for row in read_tsv(curves)} == {"roc", "reliability"}
 
 
 @pytest.mark.slow

@@ -11,7 +11,10 @@ from deepfakemnist.config.detectors import EvaluationSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.evaluation import metrics
 from deepfakemnist.evaluation.aggregation import frame_level, read_predictions, video_level
-from deepfakemnist.evaluation.stage import ACTIONS_COLUMNS, METRICS_COLUMNS, evaluate
+from deepfakemnist.evaluation.measured import write_measured
+from deepfakemnist.evaluation.measurement import ACTIONS_COLUMNS, METRICS_COLUMNS
+from deepfakemnist.evaluation.stage import evaluate, join_training_sets
+from deepfakemnist.evaluation.training_set import measure_training_set
 from deepfakemnist.tables.dataset_schemas import PREDICTIONS, VIDEOS
 from deepfakemnist.tables.files import write_table
 
@@ -350,3 +353,27 @@ def test_detectors_that_scored_different_clips_are_not_compared(tmp_path):
     other = [{**row, "detector": "other"} for row in predictions() if row["video_id"] != "p1#a"]
     with pytest.raises(ConfigError, match="meso4 and other did not score the same samples"):
         run(tmp_path, predictions(), other)
+
+
+@pytest.mark.slow
+def test_training_sets_measured_by_jobs_of_their_own_give_the_same_tables(tmp_path):
+    """To the byte, with the seeds in order: text would sort 10 before 2."""
+    sets = {"raw": [], "c40-split-paper": []}
+    for name, paths in sets.items():
+        for detector, seed in (("meso4", 2), ("meso4", 10), ("xception", 2), ("xception", 10)):
+            paths.append(tmp_path / f"{name}_{detector}_{seed}.parquet")
+            write_table(predictions(seed, detector=detector, trained_on=name), paths[-1], PREDICTIONS)
+    every = [path for paths in sets.values() for path in paths]
+    names = ("metrics", "actions", "pairs", "unscored", "calibration", "curves")
+    whole, joined = ({name: tmp_path / end / f"{name}.tsv" for name in names} for end in ("whole", "joined"))
+    details = {name: whole[name] for name in names[4:]}
+    evaluate(every, *(whole[name] for name in names[:3]), SETTINGS, None, whole["unscored"], details=details)
+    files = []
+    for name in reversed(sets):
+        files.append(tmp_path / f"{name}.measured.parquet")
+        write_measured(measure_training_set(every, name, SETTINGS, in_detail=True), files[-1])
+    join_training_sets(files, joined)
+    for name in names:
+        assert joined[name].read_bytes() == whole[name].read_bytes(), name
+    seeds = [row["seed"] for row in read_tsv(joined["metrics"])[:4]]
+    assert seeds == ["2", "10", "mean", "sd"]

@@ -3,7 +3,8 @@
 import pyarrow as pa
 
 from deepfakemnist.config.detectors import EvaluationSettings
-from deepfakemnist.evaluation.folds import with_pooled_folds
+from deepfakemnist.config.training_sets import with_pooled_folds
+from deepfakemnist.evaluation.folds import pooled_folds
 from deepfakemnist.evaluation.stage import evaluate
 from deepfakemnist.tables.dataset_schemas import PREDICTIONS
 from deepfakemnist.tables.files import write_table
@@ -30,8 +31,13 @@ def fold_rows(fold, people=9, detector="meso4", seed=0, base="c23", splits=("val
 
 
 def pooled(*parts):
-    table = with_pooled_folds(pa.Table.from_pylist([row for part in parts for row in part], PREDICTIONS))
-    return [row for row in table.to_pylist() if row["trained_on"].endswith("-folds")]
+    rows = [row for part in parts for row in part]
+    found = []
+    for name, folds in with_pooled_folds(row["trained_on"] for row in rows).items():
+        if folds != [name]:
+            of_folds = [row for row in rows if row["trained_on"] in folds]
+            found += pooled_folds(pa.Table.from_pylist(of_folds, PREDICTIONS), name).to_pylist()
+    return found
 
 
 def test_every_video_is_tested_once_by_the_detector_that_did_not_see_its_person():

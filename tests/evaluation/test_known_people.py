@@ -3,7 +3,6 @@
 import pytest
 
 from deepfakemnist.config.detectors import EvaluationSettings
-from deepfakemnist.evaluation.groups import evaluate_groups
 from deepfakemnist.evaluation.stage import evaluate
 from deepfakemnist.tables.dataset_schemas import PREDICTIONS, VIDEOS
 from deepfakemnist.tables.files import write_table
@@ -43,8 +42,8 @@ def test_a_split_by_video_does_not_generalise_to_new_people(tmp_path, split_of_b
     write_table(videos, tmp_path / "v.parquet", VIDEOS)
     write_table(predictions, tmp_path / "p.parquet", PREDICTIONS)
     tables = [tmp_path / f"{name}.tsv" for name in ("metrics", "actions", "pairs", "groups")]
-    evaluate([tmp_path / "p.parquet"], *tables[:3], EvaluationSettings(), tmp_path / "v.parquet")
-    evaluate_groups([tmp_path / "p.parquet"], tmp_path / "v.parquet", [], tables[3], EvaluationSettings())
+    details = {"groups": tables[3]}
+    evaluate([tmp_path / "p.parquet"], *tables[:3], EvaluationSettings(), tmp_path / "v.parquet", details=details)
     unnamed = [{**row, "person_id": row["video_id"]} if row["label"] else row for row in videos]
     write_table(unnamed, tmp_path / "unnamed.parquet", VIDEOS)
     other = [tmp_path / f"unnamed_{name}.tsv" for name in ("metrics", "actions", "pairs")]

@@ -7,7 +7,6 @@ import pytest
 
 from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.config.detectors import PROTOCOLS, EvaluationSettings
-from deepfakemnist.evaluation.groups import evaluate_groups
 from deepfakemnist.evaluation.stage import evaluate
 from deepfakemnist.report.detector_pages import write_protocols_page
 from deepfakemnist.report.measurement_cells import cell, sizes, sizes_in_order
@@ -119,7 +118,9 @@ def page(tmp_path_factory):
     others = [folder / f"other_{name}.tsv" for name in ("metrics", "actions", "pairs")]
     evaluate([folder / "e.parquet"], *others, SETTINGS)
     groups = folder / "groups.tsv"
-    evaluate_groups([folder / "p.parquet"], folder / "v.parquet", [folder / "c.parquet"], groups, SETTINGS)
+    with_videos = [folder / f"with_videos_{name}.tsv" for name in ("metrics", "actions", "pairs")]
+    sources = {"videos": folder / "v.parquet", "crops": [folder / "c.parquet"]}
+    evaluate([folder / "p.parquet"], *with_videos, SETTINGS, **sources, details={"groups": groups})
     write_protocols_page(names[0], names[1], groups, [others[0]], PROTOCOLS, folder / "page.html")
     return tables_of(folder / "page.html")
 

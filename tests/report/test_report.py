@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from deepfakemnist.config.detectors import EvaluationSettings
-from deepfakemnist.evaluation.stage import METRICS_COLUMNS, UNSCORED_COLUMNS, evaluate
+from deepfakemnist.evaluation.measured import UNSCORED_COLUMNS
+from deepfakemnist.evaluation.measurement import METRICS_COLUMNS
+from deepfakemnist.evaluation.stage import evaluate
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.report.contact_sheet import write_contact_sheet
 from deepfakemnist.report.figures import write_cross_quality_figure

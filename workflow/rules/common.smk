@@ -112,11 +112,17 @@ def answers_folder():
     return str(CONFIG.liveness.answers or f"{results}/liveness_answers")
 
 
-def predictions(name):
-    """Return the named prediction table of every trained detector."""
+def by_videos(base, per_thousand):
+    """Return mem_mb of a rule that holds tables of the whole dataset: it grows with the sources and each attempt."""
+    count = len(RUN_PLAN.sources.rows)
+    return lambda wildcards, attempt: attempt * (base + per_thousand * count // 1000)
+
+
+def predictions(name, trained_on):
+    """Return the named prediction table of every detector and seed trained on some of the training sets."""
     return expand(
         f"<results>/detectors/{{detector}}/{{trained_on}}/seed{{seed}}/{name}.parquet",
         detector=DETECTORS,
-        trained_on=CONFIG.training.sets(CONFIG.plan.actions, CONFIG.dataset.folds),
+        trained_on=trained_on,
         seed=CONFIG.training.seeds,
     )

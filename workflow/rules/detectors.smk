@@ -4,6 +4,7 @@ from deepfakemnist.config.preparation import Preparation
 
 DETECTORS = {detector.slug: detector for detector in CONFIG.training.detectors}
 DATASETS = CONFIG.evaluation.datasets
+TRAINING_SETS = CONFIG.training.sets(CONFIG.plan.actions, CONFIG.dataset.folds)
 
 
 rule train:
@@ -123,4 +124,4 @@ rule predict_perturbed:
 rule detectors:
     """Collect the predictions of every trained detector."""
     input:
-        predictions("predictions"),
+        predictions("predictions", TRAINING_SETS),

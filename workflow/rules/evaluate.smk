@@ -1,12 +1,53 @@
 """Evaluation of predictions: on the run's test clips, on other datasets and on perturbed frames."""
 
+from deepfakemnist.config.training_sets import with_pooled_folds
+
+#: Training sets of the results → those whose predictions they need: themselves, or the folds of a cross-validation.
+MEASURED_SETS = with_pooled_folds(TRAINING_SETS)
+MEASURED = "<results>/evaluation/measured/{where}/{trained_on}.parquet"
+
+
+rule measure:
+    """Compute the metrics of every detector and seed of one training set, with intervals, and compare the detectors."""
+    input:
+        predictions=lambda wildcards: predictions(
+            wildcards.where, MEASURED_SETS[wildcards.trained_on]
+        ),
+        videos=lambda wildcards: (
+            f"{DATASETS[wildcards.where.removeprefix('on_')]}/videos.parquet"
+            if wildcards.where.startswith("on_")
+            else "<results>/manifest/videos.parquet"
+        ),
+        crops=branch(
+            lambda wildcards: wildcards.where == "predictions",
+            then=unless_released(tables("<results>/crop/source/{shard}.parquet")),
+        ),
+    output:
+        table=MEASURED,
+    log:
+        "<logs>/measure/{where}/{trained_on}.log",
+    benchmark:
+        "<benchmarks>/measure/{where}/{trained_on}.tsv"
+    wildcard_constraints:
+        where="predictions|perturbed|on_[A-Za-z0-9_-]+",
+    conda:
+        "../../envs/torch.yaml"
+    resources:
+        mem_mb=by_videos(900, per_thousand=30),
+        runtime=lambda wildcards, input, attempt: attempt
+        * (15 + len(input.predictions)),
+    params:
+        top_k=CONFIG.evaluation.top_k,
+        calibration_bins=CONFIG.evaluation.calibration_bins,
+        code=code_digest("evaluation.training_set", "evaluation.measured"),
+    script:
+        "../scripts/measure.py"
+
 
 rule evaluate:
-    """Compute metrics at frame and video level, with intervals clustered by person and driver."""
+    """Join the measures of all training sets into tables, and adjust the p-values of the comparisons."""
     input:
-        predictions=predictions("predictions"),
-        videos="<results>/manifest/videos.parquet",
-        crops=unless_released(tables("<results>/crop/source/{shard}.parquet")),
+        measured=expand(MEASURED, where="predictions", trained_on=MEASURED_SETS),
     output:
         metrics="<results>/evaluation/metrics.tsv",
         actions="<results>/evaluation/actions.tsv",
@@ -22,26 +63,19 @@ rule evaluate:
     conda:
         "../../envs/torch.yaml"
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 20 * attempt,
     params:
-        settings=settings_of("evaluation"),
-        code=code_digest(
-            "evaluation.stage", "evaluation.groups", "evaluation.calibration"
-        ),
+        code=code_digest("evaluation.stage"),
     script:
         "../scripts/evaluate.py"
 
 
 rule evaluate_external:
-    """Compute the same metrics on another dataset (on_NAME) or on perturbed frames (perturbed)."""
+    """Join the measures on another dataset (on_NAME) or on perturbed frames (perturbed)."""
     input:
-        predictions=lambda wildcards: predictions(wildcards.where),
-        videos=lambda wildcards: (
-            "<results>/manifest/videos.parquet"
-            if wildcards.where == "perturbed"
-            else f"{DATASETS[wildcards.where.removeprefix('on_')]}/videos.parquet"
-        ),
+        # Folds score the same clips there, so there is nothing to pool.
+        measured=expand(MEASURED, trained_on=TRAINING_SETS, allow_missing=True),
     output:
         metrics="<results>/evaluation/{where}/metrics.tsv",
         actions="<results>/evaluation/{where}/actions.tsv",
@@ -56,12 +90,9 @@ rule evaluate_external:
     conda:
         "../../envs/torch.yaml"
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 20 * attempt,
     params:
-        settings=settings_of("evaluation"),
-        code=code_digest(
-            "evaluation.stage", "evaluation.groups", "evaluation.calibration"
-        ),
+        code=code_digest("evaluation.stage"),
     script:
         "../scripts/evaluate.py"

@@ -9,7 +9,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.evaluation.aggregation import RUN, filter_rows, frame_level, read_predictions, video_level
+from deepfakemnist.evaluation.aggregation import (
+    RUN,
+    filter_rows,
+    frame_level,
+    read_drivers,
+    read_predictions,
+    video_level,
+)
 from deepfakemnist.evaluation.estimates import COMPARED
 from deepfakemnist.evaluation.pairs import compare_samples
 
@@ -49,7 +56,8 @@ def _one_run(path: Path, arguments: argparse.Namespace) -> pa.Table:
     for one in (path, arguments.videos):
         if one is not None and not one.is_file():
             raise ConfigError(f"{one}: no such file")
-    predictions = filter_rows(read_predictions([path], arguments.videos), {"split": arguments.split})
+    drivers = None if arguments.videos is None else read_drivers(arguments.videos)
+    predictions = filter_rows(read_predictions([path], drivers), {"split": arguments.split})
     runs = predictions.group_by(list(RUN)).aggregate([]).num_rows
     if runs != 1:
         raise ConfigError(f"{path} holds {runs} detector runs in {arguments.split}; pass a file with exactly one")

@@ -88,6 +88,19 @@ def expand(trained_on: Iterable[str], actions: Iterable[str], folds: int) -> lis
     return list(dict.fromkeys(names))
 
 
+def with_pooled_folds(names: Iterable[str]) -> dict[str, list[str]]:
+    """Return every training set of the results with those whose predictions it needs.
+
+    That is each set itself, and ``…-folds`` with the folds of a cross-validation.
+    """
+    names = list(dict.fromkeys(names))
+    folds: dict[str, list[str]] = {}
+    for name in names:
+        if (fold := parse_training_set(name).fold) is not None:
+            folds.setdefault(f"{name.removesuffix(f'-fold-{fold}')}-{FOLDS}", []).append(name)
+    return {name: [name] for name in names} | {name: parts for name, parts in folds.items() if len(parts) > 1}
+
+
 def problem_of(trained_on: str, qualities: Iterable[str], actions: Iterable[str], folds: int) -> str:
     """Return what is wrong with a name of the config; empty if it can be used."""
     chosen, planned = parse_training_set(trained_on), [*actions]

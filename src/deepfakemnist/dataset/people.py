@@ -24,7 +24,7 @@ def has_published_split(videos: Path | str) -> bool:
     return read_metadata(videos).get("split") == PUBLISHED_SPLIT["split"]
 
 
-def people_are_known(videos: Iterable[Row], published: bool) -> bool:
+def people_are_known(videos: Iterable[Row] | pa.Table, published: bool) -> bool:
     """Return whether every video has the id of a person, not its own name in place of one.
 
     Args:
@@ -32,6 +32,12 @@ def people_are_known(videos: Iterable[Row], published: bool) -> bool:
         published: they keep the split that they were published with. In a run of the user's own videos, a real whose
             person has its name is one that the user says is a person of their own.
     """
+    if isinstance(videos, pa.Table):
+        videos = videos.select(["video_id", "label", "person_id"])
+        own = pc.equal(videos["person_id"], videos["video_id"])
+        if not published:
+            own = pc.and_(own, pc.equal(videos["label"], 1))
+        return not pc.any(pc.or_(own, pc.equal(pc.fill_null(videos["person_id"], ""), ""))).as_py()
     return all(
         row["person_id"] and not (row["person_id"] == row["video_id"] and (row["label"] == 1 or published))
         for row in videos

@@ -40,6 +40,7 @@ _TABLES = (
     "frames/*/*",
     "manifest/*",
     "detectors/*/*/*/*",
+    "evaluation/measured/*/*",
 )
 #: Stages that read working files, and the reasons of rows that failed because such a file was damaged.
 _READERS = ("gpu", "extract_motion", "animate", "judge", "reenact", "liveness", "compress", "frames")

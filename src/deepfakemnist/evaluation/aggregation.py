@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
@@ -13,11 +13,23 @@ import pyarrow.compute as pc
 
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.tables.dataset_schemas import PREDICTIONS
-from deepfakemnist.tables.files import read_table
+from deepfakemnist.tables.files import column_names, read_table
 from deepfakemnist.tables.schemas import Row
 
 #: Columns that identify one training run of one detector.
 RUN = ("detector", "trained_on", "seed")
+
+
+class Run(NamedTuple):
+    """One training run of one detector."""
+
+    detector: str
+    trained_on: str
+    seed: int
+
+
+#: What is read of predictions.
+_READ = PREDICTIONS.remove(PREDICTIONS.get_field_index("checkpoint_sha256"))
 #: Columns that must be constant over the frames of a video.
 _OF_VIDEO = ("label", "split", "action", "person_id")
 #: Scores of a clip that could not be scored: a fake ranks below every clip, a real above every one. Outside of 0..1,
@@ -25,25 +37,43 @@ _OF_VIDEO = ("label", "split", "action", "person_id")
 UNSCORED_FAKE, UNSCORED_REAL = -1.0, 2.0
 
 
-def read_predictions(paths: Sequence[Path | str], videos: Path | str | None = None) -> pa.Table:
+def runs_of(paths: Sequence[Path | str]) -> dict[Run, list[Path]]:
+    """Return the runs in prediction tables, each with the tables that hold rows of it.
+
+    Raises: ConfigError when a file is not a prediction table.
+    """
+    found: dict[Run, list[Path]] = {}
+    for path in map(Path, paths):
+        _check_columns(path)
+        runs = read_table(path, RUN).group_by(list(RUN), use_threads=False).aggregate([])
+        for row in runs.to_pylist():
+            found.setdefault(Run(**row), []).append(path)
+    return dict(sorted(found.items()))
+
+
+def read_predictions(
+    paths: Sequence[Path | str], drivers: pa.Table | None = None, where: Mapping[str, object] | None = None
+) -> pa.Table:
     """Read and concatenate prediction tables; column ``driver`` is who drives each fake, null where unknown.
 
     Args:
         paths: tables with tables.PREDICTIONS.
-        videos: table with tables.VIDEOS of the clips predicted, for the drivers; without it they are unknown.
+        drivers: see :func:`read_drivers`; without it the drivers are unknown.
+        where: value by column of the rows wanted, or a list of values; None: all rows. Others are dropped while
+            reading, so that a part of a large table takes the memory of that part.
 
-    Raises: ConfigError when there are no predictions, when a file is not a prediction table or has a score outside
-    0..1, a label other than 0 and 1 or an empty person, and when one run predicted a frame twice.
+    Raises: ConfigError when there are no predictions, unless only some rows are wanted; when a file is not a
+        prediction table or has a score outside 0..1, a label other than 0 and 1 or an empty person; and when one run
+        predicted a frame twice.
     """
     tables = []
+    filters = [(name, "in", value if isinstance(value, list) else [value]) for name, value in (where or {}).items()]
     for path in paths:
-        table = read_table(path)
-        if missing := [name for name in PREDICTIONS.names if name not in table.column_names]:
-            raise ConfigError(f"{path} is not a table of predictions: it has no column {', '.join(missing)}")
-        table = table.select(PREDICTIONS.names).cast(PREDICTIONS)
+        _check_columns(path)
+        table = read_table(path, _READ.names, filters or None).select(_READ.names).cast(_READ)
         _check_cells(path, table)
         tables.append(table)
-    if not any(table.num_rows for table in tables):
+    if where is None and not any(table.num_rows for table in tables):
         raise ConfigError(f"there are no predictions to evaluate in {len(tables)} tables; train a detector first")
     joined = pa.concat_tables(tables)
     key = [*RUN, "quality", "video_id", "frame_index"]
@@ -54,7 +84,25 @@ def read_predictions(paths: Sequence[Path | str], videos: Path | str | None = No
             f"{name} {value}" for name, value in repeated.slice(0, 1).to_pylist()[0].items() if name in key
         )
         raise ConfigError(f"{repeated.num_rows} frames were predicted more than once by one run, e.g. {first}")
-    return joined.append_column("driver", _drivers(joined, videos))
+    if drivers is None:
+        return joined.append_column("driver", pa.nulls(joined.num_rows, pa.string()))
+    at = pc.index_in(joined["video_id"], drivers["video_id"].combine_chunks())
+    return joined.append_column("driver", drivers["driver"].take(at))
+
+
+def read_drivers(videos: Path | str) -> pa.Table:
+    """Return the columns ``video_id`` and ``driver``: the person in the driving video, else that video, else null.
+
+    Args:
+        videos: table with tables.VIDEOS.
+    """
+    listed = read_table(videos, ["video_id", "driver_id", "driver_person_id"])
+    known = [pc.if_else(pc.equal(listed[name], ""), None, listed[name]) for name in ("driver_person_id", "driver_id")]
+    both = pa.table({"video_id": listed["video_id"], "driver": pc.coalesce(*known)})
+    # A video has a row per quality.
+    return (
+        both.group_by("video_id", use_threads=False).aggregate([("driver", "first")]).rename_columns(both.column_names)
+    )
 
 
 def frame_level(predictions: pa.Table) -> pa.Table:
@@ -139,15 +187,10 @@ def _worst_scores(labels: pd.Series) -> pd.Series:
     return labels.map({0: UNSCORED_REAL, 1: UNSCORED_FAKE})
 
 
-def _drivers(predictions: pa.Table, videos: Path | str | None) -> pa.Array:
-    """Return the driver of each fake: the person in the driving video, the video where that is not known, or null."""
-    if videos is None:
-        return pa.nulls(predictions.num_rows, pa.string())
-    listed = read_table(videos, ["video_id", "driver_id", "driver_person_id"]).to_pandas().drop_duplicates("video_id")
-    person = listed["driver_person_id"].fillna("")
-    driver = person.where(person != "", listed["driver_id"].fillna(""))
-    found = predictions["video_id"].to_pandas().map(dict(zip(listed["video_id"], driver, strict=True)))
-    return pa.array(found.where(found != "", None), pa.string(), from_pandas=True)
+def _check_columns(path: Path | str) -> None:
+    known = column_names(path)
+    if missing := [name for name in PREDICTIONS.names if name not in known]:
+        raise ConfigError(f"{path} is not a table of predictions: it has no column {', '.join(missing)}")
 
 
 def _check_cells(path: Path | str, table: pa.Table) -> None:

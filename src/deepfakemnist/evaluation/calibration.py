@@ -6,8 +6,9 @@ frame scores nor any frame-level AUC. The temperature is that of val at the qual
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -18,15 +19,15 @@ from deepfakemnist.config.base import MIXED
 from deepfakemnist.config.detectors import EvaluationSettings
 from deepfakemnist.config.training_sets import parse_training_set
 from deepfakemnist.evaluation import metrics
-from deepfakemnist.evaluation.aggregation import RUN, filter_rows, frame_level, read_predictions, video_level
+from deepfakemnist.evaluation.aggregation import RUN, Run, filter_rows, frame_level, read_predictions, video_level
 from deepfakemnist.evaluation.metrics import Floats, Ranking
 from deepfakemnist.evaluation.temperature import fit_temperature
 from deepfakemnist.tables.schemas import Row
-from deepfakemnist.tables.tsv import write_tsv
 
-_KEY = (*RUN, "tested_on")
+#: Columns that identify a run and test quality.
+CALIBRATION_KEY = (*RUN, "tested_on")
 CALIBRATION_COLUMNS = (
-    *_KEY,
+    *CALIBRATION_KEY,
     "level",
     "temperature",
     "calibration_error",
@@ -38,79 +39,84 @@ CALIBRATION_COLUMNS = (
     "n_videos",
     "n_people",
 )
-CURVES_COLUMNS = (*_KEY, "curve", "x", "y", "n")
+CURVES_COLUMNS = (*CALIBRATION_KEY, "curve", "x", "y", "n")
 #: Points of a ROC curve that are kept; a figure shows no more.
 _POINTS = 200
 
 
-def write_calibration(
-    predictions: Sequence[Path | str], calibration_tsv: Path | str, curves_tsv: Path | str, settings: EvaluationSettings
-) -> None:
-    """Write calibration before and after temperature scaling, and the points of ROC and reliability curves.
+class Temperature(NamedTuple):
+    """Temperature of a run, and the val videos and people that it comes from; None without any."""
 
-    Runs without val predictions, as on other datasets, have no temperature and no scaled figures. Curves are of videos:
-    ``roc`` has FPR and TPR, ``reliability`` and ``reliability_scaled`` have mean P(fake), share of fakes and number of
-    videos of each bin that holds any.
+    value: float | None
+    n_val_videos: int
+    n_val_people: int
+
+
+def temperature_of(paths: Sequence[Path | str], run: Run) -> Temperature:
+    """Return the temperature of a run; None without val predictions, as on other datasets.
 
     Args:
-        predictions: tables with tables.PREDICTIONS.
-        calibration_tsv: file to write.
-        curves_tsv: file to write.
-        settings: number of equal-width bins of the expected calibration error.
+        paths: tables with the run's predictions.
+        run: the run.
     """
-    bins = settings.calibration_bins
+    quality = parse_training_set(run.trained_on).quality
+    wanted = {**run._asdict(), "split": "val", **({} if quality == MIXED else {"quality": quality})}
+    val = read_predictions(paths, where=wanted)
+    val = val.filter(pc.greater_equal(val["frame_index"], 0))
+    if not val.num_rows:
+        return Temperature(None, 0, 0)
+    value = fit_temperature(val["label"].to_numpy(), val["logit"].to_numpy().astype(np.float64))
+    return Temperature(value, len(pc.unique(val["video_id"])), len(pc.unique(val["person_id"])))
+
+
+def calibrate(
+    predictions: pa.Table, run: Run, temperature: Temperature, settings: EvaluationSettings
+) -> tuple[list[Row], list[Row]]:
+    """Return calibration before and after temperature scaling, and the points of ROC and reliability curves.
+
+    Without a temperature there are no scaled figures. Curves are of videos: ``roc`` has FPR and TPR, ``reliability``
+    and ``reliability_scaled`` have mean P(fake), share of fakes and number of videos of each bin that holds any.
+
+    Args:
+        predictions: rows of tables.PREDICTIONS of one quality, see aggregation.read_predictions.
+        run: the run in them that is meant.
+        temperature: of this run.
+        settings: number of equal-width bins of the expected calibration error.
+
+    Returns: rows with CALIBRATION_COLUMNS, and with CURVES_COLUMNS; none without test predictions.
+    """
+    test = filter_rows(predictions, {**run._asdict(), "split": "test"})
+    if not test.num_rows:
+        return [], []
+    test = test.sort_by([(name, "ascending") for name in ("video_id", "frame_index")])
+    key: Row = {**run._asdict(), "tested_on": test["quality"][0].as_py()}
+    bins, scale = settings.calibration_bins, temperature.value
     rows: list[Row] = []
     curves: list[Row] = []
-    for run, val, test in _runs(read_predictions(predictions)):
-        scale, facts = None, {"n_val_videos": 0, "n_val_people": 0}
-        if val.num_rows:
-            scale = fit_temperature(val["label"].to_numpy(), val["logit"].to_numpy().astype(np.float64))
-            facts = {"n_val_videos": len(pc.unique(val["video_id"])), "n_val_people": len(pc.unique(val["person_id"]))}
-        for level, aggregate in (("frame", frame_level), ("video", video_level)):
-            labels, scores, samples = _scores(aggregate(test))
-            scaled = None if scale is None else _scores(aggregate(_rescaled(test, scale)))[1]
-            rows.append(
-                {
-                    **run,
-                    "level": level,
-                    "temperature": scale,
-                    "calibration_error": metrics.calibration_error(labels, scores, bins),
-                    "calibration_error_scaled": None
-                    if scaled is None
-                    else metrics.calibration_error(labels, scaled, bins),
-                    "brier": metrics.brier(labels, scores),
-                    "brier_scaled": None if scaled is None else metrics.brier(labels, scaled),
-                    **facts,
-                    "n_videos": len(pc.unique(samples["video_id"])),
-                    "n_people": len(pc.unique(samples["person_id"])),
-                }
-            )
-            if level == "video":
-                curves += [{**run, **point} for point in _roc(labels, samples["score"].to_numpy())]
-                curves += [{**run, **point} for point in _reliability(labels, scores, bins, "reliability")]
-                if scaled is not None:
-                    curves += [{**run, **point} for point in _reliability(labels, scaled, bins, "reliability_scaled")]
-    write_tsv(calibration_tsv, CALIBRATION_COLUMNS, rows)
-    write_tsv(curves_tsv, CURVES_COLUMNS, curves)
-
-
-def _runs(predictions: pa.Table) -> Iterator[tuple[Row, pa.Table, pa.Table]]:
-    """Yield each run and test quality with the val frames that its temperature comes from, and its test frames."""
-    for run in predictions.group_by(list(RUN), use_threads=False).aggregate([]).sort_by(_ascending(RUN)).to_pylist():
-        frames = filter_rows(predictions, run)
-        val = filter_rows(frames, {"split": "val"})
-        val = val.filter(pc.greater_equal(val["frame_index"], 0))
-        quality = parse_training_set(run["trained_on"]).quality
-        if quality != MIXED:
-            val = filter_rows(val, {"quality": quality})
-        test = filter_rows(frames, {"split": "test"})
-        for tested_on in sorted(pc.unique(test["quality"]).to_pylist()):
-            part = filter_rows(test, {"quality": tested_on})
-            yield {**run, "tested_on": tested_on}, val, part.sort_by(_ascending(("video_id", "frame_index")))
-
-
-def _ascending(names: tuple[str, ...]) -> list[tuple[str, str]]:
-    return [(name, "ascending") for name in names]
+    for level, aggregate in (("frame", frame_level), ("video", video_level)):
+        labels, scores, samples = _scores(aggregate(test))
+        scaled = None if scale is None else _scores(aggregate(_rescaled(test, scale)))[1]
+        rows.append(
+            {
+                **key,
+                "level": level,
+                "temperature": scale,
+                "calibration_error": metrics.calibration_error(labels, scores, bins),
+                "calibration_error_scaled": None if scaled is None else metrics.calibration_error(labels, scaled, bins),
+                "brier": metrics.brier(labels, scores),
+                "brier_scaled": None if scaled is None else metrics.brier(labels, scaled),
+                "n_val_videos": temperature.n_val_videos,
+                "n_val_people": temperature.n_val_people,
+                "n_videos": len(pc.unique(samples["video_id"])),
+                "n_people": len(pc.unique(samples["person_id"])),
+            }
+        )
+        if level == "video":
+            curves += [{**key, **point} for point in _roc(labels, samples["score"].to_numpy())]
+            curves += [{**key, **point} for point in _reliability(labels, scores, bins, "reliability")]
+            if scaled is not None:
+                curves += [{**key, **point} for point in _reliability(labels, scaled, bins, "reliability_scaled")]
+    return rows, curves
 
 
 def _rescaled(frames: pa.Table, scale: float) -> pa.Table:

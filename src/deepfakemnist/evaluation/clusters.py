@@ -7,11 +7,12 @@ Cameron, Gelbach & Miller 2011), so that it holds for new people and new drivers
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 from deepfakemnist.evaluation.influence import Linearised
@@ -67,11 +68,11 @@ class Clusters:
 
     Args:
         labels: (N,) 1 for fake, 0 for real.
-        people: (N,) person in each sample.
-        drivers: (N,) driver of each fake, None or empty where unknown. Entries of reals are ignored.
+        people: (N,) person in each sample: a sequence, or a column of a table.
+        drivers: (N,) driver of each fake, None or empty where unknown; likewise. Entries of reals are ignored.
     """
 
-    def __init__(self, labels: ArrayLike, people: Sequence[Any], drivers: Sequence[str | None] | None = None) -> None:
+    def __init__(self, labels: ArrayLike, people: Any, drivers: Any = None) -> None:
         self._fake = np.asarray(labels) == 1
         self._person = _codes(people)
         self.n_people = _count(self._person)
@@ -79,9 +80,10 @@ class Clusters:
         for label in (0, 1):
             self._people_with[label] = len(np.unique(self._person[self._fake == (label == 1)]))
         self._driver = self._pair = np.empty(0, np.int64)
-        chosen = np.flatnonzero(self._fake).tolist()
-        known = [] if drivers is None else [drivers[number] for number in chosen]
-        self._known = len(known) == len(chosen) and all(known)
+        chosen = np.flatnonzero(self._fake)
+        known = pa.nulls(0) if drivers is None else _array(drivers).take(chosen)
+        empty = pc.fill_null(pc.equal(known, ""), True) if pa.types.is_string(known.type) else pc.is_null(known)
+        self._known = len(known) == len(chosen) and not pc.any(empty).as_py()
         driver = _codes(known if self._known else [])
         pair = _codes(self._person[chosen] * (len(chosen) + 1) + driver if self._known else [])
         self.n_drivers = _count(driver)
@@ -150,7 +152,17 @@ def _count(codes: Codes) -> int:
 
 
 def _codes(names: Any) -> Codes:
-    return np.unique(np.asarray(names), return_inverse=True)[1].astype(np.int64)
+    """Return the rank (N,) of each name among the distinct ones. Sorting these alone takes a tenth of the time."""
+    encoded = _array(names).dictionary_encode()
+    distinct = np.asarray(encoded.dictionary.to_pylist())
+    ranks = np.unique(distinct, return_inverse=True)[1].astype(np.int64)
+    return ranks[encoded.indices.to_numpy(zero_copy_only=False)] if len(distinct) else np.empty(0, np.int64)
+
+
+def _array(values: Any) -> pa.Array:
+    if isinstance(values, pa.ChunkedArray):
+        return values.combine_chunks()
+    return values if isinstance(values, pa.Array) else pa.array(values)
 
 
 def _one_way(sums: Floats, clusters: int) -> Variance:

@@ -15,7 +15,7 @@ from scipy import special
 from deepfakemnist.evaluation.clusters import Clusters, Variance
 from deepfakemnist.evaluation.influence import Linearised, linearise
 from deepfakemnist.evaluation.intervals import NO_INTERVAL, Interval, logit_interval, quantile
-from deepfakemnist.evaluation.metrics import Floats
+from deepfakemnist.evaluation.metrics import Floats, Ranking
 from deepfakemnist.evaluation.operating_points import tpr_at_fpr
 
 #: Metrics with an interval, in the order of the tables' columns.
@@ -60,6 +60,26 @@ class Difference:
     p: float | None
 
 
+@dataclass(frozen=True)
+class RunMetrics:
+    """Metrics of one run, with what their intervals follow from.
+
+    Args:
+        linearised: see :func:`.influence.linearise`.
+        rates: TPR at each fixed FPR by name, with its interval; None where a class is missing.
+    """
+
+    linearised: Mapping[str, Linearised]
+    rates: Mapping[str, tuple[float | None, Interval]]
+
+
+def run_metrics(labels: Floats, scores: Floats, clusters: Clusters) -> RunMetrics:
+    """Return the metrics of a run, for :func:`pooled`; arguments as in :func:`estimates`."""
+    ranking = Ranking(labels, scores)
+    rates = {name: tpr_at_fpr(labels, scores, rate, clusters, ranking) for name, rate in _RATES.items()}
+    return RunMetrics(linearise(labels, scores, ranking), rates)
+
+
 def estimates(labels: Floats, scores: Sequence[Floats], clusters: Clusters) -> dict[str, Estimate]:
     """Return every metric in ESTIMATED: of a run, or the mean over the runs of several seeds.
 
@@ -68,15 +88,24 @@ def estimates(labels: Floats, scores: Sequence[Floats], clusters: Clusters) -> d
         scores: P(fake) (N,) of each seed.
         clusters: people and drivers of the samples.
     """
-    by_seed = [linearise(labels, one) for one in scores]
+    return pooled([run_metrics(labels, one, clusters) for one in scores], clusters)
+
+
+def pooled(runs: Sequence[RunMetrics], clusters: Clusters) -> dict[str, Estimate]:
+    """Return every metric in ESTIMATED, the mean over the runs of several seeds on the same samples.
+
+    Args:
+        runs: the metrics of each seed.
+        clusters: people and drivers of the samples.
+    """
     found = {}
     for name in ESTIMATED:
         if name in _RATES:
-            found[name] = _tpr(labels, scores, _RATES[name], clusters)
-        elif name not in by_seed[0]:
+            found[name] = _tpr([one.rates[name] for one in runs])
+        elif name not in runs[0].linearised:
             found[name] = Estimate(None, NO_INTERVAL)
         else:
-            parts = [one[name] for one in by_seed]
+            parts = [one.linearised[name] for one in runs]
             value, variance = _pooled(parts, name, clusters)
             trials = min(clusters.people_with(label) for label in _classes(name))
             interval = NO_INTERVAL if variance is None else logit_interval(value, variance, trials)
@@ -97,13 +126,20 @@ def paired_difference(
         first, second: P(fake) (N,) of each seed of the two detectors.
         clusters: people and drivers of the samples.
     """
+    sides = [[linearise(labels, scores) for scores in runs] for runs in (first, second)]
+    return linearised_difference(sides[0], sides[1], clusters)
+
+
+def linearised_difference(
+    first: Sequence[Mapping[str, Linearised]], second: Sequence[Mapping[str, Linearised]], clusters: Clusters
+) -> dict[str, Difference]:
+    """Compare two detectors as :func:`paired_difference` does, by the linearised metrics of each seed."""
     found = {}
-    linearised = [[linearise(labels, scores) for scores in runs] for runs in (first, second)]
     for name in COMPARED:
-        if name not in linearised[0][0]:
+        if name not in first[0]:
             found[name] = Difference(None, NO_INTERVAL, None)
             continue
-        sides = [[one[name] for one in runs] for runs in linearised]
+        sides = [[one[name] for one in runs] for runs in (first, second)]
         (a, of_a), (b, of_b) = (_mean(side) for side in sides)
         value = a - b
         if any(clusters.too_few(label) for label in _classes(name)):
@@ -156,11 +192,10 @@ def _sum(parts: Sequence[Variance]) -> Variance:
     return Variance(total, total**2 / sum(part.value**2 / part.df for part in parts))
 
 
-def _tpr(labels: Floats, scores: Sequence[Floats], rate: float, clusters: Clusters) -> Estimate:
+def _tpr(runs: Sequence[tuple[float | None, Interval]]) -> Estimate:
     """Return the mean TPR over seeds; sampling distances are averaged, for the same people are hard for all seeds."""
     values, ends = [], []
-    for one in scores:
-        value, interval = tpr_at_fpr(labels, one, rate, clusters)
+    for value, interval in runs:
         if value is None:
             return Estimate(None, NO_INTERVAL)
         values.append(value)

@@ -8,53 +8,42 @@ stands beside it in the report. Accuracies pool without that effect.
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from deepfakemnist.config.training_sets import FOLDS, parse_training_set
 from deepfakemnist.evaluation.aggregation import filter_rows
-from deepfakemnist.tables.schemas import Row
 
 log = logging.getLogger(__name__)
 
 
-def with_pooled_folds(predictions: pa.Table) -> pa.Table:
-    """Return the predictions and, for every complete cross-validation, its test videos as training set ``…-folds``.
+def pooled_folds(predictions: pa.Table, name: str) -> pa.Table:
+    """Return the test videos of a complete cross-validation as predictions of training set ``name``, or no rows.
 
     Complete are the folds of a detector and seed if no video is tested twice, and every validated video is tested too:
-    val of a fold is the next one, so that a missing fold shows. Others stay as they are, as do predictions on other
-    datasets, where every fold scores the same videos, and on perturbed frames, which have no val.
+    val of a fold is the next one, so that a missing fold shows. Nothing is pooled of predictions on other datasets,
+    where every fold scores the same videos, and on perturbed frames, which have no val.
 
     Args:
-        predictions: rows of tables.PREDICTIONS.
+        predictions: rows of tables.PREDICTIONS of the folds of one training set.
+        name: of the pooled set, see :func:`deepfakemnist.config.training_sets.with_pooled_folds`.
     """
-    parts = [predictions]
-    for pooled_name, runs in _cross_validations(predictions):
-        tables = [filter_rows(predictions, run) for run in runs]
+    parts = [predictions.slice(0, 0)]
+    runs = predictions.group_by(["detector", "seed"], use_threads=False).aggregate([]).to_pylist()
+    for run in runs:
+        rows = filter_rows(predictions, run)
+        tables = [filter_rows(rows, {"trained_on": fold}) for fold in pc.unique(rows["trained_on"]).to_pylist()]
         val, tests = (
-            [set(table.filter(pc.equal(table["split"], split))["video_id"].to_pylist()) for table in tables]
+            [set(pc.unique(table.filter(pc.equal(table["split"], split))["video_id"]).to_pylist()) for table in tables]
             for split in ("val", "test")
         )
         tested = set.union(*tests)
-        if len(tested) < sum(map(len, tests)) or not set.union(*val) or not set.union(*val) <= tested:
+        if len(tables) < 2 or len(tested) < sum(map(len, tests)):
             continue
-        log.info("%s: %d folds are evaluated together, %d videos", pooled_name, len(runs), len(tested))
-        for table in tables:
-            test = table.filter(pc.equal(table["split"], "test"))
-            column = pa.array([pooled_name] * test.num_rows, test["trained_on"].type)
-            parts.append(test.set_column(test.schema.get_field_index("trained_on"), "trained_on", column))
-    return pa.concat_tables(parts)
-
-
-def _cross_validations(predictions: pa.Table) -> list[tuple[str, list[Row]]]:
-    """Return the runs of the folds of every detector, training set and seed, with the name of the pooled set."""
-    keys = ("detector", "trained_on", "seed")
-    runs: dict[tuple[str, str, int], list[Row]] = defaultdict(list)
-    for run in predictions.group_by(list(keys), use_threads=False).aggregate([]).to_pylist():
-        fold = parse_training_set(run["trained_on"]).fold
-        if fold is not None:
-            name = run["trained_on"].removesuffix(f"-fold-{fold}")
-            runs[run["detector"], f"{name}-{FOLDS}", run["seed"]].append({key: run[key] for key in keys})
-    return [(name, found) for (_, name, _), found in runs.items() if len(found) > 1]
+        if not set.union(*val) or not set.union(*val) <= tested:
+            continue
+        log.info("%s: %d folds are evaluated together, %d videos", name, len(tables), len(tested))
+        parts.append(rows.filter(pc.equal(rows["split"], "test")))
+    pooled = pa.concat_tables(parts)
+    column = pa.array([name] * pooled.num_rows, pooled["trained_on"].type)
+    return pooled.set_column(pooled.schema.get_field_index("trained_on"), "trained_on", column)

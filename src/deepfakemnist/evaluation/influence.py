@@ -33,7 +33,7 @@ class Linearised:
     influence: Floats
 
 
-def linearise(labels: ArrayLike, scores: ArrayLike) -> dict[str, Linearised]:
+def linearise(labels: ArrayLike, scores: ArrayLike, ranking: Ranking | None = None) -> dict[str, Linearised]:
     """Return the metrics that the samples define, with their influences; those of both classes need both.
 
     Keys are the names in metrics.tsv: accuracy, real_accuracy, fake_accuracy, balanced_accuracy, auc, eer and
@@ -42,6 +42,7 @@ def linearise(labels: ArrayLike, scores: ArrayLike) -> dict[str, Linearised]:
     Args:
         labels: (N,) 1 for fake, 0 for real.
         scores: (N,) P(fake).
+        ranking: of these samples, if there is one already.
     """
     y, s, _ = as_arrays(labels, scores)
     correct = ((s >= THRESHOLD) == (y == 1)).astype(np.float64)
@@ -55,7 +56,7 @@ def linearise(labels: ArrayLike, scores: ArrayLike) -> dict[str, Linearised]:
         found["balanced_accuracy"] = Linearised(
             sum(half.value for half in halves) / 2, (halves[0].influence + halves[1].influence) / 2
         )
-        found |= _of_the_curve(y, s)
+        found |= _of_the_curve(y, ranking or Ranking(y, s))
     return found
 
 
@@ -65,8 +66,7 @@ def mean_over(values: Floats, included: np.ndarray) -> Linearised:
     return Linearised(mean, np.where(included, values - mean, 0.0) / included.sum())
 
 
-def _of_the_curve(y: Floats, s: Floats) -> dict[str, Linearised]:
-    ranking = Ranking(y, s)
+def _of_the_curve(y: Floats, ranking: Ranking) -> dict[str, Linearised]:
     curve = ranking.curve(np.ones(len(y)))
     assert curve is not None  # both classes are there
     group, fake = ranking.group_of_sample(), y == 1

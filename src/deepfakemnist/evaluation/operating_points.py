@@ -19,7 +19,9 @@ from deepfakemnist.evaluation.intervals import NO_INTERVAL, Interval, logit_inte
 from deepfakemnist.evaluation.metrics import Ranking, as_arrays
 
 
-def tpr_at_fpr(labels: ArrayLike, scores: ArrayLike, rate: float, clusters: Clusters) -> tuple[float | None, Interval]:
+def tpr_at_fpr(
+    labels: ArrayLike, scores: ArrayLike, rate: float, clusters: Clusters, ranking: Ranking | None = None
+) -> tuple[float | None, Interval]:
     """Return the highest TPR with an FPR of at most ``rate``, as metrics.tpr_at_fpr does, and its 95 % interval.
 
     Args:
@@ -27,9 +29,10 @@ def tpr_at_fpr(labels: ArrayLike, scores: ArrayLike, rate: float, clusters: Clus
         scores: (N,) P(fake).
         rate: the fixed FPR, 0..1.
         clusters: people and drivers of the samples.
+        ranking: of these samples, if there is one already.
     """
     y, s, _ = as_arrays(labels, scores)
-    ranking = Ranking(y, s)
+    ranking = ranking or Ranking(y, s)
     curve = ranking.curve(np.ones(len(y)))
     if curve is None:
         return None, NO_INTERVAL

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from itertools import combinations
+from typing import NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.evaluation.aggregation import filter_rows
 from deepfakemnist.evaluation.clusters import Clusters
-from deepfakemnist.evaluation.estimates import COMPARED, paired_difference
+from deepfakemnist.evaluation.estimates import COMPARED, linearised_difference
+from deepfakemnist.evaluation.influence import Linearised, linearise
 from deepfakemnist.multiple_tests import holm
 from deepfakemnist.tables.schemas import Row
 
@@ -30,42 +32,72 @@ PAIRS_COLUMNS = (
     "n_videos",
     "n_people",
 )
-_SHARED = ("trained_on", "quality", "split")
+_ORDER = ("level", "trained_on", "tested_on", "split", "detector", "other")
 
 
-def compare_runs(samples: pa.Table, level: str) -> list[Row]:
-    """Return one row per pair of detectors with the same training set, for each quality and split.
-
-    Columns ``…_p_holm`` are p-values adjusted (Holm, 1979) for all comparisons of a metric on one split and level.
+class Scored(NamedTuple):
+    """The runs of a detector on one set of samples, reduced to what a comparison needs.
 
     Args:
-        samples: samples of one level, see evaluation.aggregation.
-        level: name of the level.
+        detector: its name.
+        samples: the samples of the first seed: what identifies them, label, person and driver.
+        odd: the samples of a seed that scored others; None if there is none.
+        linearised: metrics of each seed in order, those of COMPARED.
+        seeds: the seeds.
+    """
+
+    detector: str
+    samples: pa.Table
+    odd: pa.Table | None
+    linearised: list[dict[str, Linearised]]
+    seeds: list[int]
+
+
+def scored(runs: Sequence[pa.Table], like: Scored | None = None) -> Scored:
+    """Return what a comparison needs of the runs of a detector.
+
+    Args:
+        runs: samples of one level of each seed, in one order, see evaluation.aggregation.
+        like: another detector on the same samples, whose table is kept in place of an equal one.
+    """
+    reference = _identity(runs[0] if like is None else like.samples)
+    wanted = reference.drop_columns("driver")
+    odd = next((run for run in map(_identity, runs) if not run.drop_columns("driver").equals(wanted)), None)
+    linearised = []
+    for run in runs:
+        found = linearise(run["label"].to_numpy(), run["score"].to_numpy())
+        linearised.append({name: found[name] for name in COMPARED if name in found})
+    seeds = [int(run["seed"][0].as_py()) for run in runs]
+    return Scored(str(runs[0]["detector"][0]), reference, odd, linearised, seeds)
+
+
+def compare_detectors(detectors: Sequence[Scored], key: Row) -> list[Row]:
+    """Return one row per pair of detectors on the same samples, without the adjusted p-values.
+
+    Args:
+        detectors: in ascending order of name; all with the samples of the first, see :func:`scored`.
+        key: columns trained_on, tested_on, split and level.
 
     Raises: ConfigError when two runs did not score the same samples.
     """
+    clusters = None
     rows: list[Row] = []
-    keys = samples.group_by(list(_SHARED), use_threads=False).aggregate([]).sort_by([(n, "ascending") for n in _SHARED])
-    for key in keys.to_pylist():
-        group = filter_rows(samples, key)
-        parts = {name: filter_rows(group, {"detector": name}) for name in pc.unique(group["detector"]).to_pylist()}
-        for first, second in combinations(sorted(parts), 2):
-            rows.append(
-                {
-                    "detector": first,
-                    "other": second,
-                    "trained_on": key["trained_on"],
-                    "tested_on": key["quality"],
-                    "split": key["split"],
-                    "level": level,
-                    **compare_samples(parts[first], parts[second]),
-                }
-            )
-    for split in {row["split"] for row in rows}:
-        family = [row for row in rows if row["split"] == split]
+    for first, second in combinations(detectors, 2):
+        clusters = clusters or _clusters(first)
+        rows.append({"detector": first.detector, "other": second.detector, **key, **_compare(first, second, clusters)})
+    return rows
+
+
+def adjusted(rows: Iterable[Row]) -> list[Row]:
+    """Return the rows in the order of pairs.tsv, with p-values adjusted for all comparisons of a split and level.
+
+    Columns ``…_p_holm`` follow Holm (1979), for each metric apart.
+    """
+    rows = sorted(rows, key=lambda row: tuple(row[name] for name in _ORDER))
+    for family in {(row["level"], row["split"]) for row in rows}:
+        members = [row for row in rows if (row["level"], row["split"]) == family]
         for name in COMPARED:
-            adjusted = holm([row[f"{name}_p"] for row in family])
-            for row, p in zip(family, adjusted, strict=True):
+            for row, p in zip(members, holm([row[f"{name}_p"] for row in members]), strict=True):
                 row[f"{name}_p_holm"] = p
     return rows
 
@@ -77,36 +109,43 @@ def compare_samples(first: pa.Table, second: pa.Table) -> Row:
 
     Raises: ConfigError when they did not score the same samples with every seed.
     """
-    runs = [_by_seed(table) for table in (first, second)]
-    reference = next(iter(runs[0].values()))
-    names = [name for name in ("video_id", "frame_index", "label", "person_id") if name in reference.column_names]
-    wanted = reference.select(names)
-    for one in (run for by_seed in runs for run in by_seed.values()):
-        if not one.select(names).equals(wanted):
+    one = scored(_by_seed(first))
+    return _compare(one, scored(_by_seed(second), like=one), _clusters(one))
+
+
+def _compare(first: Scored, second: Scored, clusters: Clusters) -> Row:
+    for one in (first, second):
+        if one.odd is not None:
             raise ConfigError(
-                f"{reference['detector'][0]} and {one['detector'][0]} did not score the same samples "
-                f"({reference.num_rows} and {one.num_rows}); run predict for both on one manifest"
+                f"{first.detector} and {second.detector} did not score the same samples ({first.samples.num_rows} and "
+                f"{one.odd.num_rows}); run predict for both on one manifest"
             )
-    labels = reference["label"].to_numpy().astype(np.float64)
-    clusters = Clusters(labels, reference["person_id"].to_pylist(), reference["driver"].to_pylist())
-    scores = [[run["score"].to_numpy().astype(np.float64) for run in by_seed.values()] for by_seed in runs]
-    seeds = [",".join(map(str, by_seed)) for by_seed in runs]
+    seeds = [",".join(map(str, one.seeds)) for one in (first, second)]
     row: Row = {
         "seeds": seeds[0] if seeds[0] == seeds[1] else " / ".join(seeds),
-        "generalises_to": clusters.generalises_to(min(map(len, runs))),
-        "n_samples": reference.num_rows,
-        "n_videos": len(pc.unique(reference["video_id"])),
+        "generalises_to": clusters.generalises_to(min(len(first.seeds), len(second.seeds))),
+        "n_samples": first.samples.num_rows,
+        "n_videos": len(pc.unique(first.samples["video_id"])),
         "n_people": clusters.n_people,
     }
-    for name, difference in paired_difference(labels, scores[0], scores[1], clusters).items():
+    for name, difference in linearised_difference(first.linearised, second.linearised, clusters).items():
         row[f"{name}_difference"] = difference.value
         row |= {f"{name}_low": difference.interval.low, f"{name}_high": difference.interval.high}
         row[f"{name}_p"] = difference.p
     return row
 
 
-def _by_seed(table: pa.Table) -> dict[int, pa.Table]:
+def _identity(samples: pa.Table) -> pa.Table:
+    names = ("video_id", "frame_index", "label", "person_id", "driver")
+    return samples.select([name for name in names if name in samples.column_names])
+
+
+def _clusters(one: Scored) -> Clusters:
+    return Clusters(one.samples["label"].to_numpy(), one.samples["person_id"], one.samples["driver"])
+
+
+def _by_seed(table: pa.Table) -> list[pa.Table]:
     """Return the samples of each seed, in ascending order of seed, video and frame."""
     order = [name for name in ("video_id", "frame_index") if name in table.column_names]
     ordered = table.sort_by([(name, "ascending") for name in ("seed", *order)])
-    return {seed: filter_rows(ordered, {"seed": seed}) for seed in pc.unique(ordered["seed"]).to_pylist()}
+    return [filter_rows(ordered, {"seed": seed}) for seed in pc.unique(ordered["seed"]).to_pylist()]

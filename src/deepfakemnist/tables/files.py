@@ -155,8 +155,15 @@ def write_table(
         writer.write_table(rows)
 
 
-def read_table(path: Path | str, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read a Parquet table, or some of its columns, and verify the pages read.
+def read_table(
+    path: Path | str, columns: Sequence[str] | None = None, filters: Sequence[tuple[str, str, object]] | None = None
+) -> pa.Table:
+    """Read a Parquet table, or some of its columns and rows, and verify the pages read.
+
+    Args:
+        path: the table.
+        columns: names; None: all.
+        filters: conditions on the rows, as (column, operator, value) of pyarrow.parquet.read_table; None: all rows.
 
     Raises: DamagedTable for a table that is empty, cut short or altered; FileNotFoundError.
     """
@@ -164,6 +171,8 @@ def read_table(path: Path | str, columns: Sequence[str] | None = None) -> pa.Tab
         return pq.read_table(
             Path(path),
             columns=list(columns) if columns else None,
+            filters=filters,
+            use_threads=filters is None,
             partitioning=None,
             page_checksum_verification=True,
         )

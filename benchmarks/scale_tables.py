@@ -1,0 +1,124 @@
+"""Synthetic tables of a dataset without media, for the benchmark of the stages after the shards.
+
+Columns are written whole with pyarrow, so that the tables of 200,000 videos take seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from deepfakemnist.config.base import ACTIONS
+from deepfakemnist.tables.dataset_schemas import PREDICTIONS, VIDEOS
+from deepfakemnist.tables.files import write_table
+
+QUALITIES = ("raw", "c23", "c40")
+#: Reals per person and drivers in all.
+_VIDEOS_PER_PERSON, _DRIVERS = 2, 100
+#: Frames of a clip that a detector scores; the default of ``frames.per_clip``.
+FRAMES_SCORED = 16
+
+
+class Clips:
+    """Half reals and half fakes, one of each real, with their splits.
+
+    Args:
+        videos: number of videos.
+    """
+
+    def __init__(self, videos: int) -> None:
+        reals = videos // 2
+        number = np.arange(reals)
+        person = np.char.add("id", np.char.zfill((number // _VIDEOS_PER_PERSON).astype(str), 6))
+        source = np.char.add(np.char.add(person, "#s"), np.char.zfill(number.astype(str), 6))
+        driver = np.char.add("d", np.char.zfill((number * 7 % _DRIVERS).astype(str), 3))
+        split = np.repeat(
+            np.array(["train", "val", "test"])[np.searchsorted([70, 85], number // 2 * 37 % 100, "right")], 1
+        )
+        action = np.array(ACTIONS)[number % len(ACTIONS)]
+        none = np.full(reals, "")
+        self.columns: dict[str, np.ndarray] = {
+            "video_id": np.concatenate([source, np.char.add(np.char.add(source, "@"), driver)]),
+            "label": np.repeat([0, 1], reals),
+            "person_id": np.tile(person, 2),
+            "source_id": np.tile(source, 2),
+            "split": np.tile(split, 2),
+            "action": np.concatenate([none, action]),
+            "driver_id": np.concatenate([none, driver]),
+            "driver_person_id": np.concatenate([none, driver]),
+        }
+
+    def rows(self, chosen: Any = slice(None), repeats: int = 1) -> dict[str, np.ndarray]:
+        """Return the columns of some clips, each row so many times."""
+        return {name: np.repeat(column[chosen], repeats) for name, column in self.columns.items()}
+
+
+def filled(schema: pa.Schema, columns: Mapping[str, Any], rows: int) -> pa.Table:
+    """Return a table with the given columns; the others hold an empty text, null or a value for each type."""
+
+    def column(field: pa.Field) -> Any:
+        if field.name in columns:
+            value = columns[field.name]
+            return (
+                pa.array(value, field.type)
+                if isinstance(value, np.ndarray)
+                else pa.repeat(value, rows).cast(field.type)
+            )
+        return pa.repeat("", rows) if field.type == pa.string() else pa.nulls(rows, field.type)
+
+    return pa.table([column(field) for field in schema], schema=schema)
+
+
+def write_predictions(folder: Path, clips: Clips, detector: str, trained_on: str, seed: int) -> Path:
+    """Write the predictions of a run on val and test at every quality, as a trained detector makes them."""
+    scored = clips.rows(clips.columns["split"] != "train", FRAMES_SCORED * len(QUALITIES))
+    count = len(scored["label"])
+    random = np.random.default_rng([seed, sum(map(ord, detector + trained_on))])
+    # A clip has a difficulty of its own, so that its frames agree.
+    own = np.repeat(random.normal(size=count // FRAMES_SCORED), FRAMES_SCORED)
+    logit = (2.0 * scored["label"] - 1.0 + own + random.normal(size=count)).astype(np.float32)
+    columns = {name: scored[name] for name in ("video_id", "label", "action", "person_id", "split")}
+    columns |= {
+        "quality": np.tile(np.repeat(np.array(QUALITIES), FRAMES_SCORED), count // FRAMES_SCORED // len(QUALITIES)),
+        "frame_index": np.tile(np.arange(FRAMES_SCORED) * 4, count // FRAMES_SCORED),
+        "logit": logit,
+        "score": (1 / (1 + np.exp(-logit))).astype(np.float32),
+        "seed": np.full(count, seed),
+        "detector": np.full(count, detector),
+        "trained_on": np.full(count, trained_on),
+        "checkpoint_sha256": np.full(count, "0" * 64),
+    }
+    path = folder / detector / trained_on / f"seed{seed}" / "predictions.parquet"
+    write_table(filled(PREDICTIONS, columns, count), path, PREDICTIONS)
+    return path
+
+
+def write_videos(folder: Path, clips: Clips) -> Path:
+    """Write the videos table of the manifest."""
+    rows = clips.rows(repeats=len(QUALITIES))
+    count = len(rows["label"])
+    quality = np.tile(np.array(QUALITIES), count // len(QUALITIES))
+    paths = np.char.add(np.char.add(rows["video_id"], "/"), np.char.add(quality, ".mp4"))
+    columns = rows | {
+        "quality": quality,
+        "split_driver": rows["split"],
+        "split_paper": rows["split"],
+        "fold": np.repeat(np.arange(count // len(QUALITIES)) // 2 % 5, len(QUALITIES)),
+        "path": paths,
+        "bytes": np.full(count, 100_000),
+        "frames": np.full(count, 64),
+        "fps": np.full(count, 25.0),
+        "width": np.full(count, 256),
+        "height": np.full(count, 256),
+        "encoder": np.full(count, '{"codec": "libx264"}'),
+        "sha256": np.full(count, "0" * 64),
+        "synthetic": rows["label"] == 1,
+        "animator": np.where(rows["label"] == 1, "fomm", ""),
+    }
+    path = folder / "manifest" / "videos.parquet"
+    write_table(filled(VIDEOS, columns, count), path, VIDEOS)
+    return path
