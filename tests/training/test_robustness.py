@@ -7,10 +7,11 @@ import pytest
 import torch
 from skimage.data import astronaut
 
-from deepfakemnist.config.detectors import DetectorTraining
+from deepfakemnist.config.detectors import DetectorTraining, EvaluationSettings
 from deepfakemnist.config.perturbations import LEVELS
 from deepfakemnist.detectors.registry import build
 from deepfakemnist.errors import ConfigError
+from deepfakemnist.evaluation.training_set import measure_training_set
 from deepfakemnist.tables.checksums import recorded_checksum
 from deepfakemnist.tables.dataset_schemas import FRAME_INDEX, VIDEOS
 from deepfakemnist.tables.files import read_table, write_table
@@ -150,6 +151,7 @@ def test_a_dataset_of_nobody_but_people_of_the_training_set_is_an_empty_table(ow
     predict(*arguments, dataset="mesh", trained_videos=tmp_path / "trained.parquet")
     assert read_table(tmp_path / "o.parquet").num_rows == 0
     assert "mesh has nobody who is not in the training set" in caplog.text
+    assert measure_training_set([tmp_path / "o.parquet"], "raw", EvaluationSettings()).metrics == []
 
 
 def test_people_of_the_training_set_are_excluded_from_another_dataset(own_data, tmp_path, caplog):
