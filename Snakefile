@@ -58,6 +58,7 @@ else:
 
 include: "workflow/rules/videos.smk"
 include: "workflow/rules/identities.smk"
+include: "workflow/rules/audit.smk"
 include: "workflow/rules/manifest.smk"
 include: "workflow/rules/release.smk"
 include: "workflow/rules/detectors.smk"

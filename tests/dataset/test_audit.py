@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import pyarrow.compute as pc
 import pytest
 from scipy.stats import norm
 from small_dataset import clip, make_dataset
@@ -13,13 +14,15 @@ from small_dataset import clip, make_dataset
 from deepfakemnist.config.dataset import AuditSettings, Quality
 from deepfakemnist.dataset.audit import AuditScore, audit_dataset, score_facts, verdict
 from deepfakemnist.dataset.audit_statement import leak_message, statements
+from deepfakemnist.dataset.clip_facts import write_clip_facts
 from deepfakemnist.dataset.file_facts import container_facts, picture_facts
 from deepfakemnist.dataset.separability import Separation, permuted_labels, separate
 from deepfakemnist.dataset.traces import traces_of_source
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.media.ffmpeg import find_ffmpeg
 from deepfakemnist.report.audit_page import write_audit_page
-from deepfakemnist.tables.files import read_rows
+from deepfakemnist.tables.dataset_schemas import FRAME_INDEX
+from deepfakemnist.tables.files import read_rows, read_table, write_table
 from deepfakemnist.tables.schemas import Row
 from deepfakemnist.tables.tsv import read_tsv
 
@@ -32,7 +35,10 @@ LEAKY = {"real": FAIR, "fake": {"c23": Quality(crf=30, preset="ultrafast")}}
 def audit(root: Path, monkeypatch: pytest.MonkeyPatch, **options) -> dict[str, Row]:
     manifest = make_dataset(root, people=PEOPLE, **options)
     monkeypatch.chdir(root)
-    rows = audit_dataset(manifest / "videos.parquet", manifest / "frames.parquet", root / "audit.tsv", SETTINGS, seed=5)
+    parts = [root / f"facts{number}.parquet" for number in range(2)]
+    for number, part in enumerate(parts):
+        write_clip_facts(manifest / "videos.parquet", manifest / "frames.parquet", part, number, len(parts))
+    rows = audit_dataset(manifest / "videos.parquet", parts, root / "audit.tsv", SETTINGS, seed=5)
     write_audit_page(rows, root / "audit.html")
     return {row["facts"]: row for row in rows}
 
@@ -122,7 +128,7 @@ def test_a_planted_fact_of_moderate_size_is_never_called_clear() -> None:
     verdicts = []
     for seed in range(12):
         values, labels, people = normal_facts(6, float(np.sqrt(2) * norm.ppf(0.75)), people=16, videos=64, seed=seed)
-        facts = [{str(number): float(value) for number, value in enumerate(row)} for row in values]
+        facts = {str(number): column for number, column in enumerate(values.T)}
         score = score_facts(facts, labels, people, SETTINGS, seed)
         assert score is not None
         verdicts.append(verdict("container", score, score.separation.p <= 0.05))
@@ -165,7 +171,7 @@ def test_verdicts_follow_from_significance_size_and_kind() -> None:
     assert verdict("container", score(0.6, 0.7), False) == "clear"
     assert verdict("container", score(0.6, 0.8), False) == "too few"
     assert verdict("container", score(0.5, None), False) == "clear"
-    assert score_facts([{"a": 1.0}] * 2, [1, 1], ["p", "q"], SETTINGS, seed=0) is None
+    assert score_facts({"a": [1.0, 1.0]}, [1, 1], ["p", "q"], SETTINGS, seed=0) is None
 
 
 def test_traces_of_frozen_repeated_equal_and_padded_clips(tmp_path: Path) -> None:
@@ -196,3 +202,19 @@ def test_picture_facts_measure_colour_sharpness_and_spectrum() -> None:
     facts = picture_facts([flat, flat])
     assert (facts["mean R"], facts["mean G"], facts["mean B"], facts["sharpness"]) == (200, 100, 50, 0)
     assert picture_facts([noisy])["band 0.75"] > facts["band 0.75"] + 5
+
+
+def test_videos_without_stills_have_facts_of_their_files_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = make_dataset(tmp_path, people=2)
+    monkeypatch.chdir(tmp_path)
+    frames = read_table(manifest / "frames.parquet")
+    kept = frames.filter(pc.not_equal(frames["video_id"], "s1"))
+    write_table(kept, tmp_path / "kept.parquet", FRAME_INDEX)
+    rows = []
+    for part in range(2):
+        write_clip_facts(manifest / "videos.parquet", tmp_path / "kept.parquet", tmp_path / "facts.parquet", part, 2)
+        rows += read_rows(tmp_path / "facts.parquet")
+    named = [(row["video_id"], row["quality"]) for row in rows]
+    assert sorted(named) == sorted(set(named)) and len(named) == 8
+    assert {row["video_id"] for row in rows if row["brightness: brightness"] is None} == {"s1"}
+    assert all(row["container: frames"] == 6 and row["size: coded bytes"] > 0 for row in rows)

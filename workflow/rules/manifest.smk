@@ -1,4 +1,4 @@
-"""Dataset manifest, its check against the files on disk, and the confound audit."""
+"""Dataset manifest and its check against the files on disk."""
 
 
 rule manifest:
@@ -85,36 +85,6 @@ rule captions:
         code=code_digest("dataset.captions"),
     script:
         "../scripts/captions.py"
-
-
-rule audit:
-    """Measure how well metadata and simple image statistics separate real from fake."""
-    input:
-        videos="<results>/manifest/videos.parquet",
-        frames="<results>/manifest/frames.parquet",
-    output:
-        table="<results>/audit/audit.tsv",
-        page=report(
-            "<results>/report/audit.html",
-            category="Dataset",
-            labels={"what": "confound audit"},
-            caption="../report/audit.rst",
-        ),
-    log:
-        "<logs>/audit.log",
-    benchmark:
-        "<benchmarks>/audit.tsv"
-    conda:
-        "../../envs/torch.yaml"
-    resources:
-        mem_mb=4000,
-        runtime=120,
-    params:
-        settings=CONFIG.dataset.audit.model_dump(mode="json"),
-        seed=CONFIG.seed,
-        code=code_digest("dataset.audit", "report.audit_page"),
-    script:
-        "../scripts/audit.py"
 
 
 rule dataset:

@@ -8,7 +8,7 @@ from deepfakemnist.workflow.script import stage_script
 with stage_script(snakemake):
     rows = audit_dataset(
         videos=Path(snakemake.input.videos),
-        frames=Path(snakemake.input.frames),
+        facts=[Path(path) for path in snakemake.input.facts],
         path=Path(snakemake.output.table),
         settings=AuditSettings(**snakemake.params.settings),
         seed=snakemake.params.seed,

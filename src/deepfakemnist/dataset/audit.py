@@ -10,26 +10,28 @@ trained in folds disjoint by person, counts as one more fact.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 
 from deepfakemnist.config.dataset import AuditSettings
 from deepfakemnist.dataset.audit_statement import CLEAR, COLUMNS, DIFFERS, LEAK, LEAKING, SLIGHT, TOO_FEW
-from deepfakemnist.dataset.file_facts import Fact, brightness, container_facts, picture_facts, size_facts
+from deepfakemnist.dataset.clip_facts import SETS
+from deepfakemnist.dataset.file_facts import Fact
 from deepfakemnist.dataset.separability import Separation, permuted_labels, separate
 from deepfakemnist.dataset.splits import fold_of_people
 from deepfakemnist.dataset.traces import traces_of_source
 from deepfakemnist.ids import seed_from
-from deepfakemnist.media.frames import decode_image
 from deepfakemnist.multiple_tests import holm
-from deepfakemnist.tables.files import read_rows, read_table
+from deepfakemnist.tables.files import read_table
 from deepfakemnist.tables.schemas import Row
 from deepfakemnist.tables.tsv import write_tsv
 
@@ -41,11 +43,11 @@ TOLERATED_AUC = 0.55
 CLEAR_AUC = 0.75
 #: Facts of :mod:`.traces` that an animation may change without anything being wrong.
 _OF_START = ("distance to source", "start sharpness")
-#: Still frames per video from which image statistics are computed.
-_FRAMES_PER_VIDEO = 4
 _TREES = 100
 _NAMED_FACTS = 3
 _FOREST = "all together"
+_VIDEO_COLUMNS = ("video_id", "quality", "label", "person_id", "source_id", "path", "bytes")
+Column = Sequence[Fact] | NDArray[Any]
 
 
 class AuditScore(NamedTuple):
@@ -60,52 +62,49 @@ class AuditScore(NamedTuple):
     telling: str
 
 
-def audit_dataset(videos: Path, frames: Path, path: Path, settings: AuditSettings, seed: int) -> list[Row]:
+def audit_dataset(videos: Path, facts: Sequence[Path], path: Path, settings: AuditSettings, seed: int) -> list[Row]:
     """Audit every quality of a dataset; write one row per quality and set of facts to ``path`` (TSV).
 
     Args:
         videos: the manifest's videos.parquet.
-        frames: the manifest's frames.parquet.
+        facts: tables of :func:`.clip_facts.write_clip_facts` of all videos.
         path: table to write, audit_statement.COLUMNS.
         settings: number of folds, permutations and decoded videos.
         seed: seed of folds, trees and permutations.
 
     Returns: the rows; :func:`verdict` explains ``verdict``.
     """
-    stills = _first_frames(read_rows(frames))
-    qualities: dict[str, list[Row]] = defaultdict(list)
-    for row in read_rows(videos):
-        qualities[row["quality"]].append(row)
+    listed = read_table(videos, _VIDEO_COLUMNS)
+    qualities = pc.unique(listed["quality"]).to_pylist()
+    best = _best_quality(listed)
     found: list[tuple[Row, AuditScore | None]] = []
     tests = {True: len(qualities) + 1, False: 3 * len(qualities) + 1}
-    for quality, rows in qualities.items():
-        pictures = [[decode_image(data) for data in stills.get((row["video_id"], quality), ())] for row in rows]
-        sets: dict[str, tuple[list[Row], list[dict[str, Fact]]]] = {
-            "container": (rows, [container_facts(Path(row["path"])) for row in rows]),
-            "size": (rows, [size_facts(Path(row["path"])) for row in rows]),
-        }
-        if all(pictures):
-            sets["brightness"] = rows, [brightness(one) for one in pictures]
-            sets["pictures"] = rows, [picture_facts(one) for one in pictures]
-        if quality == _best_quality(qualities):
-            decoded = list(_traces(rows, settings.decoded_videos, seed))
-            members = [row for row, _ in decoded]
+
+    def score(quality: str, name: str, columns: Mapping[str, Column], labels: list[int], people: list[str]) -> None:
+        head = {"quality": quality, "facts": name, "videos": len(labels), "people": len(set(people))}
+        found.append((head, score_facts(columns, labels, people, settings, seed, tests[name in LEAKING])))
+
+    for quality in qualities:
+        rows = listed.filter(pc.equal(listed["quality"], quality))
+        labels, people = rows["label"].to_pylist(), rows["person_id"].to_pylist()
+        for name in SETS:
+            columns = _facts_of(facts, quality, name, rows["video_id"])
+            if columns is not None:
+                score(quality, name, columns, labels, people)
+        if quality == best:
+            decoded = list(_traces(rows.to_pylist(), settings.decoded_videos, seed))
+            labels, people = [row["label"] for row, _ in decoded], [row["person_id"] for row, _ in decoded]
+            names = decoded[0][1] if decoded else {}
             for name, of_start in (("traces", False), ("start", True)):
-                facts = [
-                    {key: value for key, value in one.items() if (key in _OF_START) == of_start} for _, one in decoded
-                ]
-                sets[name] = members, facts
-        for name, (members, facts) in sets.items():
-            labels, people = [row["label"] for row in members], [row["person_id"] for row in members]
-            head = {"quality": quality, "facts": name, "videos": len(members), "people": len(set(people))}
-            found.append((head, score_facts(facts, labels, people, settings, seed, tests[name in LEAKING])))
+                columns = {key: [one[key] for _, one in decoded] for key in names if (key in _OF_START) == of_start}
+                score(quality, name, columns, labels, people)
     audited = _with_verdicts(found)
     write_tsv(path, COLUMNS, audited)
     return audited
 
 
 def score_facts(
-    facts: Sequence[dict[str, Fact]],
+    facts: Mapping[str, Column],
     labels: Sequence[int],
     people: Sequence[str],
     settings: AuditSettings,
@@ -115,7 +114,7 @@ def score_facts(
     """Return how well facts, one by one and all together, separate the classes.
 
     Args:
-        facts: the same names for every video; strings are categories, NaN is unknown.
+        facts: a value per video by name; strings are categories, NaN is unknown.
         labels: 1 fake, 0 real.
         people: person in each video.
         settings: number of folds and permutations.
@@ -209,26 +208,27 @@ def _forest_scores(
     return scores
 
 
-def _feature_matrix(facts: Sequence[dict[str, Fact]]) -> tuple[list[str], np.ndarray]:
+def _feature_matrix(facts: Mapping[str, Column]) -> tuple[list[str], np.ndarray]:
     """Return names and columns of the facts that vary: numbers as they are, categories one-hot encoded.
 
     What is unknown of a video takes the median of the others, which speaks for neither class.
     """
-    names, columns = [], []
-    for name in facts[0] if facts else ():
-        values = [one[name] for one in facts]
+    names, columns, count = [], [], 0
+    for name, values in facts.items():
+        count = len(values)
         if isinstance(values[0], str):
-            for text in sorted(set(map(str, values)))[1:]:  # the first is implied by the others
+            texts, code = np.unique(np.asarray(values, object), return_inverse=True)
+            for number in range(1, len(texts)):  # the first is implied by the others
                 names.append(name)
-                columns.append(np.array([float(value == text) for value in values]))
+                columns.append((code == number).astype(float))
         else:
-            column = np.array(values, dtype=float)
+            column = np.asarray(values, dtype=float)
             if np.isnan(column).all():
                 continue
             names.append(name)
             columns.append(np.where(np.isnan(column), np.nanmedian(column), column))
     kept = [at for at, column in enumerate(columns) if np.ptp(column) > 0]
-    return [names[at] for at in kept], np.array([columns[at] for at in kept]).T.reshape(len(facts), len(kept))
+    return [names[at] for at in kept], np.array([columns[at] for at in kept]).T.reshape(count, len(kept))
 
 
 def _auc(target: np.ndarray, column: np.ndarray) -> float:
@@ -236,9 +236,28 @@ def _auc(target: np.ndarray, column: np.ndarray) -> float:
     return max(auc, 1 - auc)
 
 
-def _best_quality(qualities: dict[str, list[Row]]) -> str:
-    """Return the quality with the most bytes."""
-    return max(qualities, key=lambda name: sum(row["bytes"] or 0 for row in qualities[name]))
+def _best_quality(videos: pa.Table) -> str:
+    """Return the quality with the most bytes, the first of equal ones."""
+    sums = videos.group_by("quality", use_threads=False).aggregate([("bytes", "sum")])
+    return str(sums["quality"][int(np.argmax(pc.fill_null(sums["bytes_sum"], 0).to_numpy()))])
+
+
+def _facts_of(paths: Sequence[Path], quality: str, kind: str, videos: pa.ChunkedArray) -> dict[str, Column] | None:
+    """Return a set of facts of the videos of a quality, in their order; None if those of a video are unknown.
+
+    Raises: ValueError for a video that is in no table.
+    """
+    columns = {f"{kind}: {name}": name for name in SETS[kind]}
+    tables = [read_table(path, ["video_id", *columns], [("quality", "=", quality)]) for path in paths]
+    table = pa.concat_tables(tables)
+    at = pc.index_in(videos, table["video_id"].combine_chunks())
+    if at.null_count:
+        missing = videos.filter(pc.is_null(at))
+        raise ValueError(f"{len(missing)} videos at {quality} have no facts, e.g. {missing[0]}; run clip_facts again")
+    table = table.select(list(columns)).take(at)
+    if any(column.null_count for column in table.columns):
+        return None
+    return {name: table[column].to_numpy() for column, name in columns.items()}
 
 
 def _traces(rows: Sequence[Row], most: int, seed: int) -> Iterator[tuple[Row, dict[str, Fact]]]:
@@ -254,20 +273,3 @@ def _traces(rows: Sequence[Row], most: int, seed: int) -> Iterator[tuple[Row, di
         fakes = [row for row in sources[name] if row["label"] == 1]
         yield from traces_of_source(reals[0] if reals else None, fakes)
         left -= len(sources[name])
-
-
-def _first_frames(frames: Sequence[Row]) -> dict[tuple[str, str], list[bytes]]:
-    """Return the first few images of every video and quality, read one shard at a time."""
-    wanted: dict[str, dict[int, tuple[str, str]]] = defaultdict(dict)
-    count: dict[tuple[str, str], int] = defaultdict(int)
-    for row in frames:
-        key = (row["video_id"], row["quality"])
-        if count[key] < _FRAMES_PER_VIDEO:
-            count[key] += 1
-            wanted[row["shard_path"]][row["shard_row"]] = key
-    images: dict[tuple[str, str], list[bytes]] = defaultdict(list)
-    for shard, rows in wanted.items():
-        column = read_table(shard, ["image"]).column("image")
-        for at, key in rows.items():
-            images[key].append(column[at].as_py())
-    return images

@@ -21,6 +21,17 @@ Fact = float | str
 _MARK_BOXES = {b"uuid", b"free"}
 #: Edges of the spectral bands, as fractions of the Nyquist frequency.
 _BANDS = np.linspace(0, 1, 9)
+#: Names of the facts.
+CONTAINER_NUMBERS = ("frames", "fps", "seconds", "width", "height", "key frames")
+CONTAINER_TEXTS = ("streams", "boxes", "tags", "codec", "colours", "time base", "encoder's note")
+SIZES = ("coded bytes", "bytes per frame", "first frame", "largest share", "spread")
+BRIGHTNESS = ("brightness",)
+PICTURES = (
+    *(f"{what} {channel}" for what in ("mean", "spread") for channel in "RGB"),
+    "sharpness",
+    "gradient",
+    *(f"band {low:.2f}" for low in _BANDS[:-1]),
+)
 #: Side in pixels to which pictures are resized before their statistics are computed.
 _SIDE = 128
 

@@ -18,8 +18,7 @@ Floats = NDArray[np.float64]
 
 #: Chance of finding a difference that :attr:`Separation.detectable_auc` names.
 POWER = 0.8
-_CHUNK = 1 << 24  # labels in memory at once
-_AT_ONCE = 256  # permutations whose AUCs are computed at once
+_CHUNK = 1 << 22  # labels in memory at once
 
 
 class Separation(NamedTuple):
@@ -81,12 +80,9 @@ def separate(
         return Separation(None, 0.5, None, 1.0, None)
     ranks = _Ranks(features, target, people)
     observed = ranks.aucs(target[None])
-    values = np.concatenate(
-        [
-            ranks.aucs(permutations[at : at + _AT_ONCE].astype(np.float64))
-            for at in range(0, len(permutations), _AT_ONCE)
-        ]
-    )
+    step = max(1, _CHUNK // len(target))
+    chunks = (permutations[at : at + step] for at in range(0, len(permutations), step))
+    values = np.concatenate([ranks.aucs(chunk.astype(np.float64)) for chunk in chunks])
     mean, spread = values.mean(0), values.std(0)
     scale = np.where(spread > 0, spread, np.inf)
     largest = (np.abs(values - mean) / scale).max(1)

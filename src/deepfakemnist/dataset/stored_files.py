@@ -39,6 +39,7 @@ _TABLES = (
     "compress/*/*",
     "frames/*/*",
     "manifest/*",
+    "audit/facts/*",
     "detectors/*/*/*/*",
     "evaluation/measured/*/*",
 )

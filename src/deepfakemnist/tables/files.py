@@ -11,9 +11,11 @@ import errno
 import os
 import re
 import tempfile
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -188,6 +190,37 @@ def read_rows(paths: Path | str | Iterable[Path | str], columns: Sequence[str] |
         with _naming_damage(path):  # bytes that are no text, in a file whose pages have no checksums
             rows += table.to_pylist()
     return rows
+
+
+def distinct_values(path: Path | str, column: str) -> list[Any]:
+    """Return the distinct values of a column, in order, without holding the column. Raises: as :func:`read_table`."""
+    found: dict[Any, None] = {}
+    with _naming_damage(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        for batch in file.iter_batches(columns=[column]):
+            found |= dict.fromkeys(batch.column(0).unique().to_pylist())
+    return list(found)
+
+
+def read_cells(path: Path | str, column: str, rows: Sequence[int]) -> Iterator[tuple[int, Any]]:
+    """Yield row numbers and values of some rows of a column, one row group in memory at a time.
+
+    Args:
+        path: the table.
+        column: name.
+        rows: row numbers from 0, in ascending order.
+
+    Raises: as :func:`read_table`.
+    """
+    with _naming_damage(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        start, wanted = 0, deque(rows)
+        for group in range(file.num_row_groups):
+            end = start + file.metadata.row_group(group).num_rows
+            if wanted and wanted[0] < end:
+                values = file.read_row_group(group, [column]).column(0)
+                while wanted and wanted[0] < end:
+                    row = wanted.popleft()
+                    yield row, values[row - start].as_py()
+            start = end
 
 
 def read_metadata(path: Path | str) -> dict[str, str]:
