@@ -24,13 +24,13 @@ _GROUPS = {
     "brightness": "by brightness, terciles of the test sources",
 }
 _VALUES = ("seen", "unseen", "low", "middle", "high")
-#: Perturbations and what their levels count.
+#: Perturbations, and their levels in column titles.
 _LEVELS = {
-    "jpeg": ("JPEG", "quality"),
-    "resize": ("resizing", "scale"),
-    "blur": ("blur", "σ, pixels,"),
-    "noise": ("noise", "σ, grey levels,"),
-    "h264": ("H.264", "crf"),
+    "jpeg": ("JPEG", "quality {:g}"),
+    "resize": ("resizing", "scale {:g}"),
+    "blur": ("blur", "σ {:g} pixels"),
+    "noise": ("noise", "σ {:g} grey levels"),
+    "h264": ("H.264", "crf {:g}"),
 }
 _MEASURES = (("frame", "balanced_accuracy", "balanced accuracy"), ("video", "auc", "video-level AUC"))
 _LABELS = ("detector", "trained on", "tested on")
@@ -104,7 +104,7 @@ def perturbation_tables(title: str, whole: Sequence[Cells], others: Sequence[Cel
     tables = []
     for level, metric, what in _MEASURES:
         for quality in sorted({name.split("+")[0] for name in tested}):
-            for kind, (name, unit) in _LEVELS.items():
+            for kind, (name, heading) in _LEVELS.items():
                 where = [perturbed_name(quality, kind, strength) for strength in LEVELS[kind]]
                 if not tested.intersection(where):
                     continue
@@ -119,7 +119,7 @@ def perturbation_tables(title: str, whole: Sequence[Cells], others: Sequence[Cel
                 columns = (
                     *_LABELS[:2],
                     f"{quality}, unperturbed",
-                    *(f"{unit} {strength:g}" for strength in LEVELS[kind]),
+                    *map(heading.format, LEVELS[kind]),
                     *SIZES,
                 )
                 tables.append(Table(f"{title}, {name}: {what}", columns, shown))
