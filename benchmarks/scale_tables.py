@@ -5,6 +5,7 @@ Columns are written whole with pyarrow, so that the tables of 200,000 videos tak
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,20 @@ import numpy as np
 import pyarrow as pa
 
 from deepfakemnist.config.base import ACTIONS
+from deepfakemnist.dataset.clip_facts import CLIP_FACTS
+from deepfakemnist.dataset.file_facts import CONTAINER_TEXTS
 from deepfakemnist.tables.dataset_schemas import PREDICTIONS, VIDEOS
 from deepfakemnist.tables.files import write_table
+from deepfakemnist.tables.schemas import ANIMATED, COMPRESSED, CROPPED, FRAMES, INGESTED, MOTIONS, PLANNED, SELECTED
 
 QUALITIES = ("raw", "c23", "c40")
 #: Reals per person and drivers in all.
 _VIDEOS_PER_PERSON, _DRIVERS = 2, 100
+#: Stages before compress, by what they make.
+_STAGES = {
+    "source": {"ingest/source": INGESTED, "crop/source": CROPPED},
+    "fake": {"plan": PLANNED, "animate": ANIMATED, "select": SELECTED},
+}
 #: Frames of a clip that a detector scores; the default of ``frames.per_clip``.
 FRAMES_SCORED = 16
 
@@ -122,3 +131,78 @@ def write_videos(folder: Path, clips: Clips) -> Path:
     path = folder / "manifest" / "videos.parquet"
     write_table(filled(VIDEOS, columns, count), path, VIDEOS)
     return path
+
+
+def write_facts(folder: Path, clips: Clips) -> Path:
+    """Write the facts of the audit: containers alike, and sizes and pictures that differ little between the classes."""
+    rows = clips.rows(repeats=len(QUALITIES))
+    count = len(rows["label"])
+    random = np.random.default_rng(count)
+    columns: dict[str, Any] = {
+        "video_id": rows["video_id"],
+        "quality": np.tile(np.array(QUALITIES), count // len(QUALITIES)),
+    }
+    for field in CLIP_FACTS:
+        kind, _, name = field.name.partition(": ")
+        if name in CONTAINER_TEXTS:
+            columns[field.name] = np.full(count, name * 20)
+        elif kind == "container":
+            columns[field.name] = np.full(count, 64.0)
+        elif kind:
+            columns.setdefault(field.name, random.normal(size=count) + 0.02 * rows["label"])
+    path = folder / "audit" / "facts.parquet"
+    write_table(filled(CLIP_FACTS, columns, count), path, CLIP_FACTS)
+    return path
+
+
+def write_stages(folder: Path, clips: Clips, frames: int, shards: int = 50) -> dict[str, Any]:
+    """Write the tables of every stage that the manifest joins, and one file that stands for every clip.
+
+    Args:
+        folder: folder to write.
+        clips: the dataset.
+        frames: frames sampled of a clip.
+        shards: number of tables per stage and class.
+
+    Returns: arguments of StageTables, and ``split_of``.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    clip = folder / "clip.mp4"
+    clip.write_bytes(b"x" * 10)
+    columns, half = clips.columns, len(clips.columns["label"]) // 2
+    ok = {"status": "ok", "code": "c0de", "path": str(clip), "frames": 64, "bytes": 10, "fps": 25.0}
+    drivers = np.array([f"d{number:03d}" for number in range(_DRIVERS)])
+    paths: dict[str, list[Path]] = defaultdict(list)
+
+    def write(stage: str, shard: int, schema: pa.Schema, values: Mapping[str, Any], rows: int) -> None:
+        path = folder / stage / f"{shard:03d}.parquet"
+        write_table(filled(schema, {**ok, **values}, rows), path, schema)
+        paths[stage].append(path)
+
+    of_drivers = {"video_id": drivers, "person_id": drivers, "role": "driver", "action": "nod"}
+    for stage, schema in (("ingest/driver", INGESTED), ("crop/driver", CROPPED), ("extract_motion", MOTIONS)):
+        write(stage, 0, schema, of_drivers, _DRIVERS)
+    for shard, numbers in enumerate(np.array_split(np.arange(half), shards)):
+        for kind, chosen in (("source", numbers), ("fake", numbers + half)):
+            rows = {name: column[chosen] for name, column in columns.items()} | {"round": 1}
+            for stage, schema in _STAGES[kind].items():
+                write(stage, shard, schema, rows, len(chosen))
+            kind = "real" if kind == "source" else kind
+            encoded = {name: np.repeat(column[chosen], len(QUALITIES)) for name, column in columns.items()}
+            encoded |= {"quality": np.tile(np.array(QUALITIES), len(chosen)), "encoder": '{"codec": "libx264"}'}
+            encoded |= {"ffmpeg_argv": "-option value " * 40, "ffmpeg_version": "ffmpeg version 7.1 " * 4}
+            count = len(chosen) * len(QUALITIES)
+            pixels = np.char.add(encoded["video_id"], encoded["quality"])
+            write(f"compress/{kind}", shard, COMPRESSED, encoded | {"pixels_sha256": pixels}, count)
+            stills = {name: np.repeat(encoded[name], frames) for name in ("video_id", "label", "quality")}
+            stills["frame_index"] = np.tile(np.arange(frames), count)
+            write(f"frames/{kind}", shard, FRAMES, stills, count * frames)
+    split_of = dict(zip(columns["video_id"][:half].tolist(), columns["split"][:half].tolist(), strict=True))
+    tables = {
+        "ingest": {role: paths[f"ingest/{role}"] for role in ("source", "driver")},
+        "crop": {role: paths[f"crop/{role}"] for role in ("source", "driver")},
+        **{stage: paths[stage] for stage in ("extract_motion", "plan", "animate", "select")},
+        "compress": {kind: paths[f"compress/{kind}"] for kind in ("real", "fake")},
+        "frames": {kind: paths[f"frames/{kind}"] for kind in ("real", "fake")},
+    }
+    return {"tables": tables, "split_of": split_of}

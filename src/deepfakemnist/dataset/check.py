@@ -34,14 +34,18 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
 from deepfakemnist.dataset.stored_files import Inspection, content_fault, inspect_results, size_fault
 from deepfakemnist.dataset.uniformity import MIXED, mixed_videos
 from deepfakemnist.errors import ConfigError, Failed, Rejected
 from deepfakemnist.media.marks import read_marks
 from deepfakemnist.media.samples import samples_sha256
 from deepfakemnist.tables.checksums import DamagedTable, verify_table
-from deepfakemnist.tables.dataset_schemas import PUBLISHED_SPLIT
-from deepfakemnist.tables.files import read_metadata, read_rows
+from deepfakemnist.tables.dataset_schemas import FRAME_INDEX, PUBLISHED_SPLIT
+from deepfakemnist.tables.files import read_metadata, read_rows, read_table
 from deepfakemnist.tables.folders import real_path
 from deepfakemnist.tables.schemas import Row
 
@@ -99,14 +103,15 @@ def check_all(folder: Path, root: Path = Path(), *, jobs: int = 1, decode: bool 
     if not (folder / "videos.parquet").is_file():
         raise ConfigError(f"{folder}: contains no videos.parquet; give the folder of a manifest, e.g. results/manifest")
     videos = read_rows(folder / "videos.parquet")
-    frames = read_rows(folder / "frames.parquet") if (folder / "frames.parquet").is_file() else []
+    index = folder / "frames.parquet"
+    frames = read_table(index) if index.is_file() else FRAME_INDEX.empty_table()
     check_file = partial(_check_file, root=root, decode=decode)
     with ThreadPoolExecutor(jobs) as pool:
         problems = [problem for found in pool.map(check_file, videos) for problem in found]
     problems += check_rows(videos, frames)
     problems += [Problem(MIXED, *found) for found in mixed_videos(videos)]
     problems += _check_frames(frames, root, jobs)
-    checked = frozenset(root / path for path in {row["path"] for row in videos} | {row["shard_path"] for row in frames})
+    checked = frozenset(root / path for path in {row["path"] for row in videos} | set(_shards_of(frames)))
     stored = inspect_results(folder.parent, root, jobs=jobs, decode=decode, known=checked)
     problems += [Problem(damage.kind, str(damage.path), damage.detail) for damage in stored.damaged]
     problems += _extra_files(videos, root, stored.named)
@@ -116,13 +121,18 @@ def check_all(folder: Path, root: Path = Path(), *, jobs: int = 1, decode: bool 
         [problem for problem in problems if problem.kind not in tolerated],
         [problem for problem in problems if problem.kind in tolerated],
         len(videos),
-        len(frames),
+        frames.num_rows,
         stored,
     )
 
 
-def check_rows(videos: Sequence[Row], frames: Sequence[Row]) -> list[Problem]:
-    """Return inconsistencies between rows; no file is opened."""
+def check_rows(videos: Sequence[Row], frames: pa.Table) -> list[Problem]:
+    """Return inconsistencies between rows; no file is opened.
+
+    Args:
+        videos: rows of tables.VIDEOS.
+        frames: table with FRAME_INDEX.
+    """
     problems = []
     known = {(row["video_id"], row["quality"]) for row in videos}
     split_of = {row["video_id"]: row["split"] for row in videos}
@@ -152,20 +162,27 @@ def check_rows(videos: Sequence[Row], frames: Sequence[Row]) -> list[Problem]:
     for (quality, _), names in pixels.items():
         if len(set(names)) > 1:
             problems.append(Problem("duplicate_pixels", ", ".join(names), f"decode to the same pixels at {quality}"))
-    problems += _repeated("video", videos, ("video_id", "quality"))
-    problems += _repeated("frame", frames, ("video_id", "quality", "frame_index"))
-    strays = {(row["video_id"], row["quality"]) for row in frames} - known
+    counts = Counter((row["video_id"], row["quality"]) for row in videos)
+    problems += _repeated("video", counts.items())
+    clips, repeated = _clips_and_repeats(frames)
+    problems += _repeated("frame", repeated.items())
+    strays = clips - known
     problems += [
         Problem("stray_frame", f"{name} ({quality})", "has frames but no video") for name, quality in sorted(strays)
     ]
     return list(dict.fromkeys(problems))  # a problem of a video recurs at each of its qualities
 
 
-def check_sizes(videos: Sequence[Row], frames: Sequence[Row], root: Path = Path()) -> list[Problem]:
+def check_sizes(videos: Sequence[Row], frames: pa.Table, root: Path = Path()) -> list[Problem]:
     """Return files that are missing or whose size differs from their row; cheap enough for every run."""
     problems = [problem for row in videos if (problem := _check_size(row, root))]
-    shards = sorted({row["shard_path"] for row in frames})
-    return problems + [Problem("missing", path, "is missing") for path in shards if not (root / path).is_file()]
+    missing = [path for path in _shards_of(frames) if not (root / path).is_file()]
+    return problems + [Problem("missing", path, "is missing") for path in missing]
+
+
+def _shards_of(frames: pa.Table) -> list[str]:
+    """Return the Parquet files of a frame index, sorted."""
+    return sorted({path for chunk in frames["shard_path"].chunks for path in chunk.unique().to_pylist()})
 
 
 def _check_size(row: Row, root: Path) -> Problem | None:
@@ -225,27 +242,56 @@ def _extra_files(videos: Iterable[Row], root: Path, stored: Iterable[Path]) -> l
     return [Problem("extra", str(path), "has no row") for path in sorted(extra)]
 
 
-def _repeated(what: str, rows: Sequence[Row], key: tuple[str, ...]) -> list[Problem]:
-    counts = Counter(tuple(row[name] for name in key) for row in rows)
+def _repeated(what: str, counts: Iterable[tuple[tuple[object, ...], int]]) -> list[Problem]:
+    """Return a problem for each key that occurs more than once."""
     return [
-        Problem("repeated_row", f"{what} {' '.join(map(str, name))}", f"occurs {count} times")
-        for name, count in counts.items()
+        Problem("repeated_row", f"{what} {' '.join(map(str, key))}", f"occurs {count} times")
+        for key, count in counts
         if count > 1
     ]
 
 
-def _check_frames(frames: Sequence[Row], root: Path, jobs: int) -> list[Problem]:
-    shards: dict[str, list[Row]] = defaultdict(list)
-    for row in frames:
-        shards[row["shard_path"]].append(row)
+def _clips_and_repeats(frames: pa.Table) -> tuple[set[tuple[str, str]], dict[tuple[str, str, int], int]]:
+    """Return the ids and qualities in a frame index, and how often the frames occur that occur more than once."""
+    if not frames.num_rows:
+        return set(), {}
+    names, codes = [], []
+    for column in ("video_id", "quality"):
+        # Numbers in place of texts: an index has a hundred rows per video.
+        encoded = frames[column].dictionary_encode() if _is_text(frames[column]) else frames[column]
+        unified = encoded.unify_dictionaries()
+        names.append(unified.chunk(0).dictionary.to_pylist())
+        codes.append(np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in unified.chunks]))
+    clip = codes[0].astype(np.int64) * len(names[1]) + codes[1]
+    index = frames["frame_index"].to_numpy().astype(np.int64)
+    first, span = index.min(), np.ptp(index) + 1
+    keys = np.sort(clip * span + index - first)
+    again = keys[1:][keys[1:] == keys[:-1]]
+    repeats: Counter[int] = Counter(again.tolist())
+
+    def name(number: int) -> tuple[str, str]:
+        return names[0][number // len(names[1])], names[1][number % len(names[1])]
+
+    return (
+        {name(number) for number in np.unique(clip).tolist()},
+        {(*name(key // span), int(key % span + first)): count + 1 for key, count in sorted(repeats.items())},
+    )
+
+
+def _is_text(column: pa.ChunkedArray) -> bool:
+    return not pa.types.is_dictionary(column.type)
+
+
+def _check_frames(frames: pa.Table, root: Path, jobs: int) -> list[Problem]:
+    def check(shard: str) -> list[Problem]:
+        return _check_shard(shard, frames.filter(pc.equal(frames["shard_path"], shard)).to_pylist(), root)
+
     with ThreadPoolExecutor(jobs) as pool:
-        checks = pool.map(partial(_check_shard, root=root), sorted(shards.items()))
-        return [problem for found in checks for problem in found]
+        return [problem for found in pool.map(check, _shards_of(frames)) for problem in found]
 
 
-def _check_shard(item: tuple[str, list[Row]], root: Path) -> list[Problem]:
+def _check_shard(shard: str, rows: list[Row], root: Path) -> list[Problem]:
     """Return problems of one Parquet file of frames and of the index's rows that point into it."""
-    shard, rows = item
     key = ("video_id", "quality", "frame_index")
     if not (root / shard).is_file():
         return [Problem("missing", shard, "is missing")]

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from deepfakemnist.config.stages import PlanSettings
 from deepfakemnist.dataset.check import TOLERATED, Problem, check_rows, check_sizes
@@ -20,11 +24,12 @@ from deepfakemnist.errors import TooManyFailures
 from deepfakemnist.planning.rounds import apply_quota
 from deepfakemnist.tables.checksums import recorded_checksum
 from deepfakemnist.tables.dataset_schemas import FRAME_INDEX, LEDGER, PAIRS, PUBLISHED_SPLIT, VIDEOS
-from deepfakemnist.tables.files import atomic_path, read_rows, write_table
-from deepfakemnist.tables.schemas import FAILED, FRAMES, OK, REJECTED, SOURCE_FRAME, Row
+from deepfakemnist.tables.files import atomic_path, read_rows, read_table, write_table
+from deepfakemnist.tables.schemas import COMPRESSED, FAILED, FRAMES, OK, REJECTED, SOURCE_FRAME, Row
 
 log = logging.getLogger(__name__)
 
+_PAIR_COLUMNS = ("split", "action", "person_id", "source_id", "driver_id", "driver_person_id")
 _ANIMATOR_COLUMNS = (
     "animator",
     "animator_licence",
@@ -38,6 +43,12 @@ _ANIMATOR_COLUMNS = (
     "checkpoint_sha256",
     *SOURCE_FRAME.names,
 )
+#: What is read of COMPRESSED; of some of the texts, thousands of rows have one value.
+_ENCODED_COLUMNS = [name for name in COMPRESSED.names if name in (*VIDEOS.names, "status", "reason", "detail")]
+_REPEATED = ("encoder", "encoder_version", "ffmpeg_argv", "ffmpeg_version", "animator_licence", *_PAIR_COLUMNS)
+#: FRAME_INDEX with every text held once per shard.
+_TEXT = pa.dictionary(pa.int32(), pa.string())
+_FRAME_INDEX = pa.schema([one.with_type(_TEXT) if one.type == pa.string() else one for one in FRAME_INDEX])
 #: How an imported fake was made is unknown.
 _UNKNOWN_ANIMATOR = {**dict.fromkeys(_ANIMATOR_COLUMNS), "animator": ""}
 
@@ -73,7 +84,8 @@ class Manifest:
     """The tables of a manifest, in memory."""
 
     videos: list[Row] = field(default_factory=list)
-    frames: list[Row] = field(default_factory=list)
+    #: FRAME_INDEX, texts as dictionaries: there are a hundred rows per video.
+    frames: pa.Table = field(default_factory=lambda: FRAME_INDEX.empty_table().cast(_FRAME_INDEX))
     pairs: list[Row] = field(default_factory=list)
     ledger: list[Row] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
@@ -138,35 +150,41 @@ def write_manifest(
     crops = {row["video_id"]: row for row in (*read_rows(tables.crop["source"]), *released["real"])}
     facts = {row["video_id"]: row for row in (*animated, *({**_UNKNOWN_ANIMATOR, **row} for row in released["fake"]))}
     chosen = {row["video_id"]: row for row in (*selected, *released["fake"]) if row["status"] == OK}
+    animated_sources = {row["source_id"] for row in chosen.values()}
+    texts: dict[str, str] = {}
     for kind, role in (("real", "source"), ("fake", "fake")):
-        encoded = read_rows(tables.compress[kind])
-        if kind == "fake":
-            encoded = [row for row in encoded if row["video_id"] in chosen]
-        outcomes.follow(role, "compress", encoded)
-        if kind == "real" and reals == "of_fakes":
-            encoded, unused = _keep_animated(encoded, chosen.values())
-            outcomes.follow(role, "select", unused)
-        for row in encoded:
-            if row["status"] != OK:
-                continue
-            if kind == "real":
-                video = _real_row(row, crops[row["video_id"]], split_of)
-            else:
-                video = _fake_row(row, chosen[row["video_id"]], facts[row["video_id"]])
-                video["round"] = rounds.get(row["video_id"])
-            manifest.videos.append(video)
+        for path in tables.compress[kind]:
+            encoded = read_rows(path, _ENCODED_COLUMNS)
+            if kind == "fake":
+                encoded = [row for row in encoded if row["video_id"] in chosen]
+            outcomes.follow(role, "compress", encoded)
+            if kind == "real" and reals == "of_fakes":
+                encoded, unused = _keep_animated(encoded, animated_sources)
+                outcomes.follow(role, "select", unused)
+            for row in encoded:
+                if row["status"] != OK:
+                    continue
+                if kind == "real":
+                    video = _real_row(row, crops[row["video_id"]], split_of)
+                else:
+                    video = _fake_row(row, chosen[row["video_id"]], facts[row["video_id"]])
+                    video["round"] = rounds.get(row["video_id"])
+                # A text that most rows hold, such as the encoder's arguments, is held once.
+                video |= {name: texts.setdefault(video[name], video[name]) for name in _REPEATED if video.get(name)}
+                manifest.videos.append(video)
     order = {name: rank for rank, name in enumerate(qualities)}
     manifest.videos.sort(key=lambda row: (row["label"], row["video_id"], order[row["quality"]]))
 
-    splits = {row["video_id"]: row["split"] for row in manifest.videos}
+    splits = pa.table(
+        {name: pa.array([row[name] for row in manifest.videos], pa.string()) for name in ("video_id", "split")}
+    )
+    indexed = []
     for kind, role in (("real", "source"), ("fake", "fake")):
-        rows = _index_frames(tables.frames[kind], splits)
-        outcomes.follow(role, "frames", [row for row in rows if row["video_id"] in splits])
-        manifest.frames.extend(
-            {name: row[name] for name in FRAME_INDEX.names}
-            for row in rows
-            if row["video_id"] in splits and row["status"] == OK
-        )
+        for path in tables.frames[kind]:
+            index, items = _index_frames(path, splits)
+            outcomes.follow(role, "frames", items)
+            indexed.append(index)
+    manifest.frames = pa.concat_tables([manifest.frames, *indexed])
     manifest.ledger = outcomes.rows()
 
     add_splits(manifest.videos, plan, seed, folds)
@@ -233,7 +251,7 @@ def summarise(manifest: Manifest, qualities: Sequence[str], published: bool = Fa
             for split in ("train", "val", "test")
         },
         "bytes": {q: sum(row["bytes"] for row in manifest.videos if row["quality"] == q) for q in qualities},
-        "frames": len(manifest.frames),
+        "frames": manifest.frames.num_rows,
     }
 
 
@@ -264,9 +282,8 @@ class _Outcomes:
         return sorted(self._rows.values(), key=lambda row: (row["kind"], row["video_id"]))
 
 
-def _keep_animated(encoded: Sequence[Row], fakes: Iterable[Row]) -> tuple[list[Row], list[Row]]:
+def _keep_animated(encoded: Sequence[Row], animated: set[str]) -> tuple[list[Row], list[Row]]:
     """Return the rows of reals with a kept fake, and those of the others that encoded well, as ``no_fake_kept``."""
-    animated = {row["source_id"] for row in fakes}
     detail = "none of its fakes was accepted within the quota, and plan.reals is of_fakes"
     status = {"status": REJECTED, "reason": "no_fake_kept", "detail": detail}
     not_ok = {row["video_id"] for row in encoded if row["status"] != OK}
@@ -302,10 +319,9 @@ def _real_row(encoded: Row, crop: Row, split_of: dict[str, str]) -> Row:
 
 
 def _fake_row(encoded: Row, selected: Row, animated: Row) -> Row:
-    pair_columns = ("split", "action", "person_id", "source_id", "driver_id", "driver_person_id")
     return {
         **_common(encoded),
-        **{name: animated[name] for name in (*pair_columns, *_ANIMATOR_COLUMNS)},
+        **{name: animated[name] for name in (*_PAIR_COLUMNS, *_ANIMATOR_COLUMNS)},
         "liveness": selected.get("liveness", ""),
         "synthetic": True,
     }
@@ -315,11 +331,23 @@ def _common(encoded: Row) -> Row:
     return {name: encoded[name] for name in VIDEOS.names if name in encoded}
 
 
-def _index_frames(paths: Sequence[Path], splits: dict[str, str]) -> list[Row]:
-    columns = [name for name in FRAMES.names if name != "image"]
-    rows = []
-    for path in paths:
-        shard = {"shard_path": str(path), "shard_checksum": recorded_checksum(path)}
-        for number, row in enumerate(read_rows(path, columns)):
-            rows.append({**row, **shard, "shard_row": number, "split": splits.get(row["video_id"], "")})
-    return rows
+def _index_frames(path: Path, splits: pa.Table) -> tuple[pa.Table, list[Row]]:
+    """Return the frames of a shard that are in the dataset (FRAME_INDEX), and what became of each video.
+
+    Args:
+        path: the shard's table of frames.
+        splits: video_id and split of the videos in the dataset.
+    """
+    frames = read_table(path, [name for name in FRAMES.names if name != "image"])
+    frames = frames.append_column("shard_row", pa.array(np.arange(frames.num_rows)))
+    at = pc.index_in(frames["video_id"], splits["video_id"].combine_chunks())
+    frames = frames.append_column("split", splits["split"].take(at)).filter(pc.is_valid(at))
+    is_ok = pc.equal(frames["status"], OK)
+    problems = frames.filter(pc.invert(is_ok)).to_pylist()
+    frames = frames.filter(is_ok)
+    good = {"status": OK, "reason": "", "detail": ""}
+    items = [{"video_id": name, **good} for name in pc.unique(frames["video_id"]).to_pylist()]
+    columns = {name: frames[name] for name in FRAME_INDEX.names if name in frames.column_names}
+    columns["shard_path"] = pa.repeat(str(path), frames.num_rows)
+    columns["shard_checksum"] = pa.repeat(pa.scalar(recorded_checksum(path), pa.string()), frames.num_rows)
+    return pa.table(columns).select(FRAME_INDEX.names).cast(_FRAME_INDEX), items + problems

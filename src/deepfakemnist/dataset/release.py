@@ -17,7 +17,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from deepfakemnist.config.dataset import ReleaseSettings
@@ -44,7 +46,7 @@ from deepfakemnist.tables.checksums import (
     verify_table,
 )
 from deepfakemnist.tables.dataset_schemas import FRAME_INDEX, PAIRS, PUBLISHED_SPLIT, RELEASED_VIDEOS
-from deepfakemnist.tables.files import count_rows, read_metadata, read_rows, write_table
+from deepfakemnist.tables.files import count_rows, read_metadata, read_rows, read_table, write_table
 from deepfakemnist.tables.folders import real_path, replace_folder, restore_folder
 from deepfakemnist.tables.schemas import Row
 from deepfakemnist.tables.tsv import read_tsv, write_tsv
@@ -157,8 +159,7 @@ def _write_contents(
         hashes[after["path"]] = _link_or_copy(Path(before["path"]), part / after["path"], settings.files)
         if before["sha256"] and before["sha256"] != hashes[after["path"]]:
             raise ConfigError(_damaged(before["path"], "its sha256 is not the one in the manifest"))
-    known = {(row["video_id"], row["quality"]) for row in rows}
-    frames = [row for row in read_rows(manifest / "frames.parquet") if (row["video_id"], row["quality"]) in known]
+    frames = _frames_of(manifest / "frames.parquet", rows)
     index = _write_frames(frames, part, settings.files, hashes)
     write_table(index, part / "manifest/frames.parquet", FRAME_INDEX)
     metadata = read_metadata(manifest / "videos.parquet")
@@ -234,33 +235,53 @@ def _damaged(path: Path | str, what: str) -> str:
     return f"{path}: {what}. Nothing is released; `deepfakemnist repair` has damaged files made again"
 
 
-def _write_frames(frames: Sequence[Row], part: Path, how: str, hashes: dict[str, str]) -> list[Row]:
+def _frames_of(index: Path, videos: Sequence[Row]) -> pa.Table:
+    """Return the rows of a frame index (FRAME_INDEX) that belong to videos, at their qualities."""
+    frames = read_table(index)
+    if "shard_checksum" not in frames.column_names:  # of version 0.2 or earlier
+        frames = frames.append_column("shard_checksum", pa.nulls(frames.num_rows, pa.string()))
+    frames = frames.select(FRAME_INDEX.names).cast(FRAME_INDEX)
+    names: dict[str, list[str]] = defaultdict(list)
+    for row in videos:
+        names[row["quality"]].append(row["video_id"])
+    # A quality at a time: a key of both columns would be as large as the index.
+    keep = pa.array(np.zeros(frames.num_rows, bool))
+    for quality, of_quality in names.items():
+        mine = pc.is_in(frames["video_id"], pa.array(of_quality, pa.string()))
+        keep = pc.or_(keep, pc.and_(pc.equal(frames["quality"], quality), mine))
+    return frames.filter(keep)
+
+
+def _write_frames(frames: pa.Table, part: Path, how: str, hashes: dict[str, str]) -> pa.Table:
     """Link or copy the Parquet files of frames, rewriting those that lose rows; return the frame index.
 
     ``hashes`` receives the sha256 of the files that are not rewritten.
     """
-    shards: dict[str, list[Row]] = defaultdict(list)
-    for row in frames:
-        shards[row["shard_path"]].append(row)
-    index = []
-    for shard, rows in shards.items():
+    index = [frames.slice(0, 0)]
+    for shard in pc.unique(frames["shard_path"]).to_pylist():
         name = f"frames/{Path(shard).parent.name}/{Path(shard).name}"
         if Path(shard).parent.name in ("", "..") or (part / name).exists():
             raise ConfigError(f"release: {shard} of the frame index cannot be stored as {name}")
-        rows.sort(key=lambda row: row["shard_row"])
+        rows = frames.filter(pc.equal(frames["shard_path"], shard)).sort_by("shard_row")
         if not Path(shard).is_file():
             raise ConfigError(_damaged(shard, "is missing"))
-        if (indexed := rows[0].get("shard_checksum")) and recorded_checksum(shard) != indexed:
+        if (indexed := rows["shard_checksum"][0].as_py()) and recorded_checksum(shard) != indexed:
             raise ConfigError(_damaged(shard, "its checksum is not the one in the frame index"))
-        if len(rows) == count_rows(shard):
+        if rows.num_rows == count_rows(shard):
             hashes[name] = _link_or_copy(Path(shard), part / name, how)
         else:
             verify_table(shard)
-            _copy_rows(Path(shard), part / name, [row["shard_row"] for row in rows])
-            rows = [{**row, "shard_row": at} for at, row in enumerate(rows)]
-        checksum = recorded_checksum(part / name)
-        index += [{**row, "shard_path": name, "shard_checksum": checksum} for row in rows]
-    return index
+            _copy_rows(Path(shard), part / name, rows["shard_row"].to_pylist())
+            rows = _with_column(rows, "shard_row", pa.array(np.arange(rows.num_rows)))
+        rows = _with_column(rows, "shard_path", pa.repeat(name, rows.num_rows))
+        checksum = pa.scalar(recorded_checksum(part / name), pa.string())
+        index.append(_with_column(rows, "shard_checksum", pa.repeat(checksum, rows.num_rows)))
+    return pa.concat_tables(index)
+
+
+def _with_column(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
+    at = table.schema.get_field_index(name)
+    return table.set_column(at, table.schema.field(at), values)
 
 
 def _copy_rows(source: Path, target: Path, wanted: Sequence[int]) -> None:

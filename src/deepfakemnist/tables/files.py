@@ -29,6 +29,8 @@ from deepfakemnist.tables.schemas import Row
 PART_FILE = re.compile(r"\.(.{0,60})\.[a-z0-9_]{8}\.part\..+", re.DOTALL)
 #: What a file system answers to a name that it does not take.
 _OF_THE_NAME = {errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ}
+#: Rows of a row group, the default of pyarrow.
+_ROW_GROUP = 1 << 20
 #: What fsync of a folder gives on file systems without it.
 _NO_FOLDER_SYNC = {errno.EINVAL, errno.EBADF, errno.EACCES, errno.ENOTSUP}
 
@@ -141,7 +143,8 @@ def write_table(
     """Write rows to a Parquet file atomically. Missing columns become null; unknown ones are an error.
 
     Args:
-        rows: dictionaries by column name, or a table that already has the schema.
+        rows: dictionaries by column name, or a table with the schema's columns; other types, such as texts held once
+            in a dictionary, are cast a row group at a time.
         path: file to write.
         schema: one of ``tables.schemas``.
         metadata: file-level metadata, e.g. the fingerprint of the table's inputs.
@@ -153,8 +156,9 @@ def write_table(
             raise ValueError(f"columns {sorted(unknown)} are not in the schema of {path}: {schema.names}")
         rows = pa.Table.from_pylist(rows, schema=schema)
     # Replaces file-level metadata only; column descriptions stay.
-    with atomic_path(path) as part, checked_writer(part, rows.schema, metadata) as writer:
-        writer.write_table(rows)
+    with atomic_path(path) as part, checked_writer(part, schema, metadata) as writer:
+        for start in range(0, max(rows.num_rows, 1), _ROW_GROUP):
+            writer.write_table(rows.slice(start, _ROW_GROUP).cast(schema))
 
 
 def read_table(
