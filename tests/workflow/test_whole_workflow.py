@@ -90,7 +90,7 @@ def test_predictions_and_metrics_cover_splits_qualities_and_levels(finished):
 
 def test_protocols_on_other_data_reach_the_report(finished):
     page = (finished.folder / "results/report/protocols.html").read_text(encoding="utf-8")
-    for number, header in {"6": "seen: AUC", "7, 8": ">other<", "9": "σ 30 grey levels", "10": "low: AUC"}.items():
+    for number, header in {"6": "seen: AUC", "7, 8": ">other<", "9": "σ 30 grey levels", "10": "fomm: AUC"}.items():
         part = re.search(rf"<h2>{number}\. .*?(?=<h2>|$)", page, re.DOTALL).group()
         assert re.search(header, part), number
         assert "meso4" in part, number  # rows, not only the header
