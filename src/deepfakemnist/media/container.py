@@ -44,10 +44,9 @@ from av.video.stream import VideoStream
 
 from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.media.cut_start import CutStart
-from deepfakemnist.media.display import Orientation, frame_orientation
 from deepfakemnist.media.ebml import stated_size
+from deepfakemnist.media.frame_check import FrameCheck, StoredFormat
 from deepfakemnist.media.limits import check_length, check_memory, check_size, decoder_options
-from deepfakemnist.media.picture import square_pixels
 
 #: Allowed video containers. Anything else is refused before parsing: playlists and image sequences would make ffmpeg
 #: open other files, and a still image would count as a one-frame video.
@@ -69,22 +68,8 @@ _SIGNATURES = (
 _PICTURELESS_PACKETS = {"vp8", "mpeg4", "msmpeg4v3"}
 #: Containers that store decoding times only.
 _WITHOUT_PRESENTATION_TIMES = {"avi", "asf"}
-#: Largest ratio of the sides of a pixel: the most extreme in use is 32:11, of widescreen PAL at half width.
-_MAX_SAMPLE_ASPECT = 4
-#: HDR transfer characteristics: SMPTE ST 2084 (PQ) and ARIB STD-B67 (HLG).
-_HDR_TRANSFERS = {16: "PQ", 18: "HLG"}
 #: Header durations are rounded, and MKV only estimates the last frame's duration.
 _END_TOLERANCE_S = 0.25
-
-
-@dataclass(frozen=True)
-class StoredFormat:
-    """How frames are stored: size in pixels, pixel format, and width of a pixel ÷ its height."""
-
-    width: int
-    height: int
-    pix_fmt: str
-    sample_aspect: Fraction
 
 
 @dataclass
@@ -185,12 +170,12 @@ def every_frame(video: Video) -> Iterator[av.VideoFrame]:
     _check_index(video)
     start = CutStart(video.path, video.stream.index, video.has_presentation_times, video.has_headers)
     packets = frames = 0
-    end = Fraction(0)
-    check = _FrameCheck(video)
+    end = _End()
+    check = FrameCheck(video)
+    made_up_times = not video.has_presentation_times
     try:
         for packet in start.from_keyframe(video.container.demux()):
-            if packet.pts is not None and packet.time_base:
-                end = max(end, (packet.pts + (packet.duration or 0)) * Fraction(packet.time_base))
+            end.add(packet)
             # Not packet.stream_index, which is 0 in the packets that flush the decoders at the end.
             if packet.stream.index != video.stream.index:
                 continue
@@ -198,17 +183,18 @@ def every_frame(video: Video) -> Iterator[av.VideoFrame]:
                 reason = "corrupt" if _more_follows(video) else "truncated"
                 raise Failed(reason, f"{video.path}: a packet is incomplete after {frames} good frames")
             packets += bool(packet.size) and not packet.is_discard
-            _time_as_decoded(video, packet)
+            if made_up_times:
+                _time_as_decoded(packet)
             for frame in start.decode(packet):
                 frames += 1
                 check_length(video.path, frames)
                 yield check(frame)
     except av.FFmpegError as error:
         _check_decoder(video, error)
-        reason = "truncated" if _ends_early(video, end) and not _more_follows(video) else "corrupt"
+        reason = "truncated" if _ends_early(video, end.time) and not _more_follows(video) else "corrupt"
         raise Failed(reason, f"{video.path}: {error.strerror} after {frames} good frames") from error
-    if _ends_early(video, end):
-        raise Failed("truncated", f"{video.path}: ends at {float(end):.2f} s of {_stated_end(video):.2f} s")
+    if _ends_early(video, end.time):
+        raise Failed("truncated", f"{video.path}: ends at {float(end.time):.2f} s of {_stated_end(video):.2f} s")
     if frames == 0:
         raise Failed("no_frames", f"{video.path}: the video stream is empty")
     if video.stores_whole_frames and not packets - start.leading <= frames <= packets:
@@ -222,11 +208,13 @@ def frames_from(video: Video, time: Fraction) -> Iterator[av.VideoFrame]:
 
     Raises: Failed with reason corrupt, which after a seek may only mean that the seek landed badly.
     """
-    check = _FrameCheck(video)
+    check = FrameCheck(video)
+    made_up_times = not video.has_presentation_times
     try:
         video.container.seek(int(time / video.tick), stream=video.stream)
         for packet in video.container.demux(video.stream):
-            _time_as_decoded(video, packet)
+            if made_up_times:
+                _time_as_decoded(packet)
             for frame in packet.decode():
                 assert isinstance(frame, av.VideoFrame)
                 yield check(frame)
@@ -244,10 +232,31 @@ def _check_decoder(video: Video, error: av.FFmpegError) -> None:
     check_memory(4 * codec.width * codec.height)
 
 
-def _time_as_decoded(video: Video, packet: av.Packet) -> None:
+def _time_as_decoded(packet: av.Packet) -> None:
     """Replace the presentation time that libavformat makes up where the container stores none."""
-    if packet.dts is not None and not video.has_presentation_times:
+    if packet.dts is not None:
         packet.pts = packet.dts
+
+
+class _End:
+    """Where the latest packet of any stream ends; in ticks, because fractions cost a tenth of a small frame."""
+
+    def __init__(self) -> None:
+        self._ticks: dict[int, int] = {}
+        self._units: dict[int, Fraction] = {}
+
+    def add(self, packet: av.Packet) -> None:
+        if packet.pts is None:
+            return
+        stream = packet.stream.index
+        if stream not in self._units:
+            self._units[stream] = Fraction(packet.time_base or 0)
+        self._ticks[stream] = max(self._ticks.get(stream, 0), packet.pts + (packet.duration or 0))
+
+    @property
+    def time(self) -> Fraction:
+        """Seconds; 0 before any packet."""
+        return max((ticks * self._units[stream] for stream, ticks in self._ticks.items()), default=Fraction(0))
 
 
 def _video_stream(path: Path, container: InputContainer) -> VideoStream:
@@ -305,68 +314,6 @@ def _check_count(video: Video) -> None:
 def _has_sample_table(video: Video) -> bool:
     """Whether this is a non-fragmented MP4 or MOV; fragmented files spread their index over the whole file."""
     return "mov" in video.container.format.name.split(",") and video.stream.frames > 0
-
-
-class _FrameCheck:
-    """Checks each frame of a video and gives it square pixels.
-
-    Raises: Failed with reason corrupt; Rejected with reason interlaced, hdr, transparent, rotation, size_changes or
-        sample_aspect.
-    """
-
-    def __init__(self, video: Video) -> None:
-        self._video = video
-        self._shape: tuple[object, ...] = ()
-        self._aspect = Fraction(1)
-
-    def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
-        where = f"{self._video.path}: the frame at {frame.time} s"
-        if frame.is_corrupt:
-            raise Failed("corrupt", f"{where} is damaged")
-        if frame.interlaced_frame:
-            raise Rejected("interlaced", f"{where} is interlaced; deinterlace the video first, e.g. by ffmpeg's bwdif")
-        if frame.color_trc in _HDR_TRANSFERS:
-            raise Rejected("hdr", f"{where} is {_HDR_TRANSFERS[frame.color_trc]}; tone-map the video to SDR first")
-        if any(component.is_alpha for component in frame.format.components) and _opacity(frame) < 255:
-            raise Rejected("transparent", f"{where} has non-opaque pixels; composite it onto a background first")
-        codec_aspect = self._video.stream.codec_context.sample_aspect_ratio
-        shape = (frame.width, frame.height, frame_orientation(frame), codec_aspect or 1)
-        if shape != self._shape:
-            self._check_shape(where, shape)
-            self._shape = shape
-            # The container overrules the codec, whose ratio may be known only once a frame is decoded.
-            self._aspect = _sample_aspect(self._video, codec_aspect)
-            self._video.stored = StoredFormat(frame.width, frame.height, frame.format.name, self._aspect)
-        return frame if self._aspect == 1 else square_pixels(frame, self._aspect)
-
-    def _check_shape(self, where: str, shape: tuple[object, ...]) -> None:
-        names = ("width", "height", "display matrix", "sample aspect ratio of the codec")
-        for name, before, now in zip(names, self._shape, shape, strict=False):  # nothing to compare for the first frame
-            if before != now:
-                raise Rejected("size_changes", f"{where}: the {name} changes from {_words(before)} to {_words(now)}")
-
-
-def _words(value: object) -> str:
-    if isinstance(value, Orientation):
-        return f"{value.rotation} degrees{', mirrored' if value.mirrored else ''}"
-    return str(value)
-
-
-def _sample_aspect(video: Video, codec_aspect: Fraction | None) -> Fraction:
-    """Return width ÷ height of a video's pixels. Raises: Rejected with reason sample_aspect."""
-    aspect = Fraction(video.stream.sample_aspect_ratio or codec_aspect or 1)
-    if not Fraction(1, _MAX_SAMPLE_ASPECT) <= aspect <= _MAX_SAMPLE_ASPECT:
-        raise Rejected(
-            "sample_aspect",
-            f"{video.path}: sample aspect ratio {aspect.numerator}:{aspect.denominator}; at most "
-            f"{_MAX_SAMPLE_ASPECT}:1 is supported. Set it right: ffmpeg -i IN -c copy -aspect 16:9 OUT",
-        )
-    return aspect
-
-
-def _opacity(frame: av.VideoFrame) -> int:
-    """Return the smallest alpha of a frame, 0..255."""
-    return int(frame.reformat(format="rgba").to_ndarray()[..., 3].min())
 
 
 def _stated_end(video: Video) -> float:

@@ -56,8 +56,11 @@ def frame_orientation(frame: av.VideoFrame) -> Orientation:
 
     Raises: Rejected with reason rotation when its display matrix is not one of the eight of whole quarter turns.
     """
+    matrix = _matrix(frame)
+    if matrix is None:
+        return UPRIGHT
     # ISO/IEC 14496-12, 8.2.2: x' = a x + c y, y' = b x + d y, with x to the right and y down.
-    a, b, c, d = _matrix(frame)
+    a, b, c, d = matrix
     if a * d == b * c:  # nothing could be shown: players ignore such a matrix
         return UPRIGHT
     transposed = abs(b * c) > abs(a * d)
@@ -70,8 +73,8 @@ def frame_orientation(frame: av.VideoFrame) -> Orientation:
     return Orientation(transposed, x < 0, y < 0)
 
 
-def _matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
-    """Return a, b, c and d of a frame's display matrix, in units of 1/65536; the identity where it has none."""
+def _matrix(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:
+    """Return a, b, c and d of a frame's display matrix, in units of 1/65536; None where it has none."""
     try:
         kinds: Mapping[Any, Any] = frame.side_data
         data = kinds.get(Type.DISPLAYMATRIX)
@@ -80,6 +83,6 @@ def _matrix(frame: av.VideoFrame) -> tuple[int, int, int, int]:
         cos, sin = round(np.cos(turn) * 65536), round(np.sin(turn) * 65536)
         return cos, -sin, sin, cos
     if data is None:
-        return 65536, 0, 0, 65536
+        return None
     values = np.frombuffer(bytes(data), np.int32)
     return int(values[0]), int(values[1]), int(values[3]), int(values[4])

@@ -201,12 +201,13 @@ def _pictures(file: Row, wanted: list[int]) -> Iterator[tuple[int, float, np.nda
     missing = set(wanted)
     # Read to the end, which proves that no frame is missing; only sampled frames are converted to RGB.
     with open_video(file["path"]) as video:
+        duration = video.frame_duration
         for index, frame in enumerate(every_frame(video)):
             if index == 0:
                 origin = frame_time(frame, Fraction(0))
             if index in missing:
                 missing.remove(index)
-                time = frame_time(frame, origin + index * video.frame_duration) - origin
+                time = frame_time(frame, origin + index * duration) - origin
                 yield index, float(time), Picture(frame).rgb()
     if missing:
         raise Failed(
