@@ -72,7 +72,7 @@ def _transforms(kind: Augmentation, side: int) -> list[tuple[float, v2.Transform
 class _ColourJitter(v2.ColorJitter):
     """torchvision's, with all four changes in one pass over an image."""
 
-    def transform(self, inpt: Tensor, params: dict[str, Any]) -> Tensor:
+    def transform(self, pixels: Tensor, params: dict[str, Any]) -> Tensor:
         """Return the pixels after the four changes in their random order."""
         factors = [params[f"{name}_factor"] for name in _CHANGES]
         changes = [(_CHANGES_OF[at], factors[at]) for at in params["fn_idx"].tolist() if factors[at] is not None]
@@ -82,13 +82,13 @@ class _ColourJitter(v2.ColorJitter):
                 image = function(image, factor)
             return image
 
-        return _of_images(inpt, change)
+        return _of_images(pixels, change)
 
 
 class _ResizedCrop(v2.RandomResizedCrop):
     """torchvision's, computed in fixed-point numbers; a crop is enlarged, so that there is nothing to antialias."""
 
-    def transform(self, inpt: Tensor, params: dict[str, int]) -> Tensor:
+    def transform(self, pixels: Tensor, params: dict[str, int]) -> Tensor:
         """Return the crop at the size of the picture."""
         rows = slice(params["top"], params["top"] + params["height"])
         columns = slice(params["left"], params["left"] + params["width"])
@@ -97,13 +97,13 @@ class _ResizedCrop(v2.RandomResizedCrop):
         def crop(image: np.ndarray) -> np.ndarray:
             return cv2.resize(image[rows, columns], (width, height), interpolation=cv2.INTER_LINEAR_EXACT)
 
-        return _of_images(inpt, crop)
+        return _of_images(pixels, crop)
 
 
 class _Jpeg(v2.JPEG):
     """torchvision's, by OpenCV's copy of the same library: the same pixels."""
 
-    def transform(self, inpt: Tensor, params: dict[str, int]) -> Tensor:
+    def transform(self, pixels: Tensor, params: dict[str, int]) -> Tensor:
         """Return the pixels after JPEG."""
         options = [cv2.IMWRITE_JPEG_QUALITY, params["quality"]]
 
@@ -111,16 +111,16 @@ class _Jpeg(v2.JPEG):
             _, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)
             return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB), np.uint8)
 
-        return _of_images(inpt, encoded)
+        return _of_images(pixels, encoded)
 
 
 class _GaussianBlur(v2.GaussianBlur):
     """torchvision's, computed in fixed-point numbers."""
 
-    def transform(self, inpt: Tensor, params: dict[str, Any]) -> Tensor:
+    def transform(self, pixels: Tensor, params: dict[str, Any]) -> Tensor:
         """Return the blurred pixels."""
         (across, down), size = params["sigma"], self.kernel_size
-        return _of_images(inpt, lambda image: cv2.GaussianBlur(image, size, across, None, down, cv2.BORDER_REFLECT_101))
+        return _of_images(pixels, lambda image: cv2.GaussianBlur(image, size, across, None, down, cv2.BORDER_REFLECT_101))
 
 
 def _of_images(pixels: Tensor, change: Callable[[np.ndarray], np.ndarray]) -> Tensor:
