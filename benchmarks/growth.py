@@ -53,7 +53,7 @@ def measure(size: int, videos: tuple[int, ...]) -> dict[str, Any]:
         balance["all"] += relative_counts(assignments)
         balance["test"] += relative_counts([one for one in assignments if one.split == "test"])
         before = {one.source_id: one for one in assignments}
-        shards = {shard_size: split_into_shards(rows, shard_size) for shard_size in SHARD_SIZES}
+        shards = {shard_size: split(rows, shard_size) for shard_size in SHARD_SIZES}
         for person in rng.sample(sorted({row["person_id"] for row in rows}), removed):
             rest = [row for row in rows if row["person_id"] != person]
             after = assign(rest, SETTINGS, seed)
@@ -61,7 +61,7 @@ def measure(size: int, videos: tuple[int, ...]) -> dict[str, Any]:
             splits += sum(one.split != before[one.source_id].split for one in after)
             for shard_size, whole in shards.items():
                 own = {name for name, members in whole.items() if any(row["person_id"] == person for row in members)}
-                left = split_into_shards(rest, shard_size)
+                left = split(rest, shard_size)
                 changed[shard_size] += sum(
                     left.get(name) != members for name, members in whole.items() if name not in own
                 )
@@ -76,6 +76,11 @@ def measure(size: int, videos: tuple[int, ...]) -> dict[str, Any]:
         "in_test": [round(min(balance["test"]), 2), round(max(balance["test"]), 2)],
         "planning_cpu_seconds": round(statistics.median(seconds), 3),
     }
+
+
+def split(rows: list[dict[str, Any]], shard_size: int | str) -> dict[str, list[dict[str, Any]]]:
+    """Return the shards of sources."""
+    return split_into_shards([(row["video_id"], row) for row in rows], shard_size)
 
 
 def random_sources(size: int, videos: tuple[int, ...], seed: int) -> tuple[list[dict[str, str]], random.Random]:

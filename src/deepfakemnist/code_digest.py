@@ -5,13 +5,74 @@ Snakemake tracks the script of a rule, not its imports; rules therefore take thi
 
 import ast
 import hashlib
+import json
+import os
+import sys
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 _PACKAGE = "deepfakemnist"
 _ROOT = Path(__file__).parent
 #: Excluded: settings reach jobs as parameters, and a new description must not re-run a dataset.
 _SETTINGS = f"{_PACKAGE}.config"
+
+
+class _Facts(NamedTuple):
+    """What of a module's code counts."""
+
+    digest: str
+    #: Modules and names that it imports from the package, as MODULE and MODULE.NAME.
+    imported: list[str]
+
+
+class _Memory:
+    """Facts of modules by the sha256 of their file: parsing all modules takes a second, and each job would do it."""
+
+    def __init__(self) -> None:
+        self._path: Path | None = None
+        self._known: dict[str, _Facts] = {}
+        self._has_new = False
+
+    def keep_in(self, path: Path) -> None:
+        self._path = path
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            self._known |= {key: _Facts(str(digest), list(map(str, names))) for key, (digest, names) in content.items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            pass  # missing or damaged: it is made again
+
+    def facts(self, module: str) -> _Facts:
+        path = _file(module)
+        if path is None:
+            raise ValueError(f"no module {module}")
+        source = path.read_bytes()
+        # The syntax tree is another in each version of Python.
+        key = f"{hashlib.sha256(source).hexdigest()} {sys.version_info[:2]}"
+        if key not in self._known:
+            self._known[key] = _facts_of(source)
+            self._has_new = True
+        return self._known[key]
+
+    def write(self) -> None:
+        if self._path is None or not self._has_new:
+            return
+        self._has_new = False
+        part = self._path.with_name(f"{self._path.name}.{os.getpid()}")
+        try:
+            part.parent.mkdir(parents=True, exist_ok=True)
+            part.write_text(json.dumps(self._known), encoding="utf-8")
+            part.replace(self._path)
+        except OSError:
+            part.unlink(missing_ok=True)  # a user who may not write parses again
+
+
+_MEMORY = _Memory()
+
+
+def keep_facts_in(path: Path) -> None:
+    """Keep what was found in the package's modules in a file, for the next process."""
+    _MEMORY.keep_in(path)
 
 
 @cache
@@ -20,46 +81,44 @@ def code_digest(*modules: str) -> str:
 
     Comments, docstrings and formatting do not count: the digest is computed from the syntax tree.
     """
-    wanted, seen = [f"{_PACKAGE}.{module}" for module in modules], set[str]()
+    wanted, seen = [f"{_PACKAGE}.{module}" for module in modules], dict[str, str]()
     while wanted:
         name = wanted.pop()
         if name not in seen and not _is_exempt(name):
-            seen.add(name)
-            wanted.extend(_imports(name))
-    digest = hashlib.sha256()
-    for name in sorted(seen):
-        digest.update(f"{name}\0{ast.dump(_tree(name))}\0".encode())
-    return f"{'+'.join(modules)} {digest.hexdigest()[:16]}"
+            digest, imported = _module(name)
+            seen[name] = digest
+            wanted.extend(other for other in imported if _file(other) is not None)
+    _MEMORY.write()
+    text = "".join(f"{name}\0{seen[name]}\0" for name in sorted(seen))
+    return f"{'+'.join(modules)} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
 def _is_exempt(module: str) -> bool:
     return module in (_PACKAGE, _SETTINGS) or module.startswith(f"{_SETTINGS}.")
 
 
+@cache
 def _file(module: str) -> Path | None:
     base = _ROOT.joinpath(*module.split(".")[1:])
     return next((path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()), None)
 
 
 @cache
-def _tree(module: str) -> ast.Module:
-    path = _file(module)
-    if path is None:
-        raise ValueError(f"no module {module}")
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+def _module(name: str) -> _Facts:
+    return _MEMORY.facts(name)
+
+
+def _facts_of(source: bytes) -> _Facts:
+    tree = ast.parse(source)
+    names = set[str]()
     for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(
-            node
-        ):
-            node.body[0] = ast.Pass()
-    return tree
-
-
-def _imports(module: str) -> set[str]:
-    names = set()
-    for node in ast.walk(_tree(module)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name for name in names if name.split(".")[0] == _PACKAGE and _file(name) is not None}
+        elif isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(
+            node
+        ):
+            node.body[0] = ast.Pass()
+    digest = hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:16]
+    return _Facts(digest, sorted(name for name in names if name.split(".")[0] == _PACKAGE))

@@ -72,7 +72,7 @@ def assessed(tmp_path_factory) -> dict[str, dict]:
     table = folder / "judge.parquet"
     assess_shard(
         folder / "animate.parquet",
-        folder / "sources.parquet",
+        [folder / "sources.parquet"],
         [folder / "drivers.parquet"],
         table,
         settings=AnimationQualitySettings(),

@@ -197,7 +197,7 @@ def test_clips_of_a_pair_are_cut_to_the_shortest(tmp_path: Path, moving: np.ndar
         {**planned, "video_id": "dark@d1", "source_id": "dark", "motion_frames": 9, "status": "rejected"},
     ]
     write_table(plan, tmp_path / "plan.parquet", PLANNED)
-    lengths = pair_lengths(tmp_path / "crops.parquet", [tmp_path / "plan.parquet"])
+    lengths = pair_lengths([tmp_path / "crops.parquet"], [tmp_path / "plan.parquet"])
     assert lengths == {"s": 7, "alone": 12, "s@d1": 7, "s@d2": 7}
 
     write_table([source, alone, fake], tmp_path / "clips.parquet", CROPPED)

@@ -186,7 +186,8 @@ def test_the_plan_has_a_row_for_every_unusable_source(tmp_path):
     driver = {"video_id": "d", "action": "nod", "person_id": "c", "path": "d.npz", "frames": 40, "status": "ok"}
     write_table([driver], tmp_path / "motion.parquet", MOTIONS)
     assignments = assign(rows, PlanSettings(actions=["nod"]), 1)
-    plan_shard(assignments, tmp_path / "crop.parquet", [tmp_path / "motion.parquet"], tmp_path / "plan.parquet", 1, "v")
+    crops, motions = [tmp_path / "crop.parquet"], [tmp_path / "motion.parquet"]
+    plan_shard(assignments, crops, motions, tmp_path / "plan.parquet", 1, "v")
     found = {row["source_id"]: row for row in read_rows(tmp_path / "plan.parquet")}
     assert found["good"]["video_id"] == "good@d"
     assert (found["good"]["source_path"], found["good"]["motion_path"], found["good"]["status"]) == (
@@ -201,7 +202,6 @@ def test_the_plan_has_a_row_for_every_unusable_source(tmp_path):
 
     split = found["good"]["split"]
     for own, reason in ((split, ""), ("val" if split != "val" else "test", "no_driver")):
-        tables = (tmp_path / "crop.parquet", [tmp_path / "motion.parquet"], tmp_path / "dealt.parquet")
-        plan_shard(assignments, *tables, 1, "v", driver_splits={"c": own})
+        plan_shard(assignments, crops, motions, tmp_path / "dealt.parquet", 1, "v", driver_splits={"c": own})
         dealt = {row["source_id"]: row for row in read_rows(tmp_path / "dealt.parquet")}
         assert (dealt["good"]["driver_id"], dealt["good"]["reason"]) == ("d" if not reason else None, reason)

@@ -8,7 +8,7 @@ from deepfakemnist.config.load import load_config
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.planning.assignment import Assignment
 from deepfakemnist.workflow.run_plan import RunPlan, digest
-from deepfakemnist.workflow.sharding import round_of, source_shard
+from deepfakemnist.workflow.sharding import round_of
 
 
 @pytest.fixture
@@ -35,23 +35,32 @@ def test_without_rounds_fakes_are_in_the_shards_of_their_sources(run_plan):
     plan = run_plan(quota=4)
     assert not plan.rounds
     assert plan.fake_shards() == plan.shards("source") == ["shard-0000", "shard-4000", "shard-8000"]
-    assert sum(len(plan.assignments(shard)) for shard in plan.fake_shards()) == 30
+    assert sum(map(len, plan.first_round.candidates.values())) == 30
+    for shard in plan.fake_shards():
+        assert plan.first_round.sources_of(shard) == plan.first_round.fakes_of([shard]) == [shard]
 
 
-def test_with_rounds_every_round_has_separate_fake_shards(run_plan):
+def test_every_round_is_cut_by_its_own_number_of_candidates(run_plan):
     plan = run_plan(quota=4, max_rounds=3)
     assert all(shard.endswith("@1") for shard in plan.fake_shards())
-    first = [one for shard in plan.fake_shards() for one in plan.assignments(shard)]
+    candidates = plan.first_round.candidates
+    first = [one for shard in plan.fake_shards() for one in candidates[shard]]
     assert Counter(one.action for one in first) == {"nod": 11, "yaw": 11}, "quota 4, expected pass rate 0.5"
-    for shard in plan.fake_shards():
-        sources = {row["video_id"] for row in plan.rows("source", source_shard(shard))}
-        assert {one.source_id for one in plan.assignments(shard)} <= sources
-    candidates = [Assignment(one.source_id, one.person_id, "yaw", one.split, 9, 2) for one in first[:1]]
-    (shard,) = plan.fake_shards(candidates)
-    assert (round_of(shard), round_of("shard-0001")) == (2, 1)
-    assert plan.assignments(shard, candidates) == candidates
-    assert plan.assignments(shard) == []
-    assert plan.fake_shards([]) == []
+    later = [Assignment(one.source_id, one.person_id, "yaw", one.split, 9, 2) for one in first[::4]]
+    second = plan.later_round(later)
+    assert list(second.candidates) == ["shard-0000@2"], "six candidates"
+    assert round_of("shard-0000@2") == 2
+    assert sorted(second.candidates["shard-0000@2"], key=later.index) == later
+    assert plan.later_round([]).shards == []
+    for one in (plan.first_round, second):
+        for shard in one.shards:
+            of_shard = one.sources_of(shard)
+            rows = [row["video_id"] for source in of_shard for row in plan.rows("source", source)]
+            assert {made.source_id for made in one.candidates[shard]} <= set(rows)
+            assert all(shard in one.fakes_of([source]) for source in of_shard)
+    assert second.sources_of("shard-0000@2") == plan.shards("source")
+    assert second.fakes_of(["shard-4000"]) == ["shard-0000@2"]
+    assert second.sources_of("shard-0000@1") == second.fakes_of(["shard-1234"]) == []
 
 
 def test_disjoint_drivers_need_a_person_for_every_action_in_each_split(run_plan):
@@ -73,13 +82,13 @@ def test_more_rounds_or_another_shortfall_policy_do_not_resample(run_plan):
 
 def test_batches_of_a_round_carry_its_number(run_plan):
     plan = run_plan(quota=4, max_rounds=3)
-    (job,) = plan.fake_batches(800)
+    (job,) = plan.first_round.batches(800)
     assert (job, round_of(job)) == ("batch-0000@1", 1)
-    assert plan.fake_batches(800)[job] == plan.fake_shards()
-    assert len(plan.fake_batches(1)) > 1
-    candidates = [Assignment("p1#1", "p1", "yaw", "train", 9, 2)]
-    assert plan.fake_batches(800, candidates) == {"batch-0000@2": plan.fake_shards(candidates)}
-    assert plan.fake_batches(800, []) == {}
+    assert plan.first_round.batches(800)[job] == plan.fake_shards()
+    assert len(plan.first_round.batches(1)) > 1
+    second = plan.later_round([Assignment("p1#1", "p1", "yaw", "train", 9, 2)])
+    assert second.batches(800) == {"batch-0000@2": second.shards}
+    assert plan.later_round([]).batches(800) == {}
     assert sorted(plan.driver_batches(800)) == ["batch-0000"]
 
 

@@ -46,7 +46,7 @@ rule plan:
         runtime=30,
     params:
         assignments=lambda wildcards: described(
-            "candidates", RUN_PLAN.assignments(wildcards.shard)
+            "candidates", RUN_PLAN.first_round.candidates.get(wildcards.shard, [])
         ),
         drivers=described("plan.drivers", RUN_PLAN.driver_splits() or "shared"),
         seed=CONFIG.seed,

@@ -21,19 +21,12 @@ def motion_jobs():
 
 def animate_jobs(number):
     """Return job → fake shards of a round, and shard → job."""
-    if number == 1:
-        return animate_jobs_of()
-    table = Path(checkpoints.draw_candidates.get(round=number).output.table)
-    return animate_jobs_of(table, table.stat().st_mtime_ns)
+    return animate_jobs_of(fake_round(number))
 
 
 @cache
-def animate_jobs_of(*round_table):
-    return with_inverse(
-        RUN_PLAN.fake_batches(
-            CLIPS_PER_JOB, candidates_at(*round_table) if round_table else None
-        )
-    )
+def animate_jobs_of(one):
+    return with_inverse(one.batches(CLIPS_PER_JOB))
 
 
 def with_inverse(jobs):

@@ -17,7 +17,7 @@ from deepfakemnist.workflow.params import described, key_texts, key_texts_by
 from deepfakemnist.workflow.run_directory import check_run_directory
 from deepfakemnist.workflow.run_plan import RunPlan, digest
 from deepfakemnist.workflow.script import clips_per_job, gpus_of_run
-from deepfakemnist.workflow.sharding import round_of, source_shard
+from deepfakemnist.workflow.sharding import round_of
 from deepfakemnist.workflow.source_overview import describe_animator, describe_sources
 
 try:
@@ -66,11 +66,6 @@ def unless_released(files):
     return [] if RUN_PLAN.released else files
 
 
-def source_crops(wildcards):
-    """Return the table of cropped sources of a fake shard."""
-    return f"<results>/crop/source/{source_shard(wildcards.shard)}.parquet"
-
-
 def training_crops(role, shards):
     """Return the crop tables that the animator is trained on; none if the config sets animator.train.clips."""
     if CONFIG.animator.train.clips:
@@ -94,7 +89,7 @@ def clips_to_compress(wildcards):
     if RUN_PLAN.released:
         return f"<results>/import_released/{wildcards.kind}/{wildcards.shard}.parquet"
     if wildcards.kind == "real":
-        return source_crops(wildcards)
+        return f"<results>/crop/source/{wildcards.shard}.parquet"
     return f"<results>/select/{wildcards.shard}.parquet"
 
 

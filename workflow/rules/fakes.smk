@@ -8,12 +8,20 @@ from deepfakemnist.planning.rounds import read_candidates
 
 
 @cache
-def candidates_at(path, written_ns):
-    """Return the candidates of a round, cached until its table changes."""
+def round_from(path, written_ns):
+    """Return a later round, cached until its table of candidates changes."""
     try:
-        return read_candidates(path)
+        return RUN_PLAN.later_round(read_candidates(path))
     except ConfigError as error:
         raise WorkflowError(str(error)) from None
+
+
+def fake_round(number):
+    """Return the fakes of a round; later rounds are known once their candidates are."""
+    if number == 1:
+        return RUN_PLAN.first_round
+    table = Path(checkpoints.draw_candidates.get(round=number).output.table)
+    return round_from(table, table.stat().st_mtime_ns)
 
 
 @cache
@@ -30,20 +38,24 @@ def announce_later_rounds(number):
         )
 
 
-def fake_shards(last):
-    """Return the fake shards of rounds 1 to ``last``, or to the first round without candidates."""
-    shards = list(RUN_PLAN.fake_shards())
+def fake_rounds(last):
+    """Return rounds 1 to ``last``, or to the last one with candidates."""
+    rounds = [RUN_PLAN.first_round]
     for number in range(2, last + 1):
         try:
-            table = Path(checkpoints.draw_candidates.get(round=number).output.table)
+            later = fake_round(number)
         except IncompleteCheckpointException:
             announce_later_rounds(number)
             raise
-        more = RUN_PLAN.fake_shards(candidates_at(table, table.stat().st_mtime_ns))
-        if not more:
+        if not later.shards:
             break
-        shards += more
-    return shards
+        rounds.append(later)
+    return rounds
+
+
+def fake_shards(last):
+    """Return the fake shards of rounds 1 to ``last``."""
+    return [shard for one in fake_rounds(last) for shard in one.shards]
 
 
 def fake_tables(pattern, **wildcards):
@@ -62,16 +74,28 @@ def tables_of_earlier_rounds(pattern):
     )
 
 
+def source_crops(wildcards):
+    """Return the tables of cropped sources of a shard, real or fake."""
+    if wildcards.get("kind") == "real":
+        return [f"<results>/crop/source/{wildcards.shard}.parquet"]
+    sources = fake_round(round_of(wildcards.shard)).sources_of(wildcards.shard)
+    return tables("<results>/crop/source/{shard}.parquet", shards=sources)
+
+
 def plans_of_sources(wildcards):
-    """Return the plan tables of all rounds for the sources of a shard."""
-    if not RUN_PLAN.rounds:
-        return [f"<results>/plan/{wildcards.shard}.parquet"]
-    shards = fake_shards(CONFIG.plan.max_rounds)
-    wanted = source_shard(wildcards.shard)
-    return tables(
-        "<results>/plan/{shard}.parquet",
-        shards=[shard for shard in shards if source_shard(shard) == wanted],
+    """Return the plan tables of all rounds for the sources of a shard, real or fake."""
+    number = round_of(wildcards.shard)
+    own = (
+        [wildcards.shard]
+        if wildcards.kind == "real"
+        else fake_round(number).sources_of(wildcards.shard)
     )
+    shards = [
+        shard
+        for one in fake_rounds(CONFIG.plan.max_rounds if RUN_PLAN.rounds else 1)
+        for shard in one.fakes_of(own)
+    ]
+    return tables("<results>/plan/{shard}.parquet", shards=shards)
 
 
 def candidates_of_round(wildcards):
@@ -83,10 +107,4 @@ def candidates_of_round(wildcards):
 def clips_of_job(job):
     """Return the number of clips that a liveness job may send."""
     shard = job.wildcards.shard
-    number = round_of(shard)
-    if number == 1:
-        return len(RUN_PLAN.assignments(shard))
-    table = Path(checkpoints.draw_candidates.get(round=number).output.table)
-    return len(
-        RUN_PLAN.assignments(shard, candidates_at(table, table.stat().st_mtime_ns))
-    )
+    return len(fake_round(round_of(shard)).candidates[shard])

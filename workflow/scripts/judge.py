@@ -7,7 +7,7 @@ from deepfakemnist.workflow.script import max_failed_fraction, stage_script
 with stage_script(snakemake):
     assess_shard(
         animations=Path(snakemake.input.animations),
-        source_crops=Path(snakemake.input.sources),
+        source_crops=[Path(path) for path in snakemake.input.sources],
         driver_crops=[Path(path) for path in snakemake.input.drivers],
         table=Path(snakemake.output.table),
         settings=AnimationQualitySettings(**snakemake.params.settings),

@@ -7,11 +7,10 @@ from deepfakemnist.workflow.script import input_path, run_plan_of, stage_script
 with stage_script(snakemake):
     candidates = input_path(snakemake, "candidates")
     run_plan = run_plan_of(snakemake)
+    own_round = run_plan.later_round(read_candidates(candidates)) if candidates else run_plan.first_round
     plan_shard(
-        assignments=run_plan.assignments(
-            snakemake.wildcards.shard, read_candidates(candidates) if candidates else None
-        ),
-        crops=Path(snakemake.input.crops),
+        assignments=own_round.candidates[snakemake.wildcards.shard],
+        crops=[Path(path) for path in snakemake.input.crops],
         motions=[Path(path) for path in snakemake.input.motions],
         table=Path(snakemake.output.table),
         seed=snakemake.params.seed,

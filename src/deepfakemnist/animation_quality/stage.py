@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -27,7 +28,7 @@ _OF_FAKES = [metric for metric in METRICS if metric not in ("reconstruction_l1",
 
 def assess_shard(
     animations: Path,
-    source_crops: Path,
+    source_crops: Sequence[Path],
     driver_crops: list[Path],
     table: Path,
     settings: AnimationQualitySettings,
@@ -38,7 +39,7 @@ def assess_shard(
 
     Args:
         animations: ANIMATED table of the shard.
-        source_crops: CROPPED table of the shard.
+        source_crops: CROPPED tables with the sources of the shard.
         driver_crops: CROPPED tables of all drivers; their people are the reference for chance similarity.
         table: table to write.
         settings: density of the evaluated frames.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 from math import ceil
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, PositiveInt, ValidationError, model_validator
 
@@ -37,10 +37,10 @@ class Config(Settings):
     seed: int = Field(
         ge=0, description="random seed of splits, assignment and training; same seed and inputs, same dataset"
     )
-    shard_size: Literal["auto"] | PositiveInt = Field(
+    shard_size: Literal["auto"] | PositiveInt | Annotated[str, Field(pattern=r"^[1-9][0-9]{0,3}min$")] = Field(
         "auto",
-        description="videos per job, within a factor of 1.5; auto: up to 512 jobs per stage, one per video for few "
-        "videos. A change re-runs everything",
+        description="videos per job, within a factor of 1.5; 10min: as many as take about ten minutes, for clusters; "
+        "auto: four videos per job, but about ten minutes from 64 jobs per stage on. A change re-runs everything",
     )
     max_failed_fraction: Fraction = Field(
         0.1, description="maximum fraction of a stage's videos that may fail before the run stops"

@@ -13,15 +13,15 @@ from deepfakemnist.tables.files import read_rows
 from deepfakemnist.tables.schemas import OK
 
 
-def pair_lengths(crops: Path | str, plans: Iterable[Path | str]) -> dict[str, int]:
+def pair_lengths(crops: Iterable[Path | str], plans: Iterable[Path | str]) -> dict[str, int]:
     """Return how many frames each source and planned fake keeps: the shortest length in its group.
 
     A group is a source and every fake planned from it; a fake has as many frames as its driver. A source without
     planned fakes keeps its own length.
 
     Args:
-        crops: table of a shard's cropped sources.
-        plans: tables of the candidates of the same sources.
+        crops: tables with a shard's cropped sources.
+        plans: tables with the candidates of the same sources.
     """
     shortest = {row["video_id"]: row["frames"] for row in read_rows(crops) if row["status"] == OK}
     planned = [row for row in read_rows(plans) if row["status"] == OK and row["source_id"] in shortest]

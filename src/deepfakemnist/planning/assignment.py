@@ -138,7 +138,7 @@ def choose_driver(
 
 def plan_shard(
     assignments: Sequence[Assignment],
-    crops: Path,
+    crops: Sequence[Path],
     motions: Sequence[Path],
     table: Path,
     seed: int,
@@ -149,7 +149,7 @@ def plan_shard(
 
     Args:
         assignments: assignments of the shard's sources.
-        crops: CROPPED table of the shard's sources.
+        crops: CROPPED tables with the shard's sources.
         motions: MOTIONS tables of all drivers.
         table: PLANNED table to write.
         seed: the run's seed.

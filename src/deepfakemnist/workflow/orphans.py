@@ -113,13 +113,14 @@ def planned_tables(plan: RunPlan, results: Path) -> Iterator[Path]:
     config = plan.config
     fakes = list(plan.fake_shards())
     batches = clips_per_job(config.clips_per_gpu_job, 0, results)
-    jobs = list(plan.fake_batches(batches)) if batches and not plan.released else []
+    jobs = list(plan.first_round.batches(batches)) if batches and not plan.released else []
     for number in range(2, config.plan.max_rounds + 1):
         table = results / f"rounds/round{number}.parquet"
         if not table.is_file() or not (candidates := read_candidates(table)):
             break
-        fakes += plan.fake_shards(candidates)
-        jobs += plan.fake_batches(batches, candidates) if batches else []
+        later = plan.later_round(candidates)
+        fakes += later.shards
+        jobs += later.batches(batches) if batches else []
     names: dict[str, list[str]] = {"compress/real": plan.shards("source"), "compress/fake": fakes}
     names["identify"] = plan.shards("source")
     if plan.released:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -25,7 +25,8 @@ from deepfakemnist.sources.released import read_released
 from deepfakemnist.sources.sheets import Sheet, missing_files, read_drivers
 from deepfakemnist.sources.video_files import count_left_aside
 from deepfakemnist.tables.schemas import Row
-from deepfakemnist.workflow.sharding import batches, shard_of_round, split_into_shards
+from deepfakemnist.workflow.fake_round import FakeRound
+from deepfakemnist.workflow.sharding import batches, split_into_shards
 
 #: Columns of a sheet for the manifest alone: an edit must not re-run a stage.
 _CAPTIONS = ("licence",)
@@ -112,37 +113,24 @@ class RunPlan:
         """Whether candidates are sampled in rounds; otherwise all are known before any job."""
         return self.config.plan.max_rounds > 1
 
-    def fake_shards(self, candidates: Sequence[Assignment] | None = None) -> list[str]:
-        """Return the fake shards of a round, SHARD@ROUND; without rounds, the source shards.
-
-        Args:
-            candidates: candidates of a later round; None: the first round.
-        """
-        if self.released:
-            return self.shards("fake")
+    @cached_property
+    def first_round(self) -> FakeRound:
+        """The fakes whose candidates are known before any job: those of round 1, or all if there are no rounds."""
         if not self.rounds:
-            return self.shards("source")
-        return sorted(self._by_fake_shard(self._assigned if candidates is None else candidates))
+            return FakeRound.only(self._assigned, self._shard_of)
+        return FakeRound.numbered(self._assigned, self._shard_of, self.config.shard_size)
 
-    def assignments(self, shard: str, candidates: Sequence[Assignment] | None = None) -> list[Assignment]:
-        """Return the candidates of a fake shard, among the ``candidates`` of its round; None: the first round."""
-        if candidates is not None:
-            return self._by_fake_shard(candidates).get(shard, [])
-        return self._first_round.get(shard, [])
+    def later_round(self, candidates: Sequence[Assignment]) -> FakeRound:
+        """Return the fakes of a later round from its candidates."""
+        return FakeRound.numbered(candidates, self._shard_of, self.config.shard_size)
+
+    def fake_shards(self) -> list[str]:
+        """Return the fake shards known before any job: see :attr:`first_round`, and those of a published tree."""
+        return self.shards("fake") if self.released else self.first_round.shards
 
     def driver_batches(self, clips: int) -> dict[str, list[str]]:
         """Return the motion extraction jobs, of about ``clips`` drivers each, and the shards of each."""
         return batches({shard: len(rows) for shard, rows in self._shards["driver"].items()}, clips)
-
-    def fake_batches(self, clips: int, candidates: Sequence[Assignment] | None = None) -> dict[str, list[str]]:
-        """Return the animation jobs of a round, of about ``clips`` fakes each, and the shards of each.
-
-        Args:
-            clips: target number of clips per job.
-            candidates: candidates of a later round; None: the first round.
-        """
-        by_shard = self._first_round if candidates is None else self._by_fake_shard(candidates)
-        return batches({shard: len(by_shard.get(shard, [])) for shard in self.fake_shards(candidates)}, clips)
 
     def pool(self) -> object:
         """Return the inputs of later rounds besides earlier outcomes: people, actions, settings, seed."""
@@ -181,7 +169,10 @@ class RunPlan:
 
     @cached_property
     def _shards(self) -> dict[str, dict[str, list[Row]]]:
-        return {role: split_into_shards(sheet.rows, self.config.shard_size) for role, sheet in self._sheets.items()}
+        return {
+            role: split_into_shards([(row["video_id"], row) for row in sheet.rows], self.config.shard_size)
+            for role, sheet in self._sheets.items()
+        }
 
     @cached_property
     def _pool(self) -> tuple[list[Row], list[Row], PlanSettings, int]:
@@ -193,19 +184,8 @@ class RunPlan:
         return draw_candidates(sources, drivers, settings, seed) if self.rounds else assign(sources, settings, seed)
 
     @cached_property
-    def _first_round(self) -> dict[str, list[Assignment]]:
-        return self._by_fake_shard(self._assigned)
-
-    @cached_property
     def _shard_of(self) -> dict[str, str]:
         return {row["video_id"]: shard for shard, rows in self._shards["source"].items() for row in rows}
-
-    def _by_fake_shard(self, assignments: Sequence[Assignment]) -> dict[str, list[Assignment]]:
-        by_shard: dict[str, list[Assignment]] = defaultdict(list)
-        for one in assignments:
-            shard = self._shard_of[one.source_id]
-            by_shard[shard_of_round(shard, one.round) if self.rounds else shard].append(one)
-        return by_shard
 
     def _check_actions(self) -> None:
         have = {row["action"] for row in self._sheets["driver"].rows}

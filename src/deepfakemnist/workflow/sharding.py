@@ -15,9 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from deepfakemnist.ids import seed_from
-from deepfakemnist.tables.schemas import Row
 
 Item = TypeVar("Item", bound=tuple[Any, ...])
+Value = TypeVar("Value")
 
 #: Separates source shard and round in the name of a fake shard; not allowed in ids.
 _ROUND_SEPARATOR = "@"
@@ -25,31 +25,50 @@ _ROUND_SEPARATOR = "@"
 _BITS, _DIGITS, _SHORTEST = 64, 16, 4
 #: Ranges are halved when they exceed the target by this factor, so that they hold the target on average.
 _OVERFULL = math.sqrt(2)
-#: ``shard_size: auto`` has 2^9 = 512 ranges: enough jobs for a cluster, few enough for Snakemake to plan. Of fewer than
-#: 200 videos, most have one to themselves.
-_AUTO_DEPTH = 9
+#: CPU seconds that crop, animate, judge or compress take for a video of 8 s, on average (docs/scaling.md).
+SECONDS_PER_VIDEO = 4.0
+#: ``shard_size: auto``: shards of four videos until there are 2^6 = 64 of them, so that few videos still occupy every
+#: core; from there on of as many as take ten minutes.
+_AUTO_LEAST, _AUTO_DEPTH, _AUTO_MINUTES = 4, 6, 10
 
 
-def split_into_shards(rows: Sequence[Row], shard_size: int | str) -> dict[str, list[Row]]:
-    """Split rows into shards, each sorted by id.
+def videos_per_shard(shard_size: int | str) -> int:
+    """Return the target number of videos of a shard for ``shard_size``: a number, minutes such as 10min, or auto.
+
+    auto gives that of large sets, see :func:`split_into_shards`.
+    """
+    if isinstance(shard_size, int):
+        return shard_size
+    minutes = _AUTO_MINUTES if shard_size == "auto" else int(shard_size.removesuffix("min"))
+    return max(round(minutes * 60 / SECONDS_PER_VIDEO), 1)
+
+
+def split_into_shards(named: Sequence[tuple[str, Value]], shard_size: int | str) -> dict[str, list[Value]]:
+    """Split values into shards by the video that each belongs to; values of one video stay together.
 
     Args:
-        rows: rows with ``video_id``.
-        shard_size: about how many videos per shard; 1: exactly one, and the shard has its id; auto: 512 ranges of equal
-            width.
+        named: video id and value; a video may have several.
+        shard_size: about how many values per shard; 1: exactly one video, and the shard has its id; 10min: as many as
+            take about that long; auto: 4, and from 64 shards on as many as take ten minutes.
 
-    Returns: shard → rows. Names are shard-NNNN, the start of the range in hexadecimal, so that the lower half of a
-        range that is cut keeps the name, and the folder, of the whole.
+    Returns: shard → values, sorted by id and otherwise as given. Names are shard-NNNN, the start of the range in
+        hexadecimal, so that the lower half of a range that is cut keeps the name, and the folder, of the whole.
     """
+    by_video: dict[str, list[Value]] = defaultdict(list)
+    for name, value in named:
+        by_video[name].append(value)
     if shard_size == 1:
-        return {row["video_id"]: [row] for row in rows}
-    placed = sorted((_hash_of(row["video_id"]), row["video_id"], row) for row in rows)
-    if shard_size == "auto":
-        ranges = _halve(placed, lambda part, depth: depth < _AUTO_DEPTH)
-    else:
-        ranges = _halve(placed, lambda part, _: len(part) > int(shard_size) * _OVERFULL)
+        return dict(by_video)
+    most = videos_per_shard(shard_size)
+    least = _AUTO_LEAST if shard_size == "auto" else most
+
+    def too_large(part: list[tuple[int, str]], depth: int) -> bool:
+        target = least if depth < _AUTO_DEPTH else most
+        return len(part) > 1 and sum(len(by_video[name]) for _, name in part) > target * _OVERFULL
+
+    ranges = _halve(sorted((_hash_of(name), name) for name in by_video), too_large)
     return {
-        f"shard-{_name_of(start)}": [row for *_, row in sorted(part, key=lambda one: one[1])]
+        f"shard-{_name_of(start)}": [value for name in sorted(name for _, name in part) for value in by_video[name]]
         for start, part in ranges.items()
     }
 
@@ -65,23 +84,23 @@ def batches(sizes: Mapping[str, int], clips: int) -> dict[str, list[str]]:
 
     Returns: job name → its shards, sorted. Names are batch-NNNN, plus the round of the shards.
     """
-    placed = sorted((_start_of(source_shard(shard)), shard) for shard in sizes)
+    placed = sorted((_start_of(range_of(shard)), shard) for shard in sizes)
     limit = clips * _OVERFULL
     ranges = _halve(placed, lambda part, _: len(part) > 1 and sum(sizes[shard] for _, shard in part) > limit)
     jobs: dict[str, list[str]] = defaultdict(list)
     for start, part in ranges.items():
         for _, shard in part:
-            jobs[f"batch-{_name_of(start)}{shard.removeprefix(source_shard(shard))}"].append(shard)
+            jobs[f"batch-{_name_of(start)}{shard.removeprefix(range_of(shard))}"].append(shard)
     return {job: sorted(shards) for job, shards in jobs.items()}
 
 
 def shard_of_round(shard: str, number: int) -> str:
-    """Return the fake shard of a source shard and a round."""
+    """Return the name of the fake shard of a range of the hash in a round."""
     return f"{shard}{_ROUND_SEPARATOR}{number}"
 
 
-def source_shard(shard: str) -> str:
-    """Return the source shard of a fake shard; a source shard is returned unchanged."""
+def range_of(shard: str) -> str:
+    """Return the name of a fake shard without its round."""
     return shard.split(_ROUND_SEPARATOR)[0]
 
 
