@@ -35,7 +35,8 @@ def test_without_rounds_fakes_are_in_the_shards_of_their_sources(run_plan):
     plan = run_plan(quota=4)
     assert not plan.rounds
     assert plan.fake_shards() == plan.shards("source") == ["shard-0000", "shard-4000", "shard-8000"]
-    assert sum(map(len, plan.first_round.candidates.values())) == 30
+    assert sum(part.fakes for part in plan.first_round.parts.values()) == 30
+    assert sum(len(plan.first_round.candidates(shard)) for shard in plan.fake_shards()) == 30
     for shard in plan.fake_shards():
         assert plan.first_round.sources_of(shard) == plan.first_round.fakes_of([shard]) == [shard]
 
@@ -43,24 +44,24 @@ def test_without_rounds_fakes_are_in_the_shards_of_their_sources(run_plan):
 def test_every_round_is_cut_by_its_own_number_of_candidates(run_plan):
     plan = run_plan(quota=4, max_rounds=3)
     assert all(shard.endswith("@1") for shard in plan.fake_shards())
-    candidates = plan.first_round.candidates
-    first = [one for shard in plan.fake_shards() for one in candidates[shard]]
+    first = [one for shard in plan.fake_shards() for one in plan.first_round.candidates(shard)]
     assert Counter(one.action for one in first) == {"nod": 11, "yaw": 11}, "quota 4, expected pass rate 0.5"
     later = [Assignment(one.source_id, one.person_id, "yaw", one.split, 9, 2) for one in first[::4]]
     second = plan.later_round(later)
-    assert list(second.candidates) == ["shard-0000@2"], "six candidates"
+    assert second.shards == ["shard-0000@2"], "six candidates"
     assert round_of("shard-0000@2") == 2
-    assert sorted(second.candidates["shard-0000@2"], key=later.index) == later
+    assert sorted(second.candidates("shard-0000@2"), key=later.index) == later
     assert plan.later_round([]).shards == []
     for one in (plan.first_round, second):
         for shard in one.shards:
             of_shard = one.sources_of(shard)
             rows = [row["video_id"] for source in of_shard for row in plan.rows("source", source)]
-            assert {made.source_id for made in one.candidates[shard]} <= set(rows)
+            assert {made.source_id for made in one.candidates(shard)} <= set(rows)
             assert all(shard in one.fakes_of([source]) for source in of_shard)
     assert second.sources_of("shard-0000@2") == plan.shards("source")
     assert second.fakes_of(["shard-4000"]) == ["shard-0000@2"]
-    assert second.sources_of("shard-0000@1") == second.fakes_of(["shard-1234"]) == []
+    assert second.sources_of("shard-0000@1") == second.candidates("shard-0000@1") == []
+    assert second.fakes_of(["shard-1234"]) == []
 
 
 def test_disjoint_drivers_need_a_person_for_every_action_in_each_split(run_plan):

@@ -13,7 +13,7 @@ from tiny_project import ROOT, Project
 from deepfakemnist.config.animator import AnimatorSettings
 from deepfakemnist.config.load import load_config
 from deepfakemnist.workflow.run_plan import RunPlan
-from deepfakemnist.workflow.source_overview import describe_animator, describe_sources
+from deepfakemnist.workflow.source_overview import describe_animator
 
 Configure = Callable[..., dict[str, Any]]
 
@@ -37,7 +37,7 @@ def configure(tmp_path: Path) -> Configure:
 
 
 def describe(config: dict[str, Any]) -> list[str]:
-    return describe_sources(RunPlan(load_config(config))).splitlines()
+    return RunPlan(load_config(config)).overview().splitlines()
 
 
 def test_people_per_split_their_rule_and_files_left_aside(configure: Configure) -> None:

@@ -46,9 +46,11 @@ rule plan:
         runtime=30,
     params:
         assignments=lambda wildcards: described(
-            "candidates", RUN_PLAN.first_round.candidates.get(wildcards.shard, [])
+            "candidates", RUN_PLAN.first_round.candidates(wildcards.shard)
         ),
-        drivers=described("plan.drivers", RUN_PLAN.driver_splits() or "shared"),
+        drivers=lambda wildcards: described(
+            "plan.drivers", RUN_PLAN.driver_splits() or "shared"
+        ),
         seed=CONFIG.seed,
         code=code_digest("planning.assignment"),
     script:

@@ -50,7 +50,7 @@ if not (CHECK_FILES and ANIMATOR_TRAINING.is_finished(Path(RESULTS))):
             runtime=30,
         params:
             settings=lambda wildcards: ANIMATOR_TRAINING.settings,
-            people=digest(ANIMATOR_TRAINING.people()),
+            people=lambda wildcards: digest(ANIMATOR_TRAINING.people()),
         script:
             "../scripts/training_clips.py"
 

@@ -2,12 +2,6 @@
 
 from functools import cache
 
-
-envvars:
-    # Set by gpus_of_run and read by jobs on other machines.
-    "DEEPFAKEMNIST_GPUS",
-
-
 # Batch tables lie in gpu/, and a light job per shard extracts its rows. Clips always lie in the folder of their shard.
 GPU_FOLDER = "gpu/" if CLIPS_PER_JOB else ""
 JOB = "{batch}" if CLIPS_PER_JOB else "{shard}"

@@ -9,16 +9,19 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from snakemake.exceptions import WorkflowError
 
-from deepfakemnist.code_digest import code_digest
+from deepfakemnist.code_digest import code_digest, keep_facts_in
 from deepfakemnist.config.load import load_config
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.liveness.motions import read_motions
 from deepfakemnist.workflow.params import described, key_texts, key_texts_by
 from deepfakemnist.workflow.run_directory import check_run_directory
+from deepfakemnist.workflow.run_plan import FOLDER as PLANS
 from deepfakemnist.workflow.run_plan import RunPlan, digest
 from deepfakemnist.workflow.script import clips_per_job, gpus_of_run
 from deepfakemnist.workflow.sharding import round_of
-from deepfakemnist.workflow.source_overview import describe_animator, describe_sources
+from deepfakemnist.workflow.source_overview import describe_animator
+
+keep_facts_in(PLANS / "modules.json")
 
 try:
     CONFIG = load_config(config)
@@ -27,9 +30,11 @@ try:
     CHECK_FILES = workflow.is_main_process and "--lint" not in sys.argv
     if CHECK_FILES:
         check_run_directory(Path(RESULTS), CONFIG.liveness.answers)
-    RUN_PLAN = RunPlan(CONFIG, check_files=CHECK_FILES)
+    RUN_PLAN = RunPlan.of_run(
+        CONFIG, is_main=workflow.is_main_process, check_files=CHECK_FILES
+    )
     if CHECK_FILES:
-        print(describe_sources(RUN_PLAN), file=sys.stderr)
+        print(RUN_PLAN.overview(), file=sys.stderr)
         if not RUN_PLAN.released:
             print(describe_animator(CONFIG.animator), file=sys.stderr)
 except ConfigError as error:
@@ -42,6 +47,14 @@ GPUS = gpus_of_run(CONFIG.device, starts_here=workflow.is_main_process)
 # An animator on the CPU needs as many jobs as there are cores, and no GPU.
 ANIMATOR_GPUS = GPUS if CONFIG.animator.may_use_gpu else 0
 CLIPS_PER_JOB = clips_per_job(CONFIG.clips_per_gpu_job, ANIMATOR_GPUS, Path(RESULTS))
+
+
+envvars:
+    # Set above by the main process, and read by jobs on other machines.
+    "DEEPFAKEMNIST_GPUS",
+    "DEEPFAKEMNIST_PLAN",
+
+
 PROVIDERS = {provider.provider: provider for provider in CONFIG.liveness.providers}
 
 

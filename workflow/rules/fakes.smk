@@ -107,4 +107,4 @@ def candidates_of_round(wildcards):
 def clips_of_job(job):
     """Return the number of clips that a liveness job may send."""
     shard = job.wildcards.shard
-    return len(fake_round(round_of(shard)).candidates[shard])
+    return fake_round(round_of(shard)).parts[shard].fakes

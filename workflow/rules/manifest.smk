@@ -55,8 +55,8 @@ rule manifest:
             },
         ),
         *key_texts("dataset", {"folds": CONFIG.dataset.folds}),
-        refused=described("refused", RUN_PLAN.refused()),
-        splits=described("splits", RUN_PLAN.split_of()),
+        refused=lambda wildcards: described("refused", RUN_PLAN.refused()),
+        splits=lambda wildcards: described("splits", RUN_PLAN.split_of()),
         quota=CONFIG.plan.quota,
         reals=CONFIG.plan.reals,
         qualities=list(CONFIG.compress.qualities),
@@ -81,7 +81,7 @@ rule captions:
         mem_mb=1000,
         runtime=10,
     params:
-        captions=described("captions", RUN_PLAN.captions()),
+        captions=lambda wildcards: described("captions", RUN_PLAN.captions()),
         code=code_digest("dataset.captions"),
     script:
         "../scripts/captions.py"

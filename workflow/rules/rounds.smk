@@ -18,7 +18,7 @@ checkpoint draw_candidates:
         mem_mb=2000,
         runtime=30,
     params:
-        pool=digest(RUN_PLAN.pool()),
+        pool=lambda wildcards: digest(RUN_PLAN.pool()),
         code=code_digest("planning.rounds"),
     script:
         "../scripts/draw_candidates.py"
@@ -47,7 +47,7 @@ rule quota:
         mem_mb=2000,
         runtime=30,
     params:
-        pool=digest(RUN_PLAN.pool()),
+        pool=lambda wildcards: digest(RUN_PLAN.pool()),
         on_shortfall=CONFIG.plan.on_shortfall,
         code=code_digest("planning.rounds", "report.quota_page"),
     script:

@@ -143,7 +143,9 @@ rule source_pages:
         mem_mb=4000,
         runtime=60,
     params:
-        refused=described("refused", [RUN_PLAN.refused(), RUN_PLAN.left_aside()]),
+        refused=lambda wildcards: described(
+            "refused", [RUN_PLAN.refused(), RUN_PLAN.left_aside()]
+        ),
         code=code_digest("report.quality_page"),
     script:
         "../scripts/source_pages.py"

@@ -9,7 +9,7 @@ with stage_script(snakemake):
     run_plan = run_plan_of(snakemake)
     own_round = run_plan.later_round(read_candidates(candidates)) if candidates else run_plan.first_round
     plan_shard(
-        assignments=own_round.candidates[snakemake.wildcards.shard],
+        assignments=own_round.candidates(snakemake.wildcards.shard),
         crops=[Path(path) for path in snakemake.input.crops],
         motions=[Path(path) for path in snakemake.input.motions],
         table=Path(snakemake.output.table),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,7 @@ def read_sheet(path: Path, model: type[SourceRow] | type[DriverRow], keep_going:
     return sheet
 
 
-def missing_files(rows: list[Row]) -> list[str]:
+def missing_files(rows: Iterable[Row]) -> list[str]:
     """Return the paths of rows whose file does not exist."""
     return [row["path"] for row in rows if not Path(row["path"]).is_file()]
 

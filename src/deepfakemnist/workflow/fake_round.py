@@ -3,52 +3,60 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
+from typing import NamedTuple, Protocol
 
 from deepfakemnist.planning.assignment import Assignment
 from deepfakemnist.workflow.sharding import batches, shard_of_round, split_into_shards
 
 
+class ShardOf(Protocol):
+    """Gives the source shard of a source video."""
+
+    def __getitem__(self, video_id: str, /) -> str: ...
+
+
+class FakeShard(NamedTuple):
+    """What is known of a fake shard without its candidates."""
+
+    fakes: int
+    #: Source shards of its candidates, sorted.
+    sources: list[str]
+
+
 class FakeRound:
-    """Candidates of a round by fake shard.
+    """Fakes of a round by shard.
 
     Args:
-        candidates: fake shard → its candidates, at least one.
-        shard_of: source video → its source shard.
+        parts: fake shard → what is known of it.
+        read: gives the candidates of a fake shard.
     """
 
-    def __init__(self, candidates: Mapping[str, list[Assignment]], shard_of: Mapping[str, str]) -> None:
-        self.candidates, self._shard_of = candidates, shard_of
+    def __init__(self, parts: Mapping[str, FakeShard], read: Callable[[str], list[Assignment]]) -> None:
+        self.parts, self._read = parts, read
 
     @classmethod
-    def only(cls, candidates: Sequence[Assignment], shard_of: Mapping[str, str]) -> FakeRound:
-        """Return the only round of a run, with the shards of the sources."""
-        shards: dict[str, list[Assignment]] = defaultdict(list)
-        for one in candidates:
-            shards[shard_of[one.source_id]].append(one)
-        return cls(shards, shard_of)
-
-    @classmethod
-    def numbered(
-        cls, candidates: Sequence[Assignment], shard_of: Mapping[str, str], shard_size: int | str
-    ) -> FakeRound:
-        """Return one of several rounds, in shards SHARD@ROUND that are cut by its own number of candidates.
-
-        Later rounds are small: in the shards of the sources, hundreds of jobs would have two candidates each. Source
-        shards and fake shards are ranges of the same hash, so one contains the other, or they share nothing.
-        """
-        parts = split_into_shards([(one.source_id, one) for one in candidates], shard_size)
-        return cls({shard_of_round(shard, part[0].round): part for shard, part in parts.items()}, shard_of)
+    def of(cls, candidates: Mapping[str, list[Assignment]], shard_of: ShardOf) -> FakeRound:
+        """Return the round with the given candidates by fake shard."""
+        parts = {
+            shard: FakeShard(len(part), sorted({shard_of[one.source_id] for one in part}))
+            for shard, part in candidates.items()
+        }
+        return cls(parts, candidates.__getitem__)
 
     @property
     def shards(self) -> list[str]:
         """Names of the fake shards, sorted."""
-        return sorted(self.candidates)
+        return sorted(self.parts)
+
+    def candidates(self, shard: str) -> list[Assignment]:
+        """Return the candidates of a fake shard; none for a shard of another round."""
+        return self._read(shard) if shard in self.parts else []
 
     def sources_of(self, shard: str) -> list[str]:
         """Return the source shards of a fake shard's candidates; none for a shard of another round."""
-        return sorted({self._shard_of[one.source_id] for one in self.candidates.get(shard, [])})
+        return self.parts[shard].sources if shard in self.parts else []
 
     def fakes_of(self, source_shards: Iterable[str]) -> list[str]:
         """Return the fake shards with candidates of any of these source shards."""
@@ -56,12 +64,30 @@ class FakeRound:
 
     def batches(self, clips: int) -> dict[str, list[str]]:
         """Return the animation jobs of the round, of about ``clips`` fakes each, and the fake shards of each."""
-        return batches({shard: len(part) for shard, part in self.candidates.items()}, clips)
+        return batches({shard: part.fakes for shard, part in self.parts.items()}, clips)
 
     @cached_property
     def _fakes_of(self) -> dict[str, list[str]]:
         by_source: dict[str, list[str]] = defaultdict(list)
-        for shard in self.shards:
-            for source in self.sources_of(shard):
+        for shard, part in self.parts.items():
+            for source in part.sources:
                 by_source[source].append(shard)
         return dict(by_source)
+
+
+def by_source_shard(candidates: Sequence[Assignment], shard_of: ShardOf) -> dict[str, list[Assignment]]:
+    """Return the candidates of a run without rounds by shard, which are those of the sources."""
+    shards: dict[str, list[Assignment]] = defaultdict(list)
+    for one in candidates:
+        shards[shard_of[one.source_id]].append(one)
+    return dict(shards)
+
+
+def by_own_number(candidates: Sequence[Assignment], shard_size: int | str) -> dict[str, list[Assignment]]:
+    """Return the candidates of one of several rounds by shard, SHARD@ROUND, cut by how many the round has.
+
+    Later rounds are small: in the shards of the sources, hundreds of jobs would have two candidates each. Source shards
+    and fake shards are ranges of the same hash, so one contains the other, or they share nothing.
+    """
+    parts = split_into_shards([(one.source_id, one) for one in candidates], shard_size)
+    return {shard_of_round(shard, part[0].round): part for shard, part in parts.items()}

@@ -51,7 +51,7 @@ class InputFiles:
         self._hashes: dict[str, _Hash] | None = None
         self._written = -_WRITE_EVERY_S
         self._read = 0
-        self._seen: dict[tuple[Path, str], tuple[str, bool]] = {}
+        self._seen: dict[Path, dict[str, tuple[str, bool]]] = {}
         self._changed: list[str] = []
 
     def versions(self, table: Path | str, paths: Sequence[str]) -> list[str]:
@@ -88,12 +88,14 @@ class InputFiles:
         return self._hash(str(path), stat)
 
     def _version(self, table: Path, path: str) -> tuple[str, bool]:
-        if (table, path) not in self._seen:
+        if table not in self._seen:
             # All files of a table at once, because that reads its metadata once.
             recorded = recorded_versions(table)
-            self._seen |= {(table, name): self._compared(name, known) for name, known in recorded.items()}
-            self._seen.setdefault((table, path), (str(stat_of(path)), False))
-        return self._seen[table, path]
+            self._seen[table] = {name: self._compared(name, known) for name, known in recorded.items()}
+        of_table = self._seen[table]
+        if path not in of_table:
+            of_table[path] = str(stat_of(path)), False
+        return of_table[path]
 
     def _compared(self, path: str, known: FileVersion) -> tuple[str, bool]:
         stat = stat_of(path)

@@ -1,67 +1,74 @@
 """Run plan: shards and batches of videos, their contents and job dependencies.
 
-Built from config and sample sheets alone, because every job parses the workflow again.
+Follows from config and sample sheets alone. Every job parses the workflow again, so the main process keeps the plan in
+a file, and jobs read of it what they need.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
-from deepfakemnist.config.base import SPLITS
 from deepfakemnist.config.load import Config
-from deepfakemnist.config.stages import PlanSettings
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.planning.assignment import Assignment, assign, split_drivers, split_people
+from deepfakemnist.planning.assignment import Assignment
 from deepfakemnist.planning.rounds import CandidateOutcome, draw_candidates, quota_summary
-from deepfakemnist.sources.exclusions import without_excluded
-from deepfakemnist.sources.read import read_sources
-from deepfakemnist.sources.released import read_released
-from deepfakemnist.sources.sheets import Sheet, missing_files, read_drivers
-from deepfakemnist.sources.video_files import count_left_aside
+from deepfakemnist.sources.sheets import missing_files
 from deepfakemnist.tables.schemas import Row
-from deepfakemnist.workflow.fake_round import FakeRound
-from deepfakemnist.workflow.sharding import batches, split_into_shards
+from deepfakemnist.workflow.fake_round import FakeRound, FakeShard, by_own_number
+from deepfakemnist.workflow.plan_pieces import Pieces, make_pieces, open_pieces, stored_pieces
+from deepfakemnist.workflow.sharding import ShardOfHash, batches
 
 #: Columns of a sheet for the manifest alone: an edit must not re-run a stage.
 _CAPTIONS = ("licence",)
 ROLES = ("source", "driver")
 #: Adapters of published lists whose videos disappear over time: a missing one becomes a row and never stops the run.
 _LINK_ROT_ADAPTERS = ("vox-metadata", "voxceleb1")
+#: Where plans are kept, below the folder in which Snakemake works.
+FOLDER = Path(".snakemake", "deepfakemnist")
+#: Environment variable with the name of the plan that the run's main process works by.
+VARIABLE = "DEEPFAKEMNIST_PLAN"
 
 
 class RunPlan:
     """Videos of a run and their shards. Cheap to build: reads file names and sheets, no video."""
 
-    def __init__(self, config: Config, check_files: bool = True) -> None:
-        """Read the sheets.
+    def __init__(self, config: Config, check_files: bool = True, pieces: Pieces | None = None) -> None:
+        """Take a plan, or make it from the sheets.
 
         Args:
             config: the validated config.
             check_files: also check that every file exists. Only the main process needs it: every job parses the
                 workflow again, and for VoxCeleb on a network file system the check takes seconds.
+            pieces: its content, see :func:`.plan_pieces.make_pieces`, which makes it if None.
         """
         self.config = config
-        self._sheets: dict[str, Sheet]
-        if config.sources.released is not None:
-            clips = read_released(config.sources)
-            self._sheets = {"source": clips["real"], "driver": Sheet(), "fake": clips["fake"]}
-            return
-        self._sheets = {
-            "source": read_sources(config.sources, config.seed),
-            "driver": read_drivers(config.drivers.sheet),
-        }
-        if config.sources.exclude:
-            self._sheets["driver"] = without_excluded(self._sheets["driver"], config.sources.exclude, "driver")
-        self._check_actions()
-        self._check_driver_splits()
-        if check_files:
+        self._pieces = make_pieces(config) if pieces is None else pieces
+        if check_files and not self.released:
             self._check_files()
+
+    @classmethod
+    def of_run(cls, config: Config, is_main: bool, check_files: bool) -> RunPlan:
+        """Return the plan of a run whose folder is the current one.
+
+        The main process keeps it in a file and names it in the environment; a job, on this machine or another, takes
+        that one, and makes its own only if it cannot read it.
+
+        Args:
+            config: the config.
+            is_main: whether this is the process that plans the run.
+            check_files: see the constructor.
+        """
+        if not is_main and (name := os.environ.get(VARIABLE)) and (pieces := open_pieces(FOLDER, name)):
+            return cls(config, check_files, pieces)
+        pieces, name = stored_pieces(config, FOLDER)
+        os.environ[VARIABLE] = name
+        return cls(config, check_files, pieces)
 
     def shards(self, role: str) -> list[str]:
         """Return the shard names of a role."""
@@ -69,15 +76,13 @@ class RunPlan:
 
     def rows(self, role: str, shard: str) -> list[Row]:
         """Return the sheet rows of a shard, without captions, which decide nothing that a stage makes of them."""
-        return [{name: row[name] for name in row if name not in _CAPTIONS} for row in self._shards[role][shard]]
+        rows = self._pieces[f"rows {role} {shard}"]
+        return [{name: row[name] for name in row if name not in _CAPTIONS} for row in rows]
 
     def captions(self) -> list[Row]:
         """Return what the sheet says of every source and the manifest alone needs, e.g. its licence."""
-        sources = sorted(self._sheets["source"].rows, key=lambda row: str(row["video_id"]))
-        return [
-            {"source_id": row["video_id"], "person_id": row["person_id"], "licence": row.get("licence")}
-            for row in sources
-        ]
+        rows: list[Row] = self._pieces["captions"]
+        return rows
 
     def files(self, role: str, shard: str) -> list[str]:
         """Return the existing videos and annotations of a shard; missing ones become rows of the ingest table."""
@@ -86,22 +91,17 @@ class RunPlan:
 
     def refused(self) -> list[Row]:
         """Return ledger rows of unprocessed videos: invalid sheet rows, excluded and unselected videos."""
-        return [row for sheet in self._sheets.values() for row in sheet.refused]
+        rows: list[Row] = self._pieces["refused"]
+        return rows
 
     def left_aside(self) -> list[Row]:
         """Return what searched folders hold besides the videos used: number of files by reason and suffix."""
-        return count_left_aside(self.sources.left_aside)
+        rows: list[Row] = self._pieces["left_aside"]
+        return rows
 
-    @property
-    def sources(self) -> Sheet:
-        """Sheet of the sources: rows, refused rows, and how people were told apart."""
-        return self._sheets["source"]
-
-    @property
-    def wanted_splits(self) -> list[str]:
-        """Splits that need people: all but those whose fraction is 0; none if the split is a published one."""
-        fractions = {"val": self.config.plan.val_fraction, "test": self.config.plan.test_fraction}
-        return [] if self.released else [split for split in SPLITS if fractions.get(split, 1.0) > 0]
+    def overview(self) -> str:
+        """Return a few lines on the sources, see :func:`.source_overview.describe_sources`."""
+        return str(self._pieces["overview"])
 
     @property
     def released(self) -> bool:
@@ -116,13 +116,13 @@ class RunPlan:
     @cached_property
     def first_round(self) -> FakeRound:
         """The fakes whose candidates are known before any job: those of round 1, or all if there are no rounds."""
-        if not self.rounds:
-            return FakeRound.only(self._assigned, self._shard_of)
-        return FakeRound.numbered(self._assigned, self._shard_of, self.config.shard_size)
+        parts = {shard: FakeShard(*part) for shard, part in self._pieces["first_round"].items()}
+        return FakeRound(parts, lambda shard: [Assignment(*one) for one in self._pieces[f"candidates {shard}"]])
 
     def later_round(self, candidates: Sequence[Assignment]) -> FakeRound:
         """Return the fakes of a later round from its candidates."""
-        return FakeRound.numbered(candidates, self._shard_of, self.config.shard_size)
+        size = self.config.shard_size
+        return FakeRound.of(by_own_number(candidates, size), ShardOfHash(self._shards["source"], size))
 
     def fake_shards(self) -> list[str]:
         """Return the fake shards known before any job: see :attr:`first_round`, and those of a published tree."""
@@ -130,96 +130,56 @@ class RunPlan:
 
     def driver_batches(self, clips: int) -> dict[str, list[str]]:
         """Return the motion extraction jobs, of about ``clips`` drivers each, and the shards of each."""
-        return batches({shard: len(rows) for shard, rows in self._shards["driver"].items()}, clips)
+        return batches(self._shards["driver"], clips)
 
     def pool(self) -> object:
         """Return the inputs of later rounds besides earlier outcomes: people, actions, settings, seed."""
-        sources, drivers, settings, seed = self._pool
-        people = [(row["video_id"], row["person_id"]) for row in sources]
-        performed = [(row["video_id"], row["action"], row["person_id"]) for row in drivers]
-        relevant = settings.model_dump(mode="json", exclude={"max_rounds", "on_shortfall", "reals"})
-        return people, performed, relevant, seed
+        relevant = self.config.plan.model_dump(mode="json", exclude={"max_rounds", "on_shortfall", "reals"})
+        return self._pieces["sources"], self._pieces["drivers"], relevant, self.config.seed
 
     def draw_candidates(self, outcomes: Sequence[CandidateOutcome]) -> list[Assignment]:
         """Return the candidates of the next round."""
-        return draw_candidates(*self._pool, outcomes)
+        return draw_candidates(*self._people(), self.config.plan, self.config.seed, outcomes)
 
     def quota_summary(self, outcomes: Sequence[CandidateOutcome]) -> list[Row]:
         """Return one row per action: its counts, quota and why its rounds ended."""
-        return quota_summary(*self._pool, outcomes)
+        return quota_summary(*self._people(), self.config.plan, self.config.seed, outcomes)
 
     def people(self, splits: Sequence[str]) -> set[str]:
         """Return the people of the given splits."""
-        return {person for person, split in self._split_of_person.items() if split in splits}
+        return {person for person, split in self._pieces["people"].items() if split in splits}
 
     def split_of(self) -> dict[str, str]:
         """Return the split of every source video."""
-        if self.released:
-            return {row["video_id"]: row["split"] for row in self._sheets["source"].rows}
-        return {row["video_id"]: self._split_of_person[row["person_id"]] for row in self._sheets["source"].rows}
+        return dict(self._pieces["split_of"])
 
     def driver_splits(self) -> dict[str, str] | None:
         """Return the split of every driving person; None where the splits share all drivers."""
-        return split_drivers(*self._pool)
+        splits: dict[str, str] | None = self._pieces["driver_splits"]
+        return splits
 
     @cached_property
-    def _split_of_person(self) -> dict[str, str]:
-        people = [row["person_id"] for row in self._sheets["source"].rows]
-        return split_people(people, self.config.plan, self.config.seed)
+    def _shards(self) -> dict[str, dict[str, int]]:
+        """Role → shard → number of videos."""
+        return dict(self._pieces["shards"])
 
-    @cached_property
-    def _shards(self) -> dict[str, dict[str, list[Row]]]:
-        return {
-            role: split_into_shards([(row["video_id"], row) for row in sheet.rows], self.config.shard_size)
-            for role, sheet in self._sheets.items()
-        }
-
-    @cached_property
-    def _pool(self) -> tuple[list[Row], list[Row], PlanSettings, int]:
-        return self._sheets["source"].rows, self._sheets["driver"].rows, self.config.plan, self.config.seed
-
-    @cached_property
-    def _assigned(self) -> list[Assignment]:
-        sources, drivers, settings, seed = self._pool
-        return draw_candidates(sources, drivers, settings, seed) if self.rounds else assign(sources, settings, seed)
-
-    @cached_property
-    def _shard_of(self) -> dict[str, str]:
-        return {row["video_id"]: shard for shard, rows in self._shards["source"].items() for row in rows}
-
-    def _check_actions(self) -> None:
-        have = {row["action"] for row in self._sheets["driver"].rows}
-        lacking = [action for action in self.config.plan.actions if action not in have]
-        if lacking:
-            raise ConfigError(
-                f"plan.actions lists {lacking}, but {self.config.drivers.sheet} has no driver for them; "
-                f"it has {sorted(have)}"
-            )
-
-    def _check_driver_splits(self) -> None:
-        """Raise ConfigError when drivers are dealt to the splits and an action is left without any in one of them."""
-        if (split_of := self.driver_splits()) is None:
-            return
-        have = {(row["action"], split_of[row["person_id"]]) for row in self._sheets["driver"].rows}
-        lacking = [
-            f"{action} in {split}"
-            for action in self.config.plan.actions
-            for split in self.wanted_splits
-            if (action, split) not in have
+    def _people(self) -> tuple[list[Row], list[Row]]:
+        """Return sources and drivers as far as the rounds need them."""
+        sources = [{"video_id": video, "person_id": person} for video, person in self._pieces["sources"]]
+        drivers = [
+            {"video_id": video, "action": action, "person_id": person}
+            for video, action, person in self._pieces["drivers"]
         ]
-        if lacking:
-            counts = Counter(split_of.values())
-            dealt = ", ".join(f"{counts[split]} in {split}" for split in SPLITS)
-            raise ConfigError(
-                f"plan.drivers is disjoint, but {self.config.drivers.sheet} has no driver for {', '.join(lacking)}; "
-                f"its people are dealt to the splits, {dealt}. Add people who perform these actions, or set "
-                "plan.drivers: shared"
-            )
+        return sources, drivers
+
+    def _all_rows(self, role: str) -> Iterator[Row]:
+        for shard in self.shards(role):
+            yield from self.rows(role, shard)
 
     def _check_files(self) -> None:
-        problems = {"drivers.sheet": missing_files(self._sheets["driver"].rows)}
+        problems = {"drivers.sheet": missing_files(self._all_rows("driver"))}
         if self.config.sources.on_bad_row == "stop":
-            required = [row for row in self._sheets["source"].rows if row["adapter"] not in _LINK_ROT_ADAPTERS]
+            required = (row for row in self._all_rows("source") if row["adapter"] not in _LINK_ROT_ADAPTERS)
             problems["sources"] = missing_files(required)
         for key, paths in problems.items():
             if paths:

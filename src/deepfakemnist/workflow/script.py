@@ -100,8 +100,8 @@ def gpus_per_job(device: str) -> int:
 
 
 def run_plan_of(snakemake: Any) -> RunPlan:
-    """Return the run plan of a script's run."""
-    return RunPlan(load_config(snakemake.config), check_files=False)
+    """Return the run plan of a script's run, as the run's main process made it."""
+    return RunPlan.of_run(load_config(snakemake.config), is_main=False, check_files=False)
 
 
 def device_of(snakemake: Any) -> str:

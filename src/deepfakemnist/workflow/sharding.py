@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 import re
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from deepfakemnist.ids import seed_from
@@ -71,6 +71,21 @@ def split_into_shards(named: Sequence[tuple[str, Value]], shard_size: int | str)
         f"shard-{_name_of(start)}": [value for name in sorted(name for _, name in part) for value in by_video[name]]
         for start, part in ranges.items()
     }
+
+
+class ShardOfHash:
+    """Shard of a video by the hash of its id, among the shards of :func:`split_into_shards`."""
+
+    def __init__(self, shards: Iterable[str], shard_size: int | str) -> None:
+        self._single = shard_size == 1
+        self._shards = {} if self._single else {_start_of(shard): shard for shard in shards}
+        self._starts = sorted(self._shards)
+
+    def __getitem__(self, video_id: str, /) -> str:
+        """Return the shard of a video that is in one of them."""
+        if self._single:
+            return video_id
+        return self._shards[self._starts[bisect_right(self._starts, _hash_of(video_id)) - 1]]
 
 
 def batches(sizes: Mapping[str, int], clips: int) -> dict[str, list[str]]:

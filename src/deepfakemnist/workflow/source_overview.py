@@ -6,19 +6,25 @@ People per split, what counts as a person, what is left aside; which animator ``
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 
 from deepfakemnist.config.animator import AnimatorSettings
 from deepfakemnist.config.base import SPLITS
+from deepfakemnist.config.load import Config
+from deepfakemnist.sources.sheets import Sheet
 from deepfakemnist.sources.video_files import describe_left_aside
-from deepfakemnist.workflow.run_plan import RunPlan
 
 _EXAMPLES = 3
 
 
-def describe_sources(plan: RunPlan) -> str:
-    """Return a few lines: counts, rule, warnings. Nothing but the run plan is read."""
-    sheet = plan.sources
-    split_of = plan.split_of()
+def describe_sources(config: Config, sheet: Sheet, split_of: Mapping[str, str]) -> str:
+    """Return a few lines: counts, rule, warnings.
+
+    Args:
+        config: the config.
+        sheet: the sources.
+        split_of: video → split.
+    """
     videos = Counter(row["person_id"] for row in sheet.rows)
     people: dict[str, set[str]] = defaultdict(set)
     for row in sheet.rows:
@@ -40,12 +46,19 @@ def describe_sources(plan: RunPlan) -> str:
         lines.append(
             "  WARNING: every video counts as a person of its own. If somebody is in two of them, splits may share a "
             "face, and scores come out too good. State people with "
-            + ("sources.person_from, a folder per person," if plan.config.sources.folder else "a column person_id")
+            + ("sources.person_from, a folder per person," if config.sources.folder else "a column person_id")
             + " or names PERSON#VIDEO."
         )
-    if empty := [split for split in plan.wanted_splits if not people[split]]:
+    if empty := [split for split in wanted_splits(config) if not people[split]]:
         lines.append(f"  WARNING: nobody is in {' and '.join(empty)}: {len(videos)} people are too few for the splits.")
     return "\n".join(lines)
+
+
+def wanted_splits(config: Config) -> list[str]:
+    """Return the splits that need people: all but those whose fraction is 0; none if the split is a published one."""
+    fractions = {"val": config.plan.val_fraction, "test": config.plan.test_fraction}
+    released = config.sources.released is not None
+    return [] if released else [split for split in SPLITS if fractions.get(split, 1.0) > 0]
 
 
 def describe_animator(settings: AnimatorSettings) -> str:
