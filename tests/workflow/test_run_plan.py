@@ -50,7 +50,7 @@ def test_every_round_is_cut_by_its_own_number_of_candidates(run_plan):
     second = plan.later_round(later)
     assert second.shards == ["shard-0000@2"], "six candidates"
     assert round_of("shard-0000@2") == 2
-    assert sorted(second.candidates("shard-0000@2"), key=later.index) == later
+    assert second.candidates("shard-0000@2") == later
     assert plan.later_round([]).shards == []
     for one in (plan.first_round, second):
         for shard in one.shards:

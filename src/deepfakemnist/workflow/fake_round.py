@@ -89,5 +89,7 @@ def by_own_number(candidates: Sequence[Assignment], shard_size: int | str) -> di
     Later rounds are small: in the shards of the sources, hundreds of jobs would have two candidates each. Source shards
     and fake shards are ranges of the same hash, so one contains the other, or they share nothing.
     """
-    parts = split_into_shards([(one.source_id, one) for one in candidates], shard_size)
-    return {shard_of_round(shard, part[0].round): part for shard, part in parts.items()}
+    parts = split_into_shards([(one.source_id, (place, one)) for place, one in enumerate(candidates)], shard_size)
+    # In the order in which they were drawn, as in the shards of the sources.
+    ordered = {shard: [one for _, one in sorted(part, key=lambda item: item[0])] for shard, part in parts.items()}
+    return {shard_of_round(shard, part[0].round): part for shard, part in ordered.items()}
