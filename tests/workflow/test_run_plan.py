@@ -7,7 +7,8 @@ import yaml
 from deepfakemnist.config.load import load_config
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.planning.assignment import Assignment
-from deepfakemnist.workflow.run_plan import RunPlan, digest
+from deepfakemnist.workflow.params import digest
+from deepfakemnist.workflow.run_plan import RunPlan
 from deepfakemnist.workflow.sharding import round_of
 
 

@@ -45,9 +45,7 @@ rule plan:
         mem_mb=1000,
         runtime=30,
     params:
-        assignments=lambda wildcards: described(
-            "candidates", RUN_PLAN.first_round.candidates(wildcards.shard)
-        ),
+        assignments=lambda wildcards: RUN_PLAN.candidates_text(wildcards.shard),
         drivers=lambda wildcards: described(
             "plan.drivers", RUN_PLAN.driver_splits() or "shared"
         ),
@@ -61,6 +59,7 @@ rule animate:
     """Animate the source of every candidate with the motion of its driver."""
     input:
         plans=plans_to_animate,
+        candidates=candidates_of_round,
         weights=animator_weights,
     output:
         table=f"<results>/{GPU_FOLDER}animate/{JOB}.parquet",
@@ -121,6 +120,7 @@ if CLIPS_PER_JOB:
         input:
             rows="<results>/plan/{shard}.parquet",
             job=animate_job_table,
+            candidates=candidates_of_round,
         output:
             table="<results>/animate/{shard}.parquet",
         log:

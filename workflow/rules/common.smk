@@ -13,10 +13,10 @@ from deepfakemnist.code_digest import code_digest, keep_facts_in
 from deepfakemnist.config.load import load_config
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.liveness.motions import read_motions
-from deepfakemnist.workflow.params import described, key_texts, key_texts_by
+from deepfakemnist.workflow.params import described, digest, key_texts, key_texts_by
 from deepfakemnist.workflow.run_directory import check_run_directory
 from deepfakemnist.workflow.run_plan import FOLDER as PLANS
-from deepfakemnist.workflow.run_plan import RunPlan, digest
+from deepfakemnist.workflow.run_plan import RunPlan
 from deepfakemnist.workflow.script import clips_per_job, gpus_of_run
 from deepfakemnist.workflow.sharding import round_of
 from deepfakemnist.workflow.source_overview import describe_animator

@@ -16,21 +16,43 @@ def round_from(path, written_ns):
         raise WorkflowError(str(error)) from None
 
 
+def candidate_table(number):
+    """Return the table with the candidates of a round, from 2."""
+    return Path(f"{RESULTS}/rounds/round{number}.parquet")
+
+
+def known_rounds():
+    """Return the number of rounds whose candidates are there when the run is planned."""
+    number = 1
+    while candidate_table(number + 1).exists():
+        number += 1
+    return number
+
+
+KNOWN_ROUNDS = known_rounds()
+
+
 def fake_round(number):
-    """Return the fakes of a round; later rounds are known once their candidates are."""
+    """Return the fakes of a round; later rounds are known once their candidates are.
+
+    Asking the checkpoint makes Snakemake build the whole graph once more for every round, which takes longer than all
+    else in a run with nothing to do. A table that was there at the start therefore counts as it is. Whoever reads it
+    here has it as an input too (candidates_of_round, tables_of_rounds): when it is drawn again, Snakemake asks all of
+    them for their inputs again.
+    """
     if number == 1:
         return RUN_PLAN.first_round
-    table = Path(checkpoints.draw_candidates.get(round=number).output.table)
+    table = candidate_table(number)
+    if number > KNOWN_ROUNDS or not table.exists():
+        checkpoints.draw_candidates.get(round=number)
     return round_from(table, table.stat().st_mtime_ns)
 
 
 @cache
 def announce_later_rounds(number):
     """Print once that the job count is incomplete, because the next round depends on verdicts."""
-    results = CONFIG.pathvars.get("results", "results")
     # Snakemake calls this before it looks for the table of an earlier run.
-    exists = Path(f"{results}/rounds/round{number}.parquet").exists()
-    if workflow.is_main_process and not exists:
+    if workflow.is_main_process and not candidate_table(number).exists():
         print(
             f"Round {number} is sampled after the liveness verdicts of earlier rounds; jobs of later rounds, and those "
             "that need all fakes, are counted then.",
@@ -56,6 +78,16 @@ def fake_rounds(last):
 def fake_shards(last):
     """Return the fake shards of rounds 1 to ``last``."""
     return [shard for one in fake_rounds(last) for shard in one.shards]
+
+
+def tables_of_rounds(wildcards):
+    """Return the candidate tables of the rounds that a job reads: before the wildcard's, else all."""
+    if not RUN_PLAN.rounds:
+        return []
+    last = int(wildcards.get("round", CONFIG.plan.max_rounds + 1)) - 1
+    # With that of the first round without candidates, which ends them.
+    number = min(len(fake_rounds(last)) + 1, last)
+    return [f"<results>/rounds/round{one}.parquet" for one in range(2, number + 1)]
 
 
 def fake_tables(pattern, **wildcards):
@@ -99,8 +131,8 @@ def plans_of_sources(wildcards):
 
 
 def candidates_of_round(wildcards):
-    """Return the candidate table of a shard's round; none for the first round, which follows from the config."""
-    number = round_of(wildcards.shard)
+    """Return the candidate table of a shard's or batch's round; none for the first, which follows from the config."""
+    number = round_of(wildcards.get("shard") or wildcards.batch)
     return f"<results>/rounds/round{number}.parquet" if number > 1 else []
 
 

@@ -6,6 +6,7 @@ rule judge:
     input:
         animations="<results>/animate/{shard}.parquet",
         sources=source_crops,
+        candidates=candidates_of_round,
         drivers=tables("<results>/crop/driver/{shard}.parquet", shards=DRIVER_SHARDS),
     output:
         table="<results>/judge/{shard}.parquet",
@@ -63,6 +64,7 @@ rule animation_page:
     """Report page on action transfer, identity preservation, sharpness, tearing and self-reenactment."""
     input:
         tables=fake_tables("<results>/judge/{shard}.parquet"),
+        rounds=tables_of_rounds,
         reenacted=tables("<results>/reenact/{shard}.parquet", shards=DRIVER_SHARDS),
     output:
         page=report(

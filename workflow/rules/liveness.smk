@@ -93,6 +93,7 @@ rule liveness_page:
         ),
         selected=fake_tables("<results>/select/{shard}.parquet"),
         judged=fake_tables("<results>/judge/{shard}.parquet"),
+        rounds=tables_of_rounds,
     output:
         page=report(
             "<results>/report/liveness.html",

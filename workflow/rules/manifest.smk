@@ -30,6 +30,7 @@ rule manifest:
         compress_fake=fake_tables("<results>/compress/fake/{shard}.parquet"),
         frames_real=tables("<results>/frames/{kind}/{shard}.parquet", kind="real"),
         frames_fake=fake_tables("<results>/frames/fake/{shard}.parquet"),
+        rounds=tables_of_rounds,
     output:
         videos="<results>/manifest/videos.parquet",
         frames="<results>/manifest/frames.parquet",

@@ -21,8 +21,8 @@ rule import_released:
         runtime=60,
     params:
         *key_texts("sources.limits", CONFIG.sources.limits),
-        rows=lambda wildcards: digest(
-            RUN_PLAN.rows(KINDS[wildcards.kind], wildcards.shard)
+        rows=lambda wildcards: RUN_PLAN.rows_text(
+            KINDS[wildcards.kind], wildcards.shard
         ),
         files=versions_of_shard,
         fps=CONFIG.crop.fps,

@@ -6,6 +6,7 @@ checkpoint draw_candidates:
     input:
         plans=tables_of_earlier_rounds("<results>/plan/{shard}.parquet"),
         selected=tables_of_earlier_rounds("<results>/select/{shard}.parquet"),
+        rounds=tables_of_rounds,
     output:
         table="<results>/rounds/round{round}.parquet",
     log:
@@ -29,6 +30,7 @@ rule quota:
     input:
         plans=fake_tables("<results>/plan/{shard}.parquet"),
         selected=fake_tables("<results>/select/{shard}.parquet"),
+        rounds=tables_of_rounds,
     output:
         table="<results>/quota/quota.tsv",
         page=report(

@@ -22,9 +22,7 @@ rule ingest:
         runtime=60,
     params:
         *key_texts("sources.limits", CONFIG.sources.limits),
-        rows=lambda wildcards: described(
-            "rows", RUN_PLAN.rows(wildcards.role, wildcards.shard)
-        ),
+        rows=lambda wildcards: RUN_PLAN.rows_text(wildcards.role, wildcards.shard),
         files=versions_of_shard,
         code=code_digest("media.ingest", "sources.voxceleb1"),
     script:

@@ -12,6 +12,7 @@ rule compress:
         # Pair length: the frame counts of the source and of the drivers planned for it.
         crops=branch(CUT_PAIRS, then=source_crops),
         plans=branch(CUT_PAIRS, then=plans_of_sources),
+        rounds=branch(CUT_PAIRS, then=tables_of_rounds),
     output:
         table="<results>/compress/{kind}/{shard}.parquet",
     log:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 from deepfakemnist.animate.training.stage import choose_training_clips
 from deepfakemnist.config.animator import AnimatorSettings
-from deepfakemnist.workflow.run_plan import digest
+from deepfakemnist.workflow.params import digest
 from deepfakemnist.workflow.script import run_plan_of, stage_script
 
 with stage_script(snakemake):

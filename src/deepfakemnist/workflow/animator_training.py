@@ -10,7 +10,8 @@ from deepfakemnist.animate.training.clip_list import is_trained
 from deepfakemnist.code_digest import code_digest
 from deepfakemnist.sources.video_files import find_videos
 from deepfakemnist.workflow.input_files import InputFiles
-from deepfakemnist.workflow.run_plan import RunPlan, digest
+from deepfakemnist.workflow.params import digest
+from deepfakemnist.workflow.run_plan import RunPlan
 
 
 class AnimatorTraining:

@@ -6,13 +6,12 @@ alone, and two keys that swap their values are not taken for unchanged.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from pydantic import BaseModel
-
-from deepfakemnist.workflow.run_plan import digest
 
 #: Longer descriptions are replaced by a digest.
 _LONGEST = 300
@@ -52,7 +51,7 @@ def described(name: str, value: Any) -> str:
 
     Args:
         name: what the value is.
-        value: anything that :func:`.run_plan.digest` takes.
+        value: anything that :func:`digest` takes.
     """
     try:
         text = json.dumps(value, sort_keys=True, ensure_ascii=False)
@@ -62,6 +61,17 @@ def described(name: str, value: Any) -> str:
         return f"{name}: {text}"
     count = f"{len(value)} entries, " if isinstance(value, (list, tuple, dict, set)) else ""
     return f"{name}: {count}digest {digest(value)}"
+
+
+def digest(value: object) -> str:
+    """Return 16 hex digits over a small value, for ``params`` whose change re-runs a job."""
+    text = json.dumps(value, sort_keys=True, default=_to_json)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _to_json(value: object) -> object:
+    """Convert values that JSON lacks; sets are sorted for a stable digest."""
+    return sorted(value) if isinstance(value, set) else str(value)
 
 
 def _texts(name: str, value: Any) -> list[str]:

@@ -11,7 +11,6 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import astuple
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -30,9 +29,12 @@ from deepfakemnist.sources.sheets import Sheet, read_drivers
 from deepfakemnist.sources.video_files import count_left_aside
 from deepfakemnist.tables.file_versions import sha256_of
 from deepfakemnist.workflow.fake_round import FakeRound, by_own_number, by_source_shard
+from deepfakemnist.workflow.params import described
 from deepfakemnist.workflow.sharding import ShardOfHash, split_into_shards
 from deepfakemnist.workflow.source_overview import describe_sources, wanted_splits
 
+#: Columns of a sheet for the manifest alone: an edit must not re-run a stage.
+_CAPTIONS = ("licence",)
 #: Plans kept per folder: that of the run, and those of dry runs with other settings meanwhile.
 _KEPT = 4
 _PREFIX, _SUFFIX = "plan-", ".sqlite"
@@ -48,8 +50,9 @@ def make_pieces(config: Config) -> dict[str, Any]:
     """Read the sheets and plan the run.
 
     Returns:
-        ``shards``: role → shard → number of videos; ``rows ROLE SHARD``: sheet rows of a shard; ``first_round``: fake
-        shard → number of candidates and source shards; ``candidates SHARD``: fields of each ``Assignment``; ``sources``
+        ``shards``: role → shard → number of videos; ``rows ROLE SHARD``: sheet rows of a shard without captions;
+        ``first_round``: fake shard → number of candidates and source shards; ``candidates SHARD``: fields of each
+        ``Assignment``; ``rows text …`` and ``candidates text …``: both as texts for params; ``sources``
         and ``drivers``: (video, person) and (video, action, person); ``split_of``: video → split; ``people``: person →
         split; ``driver_splits``: person → split, or None; ``captions``, ``refused``, ``left_aside``, ``overview``.
 
@@ -74,7 +77,9 @@ def make_pieces(config: Config) -> dict[str, Any]:
         "people": {}, "driver_splits": None, "first_round": {},
     }  # fmt: skip
     for role, parts in shards.items():
-        pieces |= {f"rows {role} {shard}": rows for shard, rows in parts.items()}
+        for shard, rows in parts.items():
+            own = [{name: row[name] for name in row if name not in _CAPTIONS} for row in rows]
+            pieces |= {f"rows {role} {shard}": own, f"rows text {role} {shard}": described("rows", own)}
     if config.sources.released is not None:
         pieces["split_of"] = {row["video_id"]: row["split"] for row in sources}
     else:
@@ -169,12 +174,15 @@ def _planned(config: Config, sheets: Mapping[str, Sheet], shard_of: ShardOfHash)
         by_shard = by_own_number(draw_candidates(sources, drivers, plan, seed), config.shard_size)
     else:
         by_shard = by_source_shard(assign(sources, plan, seed), shard_of)
+    fields = {shard: [list(vars(one).values()) for one in part] for shard, part in by_shard.items()}
     return {
         "people": people,
         "split_of": {row["video_id"]: people[row["person_id"]] for row in sources},
         "driver_splits": driver_splits,
         "first_round": FakeRound.of(by_shard, shard_of).parts,
-    } | {f"candidates {shard}": [astuple(one) for one in part] for shard, part in by_shard.items()}
+        **{f"candidates {shard}": part for shard, part in fields.items()},
+        **{f"candidates text {shard}": described("candidates", part) for shard, part in fields.items()},
+    }
 
 
 def _check_actions(config: Config, drivers: Sheet) -> None:

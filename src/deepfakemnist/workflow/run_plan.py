@@ -6,11 +6,8 @@ a file, and jobs read of it what they need.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 
@@ -21,11 +18,10 @@ from deepfakemnist.planning.rounds import CandidateOutcome, draw_candidates, quo
 from deepfakemnist.sources.sheets import missing_files
 from deepfakemnist.tables.schemas import Row
 from deepfakemnist.workflow.fake_round import FakeRound, FakeShard, by_own_number
+from deepfakemnist.workflow.params import described
 from deepfakemnist.workflow.plan_pieces import Pieces, make_pieces, open_pieces, stored_pieces
 from deepfakemnist.workflow.sharding import ShardOfHash, batches
 
-#: Columns of a sheet for the manifest alone: an edit must not re-run a stage.
-_CAPTIONS = ("licence",)
 ROLES = ("source", "driver")
 #: Adapters of published lists whose videos disappear over time: a missing one becomes a row and never stops the run.
 _LINK_ROT_ADAPTERS = ("vox-metadata", "voxceleb1")
@@ -49,6 +45,7 @@ class RunPlan:
         """
         self.config = config
         self._pieces = make_pieces(config) if pieces is None else pieces
+        self._files: dict[tuple[str, str], list[str]] = {}
         if check_files and not self.released:
             self._check_files()
 
@@ -76,8 +73,17 @@ class RunPlan:
 
     def rows(self, role: str, shard: str) -> list[Row]:
         """Return the sheet rows of a shard, without captions, which decide nothing that a stage makes of them."""
-        rows = self._pieces[f"rows {role} {shard}"]
-        return [{name: row[name] for name in row if name not in _CAPTIONS} for row in rows]
+        rows: list[Row] = self._pieces[f"rows {role} {shard}"]
+        return rows
+
+    def rows_text(self, role: str, shard: str) -> str:
+        """Return the rows of a shard as a text for params, see :func:`.params.described`."""
+        return str(self._pieces[f"rows text {role} {shard}"])
+
+    def candidates_text(self, shard: str) -> str:
+        """Return the candidates of a shard of the first round as a text for params; that of none in a later round."""
+        of_first = shard in self.first_round.parts
+        return str(self._pieces[f"candidates text {shard}"]) if of_first else described("candidates", [])
 
     def captions(self) -> list[Row]:
         """Return what the sheet says of every source and the manifest alone needs, e.g. its licence."""
@@ -86,8 +92,10 @@ class RunPlan:
 
     def files(self, role: str, shard: str) -> list[str]:
         """Return the existing videos and annotations of a shard; missing ones become rows of the ingest table."""
-        named = [row.get(name) for row in self.rows(role, shard) for name in ("path", "annotation")]
-        return [path for path in dict.fromkeys(named) if path and Path(path).is_file()]
+        if (role, shard) not in self._files:
+            named = [row.get(name) for row in self.rows(role, shard) for name in ("path", "annotation")]
+            self._files[role, shard] = [path for path in dict.fromkeys(named) if path and Path(path).is_file()]
+        return self._files[role, shard]
 
     def refused(self) -> list[Row]:
         """Return ledger rows of unprocessed videos: invalid sheet rows, excluded and unselected videos."""
@@ -189,16 +197,3 @@ class RunPlan:
                     f"{key}: {len(paths)} videos do not exist:\n  {listing}\n"
                     f"Relative paths start at the sheet's folder.{hint}"
                 )
-
-
-def digest(value: object) -> str:
-    """Return 16 hex digits over a small value, for ``params`` whose change re-runs a job."""
-    text = json.dumps(value, sort_keys=True, default=_to_json)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _to_json(value: object) -> object:
-    """Convert values that JSON lacks; sets are sorted for a stable digest."""
-    if isinstance(value, Assignment):
-        return asdict(value)
-    return sorted(value) if isinstance(value, set) else str(value)
