@@ -205,6 +205,28 @@ def test_every_round_follows_from_the_earlier_verdicts_despite_the_kill(finished
     assert expected == []
 
 
+@pytest.mark.extended
+@pytest.mark.parametrize("clips_per_gpu_job", [None, 1])
+def test_rounds_that_are_drawn_again_are_those_of_a_fresh_run(project, clips_per_gpu_job):
+    """Candidate tables of the earlier run, from which Snakemake first lists jobs, leave nothing behind."""
+    name = f"edited{clips_per_gpu_job}"
+    project.configure(name, clips_per_gpu_job)
+    project.run(name, "--", f"{name}/manifest/videos.parquet")
+    before = {row["video_id"] for row in project.rows(name, "plan")}
+    plan = {"quota": QUOTA - 1, "expected_pass_rate": 0.5}
+    for again in (name, f"fresh{clips_per_gpu_job}"):
+        project.configure(again, clips_per_gpu_job, **plan)
+        project.run(again, "--", f"{again}/manifest/videos.parquet")
+        assert "Nothing to be done" in project.run(again, "-n", "--", f"{again}/manifest/videos.parquet")
+    made = []
+    for again in (name, f"fresh{clips_per_gpu_job}"):
+        shards = {row["video_id"] for row in read_rows(project.folder / again / "manifest/videos.parquet")}
+        table = {action: (row["kept"], row["tried"]) for action, row in project.quota_table(again).items()}
+        made.append((shards, table))
+    assert made[0] == made[1]
+    assert before != {row["video_id"] for row in project.rows(f"fresh{clips_per_gpu_job}", "plan")}
+
+
 def test_an_exhausted_pool_ends_the_rounds_with_a_quota_table_or_an_error(finished):
     project, *_ = finished
     sources = PEOPLE * CLIPS

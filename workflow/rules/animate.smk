@@ -1,6 +1,10 @@
 """Motion extraction, planning and animation; one or more shards per job, see batches.smk."""
 
 
+localrules:
+    plan,
+
+
 rule extract_motion:
     """Extract the motion of every driver once, for use by thousands of sources."""
     input:

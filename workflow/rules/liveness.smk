@@ -57,6 +57,10 @@ rule liveness:
         "../scripts/liveness.py"
 
 
+localrules:
+    select,
+
+
 rule select:
     """Accept the animations that every provider classifies as live and that pass the quality gate, if one is set."""
     input:

@@ -1,6 +1,14 @@
 """Sampling rounds until every action meets its quota; with max_rounds 1, the quota table alone."""
 
 
+# The next round follows from all verdicts of the earlier ones, the last straggler's included: begun before, it would
+# depend on which job came first, and no two runs would give the same dataset. What can be saved is the waiting in queues
+# in between: like plan and select, these take seconds.
+localrules:
+    draw_candidates,
+    quota,
+
+
 checkpoint draw_candidates:
     """Sample the candidates that the quotas still need after earlier rounds; an empty table ends the rounds."""
     input:

@@ -58,6 +58,9 @@ rule crop:
 
 if CONFIG.sources.select:
 
+    localrules:
+        apply_selection,
+
     rule choose_sources:
         """Select sources among all crops, balanced over people, length and face size, without duplicates."""
         input:

@@ -139,8 +139,10 @@ def _write(pieces: Mapping[str, Any], folder: Path, key: str) -> None:
     part.unlink(missing_ok=True)
     connection = sqlite3.connect(part)
     try:
+        # Until it is renamed, nobody reads the file.
         connection.execute("PRAGMA synchronous = OFF")
-        connection.execute("CREATE TABLE pieces (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
+        connection.execute("PRAGMA journal_mode = OFF")
+        connection.execute("CREATE TABLE pieces (name TEXT PRIMARY KEY, value TEXT)")
         values = ((name, json.dumps(value)) for name, value in pieces.items())
         connection.executemany("INSERT INTO pieces VALUES (?, ?)", values)
         connection.commit()
