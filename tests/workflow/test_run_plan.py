@@ -36,6 +36,7 @@ def test_without_rounds_fakes_are_in_the_shards_of_their_sources(run_plan):
     plan = run_plan(quota=4)
     assert not plan.rounds
     assert plan.fake_shards() == plan.shards("source") == ["shard-0000", "shard-4000", "shard-8000"]
+    assert (plan.count("source"), plan.count("driver")) == (30, 4)
     assert sum(part.fakes for part in plan.first_round.parts.values()) == 30
     assert sum(len(plan.first_round.candidates(shard)) for shard in plan.fake_shards()) == 30
     for shard in plan.fake_shards():

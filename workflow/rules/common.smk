@@ -122,7 +122,7 @@ def answers_folder():
 
 def by_videos(base, per_thousand):
     """Return mem_mb of a rule that holds tables of the whole dataset: it grows with the sources and each attempt."""
-    count = len(RUN_PLAN.sources.rows)
+    count = RUN_PLAN.count("source")
     return lambda wildcards, attempt: attempt * (base + per_thousand * count // 1000)
 
 

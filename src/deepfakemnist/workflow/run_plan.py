@@ -71,6 +71,10 @@ class RunPlan:
         """Return the shard names of a role."""
         return sorted(self._shards[role])
 
+    def count(self, role: str) -> int:
+        """Return the number of videos of a role."""
+        return sum(self._shards[role].values())
+
     def rows(self, role: str, shard: str) -> list[Row]:
         """Return the sheet rows of a shard, without captions, which decide nothing that a stage makes of them."""
         rows: list[Row] = self._pieces[f"rows {role} {shard}"]
