@@ -28,7 +28,12 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from snakemake.common.configfile import load_configfile
+from snakemake.utils import update_config
+
 from deepfakemnist.config.base import ACTIONS
+from deepfakemnist.config.load import Config
+from deepfakemnist.workflow.plan_pieces import settings_digest
 
 ROOT = Path(__file__).parents[1]
 SIZES = (1000, 10_000, 100_000)
@@ -119,8 +124,16 @@ def cost(folder: Path, *arguments: str) -> dict[str, float]:
 
 def cost_of(folder: Path, words: list[str]) -> dict[str, float]:
     """Return CPU seconds and peak MB of a process and its children."""
+    # As the main process passes it to its jobs.
     plans = sorted((folder / ".snakemake/deepfakemnist").glob("plan-*"))
-    named = {"DEEPFAKEMNIST_PLAN": plans[0].stem.removeprefix("plan-"), "DEEPFAKEMNIST_GPUS": "0"} if plans else {}
+    named = {"DEEPFAKEMNIST_GPUS": "0"}
+    if plans:
+        raw: dict[str, Any] = {}
+        for path in configs(folder):
+            update_config(raw, load_configfile(path))
+        named["DEEPFAKEMNIST_PLAN"] = (
+            f"{settings_digest(Config.model_validate(raw))}={plans[0].stem.removeprefix('plan-')}"
+        )
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", **named}
     process = subprocess.Popen(words, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert process.stderr is not None

@@ -71,6 +71,15 @@ def test_a_job_works_by_the_plan_of_its_run_though_the_sheet_has_changed(raw):
     assert plan_of(raw).split_of().keys() == {"other"}
 
 
+def test_jobs_of_two_configs_in_one_run_get_the_plan_of_their_own(raw):
+    """The workflow may be a module of another twice; both have one environment."""
+    other = raw | {"seed": 77}
+    plans = [everything(plan_of(one)) for one in (raw, other)]
+    Path("sources.tsv").write_text("video_id\tpath\nother\tother.mp4\n")
+    assert [everything(plan_of(one, is_main=False)) for one in (raw, other)] == plans
+    assert plans[0] != plans[1]
+
+
 @pytest.mark.parametrize("file", ["sources.tsv", "drivers.tsv", "out.tsv"])
 def test_a_changed_sheet_is_planned_again(raw, file):
     Path("out.tsv").write_text("video_id\tperson_id\treason\n\tp1\tasked\n")

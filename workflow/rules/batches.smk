@@ -34,6 +34,20 @@ def look_up(name, names):
     return names[name]
 
 
+def look_up_fakes(name, which):
+    """Return the entry of an animation job (which 0) or fake shard (1) of its round.
+
+    None for one that the round had before it was drawn again: Snakemake asks for the inputs of such a job before it
+    drops it.
+    """
+    names = animate_jobs(round_of(name))[which]
+    if name not in names and any(
+        name in animate_jobs_of(one)[which] for one in LATER_ROUNDS
+    ):
+        return None
+    return look_up(name, names)
+
+
 def driver_crops(wildcards):
     """Return the crop tables of the drivers of a job."""
     shards = [wildcards.get("shard")]
@@ -46,7 +60,7 @@ def plans_to_animate(wildcards):
     """Return the plan tables of the fakes of a job."""
     shards = [wildcards.get("shard")]
     if CLIPS_PER_JOB:
-        shards = look_up(wildcards.batch, animate_jobs(round_of(wildcards.batch))[0])
+        shards = look_up_fakes(wildcards.batch, 0) or []
     return tables("<results>/plan/{shard}.parquet", shards=shards)
 
 
@@ -58,5 +72,5 @@ def motion_job_table(wildcards):
 
 def animate_job_table(wildcards):
     """Return the batch table that contains a fake shard."""
-    job = look_up(wildcards.shard, animate_jobs(round_of(wildcards.shard))[1])
-    return f"<results>/gpu/animate/{job}.parquet"
+    job = look_up_fakes(wildcards.shard, 1)
+    return f"<results>/gpu/animate/{job}.parquet" if job else []

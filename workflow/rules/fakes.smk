@@ -6,14 +6,18 @@ from snakemake.exceptions import IncompleteCheckpointException
 
 from deepfakemnist.planning.rounds import read_candidates
 
+#: Later rounds as they were read, also those that were drawn again since.
+LATER_ROUNDS = []
+
 
 @cache
 def round_from(path, written_ns):
     """Return a later round, cached until its table of candidates changes."""
     try:
-        return RUN_PLAN.later_round(read_candidates(path))
+        LATER_ROUNDS.append(RUN_PLAN.later_round(read_candidates(path)))
     except ConfigError as error:
         raise WorkflowError(str(error)) from None
+    return LATER_ROUNDS[-1]
 
 
 def candidate_table(number):

@@ -217,13 +217,19 @@ def _check_driver_splits(config: Config, drivers: Sheet, split_of: Mapping[str, 
         )
 
 
+def settings_digest(config: Config) -> str:
+    """Return a digest of the settings that the pieces follow from."""
+    settings = config.model_dump(mode="json", include={"sources", "drivers", "plan", "seed", "shard_size"})
+    return _sha256(json.dumps(settings, sort_keys=True))
+
+
 def _digest_of_inputs(config: Config) -> str:
     """Return a digest of all that the pieces follow from, for sources that a sheet lists."""
     files = (config.sources.sheet, config.drivers.sheet, config.sources.exclude)
     return _sha256(
         json.dumps(
             [
-                config.model_dump(mode="json", include={"sources", "drivers", "plan", "seed", "shard_size"}),
+                settings_digest(config),
                 [sha256_of(path) for path in files if path is not None],
                 code_digest("workflow.plan_pieces"),
                 # Code digests leave the settings out, and some of these read the sheets.

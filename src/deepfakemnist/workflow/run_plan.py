@@ -19,7 +19,7 @@ from deepfakemnist.sources.sheets import missing_files
 from deepfakemnist.tables.schemas import Row
 from deepfakemnist.workflow.fake_round import FakeRound, FakeShard, by_own_number
 from deepfakemnist.workflow.params import described
-from deepfakemnist.workflow.plan_pieces import Pieces, make_pieces, open_pieces, stored_pieces
+from deepfakemnist.workflow.plan_pieces import Pieces, make_pieces, open_pieces, settings_digest, stored_pieces
 from deepfakemnist.workflow.sharding import ShardOfHash, batches
 
 ROLES = ("source", "driver")
@@ -27,7 +27,7 @@ ROLES = ("source", "driver")
 _LINK_ROT_ADAPTERS = ("vox-metadata", "voxceleb1")
 #: Where plans are kept, below the folder in which Snakemake works.
 FOLDER = Path(".snakemake", "deepfakemnist")
-#: Environment variable with the name of the plan that the run's main process works by.
+#: Environment variable with the plans that the run's main process works by, as SETTINGS=PLAN with commas between.
 VARIABLE = "DEEPFAKEMNIST_PLAN"
 
 
@@ -61,10 +61,15 @@ class RunPlan:
             is_main: whether this is the process that plans the run.
             check_files: see the constructor.
         """
-        if not is_main and (name := os.environ.get(VARIABLE)) and (pieces := open_pieces(FOLDER, name)):
+        # As a module, the workflow may be there twice, with two configs.
+        named = dict(entry.split("=") for entry in os.environ.get(VARIABLE, "").split(",") if entry)
+        own = settings_digest(config)
+        if not is_main and own in named and (pieces := open_pieces(FOLDER, named[own])):
             return cls(config, check_files, pieces)
         pieces, name = stored_pieces(config, FOLDER)
-        os.environ[VARIABLE] = name
+        if name:
+            named[own] = name
+        os.environ[VARIABLE] = ",".join(f"{settings}={plan}" for settings, plan in named.items())
         return cls(config, check_files, pieces)
 
     def shards(self, role: str) -> list[str]:
