@@ -2,7 +2,7 @@
 
 #: Sources of which one job takes the facts, with their fakes: about two minutes of work.
 SOURCES_PER_PART = 2000
-AUDIT_PARTS = max(1, -(-len(RUN_PLAN.sources.rows) // SOURCES_PER_PART))
+AUDIT_PARTS = max(1, -(-RUN_PLAN.count("source") // SOURCES_PER_PART))
 
 
 rule clip_facts:
@@ -56,7 +56,7 @@ rule audit:
     resources:
         mem_mb=by_videos(700, per_thousand=10),
         runtime=lambda wildcards, attempt: attempt
-        * (60 + 6 * len(RUN_PLAN.sources.rows) // 1000),
+        * (60 + 6 * RUN_PLAN.count("source") // 1000),
     params:
         settings=CONFIG.dataset.audit.model_dump(mode="json"),
         seed=CONFIG.seed,
