@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -18,7 +18,7 @@ from deepfakemnist.animation_quality.motion import action_direction, action_tran
 from deepfakemnist.animation_quality.tearing import tearing
 from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.faces.identity import FaceEmbedder
-from deepfakemnist.faces.landmarks import FaceLandmarker
+from deepfakemnist.faces.landmarks import FaceLandmarker, FaceLandmarks
 from deepfakemnist.tables.schemas import Row
 
 #: Evenly spaced frames to embed; an embedding costs as much as the landmarks of ten frames.
@@ -66,6 +66,7 @@ def assess_clip(
     *,
     every: int = 1,
     same_clip: bool = False,
+    driver_faces: Sequence[FaceLandmarks | None] | None = None,
 ) -> ClipQuality:
     """Score one animation; a missing face never raises.
 
@@ -77,17 +78,20 @@ def assess_clip(
         others: (N, 128) embeddings of people other than the source; if empty, identity_kept is NaN.
         every: evaluate every n-th frame. A blink lasts two to ten frames at 25 fps: keep 1 for blinks.
         same_clip: the driver is the clip of the source (self-reenactment), so its frames are the ground truth.
+        driver_faces: landmarks of all driver frames as by ``landmarker.track(driver_frames[::every])``, where they are
+            known; ``driver_frames`` may then be empty, unless ``same_clip``.
 
     Raises:
         ConfigError: unknown action.
         ValueError: driver and result of different lengths.
     """
-    if len(driver_frames) != len(result_frames):
-        raise ValueError(
-            f"driver and result must be equally long, but have {len(driver_frames)} and {len(result_frames)} frames"
-        )
     driver_frames, result_frames = driver_frames[::every], result_frames[::every]
-    driver_faces, result_faces = landmarker.track(driver_frames), landmarker.track(result_frames)
+    length = len(driver_frames if driver_faces is None else driver_faces)
+    if length != len(result_frames):
+        raise ValueError(f"driver and result must be equally long, but have {length} and {len(result_frames)} frames")
+    if driver_faces is None:
+        driver_faces = landmarker.track(driver_frames)
+    result_faces = landmarker.track(result_frames)
     result_signals = measure_action(result_faces)
     transfer = action_transfer(action, measure_action(driver_faces), result_signals)
     source_face = landmarker(source_frame)

@@ -13,15 +13,15 @@ from deepfakemnist.animation_quality.judge import METRICS, assess_clip
 from deepfakemnist.config.stages import AnimationQualitySettings
 from deepfakemnist.errors import Failed
 from deepfakemnist.faces.identity import FaceEmbedder
-from deepfakemnist.faces.landmarks import FaceLandmarker
-from deepfakemnist.media.decode import read_clip
+from deepfakemnist.faces.landmarks import FaceLandmarker, FaceLandmarks
+from deepfakemnist.media.decode import read_clip, read_frame
 from deepfakemnist.tables.checksums import check_unchanged
 from deepfakemnist.tables.files import read_rows
 from deepfakemnist.tables.schemas import ANIMATION_QUALITY, OK, Row
 from deepfakemnist.tables.shards import Tally, run_shard
 
-#: Cached clips: a source is decoded once for all of its fakes, which are adjacent in the table.
-_CLIPS_KEPT = 2
+#: Drivers whose landmarks are kept for the other fakes of a shard: 6 kB a frame, and drivers alternate from row to row.
+_DRIVERS_KEPT = 64
 #: Metrics of fakes; the others need self-reenactment, i.e. a driver that is the clip of the source.
 _OF_FAKES = [metric for metric in METRICS if metric not in ("reconstruction_l1", "keypoint_error")]
 
@@ -55,10 +55,13 @@ def assess_shard(
     landmarker, embedder = FaceLandmarker(), FaceEmbedder()
     crops = {row["path"]: row.get("sha256") for row in [*read_rows(source_crops), *drivers.values()]}
 
-    @lru_cache(_CLIPS_KEPT)
-    def clip_of(path: str) -> NDArray[np.uint8]:
+    def unchanged(path: str) -> str:
         check_unchanged(path, crops[path])
-        return read_clip(path)
+        return path
+
+    @lru_cache(_DRIVERS_KEPT)
+    def faces_of(driver: str, frames: int) -> list[FaceLandmarks | None]:
+        return landmarker.track(read_clip(unchanged(driver))[:frames][:: settings.every])
 
     people = _embeddings(list(drivers.values()), embedder) if rows else {}
 
@@ -68,14 +71,15 @@ def assess_shard(
         check_unchanged(row["path"], hashes_of.get(row["video_id"]))
         others = [embedding for person, embedding in people.items() if person != row["person_id"]]
         quality = assess_clip(
-            clip_of(sources[row["source_id"]])[row["source_frame"]],
-            clip_of(drivers[row["driver_id"]]["path"])[: row["frames"]],
+            read_frame(unchanged(sources[row["source_id"]]), row["source_frame"]),
+            [],
             read_clip(row["path"]),
             row["action"],
             landmarker,
             embedder,
             np.stack(others) if others else np.empty((0, 128), np.float32),
             every=settings.every,
+            driver_faces=faces_of(drivers[row["driver_id"]]["path"], row["frames"]),
         )
         return {metric: getattr(quality, metric) for metric in _OF_FAKES}
 
@@ -100,7 +104,7 @@ def _embeddings(drivers: list[Row], embedder: FaceEmbedder) -> dict[str, NDArray
     found: dict[str, NDArray[np.float32]] = {}
     for row in sorted(drivers, key=lambda row: row["video_id"]):
         if row["person_id"] not in found:
-            embedding = embedder(read_clip(row["path"])[0])
+            embedding = embedder(read_frame(row["path"], 0))
             if embedding is not None:
                 found[row["person_id"]] = embedding
     return found

@@ -120,7 +120,9 @@ class _GaussianBlur(v2.GaussianBlur):
     def transform(self, pixels: Tensor, params: dict[str, Any]) -> Tensor:
         """Return the blurred pixels."""
         (across, down), size = params["sigma"], self.kernel_size
-        return _of_images(pixels, lambda image: cv2.GaussianBlur(image, size, across, None, down, cv2.BORDER_REFLECT_101))
+        return _of_images(
+            pixels, lambda image: cv2.GaussianBlur(image, size, across, None, down, cv2.BORDER_REFLECT_101)
+        )
 
 
 def _of_images(pixels: Tensor, change: Callable[[np.ndarray], np.ndarray]) -> Tensor:
