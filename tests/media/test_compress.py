@@ -182,6 +182,29 @@ def test_max_frames_truncates_the_clip(tmp_path: Path, moving: np.ndarray) -> No
     assert row["input_pixels_sha256"] == pixels_sha256(moving[:5])
 
 
+def test_a_clip_known_by_its_checksum_is_decoded_as_far_as_it_is_kept(tmp_path: Path, moving: np.ndarray) -> None:
+    """The rest of this clip cannot be decoded, which nobody notices; without a checksum somebody does."""
+    row = working_row(tmp_path, "v", moving)
+
+    def compressed(name: str, row: Row) -> Row:
+        folder = tmp_path / name
+        folder.mkdir()
+        (found,) = compress(folder, [row], qualities={"exact": EXACT}, max_frames=5)
+        return {column: value for column, value in found.items() if column != "path"}
+
+    whole = compressed("whole", row)
+    path = Path(row["path"])
+    with av.open(row["path"]) as container:
+        last = container.streams.video[0].index_entries[-1]
+        place, size = last.pos, last.size
+    data = bytearray(path.read_bytes())
+    data[place : place + size] = bytes(size)
+    path.write_bytes(data)
+    assert compressed("part", {**row, "sha256": hashlib.sha256(data).hexdigest()}) == whole
+    damaged = compressed("damaged", row)
+    assert (damaged["status"], damaged["reason"]) == ("failed", "corrupt")
+
+
 def test_clips_of_a_pair_are_cut_to_the_shortest(tmp_path: Path, moving: np.ndarray) -> None:
     """A real of 12 frames with planned drivers of 9 and 7, the second rejected later; another real has no fake."""
     source = working_row(tmp_path, "s", moving)

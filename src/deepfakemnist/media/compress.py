@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -117,15 +118,8 @@ def compress_clip(
     Raises: Rejected, Failed, ConfigError; see :func:`compress_shard`.
     """
     check_unchanged(row["path"], row.get("sha256"))  # otherwise damage would pass for that of a video
-    clip = _read_pictures(row["path"])
-    input_pixels = pixels_sha256(clip)
-    if input_pixels != row["pixels_sha256"]:
-        raise Failed("input_changed", f"{row['path']}: pixels differ from those recorded in its table row")
-    total = len(clip)
-    kept = min(limit for limit in (row.get("keep_frames"), settings.max_frames, total) if limit is not None)
-    if kept < total:
-        clip = clip[:kept]
-        input_pixels = pixels_sha256(clip)
+    clip, input_pixels, total = _read_input(row, settings.max_frames)
+    kept = len(clip)
     height, width = clip[0].shape[:2]
     odd = [name for name, quality in settings.qualities.items() if quality.pix_fmt == "yuv420p"]
     if odd and (width % 2 or height % 2):
@@ -158,6 +152,25 @@ def compress_clip(
             }
             for name, quality in settings.qualities.items()
         ]
+
+
+def _read_input(row: Row, max_frames: int | None) -> tuple[list[np.ndarray], str, int]:
+    """Return the frames of a clip that are kept, the hash of their pixels, and the length of the clip.
+
+    Raises: Failed with reason input_changed.
+    """
+    limits = [limit for limit in (row.get("keep_frames"), max_frames) if limit is not None]
+    most = min(limits, default=None)
+    if most is not None and row.get("sha256") and most < (row.get("frames") or 0):
+        # The file has the bytes of its row, hence its pixels: nothing is left to learn from the frames beyond.
+        clip = _read_pictures(row["path"], most)
+        return clip, pixels_sha256(clip), row["frames"]
+    clip = _read_pictures(row["path"])
+    found = pixels_sha256(clip)
+    if found != row["pixels_sha256"]:
+        raise Failed("input_changed", f"{row['path']}: pixels differ from those recorded in its table row")
+    kept = clip[:most]
+    return kept, found if len(kept) == len(clip) else pixels_sha256(kept), len(clip)
 
 
 def encode_graph(
@@ -228,10 +241,13 @@ def _encode_and_measure(
     return facts
 
 
-def _read_pictures(path: Path | str) -> list[np.ndarray]:
-    """Return every frame of a working clip or encode, (H,W,3) uint8 RGB; constant rate, so times are ignored."""
+def _read_pictures(path: Path | str, most: int | None = None) -> list[np.ndarray]:
+    """Return the frames of a working clip or encode, (H,W,3) uint8 RGB; constant rate, so times are ignored.
+
+    All of them, which proves the file complete, or the first ``most``.
+    """
     with open_video(path) as video:
-        return [Picture(frame).rgb() for frame in every_frame(video)]
+        return [Picture(frame).rgb() for frame in islice(every_frame(video), most)]
 
 
 def _verify(part: Path, reference: Sequence[np.ndarray], size: tuple[int, int], fps: float, rgb: bool) -> Row:
