@@ -18,7 +18,18 @@ from deepfakemnist.dataset.clip_facts import CLIP_FACTS
 from deepfakemnist.dataset.file_facts import CONTAINER_TEXTS
 from deepfakemnist.tables.dataset_schemas import PREDICTIONS, VIDEOS
 from deepfakemnist.tables.files import write_table
-from deepfakemnist.tables.schemas import ANIMATED, COMPRESSED, CROPPED, FRAMES, INGESTED, MOTIONS, PLANNED, SELECTED
+from deepfakemnist.tables.schemas import (
+    ANIMATED,
+    ANIMATION_QUALITY,
+    COMPRESSED,
+    CROPPED,
+    FRAMES,
+    INGESTED,
+    MOTIONS,
+    PLANNED,
+    SELECTED,
+    VERDICTS,
+)  # fmt: skip
 
 QUALITIES = ("raw", "c23", "c40")
 #: Reals per person and drivers in all.
@@ -106,17 +117,17 @@ def write_predictions(folder: Path, clips: Clips, detector: str, trained_on: str
     return path
 
 
-def write_videos(folder: Path, clips: Clips) -> Path:
+def write_videos(folder: Path, clips: Clips, qualities: tuple[str, ...] = QUALITIES) -> Path:
     """Write the videos table of the manifest."""
-    rows = clips.rows(repeats=len(QUALITIES))
+    rows = clips.rows(repeats=len(qualities))
     count = len(rows["label"])
-    quality = np.tile(np.array(QUALITIES), count // len(QUALITIES))
+    quality = np.tile(np.array(qualities), count // len(qualities))
     paths = np.char.add(np.char.add(rows["video_id"], "/"), np.char.add(quality, ".mp4"))
     columns = rows | {
         "quality": quality,
         "split_driver": rows["split"],
         "split_paper": rows["split"],
-        "fold": np.repeat(np.arange(count // len(QUALITIES)) // 2 % 5, len(QUALITIES)),
+        "fold": np.repeat(np.arange(count // len(qualities)) // 2 % 5, len(qualities)),
         "path": paths,
         "bytes": np.full(count, 100_000),
         "frames": np.full(count, 64),
@@ -133,14 +144,14 @@ def write_videos(folder: Path, clips: Clips) -> Path:
     return path
 
 
-def write_facts(folder: Path, clips: Clips) -> Path:
+def write_facts(folder: Path, clips: Clips, qualities: tuple[str, ...] = QUALITIES) -> Path:
     """Write the facts of the audit: containers alike, and sizes and pictures that differ little between the classes."""
-    rows = clips.rows(repeats=len(QUALITIES))
+    rows = clips.rows(repeats=len(qualities))
     count = len(rows["label"])
     random = np.random.default_rng(count)
     columns: dict[str, Any] = {
         "video_id": rows["video_id"],
-        "quality": np.tile(np.array(QUALITIES), count // len(QUALITIES)),
+        "quality": np.tile(np.array(qualities), count // len(qualities)),
     }
     for field in CLIP_FACTS:
         kind, _, name = field.name.partition(": ")
@@ -206,3 +217,24 @@ def write_stages(folder: Path, clips: Clips, frames: int, shards: int = 50) -> d
         "frames": {kind: paths[f"frames/{kind}"] for kind in ("real", "fake")},
     }
     return {"tables": tables, "split_of": split_of}
+
+
+def write_verdicts(folder: Path, clips: Clips) -> dict[str, list[Path]]:
+    """Write the answers of two liveness providers about every fake, and the quality of the fakes."""
+    fakes = clips.rows(clips.columns["label"] == 1)
+    count = len(fakes["label"])
+    random = np.random.default_rng(count)
+    made: dict[str, list[Path]] = {"verdicts": []}
+    for provider in ("local-silent", "local-action"):
+        score = random.random(count)
+        columns = fakes | {"provider": provider, "status": "ok", "live": score > 0.1, "score": score}
+        columns |= {"threshold": np.full(count, 0.1), "latency_s": score, "evidence": '{"frames": [0.1, 0.2]}'}
+        made["verdicts"].append(folder / "liveness" / f"{provider}.parquet")
+        write_table(filled(VERDICTS, columns, count), made["verdicts"][-1], VERDICTS)
+    numbers = {field.name: random.random(count) for field in ANIMATION_QUALITY if field.type == pa.float64()}
+    for name, schema in (("judged", ANIMATION_QUALITY), ("selected", SELECTED)):
+        made[name] = [folder / f"{name}.parquet"]
+        known = {key: value for key, value in numbers.items() if key in schema.names}
+        columns = fakes | known | {"status": "ok", "liveness": '{"local-silent": {"live": true}}'}
+        write_table(filled(schema, columns, count), made[name][0], schema)
+    return made

@@ -50,8 +50,8 @@ rule audit_identities:
     conda:
         "../../envs/media.yaml"
     resources:
-        mem_mb=4000,
-        runtime=120,
+        mem_mb=by_videos(800, per_thousand=40),
+        runtime=lambda wildcards, attempt: 120 * attempt,
     params:
         settings=CONFIG.dataset.identities.model_dump(mode="json"),
         code=code_digest("dataset.identity_audit", "report.identity_page"),

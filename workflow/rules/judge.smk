@@ -80,8 +80,8 @@ rule animation_page:
     conda:
         "../../envs/media.yaml"
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=by_videos(600, per_thousand=15),
+        runtime=lambda wildcards, attempt: 30 * attempt,
     params:
         code=code_digest("report.animation_page"),
     script:

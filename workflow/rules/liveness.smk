@@ -124,8 +124,8 @@ rule liveness_page:
     conda:
         "../../envs/media.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=by_videos(800, per_thousand=30),
+        runtime=lambda wildcards, attempt: 60 * attempt,
     params:
         settings=settings_of("select"),
         code=code_digest("report.liveness_page"),

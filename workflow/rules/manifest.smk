@@ -44,8 +44,8 @@ rule manifest:
     conda:
         "../../envs/media.yaml"
     resources:
-        mem_mb=8000,
-        runtime=120,
+        mem_mb=by_videos(600, per_thousand=70),
+        runtime=lambda wildcards, attempt: 120 * attempt,
     params:
         *key_texts(
             "plan",

@@ -25,8 +25,8 @@ rule write_release:
     conda:
         "../../envs/torch.yaml"
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=by_videos(800, per_thousand=90),
+        runtime=lambda wildcards, attempt: 240 * attempt,
     params:
         settings=settings_of("release"),
         exclude=CONFIG.sources.exclude,

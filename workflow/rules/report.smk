@@ -44,8 +44,8 @@ rule dataset_pages:
     conda:
         "../../envs/media.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=by_videos(500, per_thousand=30),
+        runtime=lambda wildcards, attempt: 60 * attempt,
     params:
         code=code_digest("report.pages"),
     script:
@@ -113,8 +113,8 @@ rule metrics_pages:
     conda:
         "../../envs/media.yaml"
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=lambda wildcards, attempt: 2000 * attempt,
+        runtime=lambda wildcards, attempt: 60 * attempt,
     params:
         protocols=CONFIG.evaluation.protocols,
         published_split=RUN_PLAN.released,

@@ -141,8 +141,8 @@ rule source_pages:
     conda:
         "../../envs/media.yaml"
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=by_videos(800, per_thousand=30),
+        runtime=lambda wildcards, attempt: 60 * attempt,
     params:
         refused=lambda wildcards: described(
             "refused", [RUN_PLAN.refused(), RUN_PLAN.left_aside()]

@@ -18,7 +18,7 @@ from deepfakemnist.config.dataset import IdentitySettings
 from deepfakemnist.dataset.identity_findings import ACCEPTED, COLUMNS, LEAK, WARNING, leak_message
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.tables.dataset_schemas import PUBLISHED_SPLIT
-from deepfakemnist.tables.files import read_metadata, read_rows
+from deepfakemnist.tables.files import column_names, read_metadata, read_rows
 from deepfakemnist.tables.schemas import OK, Row
 from deepfakemnist.tables.tsv import Lines, write_tsv
 
@@ -30,6 +30,9 @@ _BLOCK = 512
 #: People reported per source at most, nearest first: a folder in which one person has a thousand ids gives thousands of
 #: rows rather than half a million.
 _NEAREST = 8
+_VIDEO_COLUMNS = (
+    "video_id", "source_id", "person_id", "split", "quality", "input_pixels_sha256", "pixels_sha256",
+)  # fmt: skip
 _ACCEPTED_COLUMNS = ("person_id", "other_person_id", "reason")
 _ORDER = {LEAK: 0, WARNING: 1, ACCEPTED: 2}
 
@@ -48,7 +51,8 @@ def audit_identities(identities: Sequence[Path], videos: Path, path: Path, setti
     Raises: ConfigError for an unreadable list of accepted pairs.
     """
     accepted = read_accepted(settings.accepted) if settings.accepted else {}
-    rows = read_rows(videos)
+    stored = column_names(videos)
+    rows = read_rows(videos, [name for name in _VIDEO_COLUMNS if name in stored])
     known = {row["video_id"]: row for row in read_rows(identities) if row["status"] == OK}
     facts = {row["source_id"]: {name: row[name] for name in ("person_id", "split")} for row in rows}
     sources = [{**known[name], **facts[name]} for name in sorted(facts) if name in known]

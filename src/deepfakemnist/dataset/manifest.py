@@ -23,7 +23,14 @@ from deepfakemnist.dataset.uniformity import MIXED, mixed_tables
 from deepfakemnist.errors import TooManyFailures
 from deepfakemnist.planning.rounds import apply_quota
 from deepfakemnist.tables.checksums import recorded_checksum
-from deepfakemnist.tables.dataset_schemas import FRAME_INDEX, LEDGER, PAIRS, PUBLISHED_SPLIT, VIDEOS
+from deepfakemnist.tables.dataset_schemas import (
+    ENCODED_FRAME_INDEX,
+    FRAME_INDEX,
+    LEDGER,
+    PAIRS,
+    PUBLISHED_SPLIT,
+    VIDEOS,
+)
 from deepfakemnist.tables.files import atomic_path, read_rows, read_table, write_table
 from deepfakemnist.tables.schemas import COMPRESSED, FAILED, FRAMES, OK, REJECTED, SOURCE_FRAME, Row
 
@@ -46,9 +53,6 @@ _ANIMATOR_COLUMNS = (
 #: What is read of COMPRESSED; of some of the texts, thousands of rows have one value.
 _ENCODED_COLUMNS = [name for name in COMPRESSED.names if name in (*VIDEOS.names, "status", "reason", "detail")]
 _REPEATED = ("encoder", "encoder_version", "ffmpeg_argv", "ffmpeg_version", "animator_licence", *_PAIR_COLUMNS)
-#: FRAME_INDEX with every text held once per shard.
-_TEXT = pa.dictionary(pa.int32(), pa.string())
-_FRAME_INDEX = pa.schema([one.with_type(_TEXT) if one.type == pa.string() else one for one in FRAME_INDEX])
 #: How an imported fake was made is unknown.
 _UNKNOWN_ANIMATOR = {**dict.fromkeys(_ANIMATOR_COLUMNS), "animator": ""}
 
@@ -84,8 +88,7 @@ class Manifest:
     """The tables of a manifest, in memory."""
 
     videos: list[Row] = field(default_factory=list)
-    #: FRAME_INDEX, texts as dictionaries: there are a hundred rows per video.
-    frames: pa.Table = field(default_factory=lambda: FRAME_INDEX.empty_table().cast(_FRAME_INDEX))
+    frames: pa.Table = field(default_factory=ENCODED_FRAME_INDEX.empty_table)
     pairs: list[Row] = field(default_factory=list)
     ledger: list[Row] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
@@ -332,7 +335,7 @@ def _common(encoded: Row) -> Row:
 
 
 def _index_frames(path: Path, splits: pa.Table) -> tuple[pa.Table, list[Row]]:
-    """Return the frames of a shard that are in the dataset (FRAME_INDEX), and what became of each video.
+    """Return the frames of a shard that are in the dataset (ENCODED_FRAME_INDEX), and what became of each video.
 
     Args:
         path: the shard's table of frames.
@@ -350,4 +353,4 @@ def _index_frames(path: Path, splits: pa.Table) -> tuple[pa.Table, list[Row]]:
     columns = {name: frames[name] for name in FRAME_INDEX.names if name in frames.column_names}
     columns["shard_path"] = pa.repeat(str(path), frames.num_rows)
     columns["shard_checksum"] = pa.repeat(pa.scalar(recorded_checksum(path), pa.string()), frames.num_rows)
-    return pa.table(columns).select(FRAME_INDEX.names).cast(_FRAME_INDEX), items + problems
+    return pa.table(columns).select(FRAME_INDEX.names).cast(ENCODED_FRAME_INDEX), items + problems

@@ -45,7 +45,13 @@ from deepfakemnist.tables.checksums import (
     recorded_checksum,
     verify_table,
 )
-from deepfakemnist.tables.dataset_schemas import FRAME_INDEX, PAIRS, PUBLISHED_SPLIT, RELEASED_VIDEOS
+from deepfakemnist.tables.dataset_schemas import (
+    ENCODED_FRAME_INDEX,
+    FRAME_INDEX,
+    PAIRS,
+    PUBLISHED_SPLIT,
+    RELEASED_VIDEOS,
+)
 from deepfakemnist.tables.files import count_rows, read_metadata, read_rows, read_table, write_table
 from deepfakemnist.tables.folders import real_path, replace_folder, restore_folder
 from deepfakemnist.tables.schemas import Row
@@ -236,11 +242,11 @@ def _damaged(path: Path | str, what: str) -> str:
 
 
 def _frames_of(index: Path, videos: Sequence[Row]) -> pa.Table:
-    """Return the rows of a frame index (FRAME_INDEX) that belong to videos, at their qualities."""
-    frames = read_table(index)
+    """Return the rows of a frame index that belong to videos, at their qualities (ENCODED_FRAME_INDEX)."""
+    frames = read_table(index, encoded=[one.name for one in FRAME_INDEX if one.type == pa.string()])
     if "shard_checksum" not in frames.column_names:  # of version 0.2 or earlier
         frames = frames.append_column("shard_checksum", pa.nulls(frames.num_rows, pa.string()))
-    frames = frames.select(FRAME_INDEX.names).cast(FRAME_INDEX)
+    frames = frames.select(FRAME_INDEX.names).cast(ENCODED_FRAME_INDEX).unify_dictionaries()
     names: dict[str, list[str]] = defaultdict(list)
     for row in videos:
         names[row["quality"]].append(row["video_id"])
@@ -281,7 +287,7 @@ def _write_frames(frames: pa.Table, part: Path, how: str, hashes: dict[str, str]
 
 def _with_column(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
     at = table.schema.get_field_index(name)
-    return table.set_column(at, table.schema.field(at), values)
+    return table.set_column(at, table.schema.field(at), values.cast(table.schema.field(at).type))
 
 
 def _copy_rows(source: Path, target: Path, wanted: Sequence[int]) -> None:

@@ -14,8 +14,13 @@ from deepfakemnist.evaluation.measurement import KEY, METRICS_COLUMNS
 #: Columns that identify a group: the test videos of a run that have a value in common.
 GROUPS_KEY = (*KEY, "group", "value")
 GROUPS_COLUMNS = (*GROUPS_KEY, *(name for name in METRICS_COLUMNS if name not in GROUPS_KEY))
+#: Columns of tables.VIDEOS that decide the groups.
+VIDEO_COLUMNS = (
+    "video_id", "source_id", "person_id", "quality", "label", "action", "split", "split_driver", "split_paper", "fold",
+    "driver_id", "driver_person_id", "animator",
+)  # fmt: skip
 #: Columns of tables.CROPPED whose terciles are groups; a fake has the values of its source.
-_CROP_COLUMNS = ("face_px", "sharpness", "brightness")
+CROP_COLUMNS = ("face_px", "sharpness", "brightness")
 _TERCILES = ("low", "middle", "high")
 
 
@@ -27,8 +32,8 @@ def groups_of_videos(videos: pa.Table, crops: Sequence[pa.Table], trained_on: st
     ``brightness``: reals and fakes whose source is in the lowest, middle or highest tercile of the test sources.
 
     Args:
-        videos: rows of tables.VIDEOS.
-        crops: tables with tables.CROPPED of the sources; none for imported clips.
+        videos: rows of tables.VIDEOS, with VIDEO_COLUMNS.
+        crops: tables with ``video_id`` and CROP_COLUMNS of the sources; none for imported clips.
         trained_on: name of the training set.
     """
     trained = select_rows(videos, "train", trained_on).to_pandas()
@@ -44,12 +49,12 @@ def groups_of_videos(videos: pa.Table, crops: Sequence[pa.Table], trained_on: st
     if not crops:
         return test[columns]
     cropped = pa.concat_tables(crops, promote_options="permissive").to_pandas()
-    sources = cropped.set_index("video_id").loc[lambda rows: ~rows.index.duplicated(), list(_CROP_COLUMNS)]
+    sources = cropped.set_index("video_id").loc[lambda rows: ~rows.index.duplicated(), list(CROP_COLUMNS)]
     ranks = sources[sources.index.isin(test["source_id"])].rank(pct=True, method="average")
-    for name in _CROP_COLUMNS:
+    for name in CROP_COLUMNS:
         rank = test["source_id"].map(ranks[name])
         test[name] = pd.cut(rank, [0, 1 / 3, 2 / 3, 1], labels=_TERCILES).astype(object).fillna("")
-    return test[[*columns, *_CROP_COLUMNS]]
+    return test[[*columns, *CROP_COLUMNS]]
 
 
 def group_members(runs: Sequence[pa.Table], groups: pd.DataFrame) -> Iterator[tuple[str, str, pa.Array]]:
@@ -63,7 +68,7 @@ def group_members(runs: Sequence[pa.Table], groups: pd.DataFrame) -> Iterator[tu
     members = clips.merge(groups, on="video_id")
     reals = members["label"] == 0
     for group in members.columns.drop(["video_id", "label"]):
-        of_fakes = group not in _CROP_COLUMNS
+        of_fakes = group not in CROP_COLUMNS
         for value in sorted(
             set(members[group]) - {""}, key=lambda value: value if of_fakes else _TERCILES.index(value)
         ):

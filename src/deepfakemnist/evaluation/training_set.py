@@ -21,7 +21,7 @@ from deepfakemnist.dataset.people import has_published_split, people_are_known, 
 from deepfakemnist.evaluation.aggregation import Run, read_drivers, read_predictions, runs_of, unscored_clips
 from deepfakemnist.evaluation.calibration import calibrate, temperature_of
 from deepfakemnist.evaluation.folds import pooled_folds
-from deepfakemnist.evaluation.groups import group_members, groups_of_videos
+from deepfakemnist.evaluation.groups import CROP_COLUMNS, VIDEO_COLUMNS, group_members, groups_of_videos
 from deepfakemnist.evaluation.measured import Measured
 from deepfakemnist.evaluation.measurement import (
     MAIN_LEVELS,
@@ -165,4 +165,5 @@ def _by_detector(runs: _Runs, drivers: pa.Table | None, quality: str) -> Iterato
 
 
 def _groups(videos: Path | str, crops: Sequence[Path | str], trained_on: str) -> pd.DataFrame:
-    return groups_of_videos(read_table(videos), [read_table(path) for path in crops], trained_on)
+    cropped = [read_table(path, ["video_id", *CROP_COLUMNS]) for path in crops]
+    return groups_of_videos(read_table(videos, VIDEO_COLUMNS), cropped, trained_on)

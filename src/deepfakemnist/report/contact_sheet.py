@@ -13,6 +13,7 @@ from deepfakemnist.media.decode import read_clip
 from deepfakemnist.tables.files import atomic_path, read_rows
 from deepfakemnist.tables.schemas import OK, Row
 
+_COLUMNS = ("label", "video_id", "source_id", "driver_id", "action", "path", "source_frame")
 _THUMB = 128
 _GAP = 6
 _LABEL = 150
@@ -29,8 +30,9 @@ def write_contact_sheet(videos: Path, driver_crops: Sequence[Path], path: Path) 
         driver_crops: CROPPED tables of the drivers.
         path: PNG to write; the picture labels the fakes as synthetic.
     """
-    rows = read_rows(videos)
-    drivers = {row["video_id"]: row["path"] for row in read_rows(driver_crops) if row["status"] == OK}
+    rows = read_rows(videos, _COLUMNS)
+    crops = read_rows(driver_crops, ("video_id", "path", "status"))
+    drivers = {row["video_id"]: row["path"] for row in crops if row["status"] == OK}
     reals = {row["video_id"]: row for row in reversed(rows) if row["label"] == 0}
     bands = [fake for action in ACTIONS if (fake := _example(rows, action, reals))]
 

@@ -23,6 +23,10 @@ FRAME_INDEX = pa.schema(
     ]
 )
 
+_ENCODED = pa.dictionary(pa.int32(), pa.string())
+#: FRAME_INDEX in memory: of a hundred rows per video, most texts are equal, and a dictionary holds each once.
+ENCODED_FRAME_INDEX = pa.schema([one.with_type(_ENCODED) if one.type == pa.string() else one for one in FRAME_INDEX])
+
 VIDEOS = pa.schema(
     [
         COMPRESSED.field("video_id"),

@@ -162,7 +162,10 @@ def write_table(
 
 
 def read_table(
-    path: Path | str, columns: Sequence[str] | None = None, filters: Sequence[tuple[str, str, object]] | None = None
+    path: Path | str,
+    columns: Sequence[str] | None = None,
+    filters: Sequence[tuple[str, str, object]] | None = None,
+    encoded: Sequence[str] | None = None,
 ) -> pa.Table:
     """Read a Parquet table, or some of its columns and rows, and verify the pages read.
 
@@ -170,6 +173,7 @@ def read_table(
         path: the table.
         columns: names; None: all.
         filters: conditions on the rows, as (column, operator, value) of pyarrow.parquet.read_table; None: all rows.
+        encoded: text columns to read as dictionaries, which hold every text once.
 
     Raises: DamagedTable for a table that is empty, cut short or altered; FileNotFoundError.
     """
@@ -178,6 +182,8 @@ def read_table(
             Path(path),
             columns=list(columns) if columns else None,
             filters=filters,
+            read_dictionary=list(encoded) if encoded else None,
+            # Threads read ahead, which holds more than the rows wanted.
             use_threads=filters is None,
             partitioning=None,
             page_checksum_verification=True,
