@@ -289,11 +289,13 @@ def test_results_started_without_a_gpu_are_complete_on_a_machine_with_one(finish
     assert "Nothing to be done" in finished.run("-n", "--config", "device=cuda")
 
 
-def test_slurm_plans_jobs_of_several_shards_on_the_gpu_partition(project):
-    config = yaml.safe_load((project.folder / "tiny.yaml").read_text()) | {"pathvars": {"results": "elsewhere"}}
-    (project.folder / "elsewhere.yaml").write_text(yaml.safe_dump(config))
-    elsewhere = Project(project.folder, "elsewhere.yaml")
-    output = elsewhere.run("-n", "--workflow-profile", str(ROOT / "profiles/slurm"))
+def test_slurm_plans_jobs_of_several_shards_on_the_gpu_partition(finished):
+    config = yaml.safe_load((finished.folder / "tiny.yaml").read_text()) | {"pathvars": {"results": "elsewhere"}}
+    (finished.folder / "elsewhere.yaml").write_text(yaml.safe_dump(config))
+    elsewhere = Project(finished.folder, "elsewhere.yaml")
+    profile = ("-n", "--workflow-profile", str(ROOT / "profiles/slurm"))
+    assert jobs(elsewhere.run(*profile))["animate_shard"] == 1, "ten minutes of work"
+    output = elsewhere.run(*profile, "--config", "device=cuda", "shard_size=4")
     block = re.search(r"^rule animate:.*?resources: ([^\n]*)", output, flags=re.S | re.M)[1]
     assert "slurm_partition=gpu" in block and "gpu=1" in block
     assert (jobs(output)["animate"], jobs(output)["animate_shard"]) == (1, 4)
