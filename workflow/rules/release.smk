@@ -25,7 +25,7 @@ rule write_release:
     conda:
         "../../envs/torch.yaml"
     resources:
-        mem_mb=by_videos(800, per_thousand=90),
+        mem_mb=by_videos(900, per_thousand=75),
         runtime=lambda wildcards, attempt: 240 * attempt,
     params:
         settings=settings_of("release"),

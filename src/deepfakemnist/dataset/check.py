@@ -258,12 +258,14 @@ def _clips_and_repeats(frames: pa.Table) -> tuple[set[tuple[str, str]], dict[tup
     names, codes = [], []
     for column in ("video_id", "quality"):
         # Numbers in place of texts: an index has a hundred rows per video.
-        encoded = frames[column].dictionary_encode() if _is_text(frames[column]) else frames[column]
+        encoded = frames[column]
+        if not pa.types.is_dictionary(encoded.type):
+            encoded = pc.fill_null(encoded, "").dictionary_encode()
         unified = encoded.unify_dictionaries()
         names.append(unified.chunk(0).dictionary.to_pylist())
         codes.append(np.concatenate([chunk.indices.to_numpy(zero_copy_only=False) for chunk in unified.chunks]))
     clip = codes[0].astype(np.int64) * len(names[1]) + codes[1]
-    index = frames["frame_index"].to_numpy().astype(np.int64)
+    index = pc.fill_null(frames["frame_index"], -1).to_numpy().astype(np.int64)
     first, span = index.min(), np.ptp(index) + 1
     keys = np.sort(clip * span + index - first)
     again = keys[1:][keys[1:] == keys[:-1]]
@@ -276,10 +278,6 @@ def _clips_and_repeats(frames: pa.Table) -> tuple[set[tuple[str, str]], dict[tup
         {name(number) for number in np.unique(clip).tolist()},
         {(*name(key // span), int(key % span + first)): count + 1 for key, count in sorted(repeats.items())},
     )
-
-
-def _is_text(column: pa.ChunkedArray) -> bool:
-    return not pa.types.is_dictionary(column.type)
 
 
 def _check_frames(frames: pa.Table, root: Path, jobs: int) -> list[Problem]:
