@@ -1,7 +1,7 @@
 """Detection metrics: accuracy, AUC, EER, average precision, calibration, APCER and BPCER.
 
 Pure functions over arrays; confidence intervals are in :mod:`.estimates`. Labels are 1 for fake and 0 for real; a score
-is P(fake), and a sample is classified as fake from 0.5 on. A metric that needs both classes is None when one is missing.
+is P(fake), and a sample is classified as fake from 0.5 on. What needs both classes is None when one is missing.
 """
 
 from __future__ import annotations
