@@ -85,7 +85,11 @@ class CompressSettings(Settings):
         description="pair: trim a source and the fakes planned from it to the shortest of them, so that duration does "
         "not reveal the class; keep: no trimming",
     )
-    max_frames: PositiveInt | None = Field(None, description="trim every clip to this many frames; null: keep all")
+    max_frames: PositiveInt | None = Field(
+        None,
+        description="trim every clip to this many frames, and read and crop no more of a source than needed for them; "
+        "null: keep all",
+    )
     portable: bool = Field(
         True,
         description="same decoded pixels on every processor, by x264 code that takes twice as long as its fastest; "
