@@ -1,7 +1,7 @@
 """Cost of planning with the paper preset: CPU seconds and peak memory of Snakemake before and beside the jobs.
 
-    python benchmarks/planning.py [SOURCES ...]    default 1000 10000 100000; about an hour, and 3 GB below the system's
-                                                   temporary folder
+    python benchmarks/planning.py [SOURCES ...]    1000 10000 100000 without; a quarter of an hour, and 3 GB below the
+                                                   system's temporary folder
 
 For every number of sources, with empty videos and sheets as large as the real ones:
 
@@ -45,14 +45,13 @@ REPEATS = 3
 
 
 def main() -> None:
-    sizes = [int(text) for text in sys.argv[1:]] or list(SIZES)
-    results = {}
-    for size in sizes:
+    what = "CPU seconds and peak MB of Snakemake with the paper preset, by number of sources; medians of repeated ones"
+    path = Path(__file__).with_suffix(".json")
+    results = json.loads(path.read_text())["sources"] if path.exists() else {}
+    for size in [int(text) for text in sys.argv[1:]] or SIZES:
         results[str(size)] = measure(size)
         print(size, json.dumps(results[str(size)]), flush=True)
-    what = "CPU seconds and peak MB of Snakemake with the paper preset, by number of sources; medians of repeated ones"
-    if not sys.argv[1:]:
-        Path(__file__).with_suffix(".json").write_text(json.dumps({"what": what, "sources": results}, indent=2) + "\n")
+        path.write_text(json.dumps({"what": what, "sources": results}, indent=2) + "\n")
 
 
 def measure(sources: int) -> dict[str, Any]:
