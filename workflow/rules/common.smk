@@ -121,7 +121,7 @@ def answers_folder():
 
 
 def by_videos(base, per_thousand):
-    """Return mem_mb of a rule that holds tables of the whole dataset: it grows with the sources and each attempt."""
+    """Return mem_mb for tables of the whole dataset, growing with the number of sources and with each attempt."""
     count = RUN_PLAN.count("source")
     return lambda wildcards, attempt: attempt * (base + per_thousand * count // 1000)
 
