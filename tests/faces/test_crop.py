@@ -140,20 +140,6 @@ def crop_table(folder: Path, role: str, used_frames: int) -> Path:
     return table
 
 
-@pytest.mark.parametrize(
-    ("step", "expected"),
-    [
-        pytest.param(0, [0, 10, 20, 30], id="a still picture: every tenth frame"),
-        pytest.param(8, [0, 5, 10, 15, 20, 25, 30], id="a picture that moves: every fifth"),
-    ],
-)
-def test_faces_are_detected_more_often_where_the_picture_moves(tmp_path: Path, step: int, expected: list[int]) -> None:
-    frames = [np.roll(picture(140), step * number, axis=1) for number in range(31)]
-    (row,) = read_rows(ingest(tmp_path, {"v": frames}))
-    found = footage.read_footage(row, CropSettings(), FaceDetector(0.7, 320)).detections
-    assert [detection.frame for detection in found] == expected
-
-
 @pytest.mark.slow
 @pytest.mark.numeric
 def test_longest_shot_is_kept(tmp_path: Path) -> None:
@@ -165,15 +151,15 @@ def test_longest_shot_is_kept(tmp_path: Path) -> None:
     assert (row["status"], row["frames"], row["dropped_frames"]) == ("ok", 24, 24)
     assert (row["kept_from_s"], row["kept_to_s"]) == (0.96, 1.92)
     assert json.loads(row["cuts"]) == [{"time_s": 0.72, "what": "shot"}, {"time_s": 0.96, "what": "shot"}]
-    assert row["best_frame"] == 11, (
-        "all frames are alike; of those more than 0.2 s from the cut, the detector saw 35 first"
+    assert row["best_frame"] == 6, (
+        "all frames are alike; of those more than 0.2 s from the cut, the detector saw 30 first"
     )
     assert row["box_left"] < 200 + 130 < row["box_left"] + row["box_side"]
     clip = read_clip(row["path"])
     assert len(clip) == 24 and np.abs(clip[0].astype(int) - clip[-1]).max() == 0
     whole = crop(tmp_path, table, split_shots=False)["v"]
     assert (whole["status"], whole["reason"]) == ("rejected", "face_lost")
-    assert whole["detail"] == "face found in 50% of 6 sampled frames; at least 80% are required"
+    assert whole["detail"] == "face found in 50% of 10 sampled frames; at least 80% are required"
 
 
 @pytest.mark.slow

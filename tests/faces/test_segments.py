@@ -11,6 +11,7 @@ from deepfakemnist.actors.cast import CastSettings, film, sources, write_shot
 from deepfakemnist.config.stages import CropSettings
 from deepfakemnist.faces.detect import FaceDetector
 from deepfakemnist.faces.segments import read_windows
+from deepfakemnist.media import picture
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.media.picture import Picture
 
@@ -37,7 +38,10 @@ def alive(kind):
     return sum(type(one) is kind for one in gc.get_objects())
 
 
-def test_memory_holds_the_pictures_and_filters_of_one_window(tmp_path):
+def test_memory_holds_the_pictures_and_filters_of_one_window(tmp_path, monkeypatch):
+    monkeypatch.setattr(picture, "_MAX_COPIED_BYTES", -1)  # also those of small pictures, which wait otherwise
+    monkeypatch.setattr(picture, "_copied_bytes", 0)
+    picture.free_buffers()
     video = tmp_path / "talk.mp4"
     write_shot(sources(CAST)[0], CAST, load_bank(), video)  # in YUV, whose regions filters cut out
     # A box that follows the face needs a filter in every frame. Without cuts and gates, the face is one track.

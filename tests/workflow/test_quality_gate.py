@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -85,7 +86,8 @@ def test_another_limit_selects_again_and_judges_and_animates_nothing(refused):
     planned = project.run(ALL_PASS, "-n")
     assert "select.min_identity" in planned
     stages = ("ingest", "crop", "extract_motion", "animate", "judge", "liveness")
-    assert not [stage for stage in stages if f"rule {stage}:" in planned]
+    # The jobs of round 2 are planned as it was drawn before, until the first round says that nothing is missing.
+    assert not [stage for stage in stages if re.search(rf"rule {stage}:(?:(?!rule ).)*shard=\S+@1", planned, re.DOTALL)]
     output = project.run(ALL_PASS)
     assert not [stage for stage in stages if f"rule {stage}:" in output]
     # Those of the first round now fill the quota; nothing asks for the second any more.

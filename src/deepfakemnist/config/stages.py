@@ -115,11 +115,7 @@ class CropSettings(Settings):
     )
     size: PositiveInt = Field(256, description="side of the clip, pixels; FOMM's vox models need 256")
     fps: PositiveFloat = Field(25.0, description="frame rate of the clip, frames per second; VoxCeleb has 25")
-    detect_every: PositiveInt = Field(
-        5,
-        description="detect faces in every n-th frame, or every 2n-th while one face keeps still, and interpolate in "
-        "between",
-    )
+    detect_every: PositiveInt = Field(5, description="detect faces in every n-th frame and interpolate in between")
     detect_max_side: PositiveInt = Field(320, description="longest side of the face detector input, pixels")
     min_score: Fraction = Field(0.7, description="minimum YuNet score of a face")
     min_iou: Fraction = Field(0.25, description="minimum IoU with the previous box to continue a track (FOMM: 0.25)")

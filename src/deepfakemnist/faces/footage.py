@@ -28,11 +28,6 @@ from deepfakemnist.tables.schemas import Row
 
 #: Memory for buffered frames of one video.
 _BUFFER_BYTES = 1 << 30
-#: While one face is there and the picture keeps still, faces are detected in every 2n-th frame instead of every n-th.
-#: Still: no two successive frames since the last detection differ by this, in grey levels of :func:`.frame_difference`;
-#: the smallest cut has that difference. In 24 real clips of up to 12 s: 633 detections instead of 1,023, the same crop
-#: box in 18; edges moved by 0.3 % of its side on average and by 2.2 % at most, and no cut was found or lost.
-SPARSE, _STILL = 2, 2.0
 #: Frames after a shot that show that it holds no cut: as many as a cut is compared with, and a detection.
 _LOOK_AHEAD = 25
 
@@ -148,16 +143,14 @@ def read_footage(
     footage, kept, stored = Footage(row, settings), list[tuple[Picture, int]](), 0
     last: np.ndarray | None = None
     region = _KeptRegion(row, settings)
-    sampling = _Sampling(settings.detect_every)
     checked = enough or 0
     for picture, repeats in _read(row, settings) if pictures is None else pictures:
         footage.width, footage.height = picture.width, picture.height
         now = thumbnail(picture.grey())
         footage.differences += [0.0 if last is None else frame_difference(last, now), *[0.0] * (repeats - 1)]
         last = now
-        sampled = sampling.of(footage.frames, repeats, footage.differences[footage.frames])
-        if sampled:
-            first = sampled[0]
+        first = -(-footage.frames // settings.detect_every) * settings.detect_every
+        if first < footage.frames + repeats:  # a sampled frame
             faces, small = detector.detect_in(picture)
             if not row.get("boxes") and is_checked(len(footage.detections)):  # who draws a box sees an upright face
                 footage.turns[first] = turned_scores(detector, small, faces)
@@ -165,8 +158,10 @@ def read_footage(
             region.add([face.box for face in faces])
             scale = np.array([small.shape[1] / picture.width, small.shape[0] / picture.height])
             patches = [face_patch(small, face.landmarks * scale) for face in faces]
-            footage.detections += [FrameFaces(frame, faces, patches) for frame in sampled]
-            sampling.sure = len(faces) == 1
+            footage.detections += [
+                FrameFaces(frame, faces, patches)
+                for frame in range(first, footage.frames + repeats, settings.detect_every)
+            ]
         footage.frames += repeats
         picture = region.of(picture)
         stored += picture.nbytes
@@ -224,31 +219,6 @@ def usable_track(detections: list[tuple[int, list[Face]]], settings: CropSetting
             "face_too_small", f"median side {track.side:.0f} px; at least {settings.min_face_px:g} are required"
         )
     return track
-
-
-class _Sampling:
-    """The frames in which faces are detected: every n-th, or every 2n-th while one face is there and keeps still."""
-
-    def __init__(self, every: int) -> None:
-        self._every = every
-        self._sparse_next, self._still = 0, True
-        self.sure = True  # the last detection found one face
-
-    def of(self, begin: int, repeats: int, difference: float) -> list[int]:
-        """Return the sampled ones among the frames of a picture.
-
-        Args:
-            begin: the first of them.
-            repeats: their number.
-            difference: from the picture before.
-        """
-        self._still &= difference < _STILL
-        sampled = []
-        for frame in range(-(-begin // self._every) * self._every, begin + repeats, self._every):
-            if frame >= self._sparse_next or not (self._still and self.sure):
-                sampled.append(frame)
-                self._sparse_next, self._still = frame + SPARSE * self._every, True
-        return sampled
 
 
 class _KeptRegion:

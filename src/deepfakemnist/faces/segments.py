@@ -19,7 +19,7 @@ from deepfakemnist.config.stages import CropSettings
 from deepfakemnist.errors import Rejected
 from deepfakemnist.faces.crop import crop_frames, policy_of
 from deepfakemnist.faces.detect import FaceDetector
-from deepfakemnist.faces.footage import SPARSE, Footage, annotated_boxes, read_footage
+from deepfakemnist.faces.footage import Footage, annotated_boxes, read_footage
 from deepfakemnist.faces.policies import POLICIES, CropBox
 from deepfakemnist.faces.shots import face_similarity
 from deepfakemnist.faces.track import Track, iou, main_track, track_faces
@@ -208,7 +208,7 @@ def _parts(footage: Footage, track: Track, shot: range) -> Iterator[tuple[range,
     if len(track.frames) >= settings.min_face_fraction * len(sampled):
         yield shot, track
         return
-    longest = max(_LONGEST_GAP_S * settings.fps, SPARSE * settings.detect_every)
+    longest = max(_LONGEST_GAP_S * settings.fps, settings.detect_every)
     ends = [at for at, (one, next_) in enumerate(pairwise(track.frames), start=1) if next_ - one > longest]
     for first, last in pairwise([0, *ends, len(track.frames)]):
         frames, faces = track.frames[first:last], track.faces[first:last]
