@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import sys
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -36,11 +37,9 @@ class _Memory:
 
     def keep_in(self, path: Path) -> None:
         self._path = path
-        try:
+        with suppress(OSError, ValueError, TypeError, AttributeError):  # missing or damaged: it is made again
             content = json.loads(path.read_text(encoding="utf-8"))
             self._known |= {key: _Facts(str(digest), list(map(str, names))) for key, (digest, names) in content.items()}
-        except (OSError, ValueError, TypeError, AttributeError):
-            pass  # missing or damaged: it is made again
 
     def facts(self, module: str) -> _Facts:
         path = _file(module)

@@ -79,6 +79,11 @@ def unless_released(files):
     return [] if RUN_PLAN.released else files
 
 
+def used_frames(wildcards):
+    """Return how many frames of a source are used; None of a driver, all of whose motion is."""
+    return CONFIG.used_source_frames if wildcards.role == "source" else None
+
+
 def training_crops(role, shards):
     """Return the crop tables that the animator is trained on; none if the config sets animator.train.clips."""
     if CONFIG.animator.train.clips:

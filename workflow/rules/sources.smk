@@ -48,9 +48,7 @@ rule crop:
     params:
         *key_texts("crop", CONFIG.crop),
         settings=unwatched(settings_of("crop")),
-        used_frames=lambda wildcards: (
-            CONFIG.used_source_frames if wildcards.role == "source" else None
-        ),
+        used_frames=used_frames,
         code=code_digest("faces.crop"),
     script:
         "../scripts/crop.py"

@@ -11,6 +11,7 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import quote
@@ -20,6 +21,7 @@ from deepfakemnist.code_digest import code_digest
 from deepfakemnist.config.base import SPLITS
 from deepfakemnist.config.load import Config
 from deepfakemnist.errors import ConfigError
+from deepfakemnist.machine_errors import MachineError
 from deepfakemnist.planning.assignment import assign, split_drivers, split_people
 from deepfakemnist.planning.rounds import draw_candidates
 from deepfakemnist.sources.exclusions import without_excluded
@@ -28,6 +30,7 @@ from deepfakemnist.sources.released import read_released
 from deepfakemnist.sources.sheets import Sheet, read_drivers
 from deepfakemnist.sources.video_files import count_left_aside
 from deepfakemnist.tables.file_versions import sha256_of
+from deepfakemnist.tables.files import atomic_path
 from deepfakemnist.workflow.fake_round import FakeRound, by_own_number, by_source_shard
 from deepfakemnist.workflow.params import described
 from deepfakemnist.workflow.sharding import ShardOfHash, split_into_shards
@@ -103,7 +106,7 @@ def stored_pieces(config: Config, folder: Path) -> tuple[Pieces, str]:
     key = key or _sha256(json.dumps(pieces, sort_keys=True))
     try:
         _write(pieces, folder, key)
-    except (OSError, sqlite3.Error):
+    except (OSError, MachineError, sqlite3.Error):
         return pieces, ""
     return pieces, key
 
@@ -134,21 +137,16 @@ class _Stored:
 
 def _write(pieces: Mapping[str, Any], folder: Path, key: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{_PREFIX}{key}{_SUFFIX}"
-    part = path.with_suffix(".part")
-    part.unlink(missing_ok=True)
-    connection = sqlite3.connect(part)
-    try:
-        # Until it is renamed, nobody reads the file.
-        connection.execute("PRAGMA synchronous = OFF")
-        connection.execute("PRAGMA journal_mode = OFF")
-        connection.execute("CREATE TABLE pieces (name TEXT PRIMARY KEY, value TEXT)")
-        values = ((name, json.dumps(value)) for name, value in pieces.items())
-        connection.executemany("INSERT INTO pieces VALUES (?, ?)", values)
-        connection.commit()
-    finally:
-        connection.close()
-    part.replace(path)
+    # Not flushed to the disk: a plan that is lost is made again.
+    with atomic_path(folder / f"{_PREFIX}{key}{_SUFFIX}", flush=False) as part:
+        with closing(sqlite3.connect(part)) as connection:
+            # Until it is renamed, nobody reads the file.
+            connection.execute("PRAGMA synchronous = OFF")
+            connection.execute("PRAGMA journal_mode = OFF")
+            connection.execute("CREATE TABLE pieces (name TEXT PRIMARY KEY, value TEXT)")
+            values = ((name, json.dumps(value)) for name, value in pieces.items())
+            connection.executemany("INSERT INTO pieces VALUES (?, ?)", values)
+            connection.commit()
     kept = sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}"), key=lambda one: one.stat().st_mtime_ns)
     for old in kept[:-_KEPT]:
         old.unlink(missing_ok=True)
