@@ -138,15 +138,15 @@ class _Stored:
 def _write(pieces: Mapping[str, Any], folder: Path, key: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     # Not flushed to the disk: a plan that is lost is made again.
-    with atomic_path(folder / f"{_PREFIX}{key}{_SUFFIX}", flush=False) as part:
-        with closing(sqlite3.connect(part)) as connection:
-            # Until it is renamed, nobody reads the file.
-            connection.execute("PRAGMA synchronous = OFF")
-            connection.execute("PRAGMA journal_mode = OFF")
-            connection.execute("CREATE TABLE pieces (name TEXT PRIMARY KEY, value TEXT)")
-            values = ((name, json.dumps(value)) for name, value in pieces.items())
-            connection.executemany("INSERT INTO pieces VALUES (?, ?)", values)
-            connection.commit()
+    path = folder / f"{_PREFIX}{key}{_SUFFIX}"
+    with atomic_path(path, flush=False) as part, closing(sqlite3.connect(part)) as connection:
+        # Until it is renamed, nobody reads the file.
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("PRAGMA journal_mode = OFF")
+        connection.execute("CREATE TABLE pieces (name TEXT PRIMARY KEY, value TEXT)")
+        values = ((name, json.dumps(value)) for name, value in pieces.items())
+        connection.executemany("INSERT INTO pieces VALUES (?, ?)", values)
+        connection.commit()
     kept = sorted(folder.glob(f"{_PREFIX}*{_SUFFIX}"), key=lambda one: one.stat().st_mtime_ns)
     for old in kept[:-_KEPT]:
         old.unlink(missing_ok=True)
