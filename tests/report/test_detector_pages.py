@@ -8,8 +8,9 @@ import pytest
 from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.config.detectors import PROTOCOLS, EvaluationSettings
 from deepfakemnist.evaluation.stage import evaluate
+from deepfakemnist.report.condition_tables import group_tables
 from deepfakemnist.report.detector_pages import write_protocols_page
-from deepfakemnist.report.measurement_cells import cell, sizes, sizes_in_order
+from deepfakemnist.report.measurement_cells import RowIndex, cell, sizes, sizes_in_order
 from deepfakemnist.report.paper import paper_accuracy, paper_action_accuracy
 from deepfakemnist.tables.dataset_schemas import PREDICTIONS, VIDEOS
 from deepfakemnist.tables.files import write_table
@@ -280,6 +281,45 @@ def test_subgroups_by_terciles_of_the_sources(page):
     assert values == ["0.0", "50.0", "100.0"]
     assert (row["videos"], row["people"]) == ("12", "4")
     assert row_of(page["10. Subgroups by animator (video level)"], "meso4", "raw", "raw")["videos"] == "36"
+
+
+def test_twice_the_training_sets_take_twice_the_reads_of_rows():
+    class Row(dict):
+        reads = 0
+
+        def __getitem__(self, name):
+            Row.reads += 1
+            return super().__getitem__(name)
+
+    def reads(detectors):
+        measured = {"level": "video", "tested_on": "raw", "trained_on": "raw", "seed": "0", "balanced_accuracy": "0.9",
+                    "auc": "0.9", "n_videos": "9", "n_people": "9", "generalises_to": "people"}  # fmt: skip
+        rows = [
+            Row(measured, detector=f"d{number}", group="driver", value=f"v{value}")
+            for number in range(detectors)
+            for value in range(10)
+        ]
+        Row.reads = 0
+        (table,) = group_tables("6.", rows, {"driver"})
+        assert len(table.rows) == detectors + 1  # and the chance level
+        return Row.reads
+
+    # Linear but for what does not depend on the rows; a search for every cell reads four times as many.
+    assert reads(40) < 2.1 * reads(20)
+
+
+def test_rows_are_found_by_level_and_columns_in_the_order_of_the_table():
+    rows = [
+        {"level": level, "detector": detector, "seed": seed}
+        for seed in "01"
+        for level in ("frame", "video")
+        for detector in ("a", "b")
+    ]
+    index = RowIndex(rows, ["detector"])
+    assert index.find("video", detector="b") == [rows[3], rows[7]]
+    assert index.find("video", detector="c") == []
+    with pytest.raises(TypeError, match="by detector, not by seed"):
+        index.find("video", seed="0")
 
 
 def test_a_cell_of_one_seed_counts_beside_one_of_several(page):

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 from deepfakemnist.config.base import MIXED
 from deepfakemnist.config.perturbations import LEVELS, perturbed_name
 from deepfakemnist.config.training_sets import parse_training_set
-from deepfakemnist.report.measurement_cells import SIZES, Cells, cell, chance, find, sizes, sizes_in_order
+from deepfakemnist.report.measurement_cells import RUN, SIZES, Cells, RowIndex, cell, chance, sizes, sizes_in_order
 from deepfakemnist.report.pages import Table
 
 #: Groups of groups.tsv, as titles name them.
@@ -48,13 +48,14 @@ def group_tables(title: str, groups: Sequence[Cells], kinds: Collection[str]) ->
     tables = []
     for kind in dict.fromkeys(row["group"] for row in rows if row["group"] in kinds):
         of_kind = [row for row in rows if row["group"] == kind]
+        by_value = RowIndex(of_kind, (*RUN, "value"))
         found = {row["value"] for row in of_kind}
         values = [*(value for value in _VALUES if value in found), *sorted(found.difference(_VALUES))]
         shown = []
         for key in _runs(of_kind):
             detector, trained_on, tested_on = key
             run = {"detector": detector, "trained_on": trained_on, "tested_on": tested_on}
-            measured = [find(of_kind, "video", **run, value=value) for value in values]
+            measured = [by_value.find("video", **run, value=value) for value in values]
             cells = [cell(one, name) for name in ("balanced_accuracy", "auc") for one in measured]
             shown.append([*key, *cells, *sizes_in_order(measured)])
         shown.append(chance(len(_LABELS), 2 * len(values)))
@@ -74,15 +75,15 @@ def dataset_tables(title: str, whole: Sequence[Cells], others: Sequence[Cells]) 
     rows = [row for row in others if ":" in row["tested_on"] and _is_whole(row["trained_on"])]
     names = list(dict.fromkeys(row["tested_on"].split(":")[0] for row in rows))
     qualities = dict.fromkeys(row["tested_on"].split(":")[1] for row in rows)
-    tables = []
+    tables, own, other = [], RowIndex(whole, RUN), RowIndex(rows, RUN)
     for level, metric, what in _MEASURES:
         shown = []
         for detector, trained_on in dict.fromkeys((row["detector"], row["trained_on"]) for row in rows):
             run = {"detector": detector, "trained_on": trained_on}
             for quality in sorted(qualities, key=lambda name: (name != "raw", name)):
-                there = [find(rows, level, **run, tested_on=f"{name}:{quality}") for name in names]
+                there = [other.find(level, **run, tested_on=f"{name}:{quality}") for name in names]
                 if any(there):
-                    here = find(whole, level, **run, tested_on=quality)
+                    here = own.find(level, **run, tested_on=quality)
                     cells = [cell(one, metric) for one in (here, *there)]
                     shown.append([detector, trained_on, quality, *cells, *sizes(there)])
         if shown:
@@ -101,7 +102,7 @@ def perturbation_tables(title: str, whole: Sequence[Cells], others: Sequence[Cel
     """
     rows = [row for row in others if "+" in row["tested_on"] and _is_whole(row["trained_on"])]
     tested = {row["tested_on"] for row in rows}
-    tables = []
+    tables, own, other = [], RowIndex(whole, RUN), RowIndex(rows, RUN)
     for level, metric, what in _MEASURES:
         for quality in sorted({name.split("+")[0] for name in tested}):
             for kind, (name, heading) in _LEVELS.items():
@@ -111,8 +112,8 @@ def perturbation_tables(title: str, whole: Sequence[Cells], others: Sequence[Cel
                 shown = []
                 for detector, trained_on in dict.fromkeys((row["detector"], row["trained_on"]) for row in rows):
                     run = {"detector": detector, "trained_on": trained_on}
-                    unperturbed = find(whole, level, **run, tested_on=quality)
-                    measured = [find(rows, level, **run, tested_on=one) for one in where]
+                    unperturbed = own.find(level, **run, tested_on=quality)
+                    measured = [other.find(level, **run, tested_on=one) for one in where]
                     cells = [cell(one, metric) for one in (unperturbed, *measured)]
                     shown.append([detector, trained_on, *cells, *sizes(measured)])
                 shown.append(chance(2, 1 + len(where)))

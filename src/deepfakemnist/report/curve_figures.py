@@ -75,8 +75,8 @@ def _within_quality(rows: Sequence[Cells], curves: Sequence[str]) -> list[Cells]
         row
         for row in rows
         if row["curve"] in curves
-        and parse_training_set(row["trained_on"]) == TrainingSet(row["trained_on"])
         and row["trained_on"] == row["tested_on"]
+        and parse_training_set(row["trained_on"]) == TrainingSet(row["trained_on"])
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from deepfakemnist.config.base import ACTIONS, MIXED
@@ -11,11 +12,12 @@ from deepfakemnist.config.training_sets import PAPER, TrainingSet, parse_trainin
 from deepfakemnist.report.condition_tables import dataset_tables, group_tables, perturbation_tables
 from deepfakemnist.report.measurement_cells import (
     NO_SIZES,
+    RUN,
     SIZES,
     Cells,
+    RowIndex,
     cell,
     chance,
-    find,
     sizes,
     sizes_in_order,
 )
@@ -63,6 +65,16 @@ class Results:
     groups: list[Cells]
     others: list[Cells]
 
+    @cached_property
+    def by_run(self) -> RowIndex:
+        """Rows of ``whole`` by detector, training set and test quality."""
+        return RowIndex(self.whole, RUN)
+
+    @cached_property
+    def by_action(self) -> RowIndex:
+        """Rows of ``actions`` by the same and by action."""
+        return RowIndex(self.actions, (*RUN, "action"))
+
 
 def write_protocols_page(
     metrics: Path,
@@ -105,7 +117,7 @@ def _quality(results: Results) -> list[Table]:
             cells, measured = [], []
             for quality in qualities:
                 paper = paper_accuracy(detector, quality, quality) if name == "balanced_accuracy" else None
-                found = find(results.whole, level, detector=detector, trained_on=quality, tested_on=quality)
+                found = results.by_run.find(level, detector=detector, trained_on=quality, tested_on=quality)
                 cells.append(cell(found, name, paper))
                 measured.append(found)
             rows.append([detector, *cells, *sizes(measured)])
@@ -134,7 +146,7 @@ def _mixed(results: Results) -> list[Table]:
     rows = []
     for detector in _detectors(results.whole):
         found = {
-            quality: find(results.whole, "frame", detector=detector, trained_on=MIXED, tested_on=quality)
+            quality: results.by_run.find("frame", detector=detector, trained_on=MIXED, tested_on=quality)
             for quality in qualities
         }
         if any(found.values()):
@@ -161,10 +173,10 @@ def _train_on_action(results: Results) -> list[Table]:
                 tested = _qualities(results.whole) if chosen.quality == MIXED else [chosen.quality]
                 for quality in tested:
                     where = {"detector": detector, "trained_on": name, "tested_on": quality}
-                    whole = find(results.whole, "frame", **where)
+                    whole = results.by_run.find("frame", **where)
                     if not whole:
                         continue
-                    found = [find(results.actions, "frame", **where, action=other) for other in actions]
+                    found = [results.by_action.find("frame", **where, action=other) for other in actions]
                     each = [cell(one, "balanced_accuracy") for one in found]
                     paper = paper_accuracy(detector, name, quality)
                     measured = [cell(whole, "balanced_accuracy", paper), *each]
@@ -186,9 +198,9 @@ def _per_action(results: Results) -> list[Table]:
     for detector in _detectors(results.whole):
         for quality in _qualities(results.whole):
             where = {"detector": detector, "trained_on": quality, "tested_on": quality}
-            if not (whole := find(results.whole, "frame", **where)):
+            if not (whole := results.by_run.find("frame", **where)):
                 continue
-            found = [find(results.actions, "frame", **where, action=action) for action in actions]
+            found = [results.by_action.find("frame", **where, action=action) for action in actions]
             each = [cell(one, "fake_accuracy") for one in found]
             rows.append([detector, quality, *each, cell(whole, "real_accuracy"), *sizes([whole, *found])])
     for quality in _qualities(results.whole):
@@ -205,7 +217,7 @@ def _grid(title: str, results: Results, detector: str, qualities: Sequence[str])
     for trained in qualities:
         cells, measured = [], []
         for tested in _qualities(results.whole):
-            found = find(results.whole, "frame", detector=detector, trained_on=trained, tested_on=tested)
+            found = results.by_run.find("frame", detector=detector, trained_on=trained, tested_on=tested)
             cells.append(cell(found, "balanced_accuracy", paper_accuracy(detector, trained, tested)))
             measured.append(found)
         rows.append([trained, *cells, *sizes(measured)])
@@ -217,11 +229,12 @@ def _by_either_split(protocol: Callable[[Results], list[Table]]) -> Callable[[Re
     """Return a protocol with its tables, and those of the training sets by the paper's split, if there are any."""
 
     def tables(results: Results) -> list[Table]:
+        by_paper = {name for name in _trained(results.whole) if parse_training_set(name).split == PAPER}
         whole, actions = (
             [
                 {**row, "trained_on": row["trained_on"].removesuffix(f"-split-{PAPER}")}
                 for row in rows
-                if parse_training_set(row["trained_on"]).split == PAPER
+                if row["trained_on"] in by_paper
             ]
             for rows in (results.whole, results.actions)
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 
 Cells = dict[str, str]
@@ -12,6 +13,8 @@ CHANCE = "50.0"
 #: Last columns of every table: what its figures and intervals are of.
 SIZES = ("videos", "people", "interval for")
 NO_SIZES = [""] * len(SIZES)
+#: Columns that name a run of a detector, all seeds together.
+RUN = ("detector", "trained_on", "tested_on")
 _TOO_FEW = re.compile(r"too few people( with (?:reals|fakes))? \((\d+)\)")
 
 
@@ -40,9 +43,28 @@ def cell(rows: Sequence[Cells], name: str, paper: str | None = None) -> str:
     return text if paper is None else f"{text} / {paper}"
 
 
-def find(rows: Sequence[Cells], level: str, **wanted: str) -> list[Cells]:
-    """Return the rows of a level, video or frame, that have the wanted cells."""
-    return [row for row in rows if row["level"] == level and all(row[name] == value for name, value in wanted.items())]
+class RowIndex:
+    """Rows of an evaluation table by level, video or frame, and by some columns; a page asks for thousands of cells.
+
+    Args:
+        rows: rows of the table.
+        columns: those that every question names.
+    """
+
+    def __init__(self, rows: Iterable[Cells], columns: Sequence[str]) -> None:
+        self._columns = columns
+        self._rows: dict[tuple[str, ...], list[Cells]] = defaultdict(list)
+        for row in rows:
+            self._rows[row["level"], *(row[name] for name in columns)].append(row)
+
+    def find(self, level: str, **wanted: str) -> list[Cells]:
+        """Return the rows of a level that have the wanted cells, in the order of the table.
+
+        Raises: TypeError where ``wanted`` does not name the columns of the index.
+        """
+        if wanted.keys() != set(self._columns):
+            raise TypeError(f"this index is by {', '.join(self._columns)}, not by {', '.join(wanted)}")
+        return self._rows.get((level, *(wanted[name] for name in self._columns)), [])
 
 
 def chance(labels: int, measured: int) -> list[str]:
