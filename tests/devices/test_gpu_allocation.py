@@ -18,7 +18,7 @@ import pytest
 from deepfakemnist.devices import gpu_allocation
 from deepfakemnist.devices.gpu_allocation import Gpu, allocate_gpus, has_gpu, list_gpus, parse_gpus, usable_gpus
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.workflow.script import gpus_per_job
+from deepfakemnist.workflow.gpu_requests import gpus_per_job
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,8 @@ import pytest
 from deepfakemnist.animate.batches import write_rows_of_shard
 from deepfakemnist.tables.files import read_rows, write_table
 from deepfakemnist.tables.schemas import ANIMATED, PLANNED
-from deepfakemnist.workflow.script import clips_per_job, gpus_of_run
+from deepfakemnist.workflow.gpu_requests import gpus_of_run
+from deepfakemnist.workflow.script import clips_per_job
 
 
 def test_shards_are_batched_with_a_gpu_and_existing_results_keep_their_layout(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ rule extract_motion:
         "../../envs/torch.yaml"
     resources:
         gpu=ANIMATOR_GPUS,
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         *animation_texts("source_frame"),
         settings=unwatched(settings_of("animator")),
@@ -46,8 +46,8 @@ rule plan:
     conda:
         "../../envs/media.yaml"
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=growing(1000),
+        runtime=growing(30),
     params:
         assignments=lambda wildcards: RUN_PLAN.candidates_text(wildcards.shard),
         drivers=lambda wildcards: described(
@@ -77,8 +77,8 @@ rule animate:
     threads: 8 if ANIMATOR_GPUS else 1
     resources:
         gpu=ANIMATOR_GPUS,
-        mem_mb=8000,
-        runtime=480,
+        mem_mb=growing(8000),
+        runtime=growing(480),
     params:
         *animation_texts(),
         settings=unwatched(settings_of("animator")),
@@ -112,8 +112,8 @@ if CLIPS_PER_JOB:
         conda:
             "../../envs/media.yaml"
         resources:
-            mem_mb=1000,
-            runtime=10,
+            mem_mb=growing(1000),
+            runtime=growing(10),
         params:
             code=code_digest("animate.batches"),
         script:
@@ -134,8 +134,8 @@ if CLIPS_PER_JOB:
         conda:
             "../../envs/media.yaml"
         resources:
-            mem_mb=1000,
-            runtime=10,
+            mem_mb=growing(1000),
+            runtime=growing(10),
         params:
             code=code_digest("animate.batches"),
         script:

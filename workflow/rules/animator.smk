@@ -19,8 +19,8 @@ if CONFIG.animator.weights_url:
         conda:
             "../../envs/torch.yaml"
         resources:
-            mem_mb=1000,
-            runtime=120,
+            mem_mb=growing(1000),
+            runtime=growing(120),
         script:
             "../scripts/fetch_animator.py"
 
@@ -46,8 +46,8 @@ if not (CHECK_FILES and ANIMATOR_TRAINING.is_finished(Path(RESULTS))):
         conda:
             "../../envs/torch.yaml"
         resources:
-            mem_mb=1000,
-            runtime=30,
+            mem_mb=growing(1000),
+            runtime=growing(30),
         params:
             settings=lambda wildcards: ANIMATOR_TRAINING.settings,
             people=lambda wildcards: digest(ANIMATOR_TRAINING.people()),
@@ -76,8 +76,8 @@ rule train_animator:
     threads: 8
     resources:
         gpu=GPUS,
-        mem_mb=16000,
-        runtime=1440,
+        mem_mb=growing(16000),
+        runtime=growing(1440),
     params:
         settings=lambda wildcards: ANIMATOR_TRAINING.settings,
     script:

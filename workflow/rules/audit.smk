@@ -23,7 +23,7 @@ rule clip_facts:
         "../../envs/media.yaml"
     resources:
         mem_mb=by_videos(800, per_thousand=4),
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        runtime=growing(60),
     params:
         code=code_digest("dataset.clip_facts"),
     script:

@@ -14,10 +14,9 @@ from deepfakemnist.config.load import load_config
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.liveness.motions import read_motions
 from deepfakemnist.workflow.params import described, digest, key_texts, key_texts_by
-from deepfakemnist.workflow.run_directory import check_run_directory
+from deepfakemnist.workflow.run_directory import check_run_directory, hint_at_defaults
 from deepfakemnist.workflow.run_plan import FOLDER as PLANS
 from deepfakemnist.workflow.run_plan import RunPlan
-from deepfakemnist.workflow.script import clips_per_job, gpus_of_run
 from deepfakemnist.workflow.sharding import round_of
 from deepfakemnist.workflow.source_overview import describe_animator
 
@@ -38,23 +37,12 @@ try:
         if not RUN_PLAN.released:
             print(describe_animator(CONFIG.animator), file=sys.stderr)
 except ConfigError as error:
-    raise WorkflowError(str(error)) from None
+    hint = hint_at_defaults(Path(), is_module=workflow.modifier.skip_configfile)
+    raise WorkflowError(f"{error}{hint}") from None
 
 LOGS = f"{RESULTS}/logs"
 SHARDS = RUN_PLAN.shards("source")
 DRIVER_SHARDS = RUN_PLAN.shards("driver")
-GPUS = gpus_of_run(CONFIG.device, starts_here=workflow.is_main_process)
-# An animator on the CPU needs as many jobs as there are cores, and no GPU.
-ANIMATOR_GPUS = GPUS if CONFIG.animator.may_use_gpu else 0
-CLIPS_PER_JOB = clips_per_job(CONFIG.clips_per_gpu_job, ANIMATOR_GPUS, Path(RESULTS))
-
-
-envvars:
-    # Set above by the main process, and read by jobs on other machines.
-    "DEEPFAKEMNIST_GPUS",
-    "DEEPFAKEMNIST_PLAN",
-
-
 PROVIDERS = {provider.provider: provider for provider in CONFIG.liveness.providers}
 
 
@@ -123,12 +111,6 @@ def answers_folder():
     """Return the cache of vendor answers, outside of the stage folders because it outlives every run."""
     results = CONFIG.pathvars.get("results", "results")
     return str(CONFIG.liveness.answers or f"{results}/liveness_answers")
-
-
-def by_videos(base, per_thousand):
-    """Return mem_mb for tables of the whole dataset, growing with the number of sources and with each attempt."""
-    count = RUN_PLAN.count("source")
-    return lambda wildcards, attempt: attempt * (base + per_thousand * count // 1000)
 
 
 def predictions(name, trained_on):

@@ -25,8 +25,8 @@ rule train:
     threads: 4 * CONFIG.training.gpus
     resources:
         gpu=GPUS * CONFIG.training.gpus,
-        mem_mb=16000,
-        runtime=1440,
+        mem_mb=growing(16000),
+        runtime=growing(1440),
     params:
         settings=lambda wildcards: DETECTORS[wildcards.detector].model_dump(mode="json"),
         preparation=Preparation.of(CONFIG).model_dump(mode="json"),
@@ -54,8 +54,8 @@ rule predict:
     threads: 4
     resources:
         gpu=GPUS,
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=growing(8000),
+        runtime=growing(240),
     params:
         code=code_digest("training.predict"),
     script:
@@ -82,8 +82,8 @@ rule predict_dataset:
     threads: 4
     resources:
         gpu=GPUS,
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=growing(8000),
+        runtime=growing(240),
     params:
         dataset=lambda wildcards: [
             INPUT_FILES.sha256(f"{DATASETS[wildcards.dataset]}/{name}.parquet")
@@ -111,8 +111,8 @@ rule predict_perturbed:
     threads: 4
     resources:
         gpu=GPUS,
-        mem_mb=8000,
-        runtime=480,
+        mem_mb=growing(8000),
+        runtime=growing(480),
     params:
         quality=list(CONFIG.compress.qualities)[0],
         kinds=list(CONFIG.evaluation.robustness),

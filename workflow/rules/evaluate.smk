@@ -63,8 +63,8 @@ rule evaluate:
     conda:
         "../../envs/torch.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=lambda wildcards, attempt: 20 * attempt,
+        mem_mb=growing(2000),
+        runtime=growing(20),
     params:
         code=code_digest("evaluation.stage"),
     script:
@@ -90,8 +90,8 @@ rule evaluate_external:
     conda:
         "../../envs/torch.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=lambda wildcards, attempt: 20 * attempt,
+        mem_mb=growing(2000),
+        runtime=growing(20),
     params:
         code=code_digest("evaluation.stage"),
     script:

@@ -21,8 +21,8 @@ rule identify:
     conda:
         "../../envs/media.yaml"
     resources:
-        mem_mb=1000,
-        runtime=120,
+        mem_mb=growing(1000),
+        runtime=growing(120),
     params:
         code=code_digest("faces.identify"),
     script:
@@ -51,7 +51,7 @@ rule audit_identities:
         "../../envs/media.yaml"
     resources:
         mem_mb=by_videos(800, per_thousand=40),
-        runtime=lambda wildcards, attempt: 120 * attempt,
+        runtime=growing(120),
     params:
         settings=CONFIG.dataset.identities.model_dump(mode="json"),
         code=code_digest("dataset.identity_audit", "report.identity_page"),

@@ -17,8 +17,8 @@ rule judge:
     conda:
         "../../envs/media.yaml"
     resources:
-        mem_mb=3000,
-        runtime=240,
+        mem_mb=growing(3000),
+        runtime=growing(240),
     params:
         *key_texts("judge", CONFIG.judge),
         settings=unwatched(settings_of("judge")),
@@ -43,8 +43,8 @@ rule reenact:
         "../../envs/torch.yaml"
     resources:
         gpu=ANIMATOR_GPUS,
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=growing(8000),
+        runtime=growing(240),
     params:
         *animation_texts("source_frame", "start_frame"),
         *key_texts("judge", CONFIG.judge),
@@ -81,7 +81,7 @@ rule animation_page:
         "../../envs/media.yaml"
     resources:
         mem_mb=by_videos(600, per_thousand=15),
-        runtime=lambda wildcards, attempt: 30 * attempt,
+        runtime=growing(30),
     params:
         code=code_digest("report.animation_page"),
     script:

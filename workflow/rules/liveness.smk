@@ -42,8 +42,8 @@ rule liveness:
     conda:
         "../../envs/torch.yaml"
     resources:
-        mem_mb=3000,
-        runtime=120,
+        mem_mb=growing(3000),
+        runtime=growing(120),
     params:
         *key_texts_by("provider", "liveness", PROVIDERS),
         settings=lambda wildcards, input: PROVIDERS[wildcards.provider].model_dump(
@@ -79,8 +79,8 @@ rule select:
     conda:
         "../../envs/media.yaml"
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=growing(1000),
+        runtime=growing(30),
     params:
         *key_texts("select", CONFIG.select),
         settings=unwatched(settings_of("select")),
@@ -125,7 +125,7 @@ rule liveness_page:
         "../../envs/media.yaml"
     resources:
         mem_mb=by_videos(800, per_thousand=30),
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        runtime=growing(60),
     params:
         settings=settings_of("select"),
         code=code_digest("report.liveness_page"),

@@ -45,7 +45,7 @@ rule manifest:
         "../../envs/media.yaml"
     resources:
         mem_mb=by_videos(600, per_thousand=70),
-        runtime=lambda wildcards, attempt: 120 * attempt,
+        runtime=growing(120),
     params:
         *key_texts(
             "plan",
@@ -79,8 +79,8 @@ rule captions:
     conda:
         "../../envs/media.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=growing(1000),
+        runtime=growing(10),
     params:
         captions=lambda wildcards: described("captions", RUN_PLAN.captions()),
         code=code_digest("dataset.captions"),

@@ -26,7 +26,7 @@ rule write_release:
         "../../envs/torch.yaml"
     resources:
         mem_mb=by_videos(900, per_thousand=75),
-        runtime=lambda wildcards, attempt: 240 * attempt,
+        runtime=growing(240),
     params:
         settings=settings_of("release"),
         exclude=CONFIG.sources.exclude,

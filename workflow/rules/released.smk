@@ -17,8 +17,8 @@ rule import_released:
         "../../envs/media.yaml"
     resources:
         # What Python, Arrow and FFmpeg take besides decoding.
-        mem_mb=CONFIG.sources.limits.memory_mb + 400,
-        runtime=60,
+        mem_mb=growing(CONFIG.sources.limits.memory_mb + 400),
+        runtime=growing(60),
     params:
         *key_texts("sources.limits", CONFIG.sources.limits),
         rows=lambda wildcards: RUN_PLAN.rows_text(

@@ -45,7 +45,7 @@ rule dataset_pages:
         "../../envs/media.yaml"
     resources:
         mem_mb=by_videos(500, per_thousand=30),
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        runtime=growing(60),
     params:
         code=code_digest("report.pages"),
     script:
@@ -113,8 +113,8 @@ rule metrics_pages:
     conda:
         "../../envs/media.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: 2000 * attempt,
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        mem_mb=growing(2000),
+        runtime=growing(60),
     params:
         protocols=CONFIG.evaluation.protocols,
         published_split=RUN_PLAN.released,

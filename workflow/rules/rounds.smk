@@ -24,8 +24,8 @@ checkpoint draw_candidates:
     conda:
         "../../envs/media.yaml"
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000),
+        runtime=growing(30),
     params:
         pool=lambda wildcards: digest(RUN_PLAN.pool()),
         code=code_digest("planning.rounds"),
@@ -54,8 +54,8 @@ rule quota:
     conda:
         "../../envs/media.yaml"
     resources:
-        mem_mb=2000,
-        runtime=30,
+        mem_mb=growing(2000),
+        runtime=growing(30),
     params:
         pool=lambda wildcards: digest(RUN_PLAN.pool()),
         on_shortfall=CONFIG.plan.on_shortfall,

@@ -18,8 +18,8 @@ rule ingest:
         "../../envs/media.yaml"
     resources:
         # What Python, Arrow and FFmpeg take besides decoding.
-        mem_mb=CONFIG.sources.limits.memory_mb + 400,
-        runtime=60,
+        mem_mb=growing(CONFIG.sources.limits.memory_mb + 400),
+        runtime=growing(60),
     params:
         *key_texts("sources.limits", CONFIG.sources.limits),
         rows=lambda wildcards: RUN_PLAN.rows_text(wildcards.role, wildcards.shard),
@@ -43,8 +43,8 @@ rule crop:
         "../../envs/media.yaml"
     resources:
         # 2.6 GB with a video of 8K (H.264), which ingest lets pass; 0.8 GB with 4K.
-        mem_mb=CONFIG.sources.limits.memory_mb + 1400,
-        runtime=240,
+        mem_mb=growing(CONFIG.sources.limits.memory_mb + 1400),
+        runtime=growing(240),
     params:
         *key_texts("crop", CONFIG.crop),
         settings=unwatched(settings_of("crop")),
@@ -72,8 +72,8 @@ if CONFIG.sources.select:
         conda:
             "../../envs/media.yaml"
         resources:
-            mem_mb=4000,
-            runtime=30,
+            mem_mb=growing(4000),
+            runtime=growing(30),
         params:
             settings=CONFIG.sources.select.model_dump(mode="json"),
             seed=CONFIG.seed,
@@ -99,8 +99,8 @@ if CONFIG.sources.select:
         conda:
             "../../envs/media.yaml"
         resources:
-            mem_mb=1000,
-            runtime=10,
+            mem_mb=growing(1000),
+            runtime=growing(10),
         params:
             code=code_digest("sources.selection"),
         script:
@@ -140,7 +140,7 @@ rule source_pages:
         "../../envs/media.yaml"
     resources:
         mem_mb=by_videos(800, per_thousand=30),
-        runtime=lambda wildcards, attempt: 60 * attempt,
+        runtime=growing(60),
     params:
         refused=lambda wildcards: described(
             "refused", [RUN_PLAN.refused(), RUN_PLAN.left_aside()]

@@ -22,8 +22,8 @@ rule compress:
     conda:
         "../../envs/media.yaml"
     resources:
-        mem_mb=2000,
-        runtime=240,
+        mem_mb=growing(2000),
+        runtime=growing(240),
     params:
         *key_texts("compress", COMPRESSION),
         settings=unwatched(COMPRESSION),
@@ -47,8 +47,8 @@ rule frames:
     conda:
         "../../envs/media.yaml"
     resources:
-        mem_mb=2000,
-        runtime=120,
+        mem_mb=growing(2000),
+        runtime=growing(120),
     params:
         *key_texts("frames", CONFIG.frames),
         settings=unwatched(settings_of("frames")),

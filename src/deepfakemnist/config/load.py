@@ -47,8 +47,8 @@ class Config(Settings):
     )
     device: Literal["auto", "cuda", "cpu"] = Field(
         "auto",
-        description="device of all networks. auto: a GPU if available; cuda: always request one from the scheduler, as "
-        "auto does on a machine with a GPU; cpu: no GPU",
+        description="device of all networks. auto: a GPU if this machine has one, or if the resources of a cluster "
+        "profile request one; cuda: always request one from the scheduler; cpu: no GPU",
     )
     gpu_share: PositiveInt = Field(1, description="maximum concurrent jobs per GPU; each job takes a free one")
     clips_per_gpu_job: Literal["auto"] | PositiveInt | None = Field(

@@ -15,6 +15,23 @@ _RENAMED = {
     "evaluation/disturbed": "evaluation/perturbed",
 }
 _TRAINED = "animator/checkpoint.safetensors"
+#: Default values of the config, which a user's own config only adds to.
+DEFAULTS = Path("config/config.yaml")
+
+
+def hint_at_defaults(directory: Path, is_module: bool = False) -> str:
+    """Return what to do about an invalid config where the working directory has no defaults; else an empty text.
+
+    Args:
+        directory: the working directory of the run.
+        is_module: whether another workflow uses this one, and gives it the whole config.
+    """
+    if is_module or (directory / DEFAULTS).is_file():
+        return ""
+    return (
+        f"\nThe working directory {directory.absolute()} has no {DEFAULTS}, which holds the default of every key. Copy "
+        "the folder config/ of the workflow there, or run without --directory"
+    )
 
 
 def check_run_directory(results: Path, answers: Path | None = None) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,15 +10,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from deepfakemnist.config.load import load_config
-from deepfakemnist.devices.gpu_allocation import allocate_gpus, has_gpu
+from deepfakemnist.devices.gpu_allocation import allocate_gpus
 from deepfakemnist.errors import ConfigError, TooManyFailures
 from deepfakemnist.machine_errors import machine_error
 from deepfakemnist.workflow.run_plan import RunPlan
 
 #: Start-up takes 7 to 10 s (Python, torch, CUDA, weights, graphs), a clip 0.2 to 0.6 s on an H100: 2 to 6 % overhead.
 _CLIPS_PER_GPU_JOB = 800
-#: Environment variable with the number of GPUs per job, as detected by the run's main process.
-_GPUS_VARIABLE = "DEEPFAKEMNIST_GPUS"
 
 
 @contextmanager
@@ -59,16 +56,6 @@ def stage_script(snakemake: Any) -> Iterator[None]:
         sys.exit(1)
 
 
-def gpus_of_run(device: str, starts_here: bool) -> int:
-    """Return gpus_per_job as detected by the run's main process, and pass it to all jobs in DEEPFAKEMNIST_GPUS.
-
-    Jobs on other machines parse the workflow again, and must get the rules that the run was planned with.
-    """
-    if starts_here or _GPUS_VARIABLE not in os.environ:
-        os.environ[_GPUS_VARIABLE] = str(gpus_per_job(device))
-    return int(os.environ[_GPUS_VARIABLE])
-
-
 def clips_per_job(setting: Literal["auto"] | int | None, gpus: int, results: Path) -> int:
     """Return the target number of clips per animation job; 0 for one shard per job.
 
@@ -86,17 +73,6 @@ def clips_per_job(setting: Literal["auto"] | int | None, gpus: int, results: Pat
         return _CLIPS_PER_GPU_JOB
     started = any(any((results / stage).glob("*.parquet")) for stage in ("extract_motion", "animate"))
     return _CLIPS_PER_GPU_JOB if gpus and not started else 0
-
-
-def gpus_per_job(device: str) -> int:
-    """Return the number of GPUs that a GPU-capable job requests from the scheduler: 1 or 0.
-
-    ``auto`` requests one if this process sees an NVIDIA GPU. Without a GPU, a request would only serialise such jobs
-    under ``--resources gpu=1``.
-    """
-    if device == "auto":
-        return int(has_gpu())
-    return int(device == "cuda")
 
 
 def run_plan_of(snakemake: Any) -> RunPlan:

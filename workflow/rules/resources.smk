@@ -1,0 +1,30 @@
+"""Time, memory and GPUs of jobs."""
+
+from deepfakemnist.workflow.gpu_requests import gpu_advice, gpus_of_run
+from deepfakemnist.workflow.script import clips_per_job
+
+# By --set-resources or a profile: the machine that plans a run on a cluster has no GPU itself.
+SET_RESOURCES = workflow.resource_settings.overwrite_resources
+GPUS = gpus_of_run(CONFIG.device, workflow.is_main_process, SET_RESOURCES)
+if CHECK_FILES and (advice := gpu_advice(CONFIG.device, SET_RESOURCES)):
+    print(advice, file=sys.stderr)
+# An animator on the CPU needs as many jobs as there are cores, and no GPU.
+ANIMATOR_GPUS = GPUS if CONFIG.animator.may_use_gpu else 0
+CLIPS_PER_JOB = clips_per_job(CONFIG.clips_per_gpu_job, ANIMATOR_GPUS, Path(RESULTS))
+
+
+envvars:
+    # Set above by the main process, and read by jobs on other machines.
+    "DEEPFAKEMNIST_GPUS",
+    "DEEPFAKEMNIST_PLAN",
+
+
+def growing(amount):
+    """Return mem_mb or runtime that grows with each attempt, for jobs that a cluster ended at their limit."""
+    return lambda wildcards, attempt: attempt * amount
+
+
+def by_videos(base, per_thousand):
+    """Return mem_mb for tables of the whole dataset, growing with the number of sources and with each attempt."""
+    count = RUN_PLAN.count("source")
+    return lambda wildcards, attempt: attempt * (base + per_thousand * count // 1000)
