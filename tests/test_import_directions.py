@@ -16,7 +16,7 @@ package_imports, circles = DRAWN["package_imports"], DRAWN["circles"]
 #: From the bottom up: a package imports packages of the lines below its own only, and none of its own line.
 LAYERS = [
     ["errors", "ids", "code_digest", "machine_errors", "multiple_tests"],
-    ["config", "devices"],
+    ["config", "devices", "schedulers"],
     ["tables"],
     ["media", "planning", "detectors"],
     ["faces", "sources"],

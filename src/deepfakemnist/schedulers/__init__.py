@@ -1,0 +1,1 @@
+"""Batch schedulers besides SLURM, for Snakemake's cluster-generic executor: submission, status, cancellation."""
