@@ -7,6 +7,8 @@ from functools import reduce
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,8 +30,12 @@ class Run(NamedTuple):
     seed: int
 
 
+Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
 #: What is read of predictions.
 _READ = PREDICTIONS.remove(PREDICTIONS.get_field_index("checkpoint_sha256"))
+_TEXTS = [field.name for field in _READ if field.type == pa.string()]
 #: Columns that must be constant over the frames of a video.
 _OF_VIDEO = ("label", "split", "action", "person_id")
 #: Scores of a clip that could not be scored: a fake ranks below every clip, a real above every one. Outside of 0..1,
@@ -45,8 +51,8 @@ def runs_of(paths: Sequence[Path | str]) -> dict[Run, list[Path]]:
     found: dict[Run, list[Path]] = {}
     for path in map(Path, paths):
         _check_columns(path)
-        runs = read_table(path, RUN).group_by(list(RUN), use_threads=False).aggregate([])
-        for row in runs.to_pylist():
+        runs = read_table(path, RUN, encoded=["detector", "trained_on"]).combine_chunks()
+        for row in runs.group_by(list(RUN), use_threads=False).aggregate([]).to_pylist():
             found.setdefault(Run(**row), []).append(path)
     return dict(sorted(found.items()))
 
@@ -70,20 +76,13 @@ def read_predictions(
     filters = [(name, "in", value if isinstance(value, list) else [value]) for name, value in (where or {}).items()]
     for path in paths:
         _check_columns(path)
-        table = read_table(path, _READ.names, filters or None).select(_READ.names).cast(_READ)
+        table = read_table(path, _READ.names, filters or None, _TEXTS).select(_READ.names).cast(_READ)
         _check_cells(path, table)
         tables.append(table)
     if where is None and not any(table.num_rows for table in tables):
         raise ConfigError(f"there are no predictions to evaluate in {len(tables)} tables; train a detector first")
     joined = pa.concat_tables(tables)
-    key = [*RUN, "quality", "video_id", "frame_index"]
-    counts = joined.group_by(key, use_threads=False).aggregate([([], "count_all")])
-    repeated = counts.filter(pc.greater(counts["count_all"], 1))
-    if repeated.num_rows:
-        first = ", ".join(
-            f"{name} {value}" for name, value in repeated.slice(0, 1).to_pylist()[0].items() if name in key
-        )
-        raise ConfigError(f"{repeated.num_rows} frames were predicted more than once by one run, e.g. {first}")
+    _check_repeated(joined)
     if drivers is None:
         return joined.append_column("driver", pa.nulls(joined.num_rows, pa.string()))
     at = pc.index_in(joined["video_id"], drivers["video_id"].combine_chunks())
@@ -112,18 +111,27 @@ def frame_level(predictions: pa.Table) -> pa.Table:
     quality has, all wrong: score UNSCORED_FAKE or UNSCORED_REAL, frame_index -1, -2 and so on, and 0 in ``frames``.
     """
     columns = [*RUN, "quality", "video_id", "frame_index", *_OF_VIDEO, "driver", "score"]
-    table = predictions.select(columns).to_pandas()
-    seen = table["frame_index"] >= 0
-    found, lost = table[seen].assign(frames=1), table[~seen]
-    if len(lost):
-        of_run = [*RUN, "quality"]
-        sizes = found.groupby([*of_run, "video_id"]).size().groupby(of_run).median()
-        counts = [max(1, round(float(sizes.get(key, 1)))) for key in lost[of_run].itertuples(index=False, name=None)]
-        lost = lost.loc[lost.index.repeat(counts)]
-        lost = lost.assign(frames=0, score=_worst_scores(lost["label"]))
-        lost["frame_index"] = -1 - lost.groupby([*of_run, "video_id"]).cumcount()
-        found = pd.concat([found, lost])
-    return pa.table({name: _column(found[name], name) for name in (*columns, "frames")})
+    score = predictions["score"].cast(pa.float64())
+    table = predictions.select(columns).set_column(len(columns) - 1, "score", score)
+    table = table.append_column("frames", pa.repeat(pa.scalar(1, pa.int64()), table.num_rows))
+    seen = pc.greater_equal(table["frame_index"], 0)
+    if pc.all(seen).as_py():
+        return table
+    found = table.filter(seen)
+    return pa.concat_tables([found, _lost_frames(table.filter(pc.invert(seen)), found)])
+
+
+def _lost_frames(lost: pa.Table, found: pa.Table) -> pa.Table:
+    """Return the frames of the clips that could not be scored, one row per clip, beside those that could."""
+    of_run = [*RUN, "quality"]
+    sizes = found.select([*of_run, "video_id"]).to_pandas().groupby([*of_run, "video_id"]).size()
+    medians = sizes.groupby(of_run).median()
+    rows = lost.to_pandas()
+    counts = [max(1, round(float(medians.get(key, 1)))) for key in rows[of_run].itertuples(index=False, name=None)]
+    rows = rows.loc[rows.index.repeat(counts)]
+    rows = rows.assign(frames=0, score=_worst_scores(rows["label"]))
+    rows["frame_index"] = -1 - rows.groupby([*of_run, "video_id"]).cumcount()
+    return pa.table({field.name: pa.array(rows[field.name], field.type, from_pandas=True) for field in lost.schema})
 
 
 def unscored_clips(predictions: pa.Table) -> list[Row]:
@@ -150,37 +158,58 @@ def video_level(predictions: pa.Table, by: Literal["mean", "median", "top"] = "m
     Raises: ConfigError when frames of one video differ in label, split, action or person.
     """
     key = [*RUN, "quality", "video_id"]
-    columns = [*key, *_OF_VIDEO, "driver", "score", "frame_index"]
+    columns = [*key, *_OF_VIDEO, "driver", "score"]
     # Rounding of sums depends on the order of the terms, so the order must not depend on the input.
     order = [(name, "ascending") for name in (*key, "score")]
-    frames = predictions.select(columns).sort_by(order).to_pandas()
-    groups = frames.groupby(key, sort=True, dropna=False)
+    frames = predictions.select([*columns, "frame_index"]).sort_by(order)
+    if not frames.num_rows:
+        return _samples(frames.select(columns), np.zeros(0), np.zeros(0, np.int64))
+    first = np.ones(frames.num_rows, bool)
+    first[1:] = _differs(frames, key)
+    video, starts = np.cumsum(first) - 1, np.flatnonzero(first)
     for name in _OF_VIDEO:
-        counts = groups[name].nunique(dropna=False)
-        if len(mixed := counts[counts > 1]):
-            video = mixed.index[0][key.index("video_id")]
-            raise ConfigError(f"video {video} has frames with more than one {name} in the predictions")
-    videos = groups[[*_OF_VIDEO, "driver"]].first()
+        mixed = _differs(frames, [name]) & ~first[1:]
+        if mixed.any():
+            where = frames["video_id"][int(mixed.argmax())].as_py()
+            raise ConfigError(f"video {where} has frames with more than one {name} in the predictions")
+    scores = pd.Series(frames["score"].to_numpy())
     if by == "top":
-        best = frames.sort_values("score", ascending=False, kind="stable").groupby(key, sort=True, dropna=False)
-        videos["score"] = best.head(top_k).groupby(key, sort=True, dropna=False)["score"].mean()
+        best = scores.sort_values(ascending=False, kind="stable")
+        best = best.groupby(video[best.index]).head(top_k)
+        score = best.groupby(video[best.index]).mean()
     else:
-        videos["score"] = groups["score"].agg(by)
-    videos["frames"] = (frames["frame_index"] >= 0).groupby([frames[name] for name in key], dropna=False).sum()
-    lost = videos["frames"] == 0
-    videos.loc[lost, "score"] = _worst_scores(videos.loc[lost, "label"])
-    videos = videos.reset_index()
-    return pa.table({name: _column(videos[name], name) for name in (*key, *_OF_VIDEO, "driver", "score", "frames")})
+        score = scores.groupby(video).agg(by)
+    seen = np.add.reduceat((frames["frame_index"].to_numpy() >= 0).astype(np.int64), starts)
+    return _samples(frames.select(columns).take(starts), score.to_numpy(), seen)
+
+
+def _samples(videos: pa.Table, scores: Floats, frames: Integers) -> pa.Table:
+    """Return videos with their scores and numbers of frames; one without frames has the worst score."""
+    lost = frames == 0
+    worst = np.where(videos["label"].to_numpy() == 1, UNSCORED_FAKE, UNSCORED_REAL)
+    scores = np.where(lost, worst, scores.astype(np.float64))
+    videos = videos.set_column(videos.schema.get_field_index("score"), "score", pa.array(scores))
+    return videos.append_column("frames", pa.array(frames))
+
+
+def _differs(table: pa.Table, columns: Sequence[str]) -> npt.NDArray[np.bool_]:
+    """Return for every row but the first whether it differs from the one before it in some column."""
+    changed = np.zeros(max(0, table.num_rows - 1), bool)
+    for name in columns:
+        codes = _codes(table[name])
+        changed |= codes[1:] != codes[:-1]
+    return changed
+
+
+def _codes(values: pa.ChunkedArray) -> Integers:
+    """Return a number per value, the same for the same; null is a value too."""
+    found = pc.dictionary_encode(values, null_encoding="encode").combine_chunks()
+    return np.asarray(found.indices.to_numpy())
 
 
 def filter_rows(samples: pa.Table, values: Mapping[str, object]) -> pa.Table:
     """Return the rows with the given values in the given columns."""
     return samples.filter(reduce(pc.and_, [pc.equal(samples[name], value) for name, value in values.items()]))
-
-
-def _column(values: pd.Series, name: str) -> pa.Array:
-    kinds = {"score": pa.float64(), "frames": pa.int64(), "driver": pa.string()}
-    return pa.array(values, kinds.get(name) or PREDICTIONS.field(name).type, from_pandas=True)
 
 
 def _worst_scores(labels: pd.Series) -> pd.Series:
@@ -210,3 +239,18 @@ def _check_cells(path: Path | str, table: pa.Table) -> None:
                 f"quality {row['quality']}, frame {row['frame_index']}: label {row['label']}, score {row['score']}, "
                 f"person {row['person_id']!r}"
             )
+
+
+def _check_repeated(table: pa.Table) -> None:
+    key = [*RUN, "quality", "video_id", "frame_index"]
+    # One number per frame instead of six cells takes a tenth of the memory; their product is far below 2**63.
+    numbers = np.zeros(table.num_rows, np.int64)
+    for name in key:
+        codes = _codes(table[name])
+        numbers = numbers * (1 + codes.max(initial=0)) + codes
+    if len(np.unique(numbers)) == len(numbers):
+        return
+    counts = table.group_by(key, use_threads=False).aggregate([([], "count_all")])
+    repeated = counts.filter(pc.greater(counts["count_all"], 1))
+    first = ", ".join(f"{name} {value}" for name, value in repeated.slice(0, 1).to_pylist()[0].items() if name in key)
+    raise ConfigError(f"{repeated.num_rows} frames were predicted more than once by one run, e.g. {first}")

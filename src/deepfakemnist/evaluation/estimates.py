@@ -61,6 +61,24 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Averaged:
+    """A metric over the seeds of a detector, with the mean of its influences.
+
+    Args:
+        of_seeds: the metric of each seed.
+        influence: (N,) mean over the seeds, see :class:`.influence.Linearised`.
+    """
+
+    of_seeds: Sequence[float]
+    influence: Floats
+
+    @property
+    def value(self) -> float:
+        """Mean of the metric."""
+        return float(np.mean(self.of_seeds))
+
+
+@dataclass(frozen=True)
 class RunMetrics:
     """Metrics of one run, with what their intervals follow from.
 
@@ -126,31 +144,35 @@ def paired_difference(
         first, second: P(fake) (N,) of each seed of the two detectors.
         clusters: people and drivers of the samples.
     """
-    sides = [[linearise(labels, scores) for scores in runs] for runs in (first, second)]
-    return linearised_difference(sides[0], sides[1], clusters)
+    sides = [compared_metrics([linearise(labels, scores) for scores in runs]) for runs in (first, second)]
+    return averaged_difference(sides[0], sides[1], clusters)
 
 
-def linearised_difference(
-    first: Sequence[Mapping[str, Linearised]], second: Sequence[Mapping[str, Linearised]], clusters: Clusters
+def compared_metrics(seeds: Sequence[Mapping[str, Linearised]]) -> dict[str, Averaged]:
+    """Return the metrics COMPARED of a detector, averaged over its seeds; without those that are undefined."""
+    return {name: _average([one[name] for one in seeds]) for name in COMPARED if name in seeds[0]}
+
+
+def averaged_difference(
+    first: Mapping[str, Averaged], second: Mapping[str, Averaged], clusters: Clusters
 ) -> dict[str, Difference]:
-    """Compare two detectors as :func:`paired_difference` does, by the linearised metrics of each seed."""
+    """Compare two detectors as :func:`paired_difference` does, by what :func:`compared_metrics` returns."""
     found = {}
     for name in COMPARED:
-        if name not in first[0]:
+        if name not in first:
             found[name] = Difference(None, NO_INTERVAL, None)
             continue
-        sides = [[one[name] for one in runs] for runs in (first, second)]
-        (a, of_a), (b, of_b) = (_mean(side) for side in sides)
-        value = a - b
+        one, other = first[name], second[name]
+        value = one.value - other.value
         if any(clusters.too_few(label) for label in _classes(name)):
             found[name] = Difference(value, NO_INTERVAL, None)
             continue
-        sampling = clusters.sums_of(of_a - of_b).variance()
+        sampling = clusters.sums_of(one.influence - other.influence).variance()
         if sampling.value == 0:
             # No person differs from another: as if one in n did, of whom none was seen.
             z = quantile(clusters.n_people - 1)
             sampling = Variance((z / (clusters.n_people + z**2)) ** 2, clusters.n_people - 1)
-        total = _sum([sampling, *(_of_seeds(side) for side in sides)])
+        total = _sum([sampling, _of_seeds(one), _of_seeds(other)])
         error = np.sqrt(total.value)
         reach = quantile(total.df) * error
         p = float(2 * special.stdtr(total.df, -abs(value) / error))
@@ -165,23 +187,24 @@ def _classes(name: str) -> tuple[int | None, ...]:
 
 def _pooled(parts: Sequence[Linearised], name: str, clusters: Clusters) -> tuple[float, Variance | None]:
     """Return the mean over seeds with its variance; None with too few people in a class that the metric uses."""
-    value, influence = _mean(parts)
+    mean = _average(parts)
     classes = _classes(name)
     if any(clusters.too_few(label) for label in classes):
-        return value, None
-    sampling = clusters.sums_of(influence, classes[0] if len(classes) == 1 else None).variance()
-    return value, _sum([sampling, _of_seeds(parts)])
+        return mean.value, None
+    sampling = clusters.sums_of(mean.influence, classes[0] if len(classes) == 1 else None).variance()
+    return mean.value, _sum([sampling, _of_seeds(mean)])
 
 
-def _mean(parts: Sequence[Linearised]) -> tuple[float, Floats]:
-    return float(np.mean([part.value for part in parts])), np.mean([part.influence for part in parts], axis=0)
+def _average(parts: Sequence[Linearised]) -> Averaged:
+    return Averaged([part.value for part in parts], np.mean([part.influence for part in parts], axis=0))
 
 
-def _of_seeds(parts: Sequence[Linearised]) -> Variance:
+def _of_seeds(mean: Averaged) -> Variance:
     """Return the variance of a mean over seeds due to training; 0 with a single seed, which does not show it."""
-    if len(parts) < 2:
+    seeds = len(mean.of_seeds)
+    if seeds < 2:
         return Variance(0.0, 1.0)
-    return Variance(float(np.var([part.value for part in parts], ddof=1)) / len(parts), len(parts) - 1)
+    return Variance(float(np.var(mean.of_seeds, ddof=1)) / seeds, seeds - 1)
 
 
 def _sum(parts: Sequence[Variance]) -> Variance:

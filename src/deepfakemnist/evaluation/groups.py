@@ -36,8 +36,9 @@ def groups_of_videos(videos: pa.Table, crops: Sequence[pa.Table], trained_on: st
         crops: tables with ``video_id`` and CROP_COLUMNS of the sources; none for imported clips.
         trained_on: name of the training set.
     """
-    trained = select_rows(videos, "train", trained_on).to_pandas()
-    listed = resplit(videos, trained_on).to_pandas()
+    drivers = ["driver_id", "driver_person_id"]
+    trained = select_rows(videos, "train", trained_on).select(["label", *drivers]).to_pandas()
+    listed = resplit(videos, trained_on).select(["video_id", "source_id", "split", "animator", *drivers]).to_pandas()
     listed = listed.drop_duplicates("video_id").fillna({"driver_id": "", "driver_person_id": "", "animator": ""})
     train = trained[trained["label"] == 1]
     test = listed[listed["split"] == "test"].copy()

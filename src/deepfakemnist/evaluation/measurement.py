@@ -32,14 +32,12 @@ METRICS_COLUMNS = (*KEY, "seed", *_METRIC_COLUMNS, *_COUNTS)
 ACTIONS_COLUMNS = (*KEY, "action", "seed", *_METRIC_COLUMNS, *_COUNTS)
 
 
-def aggregate_levels(predictions: pa.Table, settings: EvaluationSettings) -> dict[str, pa.Table]:
-    """Return the samples of every level: frame, video, video_median and video_top."""
-    return {
-        "frame": frame_level(predictions),
-        "video": video_level(predictions),
-        "video_median": video_level(predictions, "median"),
-        "video_top": video_level(predictions, "top", settings.top_k),
-    }
+def aggregate_levels(predictions: pa.Table, settings: EvaluationSettings) -> Iterator[tuple[str, pa.Table]]:
+    """Yield the samples of every level: frame, video, video_median and video_top; one is in memory at a time."""
+    yield "frame", frame_level(predictions)
+    yield "video", video_level(predictions)
+    yield "video_median", video_level(predictions, "median")
+    yield "video_top", video_level(predictions, "top", settings.top_k)
 
 
 def run_groups(samples: pa.Table) -> Iterator[list[pa.Table]]:

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.evaluation.aggregation import filter_rows
 from deepfakemnist.evaluation.clusters import Clusters
-from deepfakemnist.evaluation.estimates import COMPARED, linearised_difference
-from deepfakemnist.evaluation.influence import Linearised, linearise
+from deepfakemnist.evaluation.estimates import COMPARED, Averaged, averaged_difference, compared_metrics
+from deepfakemnist.evaluation.influence import linearise
 from deepfakemnist.multiple_tests import holm
 from deepfakemnist.tables.schemas import Row
 
@@ -42,14 +42,14 @@ class Scored(NamedTuple):
         detector: its name.
         samples: the samples of the first seed: what identifies them, label, person and driver.
         odd: the samples of a seed that scored others; None if there is none.
-        linearised: metrics of each seed in order, those of COMPARED.
+        metrics: those of COMPARED, averaged over the seeds; none if a seed scored others.
         seeds: the seeds.
     """
 
     detector: str
     samples: pa.Table
     odd: pa.Table | None
-    linearised: list[dict[str, Linearised]]
+    metrics: dict[str, Averaged]
     seeds: list[int]
 
 
@@ -63,12 +63,11 @@ def scored(runs: Sequence[pa.Table], like: Scored | None = None) -> Scored:
     reference = _identity(runs[0] if like is None else like.samples)
     wanted = reference.drop_columns("driver")
     odd = next((run for run in map(_identity, runs) if not run.drop_columns("driver").equals(wanted)), None)
-    linearised = []
-    for run in runs:
-        found = linearise(run["label"].to_numpy(), run["score"].to_numpy())
-        linearised.append({name: found[name] for name in COMPARED if name in found})
+    metrics: dict[str, Averaged] = {}
+    if odd is None:  # else no comparison is possible
+        metrics = compared_metrics([linearise(run["label"].to_numpy(), run["score"].to_numpy()) for run in runs])
     seeds = [int(run["seed"][0].as_py()) for run in runs]
-    return Scored(str(runs[0]["detector"][0]), reference, odd, linearised, seeds)
+    return Scored(str(runs[0]["detector"][0]), reference, odd, metrics, seeds)
 
 
 def compare_detectors(detectors: Sequence[Scored], key: Row) -> list[Row]:
@@ -128,7 +127,7 @@ def _compare(first: Scored, second: Scored, clusters: Clusters) -> Row:
         "n_videos": len(pc.unique(first.samples["video_id"])),
         "n_people": clusters.n_people,
     }
-    for name, difference in linearised_difference(first.linearised, second.linearised, clusters).items():
+    for name, difference in averaged_difference(first.metrics, second.metrics, clusters).items():
         row[f"{name}_difference"] = difference.value
         row |= {f"{name}_low": difference.interval.low, f"{name}_high": difference.interval.high}
         row[f"{name}_p"] = difference.p

@@ -89,13 +89,8 @@ def measure_training_set(
                 measured.calibration += points
                 measured.curves += curves
             samples = pooled_folds(table, trained_on) if pools else table
-            for level, of_level in aggregate_levels(samples, settings).items():
-                for tables in run_groups(of_level):
-                    key = key_of(tables, level)
-                    _measure_one(measured, tables, key, settings, groups)
-                    if level in MAIN_LEVELS:
-                        others = compared.setdefault((level, key["split"]), [])
-                        others.append(scored(tables, others[0] if others else None))
+            _measure_detector(measured, samples, settings, groups, compared)
+            del table, samples  # before the next ones are read
         for (level, split), detectors in compared.items():
             key = {"trained_on": trained_on, "tested_on": quality, "split": split, "level": level}
             measured.pairs += compare_detectors(detectors, key)
@@ -122,6 +117,23 @@ def qualify_people(rows: Sequence[Row], videos: Path | str) -> None:
     for row in mine:
         if (what := people.get(row["trained_on"])) and row["generalises_to"].startswith(_NEW_PEOPLE):
             row["generalises_to"] = f"new videos{row['generalises_to'].removeprefix(_NEW_PEOPLE)}; {what}"
+
+
+def _measure_detector(
+    measured: Measured,
+    samples: pa.Table,
+    settings: EvaluationSettings,
+    groups: pd.DataFrame | None,
+    compared: dict[tuple[str, str], list[Scored]],
+) -> None:
+    """Add the rows of a detector at one quality, and what its comparisons need, by level and split."""
+    for level, of_level in aggregate_levels(samples, settings):
+        for runs in run_groups(of_level):
+            key = key_of(runs, level)
+            _measure_one(measured, runs, key, settings, groups)
+            if level in MAIN_LEVELS:
+                others = compared.setdefault((level, key["split"]), [])
+                others.append(scored(runs, others[0] if others else None))
 
 
 def _measure_one(
