@@ -116,3 +116,25 @@ def test_a_directory_without_default_config_is_named(folder: Path, tmp_path: Pat
     assert "seed: missing" in said and f"working directory {tmp_path} has no config/config.yaml" in said
     assert "Traceback" not in said
     assert hint_at_defaults(folder) == hint_at_defaults(tmp_path, is_module=True) == ""
+
+
+@pytest.mark.workflow
+def test_memory_for_tables_of_the_whole_dataset_grows_with_its_sources_and_each_attempt(tmp_path: Path) -> None:
+    config = tiny_config(tmp_path) | {"shard_size": 1000, "plan": {"actions": ["yaw"]}, "animator": {"name": "mesh"}}
+    (tmp_path / "mine.yaml").write_text(yaml.safe_dump(config))
+    (tmp_path / "config").symlink_to(ROOT / "config")
+    (tmp_path / "d.mp4").touch()
+    (tmp_path / "drivers.tsv").write_text("driver_id\taction\tpath\nd\tyaw\td.mp4\n")
+    asked = []
+    for sources, attempt in ((10, 1), (1010, 3)):
+        for number in range(sources):
+            (tmp_path / f"{number}.mp4").touch()
+        rows = [f"p{number}\t{number}.mp4" for number in range(sources)]
+        (tmp_path / "sources.tsv").write_text("\n".join(["video_id\tpath", *rows]) + "\n")
+        output = plan(tmp_path, "--configfile", "mine.yaml", "--attempt", str(attempt), "--", "dataset")
+        asked.append({rule: int(of["mem_mb"]) for rule, of in resources(output).items() if "mem_mb" in of})
+    few, many = asked
+    grown = {rule: many[rule] - 3 * few[rule] for rule in few}
+    assert grown["ingest"] == 0
+    # docs/scaling.md: of 20,000 videos, half of them fakes, the manifest takes 0.8 GB, 0.54 more than of 2,000.
+    assert grown["manifest"] > 3 * 60

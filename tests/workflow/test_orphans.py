@@ -7,6 +7,7 @@ import yaml
 
 from deepfakemnist.cli.main import main
 from deepfakemnist.errors import ConfigError
+from deepfakemnist.evaluation.measured import MEASURED
 from deepfakemnist.tables.files import write_table
 from deepfakemnist.tables.journal import Entry, Journal
 from deepfakemnist.tables.schemas import ANIMATED, COMPRESSED, CROPPED, INGESTED, MOTIONS, VERDICTS
@@ -133,6 +134,33 @@ def test_unfinished_files_of_killed_jobs_are_listed(project, capsys):
     for name in left:
         Path(name).touch()
     assert set(orphans(capsys)[:-1]) == left
+
+
+def test_measures_of_former_training_sets_and_facts_of_former_parts_are_listed(project, capsys):
+    config = yaml.safe_load(Path("config/config.yaml").read_text())
+    config["dataset"] = {"folds": 3}
+    config["training"] |= {"trained_on": ["raw", "raw-only-each", "raw-fold-each"]}
+    config["evaluation"] |= {"datasets": {"other": "elsewhere"}, "robustness": ["blur"]}
+    Path("config/config.yaml").write_text(yaml.safe_dump(config))
+    write_run("ab")
+    own = ("raw", "raw-only-nod", "raw-fold-0", "raw-fold-1", "raw-fold-2")
+    kept = ["audit/facts/1-of-1", "evaluation/measured/predictions/raw-folds"]
+    kept += [
+        f"evaluation/measured/{where}/{name}" for where in ("predictions", "on_other", "perturbed") for name in own
+    ]
+    gone = [
+        "audit/facts/1-of-2", "audit/facts/2-of-2", "evaluation/measured/on_other/raw-folds",
+        "evaluation/measured/on_former/raw", "evaluation/measured/predictions/c23",
+        "evaluation/measured/predictions/raw-only-yaw", "evaluation/measured/predictions/raw-fold-3",
+    ]  # fmt: skip
+    for name in (*kept, *gone):
+        write_table([], f"results/{name}.parquet", MEASURED)
+    Path("results/evaluation/metrics.tsv").touch()
+    before = files()
+    gone = {f"results/{name}.parquet" for name in gone}
+    assert set(orphans(capsys, "--remove")[:-1]) == gone
+    assert files() == before - gone
+    assert not Path("results/evaluation/measured/on_former").exists()
 
 
 def test_links_are_left_alone(project, capsys):

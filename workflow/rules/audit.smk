@@ -1,9 +1,5 @@
 """Confound audit: facts of every file and picture, taken in parts, and what they tell of the class."""
 
-#: Sources of which one job takes the facts, with their fakes: about two minutes of work.
-SOURCES_PER_PART = 2000
-AUDIT_PARTS = max(1, -(-RUN_PLAN.count("source") // SOURCES_PER_PART))
-
 
 rule clip_facts:
     """Take facts of the files and first stills of a part of the videos."""
@@ -35,9 +31,7 @@ rule audit:
     input:
         videos="<results>/manifest/videos.parquet",
         facts=expand(
-            "<results>/audit/facts/{part}-of-{parts}.parquet",
-            part=range(1, AUDIT_PARTS + 1),
-            parts=AUDIT_PARTS,
+            "<results>/audit/facts/{part}.parquet", part=RUN_PLAN.fact_parts()
         ),
     output:
         table="<results>/audit/audit.tsv",

@@ -15,6 +15,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from deepfakemnist.config.load import Config
+from deepfakemnist.config.training_sets import with_pooled_folds
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.planning.rounds import read_candidates
 from deepfakemnist.tables.files import read_rows
@@ -39,7 +41,13 @@ STAGES: dict[str, tuple[str, ...]] = {
     "compress": (".mp4",),
     "frames": (".parquet", ".png"),
     "gpu": (),
+    "audit/facts": (),
+    "evaluation/measured": (),
 }
+#: Those with a folder more: by role, kind, provider, or by the clips that detectors are measured on.
+_NESTED = {
+    "ingest", "candidates", "crop", "liveness", "import_released", "compress", "frames", "gpu", "evaluation/measured",
+}  # fmt: skip
 _TABLE = ".parquet"
 
 
@@ -140,6 +148,8 @@ def planned_tables(plan: RunPlan, results: Path) -> Iterator[Path]:
         names |= dict.fromkeys(stages, fakes)
         if batches:
             names |= {"gpu/animate": jobs, "gpu/extract_motion": list(plan.driver_batches(batches))}
+    names["audit/facts"] = plan.fact_parts()
+    names |= _measured(config)
     for stage, shards in names.items():
         for shard in shards:
             yield results / stage / f"{shard}{_TABLE}"
@@ -147,26 +157,35 @@ def planned_tables(plan: RunPlan, results: Path) -> Iterator[Path]:
                 yield results / stage.replace("compress", "frames") / f"{shard}{_TABLE}"
 
 
-def _table_folders(results: Path) -> list[Path]:
-    """Return the folders that hold tables: those of the stages, or one level below by role, kind or provider."""
-    nested = ("ingest", "candidates", "crop", "liveness", "import_released", "compress", "frames", "gpu")
-    folders = []
+def _measured(config: Config) -> dict[str, list[str]]:
+    """Return the training sets that are measured, by folder."""
+    sets = config.training.sets(config.plan.actions, config.dataset.folds)
+    elsewhere = [f"on_{name}" for name in config.evaluation.datasets]
+    if config.evaluation.robustness:
+        elsewhere.append("perturbed")
+    folder = "evaluation/measured"
+    # Folds score the same clips elsewhere, so they are pooled on the run's own clips alone.
+    return {f"{folder}/predictions": list(with_pooled_folds(sets)), **{f"{folder}/{name}": sets for name in elsewhere}}
+
+
+def _table_folders(results: Path) -> dict[Path, str]:
+    """Return the folders that hold tables, and the stage of each."""
+    folders: dict[Path, str] = {}
     for stage in STAGES:
-        inner = sorted((results / stage).glob("*")) if stage in nested else [results / stage]
-        folders += [folder for folder in inner if folder.is_dir() and not folder.is_symlink()]
+        inner = sorted((results / stage).glob("*")) if stage in _NESTED else [results / stage]
+        folders |= {folder: stage for folder in inner if folder.is_dir() and not folder.is_symlink()}
     return folders
 
 
 def _files_beside_tables(results: Path) -> Iterator[Path]:
     """Yield the files that stages wrote into the folders of their shards, unfinished ones of killed jobs included."""
-    for folder in _table_folders(results):
-        suffixes = STAGES[folder.relative_to(results).parts[0]]
+    for folder, stage in _table_folders(results).items():
         for inner in folder.iterdir():
             if inner.is_dir() and not inner.is_symlink():
                 yield from (
                     path
                     for path in inner.rglob("*")
-                    if path.suffix in suffixes and path.is_file() and not path.is_symlink()
+                    if path.suffix in STAGES[stage] and path.is_file() and not path.is_symlink()
                 )
 
 

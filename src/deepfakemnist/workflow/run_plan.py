@@ -23,6 +23,8 @@ from deepfakemnist.workflow.plan_pieces import Pieces, make_pieces, open_pieces,
 from deepfakemnist.workflow.sharding import ShardOfHash, batches
 
 ROLES = ("source", "driver")
+#: Sources of which one job takes the facts for the audit, with their fakes: about two minutes of work.
+SOURCES_PER_FACTS = 2000
 #: Adapters of published lists whose videos disappear over time: a missing one becomes a row and never stops the run.
 _LINK_ROT_ADAPTERS = ("vox-metadata", "voxceleb1")
 #: Where plans are kept, below the folder in which Snakemake works.
@@ -79,6 +81,11 @@ class RunPlan:
     def count(self, role: str) -> int:
         """Return the number of videos of a role."""
         return sum(self._shards[role].values())
+
+    def fact_parts(self) -> list[str]:
+        """Return the names of the parts in which facts of the videos are taken for the audit."""
+        parts = max(1, -(-self.count("source") // SOURCES_PER_FACTS))
+        return [f"{part}-of-{parts}" for part in range(1, parts + 1)]
 
     def rows(self, role: str, shard: str) -> list[Row]:
         """Return the sheet rows of a shard, without captions, which decide nothing that a stage makes of them."""
