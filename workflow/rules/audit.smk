@@ -30,9 +30,7 @@ rule audit:
     """Measure how well metadata and simple image statistics separate real from fake."""
     input:
         videos="<results>/manifest/videos.parquet",
-        facts=expand(
-            "<results>/audit/facts/{part}.parquet", part=RUN_PLAN.fact_parts()
-        ),
+        facts=expand("<results>/audit/facts/{part}.parquet", part=RUN_PLAN.fact_parts()),
     output:
         table="<results>/audit/audit.tsv",
         page=report(
