@@ -43,7 +43,7 @@ atexit.register(write)
 #: Stages after which a clip of each kind is there, in the order of the run.
 STAGES = (
     "ingest", "crop", "identify", "extract_motion", "reenact", "plan", "animate", "judge", "liveness", "select",
-    "compress", "frames", "manifest", "identities", "clip_facts", "audit",
+    "compress", "frames", "manifest", "audit_identities", "clip_facts", "audit",
 )  # fmt: skip
 
 
@@ -67,7 +67,10 @@ def main(arguments: argparse.Namespace) -> None:
 
 def write_real(folder: Path, clips: Path) -> None:
     """Write the sheets of the real clips and the config."""
-    columns = {"sources": ("video_id", "actor_id", "path"), "drivers": ("driver_id", "action", "path", "start_s", "end_s")}
+    columns = {
+        "sources": ("video_id", "actor_id", "path"),
+        "drivers": ("driver_id", "action", "path", "start_s", "end_s"),
+    }
     for name, wanted in columns.items():
         with (clips / f"{name}.tsv").open(encoding="utf-8") as file:
             rows = list(csv.DictReader(file, delimiter="\t"))
@@ -80,9 +83,9 @@ def write_real(folder: Path, clips: Path) -> None:
 def write_demo(folder: Path) -> None:
     """Render the people of the demo, and write the config."""
     words = ("--snakefile", ROOT / "workflow/actors.smk", "--configfile", ROOT / "config/actors/demo.yaml")
-    call(folder, *words, "--cores", "1", "--quiet", "all", "--", "resources/demo/sources.tsv", "resources/demo/drivers.tsv")
-    write_config(folder, sources={"sheet": "resources/demo/sources.tsv", "on_bad_row": "row"},
-                 drivers={"sheet": "resources/demo/drivers.tsv"})  # fmt: skip
+    sheets = ("resources/demo/sources.tsv", "resources/demo/drivers.tsv")
+    call(folder, *words, "--cores", "1", "--quiet", "all", "--", *sheets)
+    write_config(folder, sources={"sheet": sheets[0], "on_bad_row": "row"}, drivers={"sheet": sheets[1]})
 
 
 def write_config(folder: Path, **sheets: Any) -> None:
@@ -107,7 +110,7 @@ def run(folder: Path) -> dict[str, tuple[float, float]]:
     (folder / "used.tsv").unlink(missing_ok=True)
     configs = (ROOT / "config/config.yaml", folder / "own.yaml")
     words = ("--snakefile", ROOT / "Snakefile", "--configfile", *configs, "--cores", "1", "--resources", "gpu=1")
-    call(folder, *words, "--quiet", "all", "--", "dataset", "results/audit/audit.tsv")
+    call(folder, *words, "--quiet", "all", "--", "dataset", "results/audit/audit.tsv", "results/report/animation.html")
     seconds: Counter[str] = Counter()
     memory: dict[str, float] = {}
     for line in (folder / "used.tsv").read_text().splitlines():
@@ -134,13 +137,16 @@ def per_video(results: Path, seconds: dict[str, tuple[float, float]]) -> dict[st
     for stage in sorted(seconds, key=lambda name: (STAGES.index(name) if name in STAGES else 99, name)):
         folder = results / stage
         tables = sorted(folder.rglob("*.parquet")) if folder.is_dir() else []
-        if stage in ("manifest", "identities", "clip_facts", "audit", "frames"):
+        if stage in ("manifest", "audit_identities", "clip_facts", "audit", "frames"):
             tables = [results / "manifest/videos.parquet"]
         videos = sum(distinct(path) for path in tables if "video_id" in column_names(path))
         total, peak = seconds[stage]
         found[stage] = {
-            "videos": videos, "cpu_s": round(total, 1), "per_video": round(total / max(videos, 1), 3), "mb": round(peak),
-        }  # fmt: skip
+            "videos": videos,
+            "cpu_s": round(total, 1),
+            "per_video": round(total / max(videos, 1), 3),
+            "mb": round(peak),
+        }
     return found
 
 

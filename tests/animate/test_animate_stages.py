@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from skimage import data
 from skimage.transform import rotate
 
@@ -147,7 +146,7 @@ def test_writer_processes_change_nothing(tmp_path, tiny_checkpoint, settings, cl
     rows[1]["source_path"] = str(tmp_path / "gone.mp4")
     in_process = animate(tmp_path, tiny_checkpoint, settings, rows)
     shutil.rmtree(tmp_path / "animations")
-    monkeypatch.setattr(stages, "choose_device", lambda _name: torch.device("cuda"))
+    monkeypatch.setattr(stages, "uses_gpu", lambda _name: True)
     assert animate(tmp_path, tiny_checkpoint, settings, rows) == in_process
     assert [row["reason"] for row in in_process] == ["", "missing_file", "", ""]
     for row in (in_process[0], in_process[2]):
@@ -167,7 +166,7 @@ def test_a_full_disk_in_a_writer_process_stops_the_job(tmp_path, tiny_checkpoint
         "tempfile.mkstemp = on_full_disk\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(stages, "choose_device", lambda _name: torch.device("cuda"))
+    monkeypatch.setattr(stages, "uses_gpu", lambda _name: True)
     with pytest.raises(OSError, match="No space left") as stopped:
         animate(tmp_path, tiny_checkpoint, settings, rows)
     assert stopped.value.errno == errno.ENOSPC

@@ -15,7 +15,6 @@ from deepfakemnist.animate.pipeline import RenderAhead
 from deepfakemnist.animate.protocol import Motion
 from deepfakemnist.animate.registry import load_animator
 from deepfakemnist.config.animator import AnimatorSettings
-from deepfakemnist.devices.torch_device import choose_device
 from deepfakemnist.errors import ConfigError, Failed, Rejected
 from deepfakemnist.media.decode import read_clip, read_frame
 from deepfakemnist.media.writer_processes import WriterProcesses
@@ -181,7 +180,7 @@ def animate_shards(
             "checkpoint_sha256": info.weights_sha256 or "",
         }
 
-    depth = writers + _WAITING_ON_GPU if choose_device(device).type == "cuda" else 0
+    depth = writers + _WAITING_ON_GPU if uses_gpu(device) else 0
     clips = WriterProcesses(writers if depth else 0)
     with ExitStack() as stack:
         ahead: RenderAhead[Row, tuple[Motion, np.ndarray], _Animation, Row]
@@ -204,6 +203,15 @@ def animate_shards(
             max_failed_fraction=max_failed_fraction,
             begin=begin,
         )
+
+
+def uses_gpu(device: str) -> bool:
+    """Return whether a device, ``auto``, ``cuda`` or ``cpu``, is a GPU on this machine."""
+    if device == "cpu":
+        return False
+    from deepfakemnist.devices.torch_device import choose_device  # deferred: the mesh runs without torch
+
+    return choose_device(device).type == "cuda"
 
 
 class _Animation(NamedTuple):

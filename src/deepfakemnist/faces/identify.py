@@ -13,7 +13,7 @@ import numpy as np
 
 from deepfakemnist.errors import Rejected
 from deepfakemnist.faces.identity import FaceEmbedder
-from deepfakemnist.media.decode import read_frames
+from deepfakemnist.media.decode import read_pictures
 from deepfakemnist.media.frames import evenly_spaced
 from deepfakemnist.tables.checksums import check_unchanged
 from deepfakemnist.tables.files import read_rows
@@ -66,6 +66,7 @@ def identify_shard(clips: Path, table: Path, *, code: str, max_failed_fraction: 
 
 
 def _sampled(path: str, wanted: Sequence[int]) -> Iterator[np.ndarray]:
-    for index, frame in enumerate(read_frames(path)):
+    # Only what is looked at is converted to RGB.
+    for index, (picture, _) in enumerate(read_pictures(path)):
         if index in wanted:
-            yield frame
+            yield picture.rgb()

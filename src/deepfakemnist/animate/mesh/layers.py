@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfakemnist.animate.mesh.head import HeadProxy
+from deepfakemnist.animate.mesh.pixel_loops import blended
 from deepfakemnist.animate.mesh.rendering import Picture, Rendered
 from deepfakemnist.animate.mesh.tracking import Points
 from deepfakemnist.faces.landmark_sets import OVAL
@@ -42,11 +43,9 @@ class Layers:
 
     def composed(self, frame: Rendered) -> NDArray[np.float32]:
         """Return the frame (H, W, 3), 0..255, with the person before the background."""
-        opacity = (frame.layers[..., 3] / 255 * frame.covered)[..., None]
-        composed = frame.layers[..., :3] * opacity + self.background * (1 - opacity)
         # Where nothing moves, the source is there as it was: its mask need not be right.
-        share = np.clip(cv2.blur(frame.moved, (5, 5)) / _REST, 0, 1)[..., None]
-        return np.asarray(self.picture + share * (composed - self.picture), np.float32)
+        share = cv2.blur(frame.moved, (5, 5)) / np.float32(_REST)
+        return np.asarray(blended(frame.layers, frame.covered, self.background, self.picture, share), np.float32)
 
 
 def take_apart(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfakemnist.animate.mesh.pixel_loops import places, samples_at, samples_per_triangle, spread_and_motion
 from deepfakemnist.animate.mesh.sheet import Sheet
 from deepfakemnist.animate.mesh.tracking import Points
-from deepfakemnist.media.raster import interpolate, visibility
+from deepfakemnist.media.raster import visibility
 
 Picture = NDArray[np.uint8]
 
@@ -55,35 +55,25 @@ def render(sheet: Sheet, points: Points, layers: Picture, texture: Points | None
     triangle, weights, _ = visibility(screen, sheet.triangles, one_sided, (width * _SAMPLES, height * _SAMPLES))
     seen = triangle >= 0
     plane = np.ascontiguousarray((sheet.vertices if texture is None else texture)[:, :2], dtype=np.float32)
-    every = np.maximum(triangle, 0).reshape(-1)
-    source = interpolate(plane, sheet.triangles, every, weights.reshape(-1, 2)).reshape(*triangle.shape, 2)
-    source *= seen[..., None]
-    # Arrays per sample: reductions along a short axis are slow.
-    samples = [source[row::_SAMPLES, column::_SAMPLES] for row in range(_SAMPLES) for column in range(_SAMPLES)]
-    known = [seen[row::_SAMPLES, column::_SAMPLES] for row in range(_SAMPLES) for column in range(_SAMPLES)]
+    source = places(plane, sheet.triangles, triangle, weights)
     share = cv2.resize(seen.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
     covered = np.asarray(share, np.float32)
-    centre = cv2.resize(source, (width, height), interpolation=cv2.INTER_AREA)
-    # The two diagonals of a pixel's samples.
-    spread = np.maximum(np.abs(samples[0] - samples[3]), np.abs(samples[1] - samples[2]))
+    centre = np.asarray(cv2.resize(source, (width, height), interpolation=cv2.INTER_AREA), np.float32)
+    edges, moved = spread_and_motion(source, centre, covered, np.float32(border), np.float32(_APART))
     across, down = centre[..., 0] + border, centre[..., 1] + border
     drawn = cv2.remap(layers, across, down, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     drawn = drawn.astype(np.float32).reshape(height, width, -1)
-    edges = (np.maximum(spread[..., 0], spread[..., 1]) > _APART) | ((covered > 0) & (covered < 1))
     if edges.any():
-        drawn[edges] = _averaged(layers, [one[edges] + border for one in samples], [one[edges] for one in known])
-    across -= np.arange(width, dtype=np.float32) + border
-    down -= np.arange(height, dtype=np.float32)[:, None] + border
-    moved = np.sqrt(across * across + down * down) * (covered > 0)
-    drawn_of = np.bincount(every[seen.reshape(-1)], minlength=len(sheet.triangles))
+        drawn[edges] = _averaged(layers, *samples_at(edges, source, triangle, np.float32(border)))
+    if not covered.all():
+        drawn[covered == 0] = 0
+    drawn_of = samples_per_triangle(triangle, len(sheet.triangles))
     unseen = drawn_of[sheet.unseen].sum() / max(drawn_of[sheet.face].sum(), 1)
-    return Rendered(drawn * (covered > 0)[..., None], covered, moved, float(unseen))
+    return Rendered(drawn, covered, moved, float(unseen))
 
 
-def _averaged(
-    layers: Picture, samples: Sequence[NDArray[np.float32]], known: Sequence[NDArray[np.bool_]]
-) -> NDArray[np.float32]:
-    """Return the mean (N, C) of layers at several places per pixel, each (N, 2), as far as they are known (N,)."""
+def _averaged(layers: Picture, samples: NDArray[np.float32], known: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """Return the mean (N, C) of layers at several places per pixel, (S, N, 2), as far as they are known, (S, N)."""
     total = np.zeros((len(samples[0]), layers.shape[2]), np.float32)
     count = np.zeros((len(total), 1), np.float32)
     for place, is_known in zip(samples, known, strict=True):

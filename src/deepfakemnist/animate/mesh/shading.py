@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfakemnist.animate.mesh.pixel_loops import brighten
 from deepfakemnist.animate.mesh.rendering import Picture
 from deepfakemnist.animate.mesh.tracking import Points
 from deepfakemnist.faces.landmark_geometry import HeadModel
@@ -38,6 +39,8 @@ _TURNED = 8.0, 20.0
 _KEPT = 0.05
 #: Lips and nostrils keep this distance, cells: the least misfit of landmarks shows there.
 _AWAY = 2
+#: Coordinates of what lies beside the chart.
+_BESIDE = -100.0
 
 
 class Chart:
@@ -95,7 +98,7 @@ class Chart:
         screen = (landmarks[: len(self._flat)] + np.array([border, border, 0])).astype(np.float32)
         triangle, weights, _ = visibility(screen, self._triangles, np.zeros(len(self._triangles), bool), shape[::-1])
         found = interpolate(self._flat, self._triangles, np.maximum(triangle, 0).reshape(-1), weights.reshape(-1, 2))
-        return np.asarray(np.where((triangle >= 0)[..., None], found.reshape(*shape, 2), -100), np.float32)
+        return np.asarray(np.where((triangle >= 0)[..., None], found.reshape(*shape, 2), _BESIDE), np.float32)
 
     def _interpolated(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
         cells = np.maximum(self._triangle, 0).reshape(-1)
@@ -125,7 +128,11 @@ def shaded(picture: Picture, change: NDArray[np.float32], coordinates: NDArray[n
         change: from :meth:`Chart.change`.
         coordinates: from :meth:`Chart.coordinates`.
     """
-    factor = 1 + cv2.remap(change, coordinates[..., 0], coordinates[..., 1], cv2.INTER_LINEAR, borderValue=0)
     out = picture.copy()
-    out[..., :3] = np.clip(np.round(picture[..., :3] * factor[..., None]), 0, 255)
+    rows, columns = (np.flatnonzero((coordinates[..., 0] > _BESIDE).any(axis=axis)) for axis in (1, 0))
+    if len(rows) and change.any():
+        part = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        across, down = (np.ascontiguousarray(coordinates[part][..., k]) for k in range(2))
+        factor = np.asarray(1 + cv2.remap(change, across, down, cv2.INTER_LINEAR, borderValue=0), np.float32)
+        brighten(picture[part], factor, out[part])
     return out
