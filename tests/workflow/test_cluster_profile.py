@@ -16,6 +16,7 @@ from deepfakemnist.workflow.gpu_requests import gpu_advice, gpus_per_job, rules_
 from deepfakemnist.workflow.run_directory import hint_at_defaults
 
 PROFILE = ROOT / "profiles/slurm"
+CALLED_FROM_LOGIN = "{calls_from: login, providers: [{provider: local-action}, {provider: tianyan}]}"
 GPU_RULES = ("train_animator", "extract_motion", "animate", "reenact", "train", "predict", "predict_perturbed")
 
 
@@ -56,7 +57,7 @@ def resources(output: str) -> dict[str, dict[str, str]]:
     ("words", "gpus"),
     [
         ((), {}),
-        (("--config", "training={gpus: 4}"), {"train": "4"}),
+        (("--config", "training={gpus: 4}", f"liveness={CALLED_FROM_LOGIN}"), {"train": "4"}),
         (("--config", "animator={name: mesh}"), dict.fromkeys(("extract_motion", "animate", "reenact"), "0")),
     ],
 )
@@ -67,6 +68,7 @@ def test_gpu_jobs_get_their_gpus_on_one_node_of_the_gpu_partition(folder, words,
     for rule, of in on_gpu.items():
         assert (of["nodes"], of["gpu"]) == ("1", gpus.get(rule, "1")), rule
     assert planned["liveness"]["slurm_partition"] == "cpu" and "gpu" not in planned["liveness"]
+    assert ("call_vendor" in planned) == any(CALLED_FROM_LOGIN in word for word in words)
 
 
 def test_the_profile_knows_every_rule_that_uses_a_gpu() -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 import yaml
+from tiny_project import ROOT
 
 from deepfakemnist.config.animator import AnimatorSettings
+from deepfakemnist.config.load import load_config
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.tables.checksums import file_facts
 from deepfakemnist.workflow.input_files import InputFiles
-from deepfakemnist.workflow.weight_pins import FILE, check_weight_pins
+from deepfakemnist.workflow.weight_pins import FILE, check_weight_files, check_weight_pins
 
 
 def pins(root: Path, **settings: object) -> str:
@@ -40,3 +43,29 @@ def test_runs_without_weights_have_nothing_to_pin(tmp_path: Path) -> None:
     assert check_weight_pins(AnimatorSettings(), InputFiles(tmp_path), tmp_path) == ""
     assert pins(tmp_path) == ""  # a missing file is reported elsewhere
     assert not list(tmp_path.iterdir())
+
+
+def test_all_pinned_weight_files_are_checked_before_any_job(tmp_path: Path) -> None:
+    raw = yaml.safe_load((ROOT / "config/config.yaml").read_text())
+    for name in ("sources", "drivers"):
+        raw[name]["sheet"] = str(tmp_path / f"{name}.tsv")
+    files = {name: tmp_path / f"{name}.pth" for name in ("vgg", "lpips", "v2", "v1se", "detector")}
+    for path in (*files.values(), tmp_path / "sources.tsv", tmp_path / "drivers.tsv"):
+        path.write_bytes(path.name.encode())
+    pinned = {name: {"path": str(path), "sha256": file_facts(path).sha256} for name, path in files.items()}
+    raw["animator"] = {"name": "fomm", "train": {"vgg19": pinned["vgg"]}}
+    raw["reenact"] = {"lpips": pinned["lpips"]}
+    networks = {"minifasnet_v2": pinned["v2"], "minifasnet_v1se": pinned["v1se"]}
+    raw["liveness"] = {"providers": [{"provider": "local-silent", **networks}], "motions": raw["liveness"]["motions"]}
+    raw["training"]["detectors"] = [{"name": "resnet50", "weights": pinned["detector"]}, {"name": "meso4"}]
+    config = load_config(raw)
+    check_weight_files(config, InputFiles(tmp_path / "results"))
+    for path in list(files.values())[:-1]:
+        path.write_bytes(b"other")
+    files["detector"].unlink()
+    with pytest.raises(ConfigError) as raised:
+        check_weight_files(config, InputFiles(tmp_path / "results"))
+    said = str(raised.value)
+    for key in ("animator.train.vgg19", "reenact.lpips", "providers.0.minifasnet_v2", "providers.0.minifasnet_v1se"):
+        assert re.search(rf"{key}: \S+ has sha256 \w+, but the config expects \w+", said), key
+    assert "training.detectors.0.weights" in said and "detector.pth' is not a file" in said

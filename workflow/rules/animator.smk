@@ -7,6 +7,10 @@ ANIMATOR_TRAINING = AnimatorTraining(RUN_PLAN, INPUT_FILES)
 
 if CONFIG.animator.weights_url:
 
+    # Nodes of a cluster may have no internet.
+    localrules:
+        fetch_animator,
+
     rule fetch_animator:
         """Download the animator's weights and check their sha256."""
         output:
@@ -16,6 +20,8 @@ if CONFIG.animator.weights_url:
             "<logs>/fetch_animator.log",
         benchmark:
             "<benchmarks>/fetch_animator.tsv"
+        # Missing weights are noticed before anything else is made.
+        priority: 100
         conda:
             "../../envs/torch.yaml"
         resources:

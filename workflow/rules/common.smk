@@ -43,6 +43,12 @@ except ConfigError as error:
 LOGS = f"{RESULTS}/logs"
 SHARDS = RUN_PLAN.shards("source")
 DRIVER_SHARDS = RUN_PLAN.shards("driver")
+#: Networks that start from their library's ImageNet weights, by file name.
+IMAGENET = {
+    detector.network: detector.name
+    for detector in CONFIG.training.detectors
+    if detector.weights == "imagenet"
+}
 PROVIDERS = {provider.provider: provider for provider in CONFIG.liveness.providers}
 
 
@@ -88,6 +94,14 @@ def animation_texts(*without):
 def animator_code():
     """Return the code digest of the animation stages and the configured animator."""
     return code_digest("animate.stages", f"animate.animators.{CONFIG.animator.name}")
+
+
+def imagenet_file(wildcards):
+    """Return the ImageNet weights that a detector starts from; none for other weights."""
+    detector = DETECTORS[wildcards.detector]
+    if detector.weights != "imagenet":
+        return []
+    return f"<results>/weights/{detector.network}.safetensors"
 
 
 def clips_to_compress(wildcards):

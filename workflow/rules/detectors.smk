@@ -12,6 +12,7 @@ rule train:
     input:
         frames="<results>/manifest/frames.parquet",
         videos="<results>/manifest/videos.parquet",
+        imagenet=imagenet_file,
     output:
         checkpoint="<results>/detectors/{detector}/{trained_on}/seed{seed}/checkpoint.safetensors",
         history="<results>/detectors/{detector}/{trained_on}/seed{seed}/history.tsv",

@@ -2,13 +2,16 @@
 
 from deepfakemnist.sources.released import KINDS
 from deepfakemnist.workflow.input_files import InputFiles
-from deepfakemnist.workflow.weight_pins import check_weight_pins
+from deepfakemnist.workflow.weight_pins import check_weight_files, check_weight_pins
 
 INPUT_FILES = InputFiles(Path(RESULTS), compare=CHECK_FILES)
 
-if CHECK_FILES and not RUN_PLAN.released:
+if CHECK_FILES:
     try:
-        if unpinned := check_weight_pins(CONFIG.animator, INPUT_FILES, Path(RESULTS)):
+        check_weight_files(CONFIG, INPUT_FILES)
+        if not RUN_PLAN.released and (
+            unpinned := check_weight_pins(CONFIG.animator, INPUT_FILES, Path(RESULTS))
+        ):
             print(unpinned, file=sys.stderr)
     except ConfigError as error:
         raise WorkflowError(str(error)) from None

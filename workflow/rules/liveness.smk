@@ -11,7 +11,7 @@ onstart:
     more_rounds = any(job.rule.name == "draw_candidates" for job in planned)
     clips_of = dict.fromkeys(PROVIDERS, 0) if more_rounds else {}
     for job in planned:
-        if job.rule.name == "liveness":
+        if job.rule.name in ("liveness", "call_vendor"):
             provider = job.wildcards.provider
             clips_of[provider] = clips_of.get(provider, 0) + clips_of_job(job)
     try:
@@ -55,6 +55,18 @@ rule liveness:
         code=code_digest("liveness.stages"),
     script:
         "../scripts/liveness.py"
+
+
+if CONFIG.liveness.called_here:
+
+    localrules:
+        call_vendor,
+
+    ruleorder: call_vendor > liveness
+
+    use rule liveness as call_vendor with:
+        wildcard_constraints:
+            provider="|".join(CONFIG.liveness.called_here),
 
 
 localrules:

@@ -4,7 +4,7 @@ from deepfakemnist.config.detectors import DetectorTraining
 from deepfakemnist.config.preparation import Preparation
 from deepfakemnist.training.launch import launch_distributed
 from deepfakemnist.training.loop import train_detector
-from deepfakemnist.workflow.script import decoders_of, device_of, stage_script
+from deepfakemnist.workflow.script import decoders_of, device_of, input_path, stage_script
 
 with stage_script(snakemake):
     launch_distributed(
@@ -20,6 +20,7 @@ with stage_script(snakemake):
         settings=DetectorTraining(**snakemake.params.settings),
         trained_on=snakemake.wildcards.trained_on,
         seed=int(snakemake.wildcards.seed),
+        imagenet=input_path(snakemake, "imagenet"),
         preparation=Preparation(**snakemake.params.preparation),
         device=device_of(snakemake),
         workers=decoders_of(snakemake, snakemake.params.gpus),

@@ -162,8 +162,13 @@ class DetectorTraining(Settings):
 
     @property
     def slug(self) -> str:
-        """Name in tables and folders: the label, else the name with other characters replaced by '_'."""
-        return self.label or re.sub(r"[^a-z0-9_]", "_", self.name)
+        """Name in tables and folders: the label, else that of the network."""
+        return self.label or self.network
+
+    @property
+    def network(self) -> str:
+        """Name of the network in file names: other characters than a-z, 0-9 and '_' are replaced by '_'."""
+        return re.sub(r"[^a-z0-9_]", "_", self.name)
 
 
 class TrainingSettings(Settings):

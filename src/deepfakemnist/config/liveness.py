@@ -148,6 +148,11 @@ class LivenessSettings(Settings):
         description="cache of all vendor answers, so that none is paid for twice; null: liveness_answers in the "
         "results. Runs under one contract must share it: rate, quota and spend are counted there",
     )
+    calls_from: Literal["jobs", "login"] = Field(
+        "jobs",
+        description="where vendors are called. jobs: in jobs like all others; login: where Snakemake itself runs, for "
+        "clusters whose nodes have no internet or must not have the keys",
+    )
 
     @model_validator(mode="after")
     def _no_duplicates(self) -> LivenessSettings:
@@ -155,6 +160,13 @@ class LivenessSettings(Settings):
         if len(set(names)) != len(names):
             raise ValueError(f"providers contains duplicates: {names}")
         return self
+
+    @property
+    def called_here(self) -> list[str]:
+        """Vendors that are called where Snakemake runs."""
+        if self.calls_from == "jobs":
+            return []
+        return [str(one.provider) for one in self.providers if isinstance(one, VendorSettings)]
 
     def gates(self, name: str) -> list[str]:
         """Return the providers that a clip must pass before it is sent to provider ``name``: all cheaper ones.

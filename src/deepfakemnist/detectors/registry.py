@@ -60,7 +60,7 @@ def build(
         raise ConfigError(f"image_size {size} is not supported by {name}; allowed: {config.input_size}")
     network = spec.network(size, config.dropout if dropout is None else dropout)
     if kind != "none":
-        state = read_weights(weights) if isinstance(weights, WeightFile) else _imagenet(spec)
+        state = read_weights(weights) if isinstance(weights, WeightFile) else imagenet_weights(name)
         where = str(weights.path) if isinstance(weights, WeightFile) else "imagenet"
         assert spec.load is not None
         try:
@@ -70,6 +70,12 @@ def build(
     return Detector(network, config, size)
 
 
-def _imagenet(spec: DetectorSpec) -> dict[str, Tensor]:
-    assert spec.imagenet is not None  # config.weights says so
+def imagenet_weights(name: str) -> dict[str, Tensor]:
+    """Return the library's ImageNet weights of a detector, from its cache or downloaded, checked by their sha256.
+
+    Raises: ConfigError where there are none, or they cannot be downloaded.
+    """
+    spec = detector_spec(name)
+    if spec.imagenet is None:
+        raise ConfigError(f"{name} cannot start from weights 'imagenet'; allowed: {', '.join(spec.config.weights)}")
     return spec.imagenet()

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from deepfakemnist.code_digest import code_digest
+from deepfakemnist.config.base import WeightFile
 from deepfakemnist.config.detectors import DetectorTraining
 from deepfakemnist.config.preparation import Preparation
 from deepfakemnist.dataset.training_sets import select_rows
@@ -33,6 +34,7 @@ from deepfakemnist.devices.torch_device import choose_device
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.evaluation import metrics
 from deepfakemnist.ids import seed_from
+from deepfakemnist.tables.checksums import file_facts
 from deepfakemnist.tables.schemas import Row
 from deepfakemnist.tables.tsv import write_tsv
 from deepfakemnist.training.card import write_card
@@ -73,6 +75,7 @@ def train_detector(
     card: Path | str | None = None,
     events: Path | str | None = None,
     preparation: Preparation | None = None,
+    imagenet: Path | None = None,
 ) -> None:
     """Train a detector on the train frames of a training set and keep the best epoch on val.
 
@@ -95,6 +98,8 @@ def train_detector(
         events: folder for TensorBoard events; None writes none.
         preparation: what was done to the clips, kept in the checkpoint so that other videos can be prepared alike;
             None: not known.
+        imagenet: file of the ImageNet weights that the settings ask for, see training.imagenet; None: from
+            the library, which may download them.
 
     Raises: ConfigError when train has no frames, train or val has one class only, the tables are inconsistent, or
     training diverges; BadFrame, naming it, for a frame that cannot be read.
@@ -107,7 +112,8 @@ def train_detector(
         log.info("%s of %s: %s", split, trained_on, class_ratio(part))
 
     torch.manual_seed(seed_from(seed, "start"))
-    detector = build(settings.name, settings.weights, settings.image_size, settings.dropout).to(target)
+    initial = settings.weights if imagenet is None else WeightFile(path=imagenet, sha256=file_facts(imagenet).sha256)
+    detector = build(settings.name, initial, settings.image_size, settings.dropout).to(target)
     _warn_of_input_size(detector)
     synchronize_batch_norms(detector, distributed, target)
     ema = make_ema(detector, settings.ema) if settings.ema else None
