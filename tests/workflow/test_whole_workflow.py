@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -142,6 +143,34 @@ def test_an_invalid_config_stops_before_any_job(project):
     output = Project(project.folder, "wrong.yaml").run("-n", expect=1)
     assert "crop.detect_evry: unknown key; did you mean 'detect_every'?" in output
     assert "Traceback" not in output
+
+
+def test_finished_work_that_nobody_recorded_is_taken_over(finished, tmp_path):
+    """As after a kill of Snakemake alone: its jobs end well, and the next run deletes their results."""
+    shutil.copytree(finished.folder, tmp_path / "again")
+    again = Project(tmp_path / "again")
+    detector = "results/detectors/meso4/c23/seed0"
+    shard = min(path.stem for path in (again.folder / "results/crop/source").glob("*.parquet"))
+    tables = [f"results/{stage}/{shard}.parquet" for stage in ("crop/source", "compress/real", "frames/real")]
+    trained = [f"{detector}/{name}" for name in ("checkpoint.safetensors", "history.tsv", "card.md")]
+    lost = [*tables, *trained, f"{detector}/predictions.parquet", f"{detector}/perturbed.parquet"]
+    before = {name: (again.folder / name).read_bytes() for name in lost}
+    for name in lost:
+        (again.folder / name).unlink()
+    again.run(*lost)
+    assert {name: (again.folder / name).read_bytes() for name in lost} == before
+    said = {
+        rule: (again.folder / f"results/logs/{rule}.log").read_text()
+        for rule in (
+            f"crop/source/{shard}", f"compress/real/{shard}", f"frames/real/{shard}", "train/meso4/c23/seed0",
+            "predict/meso4/c23/seed0", "predict/meso4/c23/seed0_perturbed",
+        )
+    }  # fmt: skip
+    for rule in ("crop/source", "compress/real"):
+        assert re.search(r"; 0 of [1-9]\d* videos processed", said[f"{rule}/{shard}"]), rule
+    for rule, log in said.items():
+        assert "taken over" in log or "videos processed" in log, rule
+        assert "epoch" not in log and "scored" not in log, rule
 
 
 @pytest.mark.extended

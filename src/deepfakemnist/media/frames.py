@@ -97,6 +97,7 @@ def frames_shard(
         max_failed_fraction=max_failed_fraction,
         finish=_merge,
         keep_journal=False,
+        keep_table=True,
     )
 
 

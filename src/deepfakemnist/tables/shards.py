@@ -13,13 +13,11 @@ import json
 import logging
 import time
 import traceback
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-from filelock import FileLock, Timeout
 from pydantic import BaseModel
 
 from deepfakemnist.errors import Failed, Rejected, TooManyFailures
@@ -28,6 +26,8 @@ from deepfakemnist.machine_errors import MachineError, machine_error
 from deepfakemnist.tables.checksums import DamagedTable
 from deepfakemnist.tables.files import read_metadata, read_rows, remove_part_files, write_table
 from deepfakemnist.tables.journal import Entry, Journal, entries_elsewhere
+from deepfakemnist.tables.kept_results import KeptResults
+from deepfakemnist.tables.locks import exclusive
 from deepfakemnist.tables.reasons import PASSING
 from deepfakemnist.tables.schemas import FAILED, OK, REJECTED, Row
 
@@ -77,6 +77,7 @@ def run_shard(
     finish: Callable[[list[Row], Path, dict[str, str]], None] | None = None,
     begin: Callable[[list[Row]], None] | None = None,
     keep_journal: bool = True,
+    keep_table: bool = False,
 ) -> Tally:
     """Apply ``work`` to every row and write the returned rows, usually one each, to ``table``.
 
@@ -102,6 +103,8 @@ def run_shard(
         begin: called once, before any work, with the rows that ``work`` will process.
         keep_journal: keep the journal, without failed rows, once the table is written; false for stages that take no
             longer than reading it.
+        keep_table: keep a second name of the table instead, for stages whose result is in the table itself; see
+            :mod:`.kept_results`.
 
     Returns: counts of ok, rejected and failed rows, and of videos resumed from the journal.
 
@@ -117,13 +120,16 @@ def run_shard(
     if len(set(keys)) != len(keys):
         twice = sorted({name for name in keys if keys.count(name) > 1})
         raise ValueError(f"{table}: {key} occurs more than once: {', '.join(map(str, twice[:5]))}")
-    table.parent.mkdir(parents=True, exist_ok=True)
     base = _digest([code, settings.model_dump(mode="json") if settings else None, inputs, schema.names])
     fingerprint = _digest([base, rows])
 
-    with _exclusive(table):
+    kept = KeptResults([table], fingerprint) if keep_table else None
+
+    with exclusive(table):
         if _fingerprint_of(table) == fingerprint:
             log.info("%s has been completed by another job in the meantime; nothing to do", table)
+            return _count(read_rows(table, ["status"]))
+        if kept and kept.take_over():
             return _count(read_rows(table, ["status"]))
         remove_part_files(table, table.with_suffix(""))
         journal = Journal.of_table(table)
@@ -160,6 +166,8 @@ def run_shard(
             journal.keep(entry for entry in known.values() if _may_be_kept(entry))
         else:
             journal.remove()
+        if kept:
+            kept.keep()
     elapsed, processed = time.monotonic() - started, len(rows) - tally.resumed
     log.info("%s: %s in %.1f s; %d of %d videos processed", table, tally, elapsed, processed, len(rows))
     return tally
@@ -249,21 +257,6 @@ def _states(table: Path) -> list[str]:
     except (OSError, pa.ArrowException, DamagedTable) as error:
         log.warning("%s cannot be read, so its failed rows are not counted: %s", table, error)
         return []
-
-
-@contextmanager
-def _exclusive(table: Path) -> Iterator[None]:
-    """Hold the lock of a table; if another job holds it, log a warning and wait."""
-    lock = FileLock(table.with_name(f".{table.name}.lock"))
-    try:
-        lock.acquire(timeout=1)
-    except Timeout:
-        log.warning("another job, perhaps left over from a killed run, is still writing %s; waiting for it", table)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _fingerprint_of(table: Path) -> str | None:
