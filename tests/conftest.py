@@ -7,6 +7,15 @@ from pathlib import Path
 import pytest
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests have recorded as ``log``, so that it is in the output of CI although they passed."""
+    for report in terminalreporter.getreports("passed"):
+        for name, text in report.user_properties:
+            if name == "log" and report.when == "call":
+                terminalreporter.write_sep("-", f"{report.nodeid}")
+                terminalreporter.write_line(str(text))
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder with real/sources.tsv, real/drivers.tsv, real/videos and models; its tests are marked ``real``."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Self
 
 import yaml
 from face_crops import write_face_crops
@@ -27,12 +28,16 @@ class MeshProject:
     Its targets are the manifest and its audit. Without Snakemake's lock, a run may start beside jobs of a killed one.
     """
 
+    #: Where Python finds packages, in the run and its jobs.
+    python_path = str(ROOT / "src")
+
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.output = folder / "output.txt"
 
     @classmethod
-    def make(cls, folder: Path) -> MeshProject:
+    def make(cls, folder: Path, **sections: object) -> Self:
+        """Write the project; ``sections`` of the config replace those described above."""
         shutil.copytree(ROOT / "config", folder / "config")
         config = {
             **write_face_crops(folder, PEOPLE, drivers=2),
@@ -41,6 +46,7 @@ class MeshProject:
             "plan": {"actions": ["yaw"], "quota": PEOPLE, "max_rounds": 2, "expected_pass_rate": 1.0},
             "liveness": tiny_config(folder)["liveness"],
             "frames": {"per_clip": 3},
+            **sections,
         }
         (folder / "small.yaml").write_text(yaml.safe_dump(config))
         return cls(folder)
@@ -91,7 +97,7 @@ class MeshProject:
         with self.output.open("w") as output:
             return subprocess.Popen(
                 command, cwd=self.folder, text=True, stdout=output, stderr=subprocess.STDOUT,
-                start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT / "src")},
+                start_new_session=True, env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": self.python_path},
             )  # fmt: skip
 
     def _ended(self, process: subprocess.Popen[str], expect: int) -> str:
