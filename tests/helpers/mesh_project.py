@@ -30,6 +30,8 @@ class MeshProject:
 
     #: Where Python finds packages, in the run and its jobs.
     python_path = str(ROOT / "src")
+    #: Seconds after which a run counts as hanging.
+    patience_s = 1800
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -101,5 +103,10 @@ class MeshProject:
             )  # fmt: skip
 
     def _ended(self, process: subprocess.Popen[str], expect: int) -> str:
-        assert process.wait(timeout=1800) == expect, self.output.read_text()[-6000:]
+        try:
+            process.wait(timeout=self.patience_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise AssertionError(f"it hangs:\n{self.output.read_text()[-6000:]}") from None
+        assert process.returncode == expect, self.output.read_text()[-6000:]
         return self.output.read_text()

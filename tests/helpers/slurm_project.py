@@ -50,6 +50,7 @@ class SlurmProject(MeshProject):
     """
 
     local = False
+    patience_s = 900
     #: Options of Snakemake beside the profile: seconds between questions after jobs, 40 by default.
     options: tuple[str, ...] = ("--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "10")
 

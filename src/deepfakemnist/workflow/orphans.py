@@ -62,7 +62,9 @@ class Orphans:
     @property
     def bytes(self) -> int:
         """Size of the files, bytes."""
-        return sum(path.lstat().st_size for path in self.files)
+        found = [path.lstat() for path in self.files]
+        # A file with two names, see tables.kept_results, is on the disk once.
+        return sum({(one.st_dev, one.st_ino): one.st_size for one in found}.values())
 
 
 def find_orphans(plan: RunPlan, results: Path) -> Orphans:
