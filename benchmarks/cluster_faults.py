@@ -39,6 +39,8 @@ WEIGHTS = f"{DETECTOR}/checkpoint.safetensors"
 TRAINING = "train/small/c23/seed0"
 #: Epochs of the training, three a second on one core, and of one that takes more than a minute.
 EPOCHS, LONG = 100, 300
+#: Epochs that a kill may cost: the one at work, and the one whose state is being written.
+LOST = 2
 _WAIT_S = 600.0
 
 
@@ -216,6 +218,7 @@ def main() -> None:
     """Run the kinds and write the table."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--only", default="", help="only kinds whose name contains this")
+    parser.add_argument("--print", action="store_true", help="only print the table")
     arguments = parser.parse_args()
     if reason := missing_programs():
         raise SystemExit(f"SLURM {reason}")
@@ -230,10 +233,12 @@ def main() -> None:
             outcome = kind(bench)
             outcome.jobs = bench.cluster.submissions().total() - started
             outcomes.append(outcome)
-            print("|", *asdict(outcome).values(), "|", sep=" | ", flush=True)
-    if not arguments.only:
+            print(f"| {' | '.join(map(str, asdict(outcome).values()))} |", flush=True)
+    if not arguments.only and not arguments.print:
         rows = [asdict(outcome) for outcome in outcomes]
         Path(__file__).with_suffix(".json").write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    if bad := [outcome.fault for outcome in outcomes if outcome.again > LOST or "status" in outcome.end]:
+        raise SystemExit(f"finished work was made again, or a run did not end well: {bad}")
 
 
 if __name__ == "__main__":

@@ -149,28 +149,22 @@ def test_finished_work_that_nobody_recorded_is_taken_over(finished, tmp_path):
     """As after a kill of Snakemake alone: its jobs end well, and the next run deletes their results."""
     shutil.copytree(finished.folder, tmp_path / "again")
     again = Project(tmp_path / "again")
-    detector = "results/detectors/meso4/c23/seed0"
-    shard = min(path.stem for path in (again.folder / "results/crop/source").glob("*.parquet"))
-    tables = [f"results/{stage}/{shard}.parquet" for stage in ("crop/source", "compress/real", "frames/real")]
-    trained = [f"{detector}/{name}" for name in ("checkpoint.safetensors", "history.tsv", "card.md")]
-    lost = [*tables, *trained, f"{detector}/predictions.parquet", f"{detector}/perturbed.parquet"]
+    shard = min(path.stem for path in (again.folder / "results/compress/real").glob("*.parquet"))
+    of_shard = [f"{stage}/real/{shard}" for stage in ("compress", "frames")]
+    trained = [f"meso4/c23/seed0/{name}" for name in ("checkpoint.safetensors", "history.tsv", "card.md")]
+    scored = [f"meso4/c23/seed0/{name}.parquet" for name in ("predictions", "perturbed")]
+    lost = [f"results/{table}.parquet" for table in of_shard]
+    lost += [f"results/detectors/{name}" for name in (*trained, *scored)]
     before = {name: (again.folder / name).read_bytes() for name in lost}
     for name in lost:
         (again.folder / name).unlink()
     again.run(*lost)
     assert {name: (again.folder / name).read_bytes() for name in lost} == before
-    said = {
-        rule: (again.folder / f"results/logs/{rule}.log").read_text()
-        for rule in (
-            f"crop/source/{shard}", f"compress/real/{shard}", f"frames/real/{shard}", "train/meso4/c23/seed0",
-            "predict/meso4/c23/seed0", "predict/meso4/c23/seed0_perturbed",
-        )
-    }  # fmt: skip
-    for rule in ("crop/source", "compress/real"):
-        assert re.search(r"; 0 of [1-9]\d* videos processed", said[f"{rule}/{shard}"]), rule
-    for rule, log in said.items():
-        assert "taken over" in log or "videos processed" in log, rule
-        assert "epoch" not in log and "scored" not in log, rule
+
+    rules = (*of_shard, "train/meso4/c23/seed0", "predict/meso4/c23/seed0", "predict/meso4/c23/seed0_perturbed")
+    logs = {rule: (again.folder / f"results/logs/{rule}.log").read_text() for rule in rules}
+    assert re.search(r"; 0 of [1-9]\d* videos processed", logs.pop(of_shard[0]))
+    assert all("taken over" in log and "epoch" not in log and "scored" not in log for log in logs.values()), logs
 
 
 @pytest.mark.extended
