@@ -40,6 +40,8 @@ wildcard_constraints:
 
 
 include: "workflow/rules/fakes.smk"
+include: "workflow/rules/packed.smk"
+include: "workflow/rules/storage.smk"
 
 
 if RUN_PLAN.released:

@@ -9,8 +9,10 @@ rule extract_motion:
     """Extract the motion of every driver once, for use by thousands of sources."""
     input:
         crops=driver_crops,
+        media=media_of(driver_crops),
         weights=animator_weights,
     output:
+        **packed(media=f"<results>/{GPU_FOLDER}extract_motion/{JOB}.tar"),
         table=f"<results>/{GPU_FOLDER}extract_motion/{JOB}.parquet",
     log:
         f"<logs>/extract_motion/{JOB}.log",
@@ -35,7 +37,7 @@ rule plan:
     """Plan the candidates of a shard: source, action, driver, split."""
     input:
         crops=source_crops,
-        motions=tables("<results>/extract_motion/{shard}.parquet", shards=DRIVER_SHARDS),
+        motions=driver_tables("extract_motion"),
         candidates=candidates_of_round,
     output:
         table="<results>/plan/{shard}.parquet",
@@ -64,8 +66,10 @@ rule animate:
     input:
         plans=plans_to_animate,
         candidates=candidates_of_round,
+        media=media_of(crops_to_animate, driver_tables("extract_motion")),
         weights=animator_weights,
     output:
+        **packed(media=f"<results>/{GPU_FOLDER}animate/{JOB}.tar"),
         table=f"<results>/{GPU_FOLDER}animate/{JOB}.parquet",
     log:
         f"<logs>/animate/{JOB}.log",

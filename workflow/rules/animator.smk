@@ -3,6 +3,9 @@
 from deepfakemnist.workflow.animator_training import AnimatorTraining
 
 ANIMATOR_TRAINING = AnimatorTraining(RUN_PLAN, INPUT_FILES)
+if CHECK_FILES and CONFIG.animator.needs_training:
+    for name in ("clips.json", "checkpoint.safetensors", "training.json"):
+        BUCKET.fetch(Path(f"{RESULTS}/animator/{name}"))
 
 
 if CONFIG.animator.weights_url:
@@ -65,6 +68,7 @@ rule train_animator:
     """Train a First Order Motion Model on the run's crops, for use without official weights."""
     input:
         clips="<results>/animator/clips.json",
+        media=crop_media(),
     output:
         checkpoint="<results>/animator/checkpoint.safetensors",
         history=report(

@@ -4,8 +4,10 @@
 rule clip_facts:
     """Take facts of the files and first stills of a part of the videos."""
     input:
+        **pictures(),
         videos="<results>/manifest/videos.parquet",
         frames="<results>/manifest/frames.parquet",
+        media=encoded_media(),
     output:
         table="<results>/audit/facts/{part}-of-{parts}.parquet",
     log:
@@ -31,6 +33,7 @@ rule audit:
     input:
         videos="<results>/manifest/videos.parquet",
         facts=expand("<results>/audit/facts/{part}.parquet", part=RUN_PLAN.fact_parts()),
+        media=encoded_media(),
     output:
         table="<results>/audit/audit.tsv",
         page=report(

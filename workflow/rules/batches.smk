@@ -64,6 +64,17 @@ def plans_to_animate(wildcards):
     return tables("<results>/plan/{shard}.parquet", shards=shards)
 
 
+def crops_to_animate(wildcards):
+    """Return the tables of the cropped sources of a job's fakes."""
+    shards = [wildcards.get("shard")]
+    if CLIPS_PER_JOB:
+        shards = look_up_fakes(wildcards.batch, 0) or []
+    sources = (fake_round(round_of(shard)).sources_of(shard) for shard in shards)
+    return tables(
+        "<results>/crop/source/{shard}.parquet", shards=sorted(set().union(*sources))
+    )
+
+
 def motion_job_table(wildcards):
     """Return the batch table that contains a driver shard."""
     job = look_up(wildcards.shard, motion_jobs()[1])

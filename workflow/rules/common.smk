@@ -13,6 +13,7 @@ from deepfakemnist.code_digest import code_digest, keep_facts_in
 from deepfakemnist.config.load import load_config
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.liveness.motions import read_motions
+from deepfakemnist.workflow.bucket import Bucket
 from deepfakemnist.workflow.params import described, digest, key_texts, key_texts_by
 from deepfakemnist.workflow.run_directory import check_run_directory, hint_at_defaults
 from deepfakemnist.workflow.run_plan import FOLDER as PLANS
@@ -29,10 +30,16 @@ try:
     CHECK_FILES = workflow.is_main_process and "--lint" not in sys.argv
     if CHECK_FILES:
         check_run_directory(Path(RESULTS), CONFIG.liveness.answers)
+    # Jobs on other machines get the plan from there.
+    BUCKET = Bucket(workflow, CONFIG.storage.media)
+    for plan in [] if workflow.is_main_process else RunPlan.files_of_run():
+        BUCKET.fetch(plan)
     RUN_PLAN = RunPlan.of_run(
         CONFIG, is_main=workflow.is_main_process, check_files=CHECK_FILES
     )
     if CHECK_FILES:
+        for plan in RunPlan.files_of_run():
+            BUCKET.send(plan)
         print(RUN_PLAN.overview(), file=sys.stderr)
         if not RUN_PLAN.released:
             print(describe_animator(CONFIG.animator), file=sys.stderr)
@@ -66,6 +73,11 @@ def unwatched(settings):
 def tables(pattern, **wildcards):
     """Return the tables of a stage, one per source shard unless shards are given."""
     return expand(pattern, shard=wildcards.pop("shards", SHARDS), **wildcards)
+
+
+def driver_tables(stage):
+    """Return the tables of the drivers of a stage, e.g. crop/driver."""
+    return tables(f"<results>/{stage}/{{shard}}.parquet", shards=DRIVER_SHARDS)
 
 
 def unless_released(files):

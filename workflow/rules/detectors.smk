@@ -10,6 +10,7 @@ TRAINING_SETS = CONFIG.training.sets(CONFIG.plan.actions, CONFIG.dataset.folds)
 rule train:
     """Train one detector on one training set with one seed; the best epoch is selected on val, never on test."""
     input:
+        **pictures(),
         frames="<results>/manifest/frames.parquet",
         videos="<results>/manifest/videos.parquet",
         imagenet=imagenet_file,
@@ -41,6 +42,7 @@ rule train:
 rule predict:
     """Score every val and test frame at every quality."""
     input:
+        **pictures(),
         checkpoint="<results>/detectors/{detector}/{trained_on}/seed{seed}/checkpoint.safetensors",
         frames="<results>/manifest/frames.parquet",
         videos="<results>/manifest/videos.parquet",
@@ -66,6 +68,7 @@ rule predict:
 rule predict_dataset:
     """Score the manifest of another dataset: a run with another animator, or an imported dataset."""
     input:
+        **pictures(),
         checkpoint="<results>/detectors/{detector}/{trained_on}/seed{seed}/checkpoint.safetensors",
         frames=lambda wildcards: f"{DATASETS[wildcards.dataset]}/frames.parquet",
         videos=lambda wildcards: f"{DATASETS[wildcards.dataset]}/videos.parquet",
@@ -98,6 +101,7 @@ rule predict_dataset:
 rule predict_perturbed:
     """Score test frames perturbed by JPEG, resizing, blur, noise and another H.264 encode, at five levels each."""
     input:
+        **pictures(),
         checkpoint="<results>/detectors/{detector}/{trained_on}/seed{seed}/checkpoint.safetensors",
         frames="<results>/manifest/frames.parquet",
         videos="<results>/manifest/videos.parquet",

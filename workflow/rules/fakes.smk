@@ -28,7 +28,7 @@ def candidate_table(number):
 def known_rounds():
     """Return the number of rounds whose candidates are there when the run is planned."""
     number = 1
-    while candidate_table(number + 1).exists():
+    while BUCKET.fetch(candidate_table(number + 1)).exists():
         number += 1
     return number
 

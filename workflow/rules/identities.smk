@@ -12,6 +12,7 @@ rule identify:
     """Compute the face embedding of every source of a shard."""
     input:
         clips=REAL_CLIPS,
+        media=media_of(REAL_CLIPS),
     output:
         table="<results>/identify/{shard}.parquet",
     log:
@@ -34,7 +35,7 @@ rule audit_identities:
     input:
         identities=tables("<results>/identify/{shard}.parquet"),
         videos="<results>/manifest/videos.parquet",
-        accepted=CONFIG.dataset.identities.accepted or [],
+        accepted=given_file(CONFIG.dataset.identities.accepted),
     output:
         table="<results>/audit/identities.tsv",
         page=report(

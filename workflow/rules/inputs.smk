@@ -54,6 +54,8 @@ def animator_weights(wildcards):
         return []
     # As for videos; downloaded weights are written by a job.
     given = CONFIG.animator.weights_url is None
+    if PACKED and given:
+        return f"<results>/animator/given/{Path(weights).name}"
     return ancient(weights) if given and INPUT_FILES.has_new_time(weights) else weights
 
 

@@ -7,7 +7,12 @@ rule judge:
         animations="<results>/animate/{shard}.parquet",
         sources=source_crops,
         candidates=candidates_of_round,
-        drivers=tables("<results>/crop/driver/{shard}.parquet", shards=DRIVER_SHARDS),
+        drivers=driver_tables("crop/driver"),
+        media=media_of(
+            "<results>/animate/{shard}.parquet",
+            source_crops,
+            driver_tables("crop/driver"),
+        ),
     output:
         table="<results>/judge/{shard}.parquet",
     log:
@@ -32,6 +37,10 @@ rule reenact:
     input:
         crops="<results>/crop/driver/{shard}.parquet",
         motions="<results>/extract_motion/{shard}.parquet",
+        media=media_of(
+            "<results>/crop/driver/{shard}.parquet",
+            "<results>/extract_motion/{shard}.parquet",
+        ),
         weights=animator_weights,
     output:
         table="<results>/reenact/{shard}.parquet",

@@ -29,6 +29,7 @@ rule liveness:
     """One provider's liveness verdict on every animation of a shard."""
     input:
         animations="<results>/animate/{shard}.parquet",
+        media=media_of("<results>/animate/{shard}.parquet"),
         gates=lambda wildcards: expand(
             "<results>/liveness/{provider}/{{shard}}.parquet",
             provider=CONFIG.liveness.gates(wildcards.provider),
@@ -109,6 +110,7 @@ rule liveness_page:
         ),
         selected=fake_tables("<results>/select/{shard}.parquet"),
         judged=fake_tables("<results>/judge/{shard}.parquet"),
+        media=media_of(fake_tables("<results>/animate/{shard}.parquet")),
         rounds=tables_of_rounds,
     output:
         page=report(

@@ -31,6 +31,7 @@ rule manifest:
         frames_real=tables("<results>/frames/{kind}/{shard}.parquet", kind="real"),
         frames_fake=fake_tables("<results>/frames/fake/{shard}.parquet"),
         rounds=tables_of_rounds,
+        media=encoded_media(),
     output:
         videos="<results>/manifest/videos.parquet",
         frames="<results>/manifest/frames.parquet",

@@ -4,13 +4,15 @@
 rule write_release:
     """The dataset in the authors' layout, with card, checksums, licences, changelog and Croissant metadata."""
     input:
+        **pictures(),
         videos="<results>/manifest/videos.parquet",
         frames="<results>/manifest/frames.parquet",
         captions="<results>/manifest/captions.parquet",
         identities="<results>/audit/identities.tsv",
         audit="<results>/audit/audit.tsv",
+        media=encoded_media(),
         exclusions=[
-            path
+            given_file(path)
             for path in (CONFIG.release.exclusions, CONFIG.sources.exclude)
             if path
         ],

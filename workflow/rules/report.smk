@@ -17,7 +17,12 @@ rule dataset_pages:
         videos="<results>/manifest/videos.parquet",
         ledger="<results>/manifest/ledger.parquet",
         summary="<results>/manifest/summary.json",
-        drivers=tables("<results>/crop/driver/{shard}.parquet", shards=DRIVER_SHARDS),
+        drivers=driver_tables("crop/driver"),
+        media=media_of(
+            tables("<results>/compress/real/{shard}.parquet"),
+            fake_tables("<results>/compress/fake/{shard}.parquet"),
+            driver_tables("crop/driver"),
+        ),
     output:
         summary=report(
             "<results>/report/dataset.html",

@@ -1,13 +1,11 @@
 """Sources and drivers: ingest, face crops and source selection."""
 
-#: With source selection, crops are candidates until all of them are known.
-CROPS = "candidates" if CONFIG.sources.select else "crop"
-
 
 rule ingest:
     """Probe every video of a shard: container, codec, size, frame rate, rotation, and complete decoding."""
     input:
-        videos_of_shard,
+        [] if PACKED else videos_of_shard,
+        media=packed_videos,
     output:
         table="<results>/ingest/{role}/{shard}.parquet",
     log:
@@ -22,6 +20,7 @@ rule ingest:
         runtime=growing(60),
     params:
         *key_texts("sources.limits", CONFIG.sources.limits),
+        **packed(videos=video_paths),
         rows=lambda wildcards: RUN_PLAN.rows_text(wildcards.role, wildcards.shard),
         files=versions_of_shard,
         code=code_digest("media.ingest", "sources.voxceleb1"),
@@ -33,7 +32,9 @@ rule crop:
     """Track the face in every video of a shard and crop one square clip of it."""
     input:
         ingested="<results>/ingest/{role}/{shard}.parquet",
+        media=packed_videos,
     output:
+        **packed(media=f"<results>/{CROPS}/{{role}}/{{shard}}.tar"),
         table=f"<results>/{CROPS}/{{role}}/{{shard}}.parquet",
     log:
         "<logs>/crop/{role}/{shard}.log",
@@ -47,6 +48,7 @@ rule crop:
         runtime=growing(240),
     params:
         *key_texts("crop", CONFIG.crop),
+        **packed(videos=video_paths),
         settings=unwatched(settings_of("crop")),
         used_frames=used_frames,
         code=code_digest("faces.crop"),
@@ -111,13 +113,10 @@ rule source_pages:
     """Report the quality of sources and drivers, a contact sheet of all crops, and a list of missing videos."""
     input:
         ingest_source=tables("<results>/ingest/source/{shard}.parquet"),
-        ingest_driver=tables(
-            "<results>/ingest/driver/{shard}.parquet", shards=DRIVER_SHARDS
-        ),
+        ingest_driver=driver_tables("ingest/driver"),
         crop_source=tables("<results>/crop/source/{shard}.parquet"),
-        crop_driver=tables(
-            "<results>/crop/driver/{shard}.parquet", shards=DRIVER_SHARDS
-        ),
+        crop_driver=driver_tables("crop/driver"),
+        media=crop_media(),
     output:
         page=report(
             "<results>/report/sources.html",

@@ -9,11 +9,13 @@ rule compress:
     """Encode every clip of a shard at each quality, real and fake alike."""
     input:
         clips=clips_to_compress,
+        media=media_of(clips_to_compress),
         # Pair length: the frame counts of the source and of the drivers planned for it.
         crops=branch(CUT_PAIRS, then=source_crops),
         plans=branch(CUT_PAIRS, then=plans_of_sources),
         rounds=branch(CUT_PAIRS, then=tables_of_rounds),
     output:
+        **packed(media="<results>/compress/{kind}/{shard}.tar"),
         table="<results>/compress/{kind}/{shard}.parquet",
     log:
         "<logs>/compress/{kind}/{shard}.log",
@@ -38,6 +40,7 @@ rule frames:
     """Extract frames of every clip, the same at every quality, and store them losslessly."""
     input:
         compressed="<results>/compress/{kind}/{shard}.parquet",
+        media=media_of("<results>/compress/{kind}/{shard}.parquet"),
     output:
         table="<results>/frames/{kind}/{shard}.parquet",
     log:

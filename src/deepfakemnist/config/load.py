@@ -27,6 +27,7 @@ from deepfakemnist.config.stages import (
     SelectSettings,
     SourceSettings,
 )
+from deepfakemnist.config.storage import StorageSettings
 from deepfakemnist.config.training_sets import PAPER, parse_training_set
 from deepfakemnist.errors import ConfigError
 
@@ -76,6 +77,7 @@ class Config(Settings):
     release: ReleaseSettings = Field(default_factory=ReleaseSettings)
     training: TrainingSettings
     evaluation: EvaluationSettings
+    storage: StorageSettings = Field(default_factory=StorageSettings)
     pathvars: dict[str, str] = Field(
         default_factory=dict, description="Snakemake path variables, e.g. results: output folder"
     )
@@ -102,6 +104,8 @@ class Config(Settings):
                 "plan.quota and plan.reals: of_fakes apply to fakes made by the run, but sources.released imports "
                 "finished ones and keeps all; set quota: null and reals: all"
             )
+        if self.sources.released is not None and self.storage.media == "packed":
+            raise ValueError("storage.media: packed does not apply to sources.released, whose clips stay in their tree")
         unusable = self.training.unusable_sets(self.compress.qualities, self.plan.actions, self.dataset.folds)
         if unusable:
             problems = "; ".join(f"{name!r} {problem}" for name, problem in unusable.items())

@@ -114,9 +114,14 @@ def stored_pieces(config: Config, folder: Path) -> tuple[Pieces, str]:
 def open_pieces(folder: Path, key: str) -> Pieces | None:
     """Return the pieces of a kept plan; None if there is none, or its file is damaged."""
     try:
-        return _Stored(folder / f"{_PREFIX}{key}{_SUFFIX}")
+        return _Stored(folder / plan_file(key))
     except sqlite3.Error:
         return None
+
+
+def plan_file(key: str) -> str:
+    """Return the name of the file of a plan."""
+    return f"{_PREFIX}{key}{_SUFFIX}"
 
 
 class _Stored:
@@ -138,7 +143,7 @@ class _Stored:
 def _write(pieces: Mapping[str, Any], folder: Path, key: str) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     # Not flushed to the disk: a plan that is lost is made again.
-    path = folder / f"{_PREFIX}{key}{_SUFFIX}"
+    path = folder / plan_file(key)
     with atomic_path(path, flush=False) as part, closing(sqlite3.connect(part)) as connection:
         # Until it is renamed, nobody reads the file.
         connection.execute("PRAGMA synchronous = OFF")

@@ -19,7 +19,14 @@ from deepfakemnist.sources.sheets import missing_files
 from deepfakemnist.tables.schemas import Row
 from deepfakemnist.workflow.fake_round import FakeRound, FakeShard, by_own_number
 from deepfakemnist.workflow.params import described
-from deepfakemnist.workflow.plan_pieces import Pieces, make_pieces, open_pieces, settings_digest, stored_pieces
+from deepfakemnist.workflow.plan_pieces import (
+    Pieces,
+    make_pieces,
+    open_pieces,
+    plan_file,
+    settings_digest,
+    stored_pieces,
+)
 from deepfakemnist.workflow.sharding import ShardOfHash, batches
 
 ROLES = ("source", "driver")
@@ -73,6 +80,11 @@ class RunPlan:
             named[own] = name
         os.environ[VARIABLE] = ",".join(f"{settings}={plan}" for settings, plan in named.items())
         return cls(config, check_files, pieces)
+
+    @staticmethod
+    def files_of_run() -> list[Path]:
+        """Return the files with the plans of the run, which the main process names in the environment."""
+        return [FOLDER / plan_file(entry.split("=")[1]) for entry in os.environ.get(VARIABLE, "").split(",") if entry]
 
     def shards(self, role: str) -> list[str]:
         """Return the shard names of a role."""

@@ -14,6 +14,7 @@ from deepfakemnist.devices.gpu_allocation import allocate_gpus
 from deepfakemnist.errors import ConfigError, TooManyFailures
 from deepfakemnist.machine_errors import machine_error
 from deepfakemnist.workflow.run_plan import RunPlan
+from deepfakemnist.workflow.staged_files import staged_files
 
 #: Start-up takes 7 to 10 s (Python, torch, CUDA, weights, graphs), a clip 0.2 to 0.6 s on an H100: 2 to 6 % overhead.
 _CLIPS_PER_GPU_JOB = 800
@@ -42,7 +43,9 @@ def stage_script(snakemake: Any) -> Iterator[None]:
         if snakemake.resources.get("gpu") and device_of(snakemake) != "cpu":
             share = int(snakemake.config.get("gpu_share", 1))
             allocate_gpus(int(snakemake.resources.gpu), share, device_of(snakemake))
-        yield
+        results = Path(snakemake.config.get("pathvars", {}).get("results", "results"))
+        with staged_files(snakemake, results, frozenset(snakemake.params.get("videos", ()))):
+            yield
     except (ConfigError, TooManyFailures) as error:
         logging.getLogger(snakemake.rule).error("%s", error)
         sys.exit(1)
@@ -56,7 +59,7 @@ def stage_script(snakemake: Any) -> Iterator[None]:
         sys.exit(1)
 
 
-def clips_per_job(setting: Literal["auto"] | int | None, gpus: int, results: Path) -> int:
+def clips_per_job(setting: Literal["auto"] | int | None, gpus: int, results: Path | None) -> int:
     """Return the target number of clips per animation job; 0 for one shard per job.
 
     ``auto`` keeps the layout of existing results: with other job inputs, Snakemake would re-run them once a machine
@@ -65,10 +68,12 @@ def clips_per_job(setting: Literal["auto"] | int | None, gpus: int, results: Pat
     Args:
         setting: the config's ``clips_per_gpu_job``.
         gpus: GPUs per job, from gpus_of_run.
-        results: results folder.
+        results: results folder; None: ``auto`` does not look for results.
     """
     if setting != "auto":
         return setting or 0
+    if results is None:
+        return _CLIPS_PER_GPU_JOB if gpus else 0
     if (results / "gpu").exists():
         return _CLIPS_PER_GPU_JOB
     started = any(any((results / stage).glob("*.parquet")) for stage in ("extract_motion", "animate"))

@@ -1,0 +1,109 @@
+"""Runs on nodes that share no folder, through a simulated S3: nothing that a job needs is undeclared."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from mesh_project import PEOPLE, TARGETS, MeshProject
+from separate_nodes import SeparateNodes, copy_sources, simulated_s3
+
+from deepfakemnist.tables.file_versions import sha256_of
+from deepfakemnist.tables.files import read_rows
+
+pytestmark = [pytest.mark.workflow, pytest.mark.slow]
+
+#: Columns that say when and how fast, not what.
+_OF_THE_RUN = {"seconds", "wall_s", "cpu_s", "mtime_ns"}
+
+
+def packed_project(folder: Path) -> MeshProject:
+    """Make a project that packs its media, in a folder with the sources of the workflow."""
+    project = MeshProject.make(folder)
+    config = folder / "small.yaml"
+    config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), "storage": {"media": "packed"}}))
+    copy_sources(folder)
+    return project
+
+
+def local_project(folder: Path) -> MeshProject:
+    folder.mkdir()
+    return MeshProject.make(folder)
+
+
+@pytest.fixture
+def nodes(tmp_path: Path):
+    (tmp_path / "run").mkdir()
+    packed_project(tmp_path / "run")
+    with simulated_s3() as address:
+        yield SeparateNodes(tmp_path / "run", tmp_path / "nodes", address)
+
+
+def same_rows(table: str, *folders: Path) -> None:
+    one, other = (
+        [{name: value for name, value in row.items() if name not in _OF_THE_RUN} for row in read_rows(folder / table)]
+        for folder in folders
+    )
+    assert one == other
+
+
+def forget(nodes: SeparateNodes) -> None:
+    """Delete all that the machine which plans the run keeps of it, as if another one went on."""
+    for name in ("results", ".snakemake"):
+        shutil.rmtree(nodes.folder / name)
+
+
+def test_crops_are_made_on_nodes_that_have_no_videos(nodes: SeparateNodes, tmp_path: Path) -> None:
+    table = "results/crop/source/shard-0000.parquet"
+    nodes.run(table)
+    # The tables and media of both stages, what each job logs, and the plan.
+    made = {key for key in nodes.stored() if not key.startswith(("results/logs/", "results/benchmarks/"))}
+    assert {key for key in made if not key.startswith(".snakemake/deepfakemnist/plan-")} == {
+        "results/videos/source/shard-0000.tar", "results/ingest/source/shard-0000.parquet", table,
+        table.replace(".parquet", ".tar"),
+    }  # fmt: skip
+    assert len(made) == 5
+    # The machine that plans the run has the sources' videos, and none of the nodes' work but the tables it waited for.
+    assert not list((nodes.folder / "results").rglob("*.mp4"))
+
+    nodes.download(tmp_path / "downloaded")
+    downloaded = tmp_path / "downloaded"
+    subprocess.run(["tar", "xf", downloaded / table.replace(".parquet", ".tar")], cwd=downloaded, check=True)
+    rows = read_rows(downloaded / table)
+    assert [row["status"] for row in rows] == ["ok"] * PEOPLE
+    for row in rows:
+        assert sha256_of(downloaded / row["path"]) == row["sha256"]
+
+    forget(nodes)
+    assert "Nothing to be done" in nodes.run(table, options=("-n",))
+
+
+@pytest.mark.extended
+def test_a_dataset_made_through_a_bucket_has_the_pixels_of_a_local_one(nodes: SeparateNodes, tmp_path: Path) -> None:
+    nodes.run(*TARGETS)
+    forget(nodes)
+    assert "Nothing to be done" in nodes.run(*TARGETS, options=("-n",))
+    # Another machine goes on: with all rounds known, and with media from the bucket.
+    page = "results/report/contact_sheet.png"
+    assert "rule compress" not in nodes.run(page)
+
+    nodes.download(tmp_path / "downloaded")
+    for archive in (tmp_path / "downloaded/results/compress").rglob("*.tar"):
+        subprocess.run(["tar", "xf", archive], cwd=tmp_path / "downloaded", check=True)
+    local = local_project(tmp_path / "local")
+    local.run("--", *TARGETS)
+    same_rows("results/manifest/videos.parquet", tmp_path / "downloaded", local.folder)
+    assert MeshProject(tmp_path / "downloaded").pixels() == local.pixels()
+
+
+@pytest.mark.extended
+def test_packed_media_heals_lost_videos(tmp_path: Path) -> None:
+    project = packed_project(Path(shutil.copytree(local_project(tmp_path / "source").folder, tmp_path / "run2")))
+    project.run("--", *TARGETS)
+    before = project.pixels()
+    shutil.rmtree(next((project.folder / "results/compress/fake").glob("*/")))
+    project.run("--forcerun", "frames", "--", *TARGETS)
+    assert project.pixels() == before

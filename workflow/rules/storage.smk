@@ -1,0 +1,56 @@
+"""Rules of runs with packed media: what only the machine that plans the run has."""
+
+if PACKED:
+
+    localrules:
+        pack_videos,
+        bring_weights,
+        write_release,
+
+    if any(not name.startswith("local-") for name in PROVIDERS):
+
+        # Paid answers are kept in a folder, and only this machine keeps its folders.
+        localrules:
+            liveness,
+
+    rule pack_videos:
+        """Pack the videos of a shard, for jobs on machines that have none of them."""
+        input:
+            lambda wildcards: [
+                local(path) for path in RUN_PLAN.files(wildcards.role, wildcards.shard)
+            ],
+        output:
+            media="<results>/videos/{role}/{shard}.tar",
+        log:
+            "<logs>/pack_videos/{role}/{shard}.log",
+        benchmark:
+            "<benchmarks>/pack_videos/{role}/{shard}.tsv"
+        conda:
+            "../../envs/media.yaml"
+        resources:
+            mem_mb=growing(1000),
+            runtime=growing(60),
+        params:
+            files=versions_of_shard,
+        script:
+            "../scripts/pack_videos.py"
+
+    rule bring_weights:
+        """Copy weights that the config names, for jobs on machines that have none of them."""
+        input:
+            weights=given_file(CONFIG.animator.weights),
+        output:
+            weights="<results>/animator/given/{name}",
+        log:
+            "<logs>/bring_weights/{name}.log",
+        benchmark:
+            "<benchmarks>/bring_weights/{name}.tsv"
+        conda:
+            "../../envs/media.yaml"
+        resources:
+            mem_mb=growing(1000),
+            runtime=growing(30),
+        params:
+            sha256=weights_version,
+        script:
+            "../scripts/bring_weights.py"
