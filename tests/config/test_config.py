@@ -88,6 +88,16 @@ def test_the_papers_split_is_not_dealt_to_a_tree_that_has_it(raw, tmp_path):
         load_config(raw)
 
 
+def test_paid_answers_are_not_left_to_jobs_that_share_no_folder(raw):
+    raw["storage"] = {"media": "packed"}
+    load_config(raw)
+    raw["liveness"] = {"providers": [{"provider": "local-action"}, {"provider": "tianyan"}]}
+    with pytest.raises(ConfigError, match="storage.media: packed, with tianyan, needs liveness.calls_from: login"):
+        load_config(raw)
+    raw["liveness"]["calls_from"] = "login"
+    load_config(raw)
+
+
 @pytest.mark.parametrize(
     ("changes", "used"),
     [

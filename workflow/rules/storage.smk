@@ -7,12 +7,6 @@ if PACKED:
         bring_weights,
         write_release,
 
-    if any(not name.startswith("local-") for name in PROVIDERS):
-
-        # Paid answers are kept in a folder, and only this machine keeps its folders.
-        localrules:
-            liveness,
-
     rule pack_videos:
         """Pack the videos of a shard, for jobs on machines that have none of them."""
         input:

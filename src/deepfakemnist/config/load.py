@@ -106,6 +106,12 @@ class Config(Settings):
             )
         if self.sources.released is not None and self.storage.media == "packed":
             raise ValueError("storage.media: packed does not apply to sources.released, whose clips stay in their tree")
+        vendors = [str(one.provider) for one in self.liveness.providers if not one.provider.startswith("local-")]
+        if self.storage.media == "packed" and vendors and self.liveness.calls_from != "login":
+            raise ValueError(
+                f"storage.media: packed, with {', '.join(vendors)}, needs liveness.calls_from: login: paid answers are "
+                "kept in a folder, and jobs that share none would lose them"
+            )
         unusable = self.training.unusable_sets(self.compress.qualities, self.plan.actions, self.dataset.folds)
         if unusable:
             problems = "; ".join(f"{name!r} {problem}" for name, problem in unusable.items())
