@@ -39,6 +39,10 @@ def missing_programs() -> str:
     return f"not installed: {', '.join(lacking)} (.ci/install-slurm, as root on Debian or Ubuntu)" if lacking else ""
 
 
+class NoSlurm(RuntimeError):
+    """The daemons do not start on this machine."""
+
+
 class OneNodeSlurm:
     """A controller, a node with one GPU that is none, and partitions cpu and gpu."""
 
@@ -166,7 +170,7 @@ class OneNodeSlurm:
             ended = [name for name, process in self._processes.items() if process.poll() is not None]
             if ended or time.monotonic() > deadline:
                 logs = "\n".join(path.read_text(errors="replace")[-2000:] for path in sorted(self.folder.glob("*.out")))
-                raise RuntimeError(f"SLURM does not start ({', '.join(ended) or 'timeout'}): {done.stderr}\n{logs}")
+                raise NoSlurm(f"SLURM does not start ({', '.join(ended) or 'timeout'}): {done.stderr}\n{logs}")
             time.sleep(0.1)
 
     def _write_configuration(self, settings: Mapping[str, str]) -> None:
@@ -183,7 +187,6 @@ class OneNodeSlurm:
             "SlurmdUser": user,
             "AuthType": "auth/munge",
             "AuthInfo": f"socket={self._socket}",
-            "CryptoType": "crypto/munge",
             "StateSaveLocation": str(self.folder / "state"),
             "SlurmdSpoolDir": str(self.folder / "node"),
             "SlurmctldPidFile": str(self.folder / "slurmctld.pid"),
@@ -216,7 +219,7 @@ class OneNodeSlurm:
         (self.folder / "slurm.conf").write_text(text)
         # A device is asked for; no job opens it.
         (self.folder / "gres.conf").write_text("NodeName=node0 Name=gpu File=/dev/null\n")
-        (self.folder / "cgroup.conf").write_text("CgroupAutomount=no\nIgnoreSystemd=yes\n")
+        (self.folder / "cgroup.conf").write_text("IgnoreSystemd=yes\n")
 
 
 def _free_ports(count: int) -> list[int]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from one_node_slurm import OneNodeSlurm, missing_programs
+from one_node_slurm import NoSlurm, OneNodeSlurm, missing_programs
 from simulated_vendors import ENVIRONMENT, vendors
 from slurm_project import QUOTA, TARGETS, FirstRefused, SlurmProject
 from weights_hub import weights_hub
@@ -30,9 +31,20 @@ def vendor(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
         yield address
 
 
+@contextmanager
+def started(folder: Path) -> Iterator[OneNodeSlurm]:
+    """Start SLURM, or skip the test: what keeps daemons from starting is the machine, and the message says what."""
+    with ExitStack() as stack:
+        try:
+            cluster = stack.enter_context(OneNodeSlurm(folder))
+        except NoSlurm as error:
+            pytest.skip(str(error))
+        yield cluster
+
+
 @pytest.fixture
 def slurm(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[OneNodeSlurm]:
-    with OneNodeSlurm(tmp_path_factory.mktemp("slurm")) as cluster:
+    with started(tmp_path_factory.mktemp("slurm")) as cluster:
         for name in ("PATH", "SLURM_CONF"):
             monkeypatch.setenv(name, cluster.environment[name])
         yield cluster
