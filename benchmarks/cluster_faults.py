@@ -3,7 +3,7 @@
     python benchmarks/cluster_faults.py [--only NAMES]
 
 runs on a real SLURM of one node (tests/helpers/one_node_slurm.py), prints the table of docs/clusters.md and writes
-``benchmarks/cluster_faults.json``; about ten minutes, most of them waiting. Every kind runs jobs through
+``benchmarks/cluster_faults.json``; about twenty minutes, most of them waiting. Every kind runs jobs through
 ``profiles/slurm``, disturbs them, and gives the same command again where the run has ended. ``again`` counts what was
 finished and is made once more: videos by the log of the job, epochs by that of the training.
 """
