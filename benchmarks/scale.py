@@ -6,8 +6,9 @@
 Each stage runs in a process of its own, on tables of 2,000 to 200,000 videos, half of them fakes, at three qualities
 with 32 frames; detectors score 16. Reported are CPU seconds and peak memory, libraries included, and the exponent by
 which the time grows between the two largest sizes (1: linear). What reads a file per video is measured without that:
-all rows of ``manifest`` and ``release`` name one small file, the audit decodes no video, and ``clip_facts`` and sheets
-of pictures are left out. The audit's figures are of one quality: it takes them one after the other.
+all rows of ``manifest`` and ``release`` name one small file, and each row one of its own in ``manifest_files`` and
+``release_files``; the audit decodes no video, and ``clip_facts`` and sheets of pictures are left out. The audit's
+figures are of one quality: it takes them one after the other.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from scale_tables import (
     QUALITIES,
     Clips,
     write_facts,
+    write_identities,
     write_predictions,
     write_stages,
     write_verdicts,
@@ -135,6 +137,23 @@ def audit(folder: Path, videos: int) -> None:
     )
 
 
+def prepare_identities(folder: Path, videos: int) -> None:
+    clips = Clips(videos)
+    write_videos(folder, clips)
+    write_identities(folder, clips)
+
+
+def identities(folder: Path, videos: int) -> None:
+    from deepfakemnist.config.dataset import IdentitySettings
+    from deepfakemnist.dataset.identity_audit import audit_identities
+    from deepfakemnist.report.identity_page import write_identity_page
+
+    embedded = [folder / "identify.parquet"]
+    table, page = folder / "identities.tsv", folder / "identities.html"
+    found = audit_identities(embedded, folder / "manifest/videos.parquet", table, IdentitySettings())
+    write_identity_page(found, embedded, page)
+
+
 def prepare_manifest(folder: Path, videos: int) -> None:
     stages = write_stages(folder, Clips(videos), FRAMES)
     (folder / "stages.json").write_text(json.dumps(stages, default=str))
@@ -167,6 +186,16 @@ def release(folder: Path, videos: int) -> None:
     write_release(folder / "manifest", folder / "release", ReleaseSettings())
 
 
+def prepare_manifest_files(folder: Path, videos: int) -> None:
+    stages = write_stages(folder, Clips(videos), FRAMES, own_files=True)
+    (folder / "stages.json").write_text(json.dumps(stages, default=str))
+
+
+def prepare_release_files(folder: Path, videos: int) -> None:
+    prepare_manifest_files(folder, videos)
+    manifest(folder, videos)
+
+
 def prepare_pages(folder: Path, videos: int) -> None:
     prepare_manifest(folder, videos)
     made = write_verdicts(folder, Clips(videos))
@@ -197,8 +226,11 @@ STAGES = {
     "evaluate": Stage(prepare_evaluate, evaluate, (7, 28)),
     "metrics_pages": Stage(prepare_metrics_pages, metrics_pages, (7, 28)),
     "audit": Stage(prepare_audit, audit, (2000, 20_000, 100_000)),
+    "audit_identities": Stage(prepare_identities, identities, (2000, 20_000, 200_000)),
     "manifest": Stage(prepare_manifest, manifest, (2000, 20_000, 200_000)),
     "release": Stage(prepare_release, release, (2000, 20_000, 200_000)),
+    "manifest_files": Stage(prepare_manifest_files, manifest, (2000, 20_000)),
+    "release_files": Stage(prepare_release_files, release, (2000, 20_000)),
     "pages": Stage(prepare_pages, pages, (2000, 20_000, 200_000)),
 }
 
