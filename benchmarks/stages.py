@@ -84,7 +84,7 @@ def write_demo(folder: Path) -> None:
     """Render the people of the demo, and write the config."""
     words = ("--snakefile", ROOT / "workflow/actors.smk", "--configfile", ROOT / "config/actors/demo.yaml")
     sheets = ("resources/demo/sources.tsv", "resources/demo/drivers.tsv")
-    call(folder, *words, "--cores", "1", "--quiet", "all", "--", *sheets)
+    call(folder, *words, "--cores", "1", "--quiet", "all")
     write_config(folder, sources={"sheet": sheets[0], "on_bad_row": "row"}, drivers={"sheet": sheets[1]})
 
 
