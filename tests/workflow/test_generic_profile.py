@@ -108,6 +108,7 @@ def test_an_interrupted_run_cancels_its_jobs(login: Login, tmp_path: Path) -> No
     assert list(folder.glob("*.txt")) == []
 
 
+@pytest.mark.extended
 def test_a_failed_job_fails_the_run_and_names_its_output(login: Login, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()

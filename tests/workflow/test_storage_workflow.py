@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
-import yaml
 from mesh_project import PEOPLE, TARGETS, MeshProject
 from separate_nodes import SeparateNodes, copy_sources, simulated_s3
 
@@ -22,9 +22,8 @@ _OF_THE_RUN = {"seconds", "wall_s", "cpu_s", "mtime_ns"}
 
 def packed_project(folder: Path) -> MeshProject:
     """Make a project that packs its media, in a folder with the sources of the workflow."""
-    project = MeshProject.make(folder)
-    config = folder / "small.yaml"
-    config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), "storage": {"media": "packed"}}))
+    folder.mkdir()
+    project = MeshProject.make(folder, storage={"media": "packed"})
     copy_sources(folder)
     return project
 
@@ -36,7 +35,6 @@ def local_project(folder: Path) -> MeshProject:
 
 @pytest.fixture
 def nodes(tmp_path: Path):
-    (tmp_path / "run").mkdir()
     packed_project(tmp_path / "run")
     with simulated_s3() as address:
         yield SeparateNodes(tmp_path / "run", tmp_path / "nodes", address)
@@ -82,6 +80,20 @@ def test_crops_are_made_on_nodes_that_have_no_videos(nodes: SeparateNodes, tmp_p
 
 
 @pytest.mark.extended
+def test_archives_follow_selected_sources_and_batches(tmp_path: Path) -> None:
+    project = packed_project(tmp_path / "run")
+    (project.folder / "more.yaml").write_text("{clips_per_gpu_job: 4, sources: {select: {videos: 2}}}")
+    output = project.run("more.yaml", "-n", "--", *TARGETS)
+    animate = re.search(r"^rule animate:\n +input: (.*)\n +output: (.*)$", output, re.MULTILINE)
+    assert animate, output
+    archives = [{path for path in part.split(", ") if path.endswith(".tar")} for part in animate.groups()]
+    assert archives == [
+        {"results/candidates/source/shard-0000.tar", "results/gpu/extract_motion/batch-0000.tar"},
+        {"results/gpu/animate/batch-0000@1.tar"},
+    ]
+
+
+@pytest.mark.extended
 def test_a_dataset_made_through_a_bucket_has_the_pixels_of_a_local_one(nodes: SeparateNodes, tmp_path: Path) -> None:
     nodes.run(*TARGETS)
     forget(nodes)
@@ -101,7 +113,7 @@ def test_a_dataset_made_through_a_bucket_has_the_pixels_of_a_local_one(nodes: Se
 
 @pytest.mark.extended
 def test_packed_media_heals_lost_videos(tmp_path: Path) -> None:
-    project = packed_project(Path(shutil.copytree(local_project(tmp_path / "source").folder, tmp_path / "run2")))
+    project = packed_project(tmp_path / "run")
     project.run("--", *TARGETS)
     before = project.pixels()
     shutil.rmtree(next((project.folder / "results/compress/fake").glob("*/")))
