@@ -53,7 +53,7 @@ def test_an_equal_file_stays_and_another_is_replaced() -> None:
     names = [write("results/a", b"one"), write("results/b", b"two")]
     pack(names, Path("s.tar"))
     before = Path(names[0]).stat()
-    write(names[1], b"owt")
+    write(names[1], b"owt")  # as long
     unpack(Path("s.tar"), anything)
     assert Path(names[0]).stat().st_ino == before.st_ino and Path(names[0]).stat().st_mtime_ns == before.st_mtime_ns
     assert Path(names[1]).read_bytes() == b"two"
@@ -127,3 +127,7 @@ def test_a_damaged_archive_is_named(size: int) -> None:
 )
 def test_the_archive_is_that_of_the_stage_that_made_the_files(table: str, archive: str) -> None:
     assert archive_of(table, "candidates", lambda stage, shard: f"gpu/{stage}/job-{shard}") == archive
+
+
+def test_a_shard_that_was_drawn_again_has_no_archive() -> None:
+    assert archive_of("<results>/animate/s@2.parquet", "crop", lambda stage, shard: None) is None

@@ -27,7 +27,7 @@ def media_of(*tables):
             path for one in found for path in ([one] if isinstance(one, str) else one)
         ]
         named = (archive_of(path.format(**wildcards), CROPS, job_of) for path in paths)
-        return list(dict.fromkeys(named))
+        return [path for path in dict.fromkeys(named) if path]
 
     return archives
 
@@ -45,7 +45,8 @@ def job_of(stage, shard):
         return f"{stage}/{shard}"
     if stage == "extract_motion":
         return f"gpu/{stage}/{look_up(shard, motion_jobs()[1])}"
-    return f"gpu/{stage}/{look_up_fakes(shard, 1)}"
+    job = look_up_fakes(shard, 1)
+    return f"gpu/{stage}/{job}" if job else None
 
 
 def pictures():

@@ -8,15 +8,19 @@ files give equal bytes.
 from __future__ import annotations
 
 import logging
+import shutil
 import tarfile
 from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.tables.files import atomic_path, read_rows
 from deepfakemnist.tables.schemas import OK
 
 log = logging.getLogger(__name__)
+
+_PIECE = 1 << 20
 
 
 def pack(files: Iterable[Path | str], archive: Path) -> None:
@@ -45,14 +49,14 @@ def pack_table(table: Path, archive: Path) -> None:
     pack((row["path"] for row in rows if row["status"] == OK and row["path"]), archive)
 
 
-def archive_of(table: str, crops: str, job_of: Callable[[str, str], str]) -> str:
+def archive_of(table: str, crops: str, job_of: Callable[[str, str], str | None]) -> str | None:
     """Return the tar with the files that a table's rows name: that of the stage which made them.
 
     Args:
         table: ``<results>/STAGE/…/SHARD.parquet``.
         crops: stage that makes crops; with a selection of sources, the table of ``crop`` names its files.
         job_of: returns the table, below the results and without suffix, of the job behind a stage and a shard, which
-            may have made the files of several shards.
+            may have made the files of several shards; None for a shard that the run no longer has.
     """
     results, stage, *middle, name = table.rsplit(".", 1)[0].split("/")
     if stage == "crop":
@@ -60,7 +64,7 @@ def archive_of(table: str, crops: str, job_of: Callable[[str, str], str]) -> str
     elif stage == "select":
         stage = "animate"
     below = job_of(stage, name) if stage in ("animate", "extract_motion") else "/".join([stage, *middle, name])
-    return f"{results}/{below}.tar"
+    return f"{results}/{below}.tar" if below else None
 
 
 def unpack(archive: Path, is_expected: Callable[[str], bool]) -> None:
@@ -85,16 +89,29 @@ def unpack(archive: Path, is_expected: Callable[[str], bool]) -> None:
 
 
 def _place(tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
-    file = tar.extractfile(member)
-    assert file is not None, member.name
-    content = file.read()
-    if len(content) != member.size:
-        raise tarfile.ReadError(f"{member.name} is cut off")
     path = Path(member.name)
-    if path.is_file() and path.stat().st_size == member.size and path.read_bytes() == content:
+    if path.is_file() and path.stat().st_size == member.size and _is_equal(_content(tar, member), path):
         return
+    # By pieces: videos of users may be larger than the memory of a job.
     with atomic_path(path) as part:
-        part.write_bytes(content)
+        with part.open("wb") as file:
+            shutil.copyfileobj(_content(tar, member), file, _PIECE)
+        if part.stat().st_size != member.size:
+            raise tarfile.ReadError(f"{member.name} is cut off")
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> IO[bytes]:
+    content = tar.extractfile(member)
+    assert content is not None, member.name
+    return content
+
+
+def _is_equal(content: IO[bytes], path: Path) -> bool:
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            if content.read(_PIECE) != piece:
+                return False
+    return True
 
 
 def _is_inside(name: str) -> bool:
