@@ -68,6 +68,7 @@ include: "workflow/rules/weights.smk"
 include: "workflow/rules/detectors.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/start.smk"
 
 
 localrules:

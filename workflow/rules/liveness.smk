@@ -1,29 +1,5 @@
 """Liveness detection on every animation, and selection of those that all providers classify as live."""
 
-from deepfakemnist.liveness.costs import announce
-from deepfakemnist.liveness.keys import check_keys
-
-
-# Not called in a workflow that uses this one as a module: there, the job itself asks for its keys.
-onstart:
-    planned = list(workflow.dag.needrun_jobs())
-    # Which jobs a later round adds is not known before its candidates are.
-    more_rounds = any(job.rule.name == "draw_candidates" for job in planned)
-    clips_of = dict.fromkeys(PROVIDERS, 0) if more_rounds else {}
-    for job in planned:
-        if job.rule.name in ("liveness", "call_vendor"):
-            provider = job.wildcards.provider
-            clips_of[provider] = clips_of.get(provider, 0) + clips_of_job(job)
-    try:
-        check_keys(name for name in PROVIDERS if name in clips_of)
-        print(
-            announce(CONFIG.liveness, clips_of, more_rounds),
-            end="",
-            file=sys.stderr,
-        )
-    except ConfigError as error:
-        raise WorkflowError(str(error)) from None
-
 
 rule liveness:
     """One provider's liveness verdict on every animation of a shard."""

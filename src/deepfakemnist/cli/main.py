@@ -21,6 +21,7 @@ from deepfakemnist.machine_errors import machine_error
 #: Subcommand → its module in this package, and its help.
 COMMANDS: dict[str, tuple[str, str]] = {
     "compare": ("compare", "compare two tables of predictions"),
+    "disk": ("disk", "predict the disk space of a run"),
     "import": ("import_", "import a released dataset into a manifest"),
     "liveness": ("liveness", "answers and costs of liveness providers; simulated providers"),
     "manifest": ("manifest", "check a dataset's manifest against the files on disk"),

@@ -16,6 +16,7 @@ from deepfakemnist.config.animator import AnimatorSettings
 from deepfakemnist.config.base import MIXED, Fraction, Settings
 from deepfakemnist.config.dataset import CompressSettings, DatasetSettings, FrameSettings, ReleaseSettings
 from deepfakemnist.config.detectors import EvaluationSettings, TrainingSettings
+from deepfakemnist.config.disk import DiskSettings
 from deepfakemnist.config.liveness import PROVIDER_NAMES, LivenessSettings
 from deepfakemnist.config.stages import (
     MOTION_JUDGED_FROM_S,
@@ -78,6 +79,7 @@ class Config(Settings):
     training: TrainingSettings
     evaluation: EvaluationSettings
     storage: StorageSettings = Field(default_factory=StorageSettings)
+    disk: DiskSettings = Field(default_factory=DiskSettings)
     pathvars: dict[str, str] = Field(
         default_factory=dict, description="Snakemake path variables, e.g. results: output folder"
     )

@@ -19,7 +19,8 @@ class DamagedFile(Exception):
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write a JSON object atomically, name and contents flushed to the disk: it may record money."""
-    with atomic_path(path) as part, part.open("w", encoding="utf-8") as file:
+    # What was paid for is written wherever there is room; whoever asks next finds out that there is too little.
+    with atomic_path(path, into_reserve=True) as part, part.open("w", encoding="utf-8") as file:
         json.dump(value, file, sort_keys=True, allow_nan=False)
 
 

@@ -27,6 +27,7 @@ from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.liveness.files import DamagedFile, read_json, write_json
 from deepfakemnist.liveness.meter import StopRun
 from deepfakemnist.liveness.responses import Unreadable, find_log_id
+from deepfakemnist.tables.disk_room import check_room
 from deepfakemnist.tables.schemas import Row
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,8 @@ class Question:
         self._note_kill(on_lost)
 
     def leaves(self, price: float) -> None:
-        """Record on disk that a request is about to leave."""
+        """Record on disk that a request is about to leave. Raises: MachineError if its answer may find no room."""
+        check_room(self._mark.parent)
         self.requests.append({"asked_at": _now(), "price": price, "lost": ""})
         self._write()
 

@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from deepfakemnist.errors import Rejected
 from deepfakemnist.machine_errors import disk_full, of_errno
 from deepfakemnist.tables.checksums import CHECKSUM_KEYS, checked_writer, verify_table
+from deepfakemnist.tables.disk_room import check_room
 from deepfakemnist.tables.schemas import Row
 
 #: Names of unfinished files, see atomic_path; group 1 is the start of the finished file's name.
@@ -53,7 +54,7 @@ def remove_part_files(table: Path | str, *folders: Path | str) -> None:
 
 
 @contextmanager
-def atomic_path(path: Path | str, flush: bool = True) -> Iterator[Path]:
+def atomic_path(path: Path | str, flush: bool = True, into_reserve: bool = False) -> Iterator[Path]:
     """Yield a temporary path next to ``path``; rename it to ``path`` if the block succeeds, else delete it.
 
     The temporary name keeps the suffix, because ffmpeg and others derive the format from it. On return, the file
@@ -62,13 +63,16 @@ def atomic_path(path: Path | str, flush: bool = True) -> Iterator[Path]:
     Args:
         path: file to write.
         flush: false for one of many small files, if the caller passes them all to :func:`sync_files`.
+        into_reserve: write even if less space is free than the run keeps, see :mod:`.disk_room`.
 
-    Raises: MachineError when the folder cannot be written, or when the disk is full after any error of the block;
-        whatever the block raises otherwise.
+    Raises: MachineError when the folder cannot be written, when less is free than the run keeps, or when the disk is
+        full after any error of the block; whatever the block raises otherwise.
     """
     path = Path(path)
     part = _new_part(path)
     try:
+        if not into_reserve:
+            check_room(path.parent)
         try:
             yield part
         except Rejected:

@@ -9,10 +9,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from deepfakemnist.config.disk import DiskSettings
 from deepfakemnist.config.load import load_config
 from deepfakemnist.devices.gpu_allocation import allocate_gpus
 from deepfakemnist.errors import ConfigError, TooManyFailures
 from deepfakemnist.machine_errors import machine_error
+from deepfakemnist.tables.disk_room import GB, keep_free
 from deepfakemnist.workflow.run_plan import RunPlan
 from deepfakemnist.workflow.staged_files import staged_files
 
@@ -44,7 +46,8 @@ def stage_script(snakemake: Any) -> Iterator[None]:
             share = int(snakemake.config.get("gpu_share", 1))
             allocate_gpus(int(snakemake.resources.gpu), share, device_of(snakemake))
         results = Path(snakemake.config.get("pathvars", {}).get("results", "results"))
-        with staged_files(snakemake, results, frozenset(snakemake.params.get("videos", ()))):
+        reserve = DiskSettings(**snakemake.config.get("disk", {})).reserve_gb * GB
+        with keep_free(reserve), staged_files(snakemake, results, frozenset(snakemake.params.get("videos", ()))):
             yield
     except (ConfigError, TooManyFailures) as error:
         logging.getLogger(snakemake.rule).error("%s", error)
