@@ -68,7 +68,7 @@ include: "workflow/rules/weights.smk"
 include: "workflow/rules/detectors.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
-include: "workflow/rules/start.smk"
+include: "workflow/rules/start_and_end.smk"
 
 
 localrules:
@@ -83,11 +83,3 @@ rule all:
     default_target: True
     input:
         rules.report.input,
-
-
-onerror:
-    print(
-        "\nA job failed; its log is named above, and the logs of all jobs are below "
-        f"{LOGS}/. Finished videos are kept: run the same command again to resume. "
-        "If Snakemake was killed and reports a locked directory, run it once with --unlock first."
-    )

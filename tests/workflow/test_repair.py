@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from mesh_project import PEOPLE, TARGETS, MeshProject
 
 from deepfakemnist.tables.files import read_rows
@@ -175,3 +176,33 @@ def test_a_release_of_a_damaged_file_stops(finished: MeshProject) -> None:
         assert str(path.relative_to(finished.folder)) in output and "Nothing is released" in output
         assert not (finished.folder / "out").exists()
         path.write_bytes(content)
+
+
+def test_spent_animations_go_by_config_are_no_damage_and_come_back(finished: MeshProject) -> None:
+    config = yaml.safe_load((finished.folder / "small.yaml").read_text())
+    config["disk"] = {"intermediate": "remove"}
+    (finished.folder / "small.yaml").write_text(yaml.safe_dump(config))
+    shard = finished.one("animate/*.parquet")
+    clips = sorted(finished.folder.glob("results/animate/*/*.mp4"))
+    before = {path: path.read_bytes() for path in clips}
+    planned = finished.command("gc", "--dry-run", "--configfile", "small.yaml")
+    assert "0.000 GB would be freed" in planned, "nothing has judged the animations yet"
+
+    output = finished.run("--", *TARGETS, f"results/judge/{shard.name}")
+    # The page on liveness shows the first fake that was accepted.
+    assert f"Removed {PEOPLE - 1} intermediate clips" in output
+    assert [path.exists() for path in clips].count(True) == 1
+    assert "match the manifest" in finished.command("manifest", "check", "--decode")
+    assert "0 damaged files" in finished.command("repair")
+    assert "Nothing to be done" in finished.run("-n", "--", *TARGETS)
+
+    refused = finished.run("--forcerun", "compress", "--", *TARGETS, expect=1)
+    assert f"{shard}. Have them made again first" in refused and "gc --restore --run" in refused
+    assert "match the manifest" in finished.command("manifest", "check")
+
+    command = ("gc", "--configfile", "small.yaml", "--restore")
+    assert f"{PEOPLE - 1} clips of 1 tables were removed" in finished.command(*command, "--dry-run")
+    restored = finished.command(*command, "--run", *finished.snakemake)
+    assert "1 tables are as they were before the damage" in restored
+    assert {path: path.read_bytes() for path in clips} == before
+    assert "Nothing to be done" in finished.run("-n", "--", *TARGETS)

@@ -58,9 +58,3 @@ rule audit_identities:
         code=code_digest("dataset.identity_audit", "report.identity_page"),
     script:
         "../scripts/audit_identities.py"
-
-
-onsuccess:
-    from deepfakemnist.dataset.identity_findings import summary_for_terminal
-
-    sys.stderr.write(summary_for_terminal(Path(RESULTS) / "audit/identities.tsv"))

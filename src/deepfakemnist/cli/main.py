@@ -22,6 +22,7 @@ from deepfakemnist.machine_errors import machine_error
 COMMANDS: dict[str, tuple[str, str]] = {
     "compare": ("compare", "compare two tables of predictions"),
     "disk": ("disk", "predict the disk space of a run"),
+    "gc": ("gc", "remove what a run does not need any more"),
     "import": ("import_", "import a released dataset into a manifest"),
     "liveness": ("liveness", "answers and costs of liveness providers; simulated providers"),
     "manifest": ("manifest", "check a dataset's manifest against the files on disk"),

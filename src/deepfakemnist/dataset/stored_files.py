@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from deepfakemnist.dataset.removed_clips import read_removed
 from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.media.decode import read_frames
 from deepfakemnist.media.pixels import pixels_sha256
@@ -90,7 +91,12 @@ class Inspection:
 
 
 def inspect_results(
-    results: Path, root: Path = Path(), *, jobs: int = 1, decode: bool = False, known: frozenset[Path] = frozenset()
+    results: Path,
+    root: Path = Path(),
+    *,
+    jobs: int = 1,
+    decode: bool = False,
+    known: frozenset[Path] = frozenset(),
 ) -> Inspection:
     """Verify every table below ``results`` and every file that one of them names; each is read once.
 
@@ -100,8 +106,11 @@ def inspect_results(
         jobs: files read in parallel.
         decode: decode working clips of which only the pixels' hash was recorded, by version 0.2 or earlier.
         known: tables and files that need no verification.
+
+    Clips that were removed on purpose, see :mod:`.removed_clips`, are no damage.
     """
     found = Inspection()
+    removed = {root / clip.path for clip in read_removed(results, root)}
     tables = [path for path in _tables(results) if path not in known]
     with ThreadPoolExecutor(jobs) as pool:
         for path, outcome in zip(tables, pool.map(_verify, tables), strict=True):
@@ -129,7 +138,7 @@ def inspect_results(
                     owners.setdefault(root / row["path"], (table, row))
         found.named = set(owners)
         check = partial(_check_file, decode=decode)
-        wanted = [(path, *owner) for path, owner in owners.items() if path not in known]
+        wanted = [(path, *owner) for path, owner in owners.items() if path not in known and path not in removed]
         for (path, table, _), fault in zip(wanted, pool.map(check, wanted), strict=True):
             if fault is NO_CHECKSUM:
                 found.unchecked.append(path)

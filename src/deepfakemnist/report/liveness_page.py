@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.stats import binomtest
 
 from deepfakemnist.config.base import ACTIONS
+from deepfakemnist.liveness.examples import example_fakes
 from deepfakemnist.media.decode import read_clip
 from deepfakemnist.report.acceptance_tables import acceptance_table, figures_table, is_live
 from deepfakemnist.report.pages import Table, write_page
@@ -103,14 +104,7 @@ def write_examples(selected: Sequence[Path], path: Path) -> None:
 
     Both columns are labelled as synthetic.
     """
-    rows = read_rows(selected)
-    firsts = {
-        (action, status): next(
-            (row for row in rows if row["action"] == action and (row["status"] == OK) == status), None
-        )
-        for action in ACTIONS
-        for status in (True, False)
-    }
+    firsts = example_fakes(selected)
     actions = [action for action in ACTIONS if firsts[action, True] or firsts[action, False]]
     half = _MOMENTS * (_THUMB + _GAP) + 2 * _GAP
     band = _THUMB + _TEXT_HEIGHT
