@@ -120,6 +120,7 @@ def test_rounds_animate_as_many_as_the_pass_rate_so_far_asks_for(config):
     write_table([*rows, *refused], "results/select/one@1.parquet", SELECTED)
     after = needs(config)
     assert after["animate"].files == 120 and after["compress/fake"].files == 3 * 30
+    assert sum(need.files for need in after.values()) < 2000
 
 
 def test_trained_detectors_take_what_their_networks_hold():

@@ -21,7 +21,7 @@ from deepfakemnist.config.liveness import LivenessSettings, LocalSilentSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.liveness.costs import describe, estimate, pass_rates, read_usage, summarize_ledgers
 from deepfakemnist.liveness.keys import SECRETS
-from deepfakemnist.liveness.ledger import describe_doubt, forget, read_answers, read_doubts
+from deepfakemnist.liveness.ledger import describe_doubt, forget, pack_answers, read_answers, read_doubts
 from deepfakemnist.liveness.simulator.contract import KEYS, Contract
 from deepfakemnist.liveness.simulator.faults import FAULTS, Fault, FaultPlan
 
@@ -52,6 +52,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     again.add_argument("--in-doubt", action="store_true", help="all questions that may have been billed unanswered")
     again.add_argument("--key", nargs="+", default=[], help="keys, the names of the files without .json or .asked")
     again.set_defaults(run=forget_answers)
+
+    pack = commands.add_parser(
+        "pack",
+        help="make few files of many answers",
+        description="Packs the answers of each provider into up to 256 ZIP files, instead of a file per answer. The "
+        "workflow and all commands read them there.",
+    )
+    pack.add_argument(
+        "answers", type=Path, nargs="?", default=Path("results/liveness_answers"), help="folder (%(default)s)"
+    )
+    pack.set_defaults(run=pack_folder)
 
     plan = commands.add_parser("estimate", help="estimated cost and duration of a config's vendors")
     plan.add_argument("config", type=Path, help="YAML file with a liveness section")
@@ -132,6 +143,15 @@ def forget_answers(arguments: argparse.Namespace) -> int:
     count = forget(answers, provider, sorted(keys))
     print(f"{count} set aside; the next run that needs them asks {provider} again, and pays again")
     return 0
+
+
+def pack_folder(arguments: argparse.Namespace) -> int:
+    """Pack the answers; return 1 if some were left."""
+    count, left = pack_answers(_folder_of_answers(arguments))
+    print(f"{count} answers packed")
+    for line in left:
+        print(f"left: {line}")
+    return int(bool(left))
 
 
 def _folder_of_answers(arguments: argparse.Namespace) -> Path:

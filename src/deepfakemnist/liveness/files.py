@@ -10,10 +10,10 @@ from deepfakemnist.tables.files import atomic_path
 
 
 class DamagedFile(Exception):
-    """A JSON file is empty, cut short or altered; the message names it."""
+    """A JSON file, or a ZIP file of some, is empty, cut short or altered; the message names it."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(f"{path} is damaged: it holds no JSON object")
+    def __init__(self, path: Path, what: str = "it holds no JSON object") -> None:
+        super().__init__(f"{path} is damaged: {what}")
         self.path = path
 
 

@@ -1,8 +1,8 @@
 """Answer ledger of the liveness vendors: an idempotent response cache on disk, so no answer is paid for twice.
 
-One JSON file per answer, written to a temporary name, flushed and renamed. A database would leave fewer files to copy,
-but SQLite's write-ahead log needs shared memory and its locks are unreliable on network file systems, which the jobs of
-a cluster share; a rename is atomic on all of them.
+One JSON file per answer, written to a temporary name, flushed and renamed; :mod:`.packs` makes few files of many. A
+database would leave few from the start, but SQLite's write-ahead log needs shared memory and its locks are unreliable
+on network file systems, which the jobs of a cluster share; a rename is atomic on all of them.
 
 While a question is out, a mark next to the place of its answer says so. A job that dies leaves the mark: the vendor may
 have billed a response that nobody read. Such a question is in doubt. It stays counted as spent, is named in log, table
@@ -17,7 +17,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +26,8 @@ from filelock import FileLock, Timeout
 from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.liveness.files import DamagedFile, read_json, write_json
 from deepfakemnist.liveness.meter import StopRun
+from deepfakemnist.liveness.packs import SUFFIX as PACKED
+from deepfakemnist.liveness.packs import add_to_pack, pack_of, packed_answers, read_packed, take_from_pack
 from deepfakemnist.liveness.responses import Unreadable, find_log_id
 from deepfakemnist.tables.disk_room import check_room
 from deepfakemnist.tables.schemas import Row
@@ -184,7 +186,13 @@ def answer_key(pixels_sha256: str, provider: str, parameters: Row) -> str:
 def read_answers(folder: Path, provider: str = "*") -> Iterator[dict[str, Any]]:
     """Yield every answer below the folder of the ledgers, grouped by provider; a damaged one is logged instead."""
     # A job killed while writing leaves a temporary file whose name begins with a dot.
-    return _read_all(folder, f"{provider}/??/[0-9a-f]*.json")
+    for pack in sorted(folder.glob(f"{provider}/[0-9a-f][0-9a-f]{PACKED}")):
+        loose = {path.stem for path in pack.with_suffix("").glob("[0-9a-f]*.json")}
+        try:
+            yield from packed_answers(pack, without=loose)
+        except DamagedFile as damage:
+            log.warning("%s; restore it from a copy. Its answers are not counted", damage)
+    yield from _read_all(folder, f"{provider}/??/[0-9a-f]*.json")
 
 
 def read_forgotten(folder: Path, provider: str = "*") -> Iterator[dict[str, Any]]:
@@ -217,13 +225,49 @@ def forget(folder: Path, provider: str, keys: Iterable[str]) -> int:
     """
     count = 0
     for key in keys:
-        with _locked(folder / provider, key):
+        with _locked(folder / provider, key[:2]), _locked(folder / provider, key):
+            take_from_pack(pack_of(folder / provider, key), [key])
             for suffix in (".json", _MARK):
                 path = folder / provider / key[:2] / f"{key}{suffix}"
                 if path.exists():
                     path.replace(path.with_name(f"{key}.{time.time_ns()}{_FORGOTTEN}"))
                     count += 1
     return count
+
+
+def pack_answers(folder: Path) -> tuple[int, list[str]]:
+    """Pack all answers below the folder of the ledgers; return how many, and what was left and why.
+
+    Answers whose locks a job holds stay for the next time, and so do damaged ones.
+    """
+    count, left = 0, list[str]()
+    for place in sorted(path for path in folder.glob("*/[0-9a-f][0-9a-f]") if path.is_dir()):
+        provider, prefix = place.parent, place.name
+        try:
+            with ExitStack() as locks:
+                for digit in ("", *"0123456789abcdef"):
+                    locks.enter_context(_locked(provider, prefix + digit, wait=False))
+                loose = [path for path in sorted(place.glob("[0-9a-f]*.json")) if _is_whole(path, left)]
+                if loose:
+                    add_to_pack(provider / f"{prefix}{PACKED}", loose)
+                    count += len(loose)
+                # Marks, and answers that were set aside, stay where they are.
+                with suppress(OSError):
+                    place.rmdir()
+        except Timeout:
+            left.append(f"{place}: a job is asking; pack again later")
+        except DamagedFile as damage:
+            left.append(f"{damage}; restore it from a copy")
+    return count, left
+
+
+def _is_whole(path: Path, left: list[str]) -> bool:
+    try:
+        read_json(path)
+    except DamagedFile as damage:
+        left.append(str(damage))
+        return False
+    return True
 
 
 def _read_all(folder: Path, pattern: str) -> Iterator[dict[str, Any]]:
@@ -261,11 +305,11 @@ def _history(question: Question) -> Row:
 
 def _read_answer(path: Path) -> Row | None:
     try:
-        return read_json(path)
+        answer = read_json(path)
+        return read_packed(pack_of(path.parents[1], path.stem), path.stem) if answer is None else answer
     except DamagedFile as damage:
-        raise Unreadable(
-            f"{damage}. This answer was paid for: restore the file from a copy, or delete it to ask and pay again"
-        ) from None
+        advice = "restore the file from a copy, or delete it to ask and pay again"
+        raise Unreadable(f"{damage}. What it holds was paid for: {advice}") from None
 
 
 def _read_mark(path: Path) -> Row:

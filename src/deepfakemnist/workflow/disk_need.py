@@ -198,19 +198,20 @@ class _Prediction:
     def _need(self, stage: str, files: float, total: float, done: _Done | None) -> StageNeed:
         """Return the need of a stage; with all its tables there, it is what they take."""
         there = done.there if done else 0.0
-        if done and done.tables >= self._tables_of(stage):
+        # Which rounds follow is not known here.
+        may_grow = self.plan.rounds and stage.split("/")[-1] in ("animate", "fake")
+        if done and done.tables >= self._tables_of(stage) and not may_grow:
             total = there
         return StageNeed(stage, round(files), round(max(total, there)), round(there), bool(done and done.enough))
 
     def _tables_of(self, stage: str) -> int:
-        """Return how many tables a stage will have, as far as the rounds are known."""
+        """Return how many tables a stage will have, without those of later rounds."""
         first, _, group = stage.partition("/")
         if group == "driver" or first == "extract_motion":
             return len(self.plan.shards("driver"))
         if group in ("source", "real"):
             return len(self.plan.shards("source"))
-        # Which rounds follow is not known here; a finished one is predicted from its own figures.
-        return len(self.plan.fake_shards()) if not self.plan.rounds else 1 << 30
+        return len(self.plan.fake_shards())
 
     def _lengths(self, role: str, stage: str) -> list[float]:
         """Return the frames of a sample of a role's clips: cropped, else as ingest read them, else by headers."""
