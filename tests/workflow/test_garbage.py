@@ -162,6 +162,9 @@ def test_jobs_that_would_read_removed_clips_are_named_unless_those_are_made_agai
     compress = ("compress", ["results/crop/source/a.parquet"], ["results/compress/real/a.parquet"])
     text = describe_clips_to_restore(Path("results"), [compress])
     assert "those of 1 tables, the first results/crop/source/a.parquet" in text and "gc --restore" in text
+    # Fakes are encoded by the table of what was accepted.
+    compress_fakes = ("compress", ["results/select/b.parquet"], ["results/compress/fake/b.parquet"])
+    assert "results/select/b.parquet" in describe_clips_to_restore(Path("results"), [compress_fakes])
     crop = ("crop", [], ["results/crop/source/a.parquet"])
     assert describe_clips_to_restore(Path("results"), [crop, compress]) == ""
     manifest = ("manifest", ["results/crop/source/a.parquet"], [])

@@ -197,7 +197,7 @@ def test_spent_animations_go_by_config_are_no_damage_and_come_back(finished: Mes
     assert "Nothing to be done" in finished.run("-n", "--", *TARGETS)
 
     refused = finished.run("--forcerun", "compress", "--", *TARGETS, expect=1)
-    assert f"{shard}. Have them made again first" in refused and "gc --restore --run" in refused
+    assert f"results/select/{shard.name}. Have them made again first" in refused and "gc --restore --run" in refused
     assert "match the manifest" in finished.command("manifest", "check")
 
     command = ("gc", "--configfile", "small.yaml", "--restore")

@@ -15,12 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from deepfakemnist.dataset.stored_files import Damage, inspect_results, recorded_weights
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.tables.checksums import DamagedTable, file_facts, recorded_checksum, verify_table
 from deepfakemnist.tables.files import atomic_path, read_rows
+from deepfakemnist.tables.locks import locked
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +153,7 @@ def _check_idle(results: Path) -> None:
     """Raise ConfigError when a job holds the lock of a table."""
     for path in filter(Path.is_file, results.rglob(".*.lock")):
         try:
-            with FileLock(path, timeout=0):
+            with locked(path, wait_s=0):
                 pass
         except Timeout:
             table = path.with_name(path.name[1:].removesuffix(".lock"))

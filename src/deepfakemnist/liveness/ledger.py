@@ -21,7 +21,7 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.liveness.files import DamagedFile, read_json, write_json
@@ -30,6 +30,7 @@ from deepfakemnist.liveness.packs import SUFFIX as PACKED
 from deepfakemnist.liveness.packs import add_to_pack, pack_of, packed_answers, read_packed, take_from_pack
 from deepfakemnist.liveness.responses import Unreadable, find_log_id
 from deepfakemnist.tables.disk_room import check_room
+from deepfakemnist.tables.locks import locked
 from deepfakemnist.tables.schemas import Row
 
 log = logging.getLogger(__name__)
@@ -337,7 +338,5 @@ def _now() -> str:
 @contextmanager
 def _locked(folder: Path, key: str, wait: bool = True) -> Iterator[None]:
     # One lock per answer would leave one file per answer; 4096 locks are shared by key prefix instead.
-    lock = folder / "locks" / f"{key[:3]}.lock"
-    lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock, timeout=-1 if wait else 0):
+    with locked(folder / "locks" / f"{key[:3]}.lock", wait_s=-1 if wait else 0):
         yield

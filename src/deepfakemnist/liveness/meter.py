@@ -21,10 +21,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock
-
 from deepfakemnist.config.liveness import VendorSettings
 from deepfakemnist.liveness.files import DamagedFile, read_json, write_json
+from deepfakemnist.tables.locks import locked
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +91,7 @@ class Meter:
         self._clock, self._sleep, self._ticks, self._recover = clock, sleep, ticks, recover
         self._machine = machine_id()
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(path.with_name(f".{path.name}.lock"), poll_interval=_POLL_S)
+        self._lock = path.with_name(f".{path.name}.lock")
 
     def acquire(self, price: float) -> None:
         """Count one request and its price, and wait until it may be sent.
@@ -103,7 +102,7 @@ class Meter:
             StopRun: the daily quota is exhausted, or the price would exceed ``max_spend``.
         """
         while True:
-            with self._lock:
+            with locked(self._lock, poll_s=_POLL_S):
                 usage = self._checked_usage(price)
                 wait = self._wait(usage)
                 if wait <= _MAX_LOCKED_WAIT_S:
@@ -183,7 +182,7 @@ class Meter:
 
     def pause(self, seconds: float) -> None:
         """Block all jobs for some seconds, at most MAX_PAUSE_S: the vendor reported its rate limit."""
-        with self._lock:
+        with locked(self._lock, poll_s=_POLL_S):
             usage = self._read()
             self._set_next(usage, max(self._wait(usage), min(seconds, MAX_PAUSE_S)))
             self._write(usage)
@@ -219,7 +218,7 @@ class Meter:
 
     def _add(self, spent: float = 0.0, in_doubt: float = 0.0) -> None:
         if spent or in_doubt:
-            with self._lock:
+            with locked(self._lock, poll_s=_POLL_S):
                 usage = self._read()
                 usage.spent = max(usage.spent + spent, 0.0)
                 usage.in_doubt += in_doubt

@@ -11,13 +11,14 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from deepfakemnist.dataset.removed_clips import RemovedClip, read_removed, remove_clips
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.liveness.examples import example_fakes
 from deepfakemnist.tables.disk_room import GB
 from deepfakemnist.tables.files import PART_FILE, read_rows
+from deepfakemnist.tables.locks import locked
 from deepfakemnist.tables.schemas import OK
 from deepfakemnist.workflow.orphans import Orphans, find_orphans, planned_tables, remove
 from deepfakemnist.workflow.run_plan import RunPlan
@@ -88,7 +89,7 @@ def check_idle(results: Path) -> None:
     """Raise ConfigError while a job holds the lock of a table, left over from a killed run perhaps."""
     for path in results.rglob(".*.parquet.lock"):
         try:
-            with FileLock(path, timeout=0):
+            with locked(path, wait_s=0):
                 pass
         except Timeout:
             raise ConfigError(f"a job is writing {path.with_suffix('').name[1:]}: wait until it has ended") from None
@@ -119,7 +120,8 @@ def describe_clips_to_restore(results: Path, jobs: Collection[tuple[str, Collect
         results: folder of the results.
         jobs: rule, inputs and outputs of every job about to run; what one of them makes again is not missing.
     """
-    lacking = {clip.table for clip in read_removed(results)} - {path for _, _, outputs in jobs for path in outputs}
+    made = {path for _, _, outputs in jobs for path in outputs}
+    lacking = {name for table in {clip.table for clip in read_removed(results)} - made for name in _names(table)}
     read = sorted({path for rule, inputs, _ in jobs if rule in _READERS for path in inputs} & lacking)
     if not read:
         return ""
@@ -128,6 +130,14 @@ def describe_clips_to_restore(results: Path, jobs: Collection[tuple[str, Collect
         f"{read[0]}. Have them made again first, with the command of your runs: "
         "deepfakemnist gc --restore --run snakemake --cores 8"
     )
+
+
+def _names(table: str) -> set[str]:
+    """Return the tables by which jobs know the clips of a table: a selection of its rows names them too."""
+    path = Path(table)
+    if path.parent.name == "animate":
+        return {table, str(path.parents[1] / "select" / path.name)}
+    return {table, str(path.parents[2] / "crop" / path.parent.name / path.name)}
 
 
 def _made_of(animations: Path, plan: RunPlan, results: Path) -> bool:
