@@ -1,11 +1,15 @@
 """Several users in one folder: who writes later needs no permission that who wrote first has to give by hand."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from filelock import Timeout
+
+from deepfakemnist.tables.locks import locked
 
 ROOT = Path(__file__).parents[2]
 #: Users of one group, as on a cluster: any two numbers do.
@@ -85,6 +89,34 @@ def test_a_second_user_goes_on_with_the_tables_and_answers_of_the_first(shared):
     assert second.stdout.split() == ["2", "1"], "a and b are taken over, and not asked again"
     third = run(USERS[0], shared, "a", "b", "c", "d")
     assert (third.returncode, third.stdout.split()) == (0, ["3", "1"]), third.stderr
+
+
+@pytest.fixture
+def two_mounts(tmp_path):
+    """One folder, mounted at two places."""
+    places = [tmp_path / name for name in ("here", "there")]
+    stored = tmp_path / "stored"
+    for folder in (*places, stored):
+        folder.mkdir()
+    mounted = []
+    try:
+        for place in places:
+            mount = ["mount", "--bind", str(stored), str(place)]
+            if shutil.which("mount") is None or subprocess.run(mount, check=False, capture_output=True).returncode:
+                pytest.skip("no right to mount a folder here")
+            mounted.append(place)
+        yield places
+    finally:
+        for place in mounted:
+            subprocess.run(["umount", "--lazy", str(place)], check=True)
+
+
+def test_a_lock_holds_at_every_place_where_its_folder_is_mounted(two_mounts):
+    here, there = two_mounts
+    with locked(here / "table.lock"), pytest.raises(Timeout), locked(there / "table.lock", wait_s=0):
+        pass
+    with locked(there / "table.lock", wait_s=0):
+        pass
 
 
 def test_a_folder_that_the_first_user_does_not_share_is_named(shared):

@@ -123,6 +123,17 @@ def test_rounds_animate_as_many_as_the_pass_rate_so_far_asks_for(config):
     assert sum(need.files for need in after.values()) < 2000
 
 
+def test_every_training_of_the_grid_leaves_a_checkpoint(config):
+    config["training"] |= {"detectors": [{"name": "resnet50"}], "trained_on": ["c23", "c23-fold-each"], "seeds": [0, 1]}
+    config["dataset"] |= {"folds": 5}
+    assert needs(config)["detectors"].bytes == pytest.approx((1 + 5) * 2 * 94e6)
+    path = Path("results/detectors/resnet50/c23/seed0/checkpoint.safetensors")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(bytes(1000))
+    found = needs(config)["detectors"]
+    assert (found.bytes, found.there, found.measured) == (12_000, 1000, True)
+
+
 def test_trained_detectors_take_what_their_networks_hold():
     for name in DETECTORS:
         with torch.device("meta"):

@@ -46,6 +46,7 @@ def check_disk(plan: RunPlan, results: Path, rules: Collection[str]) -> str:
     Raises: ConfigError where there is too little room, unless ``disk.on_shortage`` is warn.
     """
     running = set(rules) | (_OF_LATER_ROUNDS if _DRAWS_MORE in rules else set())
+    running |= {"liveness"} if "call_vendor" in rules else set()
     needs = [need for need in predict(plan, results) if _RULES[need.stage.split("/")[0]] in running]
     total = sum(need.missing for need in needs)
     settings = plan.config.disk

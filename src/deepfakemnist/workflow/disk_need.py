@@ -178,7 +178,7 @@ class _Prediction:
         found: dict[str, list[int]] = defaultdict(list)
         for path in (self.results / "detectors").glob("*/*/*/checkpoint.safetensors"):
             found[path.parents[2].name].append(path.stat().st_size)
-        each = len(training.trained_on) * len(training.seeds)
+        each = len(training.sets(self.config.plan.actions, self.config.dataset.folds)) * len(training.seeds)
         names = {one.label or one.name: one.name for one in training.detectors}
         total = sum(
             each * fmean(found[label] or [typical_sizes.checkpoint_bytes(name)]) for label, name in names.items()
