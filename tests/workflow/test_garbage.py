@@ -11,6 +11,7 @@ from deepfakemnist.cli.main import main
 from deepfakemnist.config.load import load_config
 from deepfakemnist.dataset.removed_clips import RemovedClip, forget_removed, read_removed, remove_clips
 from deepfakemnist.dataset.repair import find_repairs
+from deepfakemnist.errors import ConfigError
 from deepfakemnist.tables.files import write_table
 from deepfakemnist.tables.schemas import ANIMATED, CANDIDATES, COMPRESSED, CROPPED, INGESTED, SELECTED
 from deepfakemnist.workflow.garbage import describe_clips_to_restore, remove_intermediate, spent_clips
@@ -128,6 +129,14 @@ def test_selected_sources_are_removed_where_they_were_made(settings):
     assert {path for path in spent(settings) if "/source/" in path} == {
         f"results/candidates/source/{name}/{name}.mp4" for name in VIDEOS
     }
+
+
+def test_clips_in_archives_stay(settings):
+    settings["storage"] = {"media": "packed"}
+    write_run(settings)
+    assert spent(settings) == set()
+    with pytest.raises(ConfigError, match="the archives hold them too"):
+        plan_of({**settings, "disk": {"intermediate": "remove"}})
 
 
 def test_removed_clips_are_no_damage_until_they_are_forgotten(settings):

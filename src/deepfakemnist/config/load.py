@@ -114,6 +114,11 @@ class Config(Settings):
                 f"storage.media: packed, with {', '.join(vendors)}, needs liveness.calls_from: login: paid answers are "
                 "kept in a folder, and jobs that share none would lose them"
             )
+        if self.disk.intermediate == "remove" and self.storage.media == "packed":
+            raise ValueError(
+                "disk.intermediate: remove deletes clips, but with storage.media: packed the archives hold them too; "
+                "set one of the two to its default"
+            )
         unusable = self.training.unusable_sets(self.compress.qualities, self.plan.actions, self.dataset.folds)
         if unusable:
             problems = "; ".join(f"{name!r} {problem}" for name, problem in unusable.items())

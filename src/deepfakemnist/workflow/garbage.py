@@ -97,7 +97,7 @@ def check_idle(results: Path) -> None:
 
 def spent_clips(plan: RunPlan, results: Path) -> Iterator[RemovedClip]:
     """Yield the intermediate clips that nothing is to be made from any more, as far as the run has come."""
-    if plan.released:
+    if plan.released or plan.config.storage.media == "packed":
         return
     planned = list(planned_tables(plan, results))
     crops = "candidates" if plan.config.sources.select else "crop"
