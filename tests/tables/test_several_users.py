@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -65,19 +66,15 @@ def run(user, folder, *words):
 
 
 @pytest.fixture
-def shared(tmp_path):
-    """A folder of the group, in which new files belong to it."""
+def shared():
+    """A folder of the group, in which new files belong to it; pytest's own are closed to others."""
     if os.geteuid() != 0:
         pytest.skip("only root can run jobs as other users")
-    folder = tmp_path / "shared"
-    folder.mkdir()
-    os.chown(folder, USERS[0], GROUP)
-    folder.chmod(0o2770)
-    for above in tmp_path.parents:
-        if above.name.startswith("pytest-"):
-            above.chmod(0o711)
-    tmp_path.chmod(0o711)
-    return folder
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        os.chown(folder, USERS[0], GROUP)
+        folder.chmod(0o2770)
+        yield folder
 
 
 def test_a_second_user_goes_on_with_the_tables_and_answers_of_the_first(shared):
