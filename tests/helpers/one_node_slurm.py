@@ -74,7 +74,8 @@ class OneNodeSlurm:
             self._wait_for("munge --socket {socket} --no-input --output /dev/null")
             self.start("slurmctld")
             self.start("slurmd")
-            self._wait_for("sinfo --noheader --states idle --format %P", "cpu")
+            # The controller takes a node for idle before it has heard of it.
+            self._wait_for("scontrol show node node0", "SlurmdStartTime=2")
         except BaseException:
             self.stop()
             raise
@@ -165,12 +166,13 @@ class OneNodeSlurm:
         deadline = time.monotonic() + _START_S
         while True:
             done = subprocess.run(words, capture_output=True, text=True, env=self.environment, check=False, timeout=60)
-            if done.returncode == 0 and word in done.stdout:
-                return
             ended = [name for name, process in self._processes.items() if process.poll() is not None]
+            if done.returncode == 0 and word in done.stdout and not ended:
+                return
             if ended or time.monotonic() > deadline:
-                logs = "\n".join(path.read_text(errors="replace")[-2000:] for path in sorted(self.folder.glob("*.out")))
-                raise NoSlurm(f"SLURM does not start ({', '.join(ended) or 'timeout'}): {done.stderr}\n{logs}")
+                said = "".join(path.read_text(errors="replace") for path in sorted(self.folder.glob("*.out")))
+                errors = re.findall(r"(?:error|fatal): (.*)", said) or [done.stderr.strip()]
+                raise NoSlurm(f"SLURM does not start ({', '.join(ended) or 'timeout'}): {'; '.join(errors[-3:])}")
             time.sleep(0.1)
 
     def _write_configuration(self, settings: Mapping[str, str]) -> None:
