@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import shlex
 import struct
@@ -10,6 +11,7 @@ import wave
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from made_clips import ramp, ramp_indices
@@ -349,3 +351,17 @@ class TestTime:
     def test_invalid_arguments(self, tmp_path: Path, arguments: dict[str, float], message: str) -> None:
         with pytest.raises(ValueError, match=message):
             list(read_frames(tmp_path / "c.mp4", **arguments))
+
+
+def test_a_picture_leaves_memory_as_soon_as_nobody_has_it(noisy: Callable[..., Path]) -> None:
+    path = noisy("clip.mp4")
+    gc.collect()
+    # What only the collector of circles would free stays.
+    gc.disable()
+    try:
+        before = sum(isinstance(one, av.VideoFrame) for one in gc.get_objects())
+        assert sum(1 for _ in read_frames(path)) == 50
+        after = sum(isinstance(one, av.VideoFrame) for one in gc.get_objects())
+    finally:
+        gc.enable()
+    assert after - before < 5

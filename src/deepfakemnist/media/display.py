@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import av
 import numpy as np
-from av.sidedata.sidedata import Type
+from av.sidedata.sidedata import SideDataContainer, Type
 
 from deepfakemnist.errors import Rejected
 
@@ -76,7 +76,9 @@ def frame_orientation(frame: av.VideoFrame) -> Orientation:
 def _matrix(frame: av.VideoFrame) -> tuple[int, int, int, int] | None:
     """Return a, b, c and d of a frame's display matrix, in units of 1/65536; None where it has none."""
     try:
-        kinds: Mapping[Any, Any] = frame.side_data
+        # frame.side_data would keep a reference to the frame and be kept by it: such a circle stays in memory, with the
+        # picture, until Python looks for circles, which hundreds of pictures may take.
+        kinds: Mapping[Any, Any] = SideDataContainer(frame)  # type: ignore[call-arg]  # unknown to its stub
         data = kinds.get(Type.DISPLAYMATRIX)
     except ValueError:  # PyAV does not know another kind of the frame's side data, and then gives none of it
         turn = radians(frame.rotation)
