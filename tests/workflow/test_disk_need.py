@@ -197,3 +197,6 @@ def test_the_command_prints_the_need_of_every_stage(config, capsys):
     row = next(line for line in lines if line.startswith("crop/source")).split()
     assert row == ["crop/source", "60", "0.516", "0.000", "0.516", "typical", "clips"]
     assert lines[-1].endswith("GB are free in results") and lines[-2].startswith("all ")
+    config["disk"] |= {"limit_gb": 1}
+    Path("config/config.yaml").write_text(yaml.safe_dump(config))
+    assert main(["disk"]) == 1

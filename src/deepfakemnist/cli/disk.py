@@ -8,7 +8,7 @@ from pathlib import Path
 from deepfakemnist.cli.orphans import merged
 from deepfakemnist.config.load import load_config
 from deepfakemnist.tables.disk_room import GB, free_bytes
-from deepfakemnist.workflow.disk_check import describe_need
+from deepfakemnist.workflow.disk_check import describe_need, room_for
 from deepfakemnist.workflow.disk_need import predict
 from deepfakemnist.workflow.run_plan import RunPlan
 
@@ -31,6 +31,5 @@ def run(arguments: argparse.Namespace) -> int:
     results = Path(config.pathvars.get("results", "results"))
     needs = predict(RunPlan(config, check_files=False), results)
     print(describe_need(needs))
-    free = free_bytes(results)
-    print(f"{free / GB:.1f} GB are free in {results}")
-    return int(sum(need.missing for need in needs) > free)
+    print(f"{free_bytes(results) / GB:.1f} GB are free in {results}")
+    return int(sum(need.missing for need in needs) > room_for(config.disk, results))

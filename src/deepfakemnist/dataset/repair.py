@@ -71,7 +71,7 @@ def remove_damaged(repair: Repair) -> list[Path]:
 
     Raises: ConfigError when a job is writing one of the results; nothing is removed then.
     """
-    _check_idle(repair.results)
+    check_idle(repair.results)
     checksums = _indexed_checksums(repair.results)
     damaged_tables = [damage.path for damage in repair.damaged if damage.path == damage.table]
     weights = recorded_weights(repair.results, damaged_tables)
@@ -149,8 +149,8 @@ def _indexed_checksums(results: Path) -> dict[str, str]:
     return {row["shard_path"]: row["shard_checksum"] for row in rows if row["shard_checksum"]}
 
 
-def _check_idle(results: Path) -> None:
-    """Raise ConfigError when a job holds the lock of a table."""
+def check_idle(results: Path) -> None:
+    """Raise ConfigError while a job holds the lock of a result, left over from a killed run perhaps."""
     for path in filter(Path.is_file, results.rglob(".*.lock")):
         try:
             with locked(path, wait_s=0):
@@ -158,5 +158,5 @@ def _check_idle(results: Path) -> None:
         except Timeout:
             table = path.with_name(path.name[1:].removesuffix(".lock"))
             raise ConfigError(
-                f"a job is writing {table}: wait until the run has ended, or end it, then repair"
+                f"a job is writing {table}: wait until it has ended, or end it, then give the command again"
             ) from None

@@ -6,6 +6,7 @@ import os
 from collections.abc import Collection
 from pathlib import Path
 
+from deepfakemnist.config.disk import DiskSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.tables.disk_room import GB, free_bytes
 from deepfakemnist.workflow.disk_need import StageNeed, predict
@@ -49,12 +50,10 @@ def check_disk(plan: RunPlan, results: Path, rules: Collection[str]) -> str:
     running |= {"liveness"} if "call_vendor" in rules else set()
     needs = [need for need in predict(plan, results) if _RULES[need.stage.split("/")[0]] in running]
     total = sum(need.missing for need in needs)
-    settings = plan.config.disk
-    free = free_bytes(results)
-    room = min(free, free if settings.limit_gb is None else settings.limit_gb * GB) - settings.reserve_gb * GB
+    settings, free = plan.config.disk, free_bytes(results)
     line = f"Disk: about {_gb(total)} GB to write, {_gb(free)} GB free in {results}."
     problems = []
-    if total > room:
+    if total > room_for(settings, results):
         limit = "" if settings.limit_gb is None else f", disk.limit_gb allows {settings.limit_gb:g} GB"
         largest = sorted(needs, key=lambda need: -need.missing)[:_NAMED]
         parts = ", ".join(f"{need.stage} {_gb(need.missing)}" for need in largest)
@@ -70,6 +69,13 @@ def check_disk(plan: RunPlan, results: Path, rules: Collection[str]) -> str:
     if settings.on_shortage == "warn":
         return "WARNING: " + text
     raise ConfigError(text)
+
+
+def room_for(settings: DiskSettings, results: Path) -> float:
+    """Return the bytes that a run may write below its results."""
+    free = float(free_bytes(results))
+    allowed = free if settings.limit_gb is None else min(free, settings.limit_gb * GB)
+    return allowed - settings.reserve_gb * GB
 
 
 def describe_need(needs: Collection[StageNeed]) -> str:

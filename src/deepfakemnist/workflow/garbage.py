@@ -11,14 +11,12 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import Timeout
-
 from deepfakemnist.dataset.removed_clips import RemovedClip, read_removed, remove_clips
+from deepfakemnist.dataset.repair import check_idle
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.liveness.examples import example_fakes
 from deepfakemnist.tables.disk_room import GB
 from deepfakemnist.tables.files import PART_FILE, read_rows
-from deepfakemnist.tables.locks import locked
 from deepfakemnist.tables.schemas import OK
 from deepfakemnist.workflow.orphans import Orphans, find_orphans, planned_tables, remove
 from deepfakemnist.workflow.run_plan import RunPlan
@@ -83,16 +81,6 @@ def remove_intermediate(plan: RunPlan, results: Path) -> str:
         return f"Intermediate clips stay: {error}"
     freed = remove_clips(results, clips)
     return f"Removed {len(clips):,} intermediate clips, {freed / GB:.3f} GB (disk.intermediate: remove)."
-
-
-def check_idle(results: Path) -> None:
-    """Raise ConfigError while a job holds the lock of a table, left over from a killed run perhaps."""
-    for path in results.rglob(".*.parquet.lock"):
-        try:
-            with locked(path, wait_s=0):
-                pass
-        except Timeout:
-            raise ConfigError(f"a job is writing {path.with_suffix('').name[1:]}: wait until it has ended") from None
 
 
 def spent_clips(plan: RunPlan, results: Path) -> Iterator[RemovedClip]:
