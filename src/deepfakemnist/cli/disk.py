@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from deepfakemnist.cli.orphans import merged
-from deepfakemnist.config.load import load_config
+from deepfakemnist.cli.run_config import add_config_files, config_of
 from deepfakemnist.tables.disk_room import GB, free_bytes
 from deepfakemnist.workflow.disk_check import describe_need, room_for
 from deepfakemnist.workflow.disk_need import predict
@@ -19,15 +18,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Predict the disk space of a run, stage by stage: from its finished shards, or from typical clips before there "
         "are any. Run it where snakemake runs, with the same config files."
     )
-    parser.add_argument(
-        "--configfile", type=Path, nargs="+", default=[], help="config files on top of config/config.yaml"
-    )
+    add_config_files(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the need of every stage and the room there is; return 1 if it is too little."""
-    config = load_config(merged([Path("config/config.yaml"), *arguments.configfile]))
+    config = config_of(arguments)
+    # There may be none yet.
     results = Path(config.pathvars.get("results", "results"))
     needs = predict(RunPlan(config, check_files=False), results)
     print(describe_need(needs))

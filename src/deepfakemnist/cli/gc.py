@@ -7,8 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 from deepfakemnist.cli import repair
-from deepfakemnist.cli.orphans import merged
-from deepfakemnist.config.load import load_config
+from deepfakemnist.cli.run_config import add_config_files, config_of, results_of
 from deepfakemnist.dataset.removed_clips import forget_removed, read_removed
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.workflow.garbage import Garbage, find_garbage, remove_garbage
@@ -23,9 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "disk.intermediate: remove, face crops and animations that nothing is to be made from any more. Run it where "
         "snakemake runs, with the same config files. Answers of liveness vendors, weights and detectors stay."
     )
-    parser.add_argument(
-        "--configfile", type=Path, nargs="+", default=[], help="config files on top of config/config.yaml"
-    )
+    add_config_files(parser)
     parser.add_argument("--dry-run", action="store_true", help="say what would go; change nothing")
     parser.add_argument("--list", action="store_true", help="print the path of every file")
     parser.add_argument(
@@ -44,10 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Say what goes, and remove it; or have removed clips made again."""
-    config = load_config(merged([Path("config/config.yaml"), *arguments.configfile]))
-    results = Path(config.pathvars.get("results", "results"))
-    if not results.is_dir():
-        raise ConfigError(f"{results} is no folder; run this where snakemake runs, with the same --configfile")
+    config = config_of(arguments)
+    results = results_of(config)
     if arguments.restore:
         return _restore(results, arguments)
     if not arguments.dry_run:

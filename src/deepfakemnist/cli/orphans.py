@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from deepfakemnist.config.load import load_config
-from deepfakemnist.errors import ConfigError
+from deepfakemnist.cli.run_config import add_config_files, config_of, results_of
 from deepfakemnist.workflow.orphans import check_not_running, find_orphans, remove
 from deepfakemnist.workflow.run_plan import RunPlan
 
@@ -20,19 +16,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "List tables, journals and videos of sources, shards and providers that left the plan. Run it where snakemake "
         "runs, with the same config files. Answers of liveness vendors, weights and detectors are never listed."
     )
-    parser.add_argument(
-        "--configfile", type=Path, nargs="+", default=[], help="config files on top of config/config.yaml"
-    )
+    add_config_files(parser)
     parser.add_argument("--remove", action="store_true", help="delete what is listed")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print every orphan and their size; delete them if asked."""
-    config = load_config(merged([Path("config/config.yaml"), *arguments.configfile]))
-    results = Path(config.pathvars.get("results", "results"))
-    if not results.is_dir():
-        raise ConfigError(f"{results} is no folder; run this where snakemake runs, with the same --configfile")
+    config = config_of(arguments)
+    results = results_of(config)
     if arguments.remove:
         check_not_running(Path())
     orphans = find_orphans(RunPlan(config, check_files=False), results)
@@ -47,23 +39,3 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print(f"{size}, that the run no longer plans." + (" --remove deletes them." if orphans.files else ""))
     return 0
-
-
-def merged(paths: list[Path]) -> dict[str, Any]:
-    """Return config files merged as Snakemake does: later files override single keys of sections."""
-    config: dict[str, Any] = {}
-    for path in paths:
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (OSError, yaml.YAMLError) as error:
-            raise ConfigError(f"cannot read the config file {path}: {error}") from None
-        _update(config, content)
-    return config
-
-
-def _update(config: dict[str, Any], changes: dict[str, Any]) -> None:
-    for key, value in changes.items():
-        if isinstance(value, dict) and isinstance(config.get(key), dict):
-            _update(config[key], value)
-        else:
-            config[key] = value
