@@ -101,6 +101,8 @@ def make_project(folder: Path, sources: int) -> None:
         "device": "cpu",
         "liveness": {"motions": str(ROOT / "config/actions.tsv")},
         "plan": {"quota": sources // 10},
+        # Nothing is written.
+        "disk": {"on_shortage": "warn"},
     }
     (folder / "my.json").write_text(json.dumps(own))
 

@@ -68,6 +68,12 @@ def test_before_any_job_the_need_follows_from_the_length_of_the_videos(config):
     ].bytes == pytest.approx(SOURCES * (50 * (14_500 + 490 + 100) + 3 * 1_500), rel=0.01)
 
 
+def test_videos_whose_length_nobody_can_read_count_as_typical_ones(config):
+    Path("sources.tsv").write_text("video_id\tpath\tperson_id\n" + "".join(f"v{n}\tgone.mp4\tp{n}\n" for n in range(9)))
+    config["sources"] |= {"on_bad_row": "row"}
+    assert needs(config)["crop/source"].bytes == pytest.approx(9 * 8.2 * 25 * 43_000)
+
+
 def make_run(config, shards, sizes):
     """Write tables and files of the first shards as the stages do; sizes: video → bytes of its crop."""
     plan = plan_of(config)

@@ -221,7 +221,8 @@ class _Prediction:
         most = float(self.config.crop.max_frames)
         if role == "source" and self.config.used_source_frames is not None:
             most = min(most, self.config.used_source_frames)
-        return [min(seconds * self.config.crop.fps, most) for seconds in self._seconds(role)] or [most]
+        seconds = self._seconds(role) or [typical_sizes.SECONDS]
+        return [min(one * self.config.crop.fps, most) for one in seconds]
 
     def _seconds(self, role: str) -> list[float]:
         tables = _spread(sorted((self.results / "ingest" / role).glob("*.parquet")))

@@ -9,6 +9,8 @@ import math
 
 from deepfakemnist.config.dataset import Quality
 
+#: Length of a video where no header says it: VoxCeleb1's mean (Nagrani et al. 2017), seconds.
+SECONDS = 8.2
 #: Bytes per frame of lossless RGB clips: crops, animations.
 CROP, ANIMATION = 43_000, 39_000
 #: Bytes per driver frame of the motion that an animator extracts.
