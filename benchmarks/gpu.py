@@ -472,7 +472,8 @@ def shard_part() -> Result:
         all_cores = max(cores - 2, 6)
         runs: list[tuple[Path, Precision, int]] = [(COMPACT, "fast", all_cores)]
         if on_gpu():  # takes minutes on a CPU
-            runs = [(VOX, "fast", all_cores), (VOX, "fast", 6), (VOX, "tf32", 6), *runs, (VOX, "exact", 6)]
+            tf32 = [(VOX, "tf32", all_cores), (VOX, "tf32", 6)]
+            runs = [(VOX, "fast", all_cores), (VOX, "fast", 6), *tf32, *runs, (VOX, "exact", 6)]
         for weight_file, precision, writers in runs:
             title = f"{'vox-256' if weight_file == VOX else 'compact-256'} {precision}, {writers} writers"
             try:
