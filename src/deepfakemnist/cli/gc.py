@@ -6,7 +6,7 @@ import argparse
 from collections import Counter
 from pathlib import Path
 
-from deepfakemnist.cli import repair
+from deepfakemnist.cli.repair import repair_results
 from deepfakemnist.cli.run_config import add_config_files, config_of, results_of
 from deepfakemnist.dataset.removed_clips import forget_removed, read_removed
 from deepfakemnist.errors import ConfigError
@@ -85,4 +85,4 @@ def _restore(results: Path, arguments: argparse.Namespace) -> int:
     if not arguments.snakemake:
         raise ConfigError("--restore needs the command of your runs, e.g. --restore --run snakemake --cores 8")
     forget_removed(results)
-    return repair.run(argparse.Namespace(results=results, jobs=4, decode=False, snakemake=arguments.snakemake))
+    return repair_results(results, arguments.snakemake)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from deepfakemnist.dataset.repair import Repair, find_repairs, finish_repair, remove_damaged
@@ -33,18 +34,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """List the damage, or repair it; return 1 when damage is left."""
-    repair = find_repairs(arguments.results, jobs=arguments.jobs, decode=arguments.decode)
+    return repair_results(arguments.results, arguments.snakemake, jobs=arguments.jobs, decode=arguments.decode)
+
+
+def repair_results(results: Path, snakemake: Sequence[str] | None, jobs: int = 4, decode: bool = False) -> int:
+    """List the damage below the results; with the command of a run, repair it. Return 1 when damage is left.
+
+    Raises: ConfigError when the run fails, or while a job writes.
+    """
+    repair = find_repairs(results, jobs=jobs, decode=decode)
     _show(repair)
-    if not repair.targets and not (arguments.snakemake and repair.part_files):
+    if not repair.targets and not (snakemake and repair.part_files):
         return 0
-    if not arguments.snakemake:
+    if not snakemake:
         print("Nothing was changed. To repair, append the command of your runs, e.g. --run snakemake --cores 8")
         return 1
     for path in remove_damaged(repair):
         print(f"removed {path}")
     if not repair.targets:
         return 0
-    command = [*arguments.snakemake, "--", *repair.targets]
+    command = [*snakemake, "--", *repair.targets]
     print(f"running {' '.join(command)}", flush=True)
     if status := subprocess.run(command, check=False).returncode:
         raise ConfigError(f"{command[0]} ended with status {status}; see above, then give the same command again")

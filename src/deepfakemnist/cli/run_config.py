@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +33,15 @@ def results_of(config: Config) -> Path:
     return results
 
 
-def merged(paths: list[Path]) -> dict[str, Any]:
+def merged(paths: Sequence[Path]) -> dict[str, Any]:
     """Return config files merged as Snakemake does: later files override single keys of sections."""
     config: dict[str, Any] = {}
     for path in paths:
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (OSError, yaml.YAMLError) as error:
+            _update(config, yaml.safe_load(path.read_text(encoding="utf-8")) or {})
+        # A file that holds no mapping has no items.
+        except (OSError, yaml.YAMLError, AttributeError) as error:
             raise ConfigError(f"cannot read the config file {path}: {error}") from None
-        _update(config, content)
     return config
 
 

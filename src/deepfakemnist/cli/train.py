@@ -7,12 +7,12 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import ValidationError
 from torch import distributed
 
+from deepfakemnist.cli.run_config import merged
 from deepfakemnist.config.dataset import CompressSettings
 from deepfakemnist.config.detectors import DetectorTraining
 from deepfakemnist.config.preparation import Preparation
@@ -81,14 +81,12 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _preparation(files: Sequence[Path]) -> Preparation | None:
     """Return the preparation that config files state together, None for no file."""
-    stated: dict[str, Any] = {}
-    for file in files:
-        try:
-            _merge(stated, yaml.safe_load(file.read_text(encoding="utf-8")) or {})
-        except (OSError, yaml.YAMLError, AttributeError) as error:
-            raise ConfigError(f"--run-config {file}: {error}") from error
     if not files:
         return None
+    try:
+        stated = merged(files)
+    except ConfigError as error:
+        raise ConfigError(f"--run-config: {error}") from error
     sources = stated.get("sources") or {}
     clips = "released" if sources.get("released") else "crops" if sources.get("cropped") else "cropped_here"
     parts = {"crop": stated.get("crop") or {}, "frames": {**(stated.get("frames") or {}), "png": False}}
@@ -97,12 +95,3 @@ def _preparation(files: Sequence[Path]) -> Preparation | None:
         return Preparation.model_validate({"clips": clips, "qualities": qualities, **parts})
     except ValidationError as error:
         raise ConfigError(f"--run-config {' '.join(map(str, files))}: {error}") from error
-
-
-def _merge(values: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Replace values by those of ``changes``, section by section, as Snakemake merges config files."""
-    for name, value in changes.items():
-        if isinstance(value, dict) and isinstance(values.get(name), dict):
-            _merge(values[name], value)
-        else:
-            values[name] = value
