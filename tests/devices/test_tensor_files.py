@@ -89,11 +89,17 @@ def test_damaged_files_of_every_kind_have_a_message() -> None:
     assert refused > 50
 
 
+@pytest.mark.parametrize(("metadata", "found"), [({}, "no entry"), ({"format": "pt"}, "'format'")])
+def test_safetensors_of_others_are_no_detector(tmp_path: Path, metadata: dict[str, str], found: str) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_file({"a.b": torch.zeros(1)}, path, metadata)
+    with pytest.raises(ConfigError, match=f"its metadata has {found}, not"):
+        load_detector(path, torch.device("cpu"))
+
+
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ({}, "its metadata has no entry, not"),
-        ({"format": "pt"}, "its metadata has 'format', not"),
         ({"KEY": "{not json"}, "of its metadata is not JSON"),
         ({"KEY": "[" * 100_000}, "of its metadata is not JSON"),
         ({"KEY": "[1]"}, "is a JSON list, not an object"),

@@ -6,21 +6,18 @@ import hashlib
 import logging
 from pathlib import Path
 
+from deepfakemnist.animate.official_files import official_file, official_files
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.tables.checksums import file_facts
 from deepfakemnist.tables.files import atomic_path
 
 log = logging.getLogger(__name__)
 
-#: Size and sha256 of the official vox-cpk.pth.tar according to a third party's Git-LFS pointer
-#: (wisehackermonkey/deepfakes-server); not verified against the file itself.
-OFFICIAL_BYTES = 728_766_691
-OFFICIAL_SHA256 = "abb41ab1f279f26326c0d6e4d20702de6658364665aa1313daa7a63e89ea2b23"
-
-OFFICIAL = (
-    f"The official file is vox-cpk.pth.tar ({OFFICIAL_BYTES:,} bytes, sha256 {OFFICIAL_SHA256}; both taken from a "
-    "third party's Git-LFS pointer, not confirmed). Despite its name it is a pickle, not a tar: use it as is"
-)
+#: What to do without weights, where something can be done.
+_WITHOUT = {
+    "fomm": "Without them, set animator.weights to null, and animator.name to mesh, which needs none, or to fomm to "
+    "train a model on the crops of this run"
+}
 _CHUNK = 1 << 20
 #: Timeouts for connecting and between two chunks, seconds.
 _TIMEOUT = (20, 60)
@@ -33,10 +30,25 @@ def checkpoint_sha256(path: Path | str) -> str:
     return file_facts(path).sha256
 
 
-def check_sha256(path: Path | str, sha256: str) -> None:
-    """Verify the checksum of a file. Raises ConfigError that names both digests if it differs."""
-    if (found := checkpoint_sha256(path)) != sha256:
-        raise ConfigError(f"animator weights {path} have sha256 {found}, but the config expects {sha256}")
+def check_digest(path: Path | str, sha256: str | None) -> None:
+    """Verify the checksum of a file: the given one, or the official one if the file has an official name and size.
+
+    Raises: ConfigError that names both digests if they differ.
+    """
+    path = Path(path)
+    if sha256 is not None:
+        if (found := checkpoint_sha256(path)) != sha256:
+            raise ConfigError(f"animator weights {path} have sha256 {found}, but the config expects {sha256}")
+        return
+    known = official_file(path)
+    if known is None or path.stat().st_size != known.bytes:
+        return
+    if (found := file_facts(path).sha256) != known.sha256:
+        raise ConfigError(
+            f"animator weights {path} have the size of the official {known.name} but sha256 {found} instead of "
+            f"{known.sha256}: a damaged download, or other weights of the same layout. If they are what you want, set "
+            "weights_sha256 to the former"
+        )
 
 
 def fetch_weights(url: str, path: Path | str, sha256: str) -> None:
@@ -54,7 +66,7 @@ def fetch_weights(url: str, path: Path | str, sha256: str) -> None:
 
     path = Path(path)
     if path.is_file():
-        check_sha256(path, sha256)
+        check_digest(path, sha256)
         return
     # A busy or restarting server is retried after 1, 2, 4 and 8 seconds.
     retry = Retry(4, connect=1, backoff_factor=1, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False)
@@ -77,7 +89,8 @@ def fetch_weights(url: str, path: Path | str, sha256: str) -> None:
                 f"Try again, or put the file at {path} yourself"
             ) from error
         if problem := _not_weights(part):
-            raise ConfigError(f"animator.weights_url {url} returned {size:,} bytes: this {problem}. {OFFICIAL}")
+            known = f". Expected is {official}" if (official := official_file(path)) else ""
+            raise ConfigError(f"animator.weights_url {url} returned {size:,} bytes: this {problem}{known}")
         if digest.hexdigest() != sha256:
             raise ConfigError(
                 f"animator.weights_url {url} returned {size:,} bytes with sha256 {digest.hexdigest()}, "
@@ -86,16 +99,25 @@ def fetch_weights(url: str, path: Path | str, sha256: str) -> None:
     log.info("wrote %s (%d bytes)", path, size)
 
 
-def check_weight_file(path: Path) -> None:
-    """Detect common mix-ups, e.g. a Git-LFS pointer or a web page. Raises ConfigError that says what the file is."""
+def check_weight_file(path: Path, animator: str = "") -> None:
+    """Detect common mix-ups, e.g. a Git-LFS pointer or a web page.
+
+    Args:
+        path: weight file.
+        animator: name of the animator it is for, whose official files the message names.
+
+    Raises: ConfigError that says what the file is.
+    """
+    official = official_files(animator)
     if not path.is_file():
+        what = "are a folder, not a file" if path.is_dir() else "do not exist"
         raise ConfigError(
-            f"animator weights {path} do not exist. {OFFICIAL}. "
-            "Without it, set animator.weights to null, and animator.name to mesh, which needs none, or to fomm to "
-            "train a model on the crops of this run"
+            " ".join(filter(None, [f"animator weights {path} {what}.", official, _WITHOUT.get(animator)]))
         )
     if problem := _not_weights(path):
-        raise ConfigError(f"animator weights {path} ({path.stat().st_size:,} bytes): this {problem}. {OFFICIAL}")
+        raise ConfigError(
+            f"animator weights {path} ({path.stat().st_size:,} bytes): this {problem}. {official}".rstrip()
+        )
 
 
 def _not_weights(path: Path) -> str:

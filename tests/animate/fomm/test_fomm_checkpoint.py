@@ -14,8 +14,10 @@ from safetensors.torch import save_file
 
 from deepfakemnist.animate.fomm.checkpoint import load_checkpoint, read_facts, save_checkpoint
 from deepfakemnist.animate.fomm.network import FirstOrderMotionModel
-from deepfakemnist.animate.weight_files import OFFICIAL_SHA256
+from deepfakemnist.animate.official_files import official_file
 from deepfakemnist.errors import ConfigError
+
+PARTS = ("generator", "kp_detector")
 
 
 class WritesAFile:
@@ -37,7 +39,7 @@ def tar_of(path: Path) -> bytes:
 
 def tensors(path: Path) -> dict[str, np.ndarray]:
     content = torch.load(path, weights_only=True)
-    return {f"{part}.{k}": v.numpy() for part in ("generator", "kp_detector") for k, v in content[part].items()}
+    return {f"{part}.{k}": v.numpy() for part in PARTS for k, v in content[part].items()}
 
 
 def test_the_error_describes_the_missing_file(tmp_path, tiny_model):
@@ -46,7 +48,7 @@ def test_the_error_describes_the_missing_file(tmp_path, tiny_model):
     for part in (
         "do not exist",
         "728,766,691",
-        OFFICIAL_SHA256,
+        official_file(Path("vox-cpk.pth.tar")).sha256,
         "third party",
         "not a tar",
         "animator.weights to null",
@@ -158,7 +160,7 @@ def test_the_official_layout_in_a_legacy_pickle_loads(tmp_path, tiny_checkpoint,
     )
     assert not path.read_bytes().startswith(b"PK")
     networks = load_checkpoint(path, tiny_model)
-    for part in ("generator", "kp_detector"):
+    for part in PARTS:
         for name, tensor in getattr(networks, part).state_dict().items():
             np.testing.assert_array_equal(tensor, content[part][name])
     assert not networks.training
@@ -235,5 +237,58 @@ def test_unusable_safetensors_are_described(tmp_path, tiny_model, tiny_checkpoin
     with pytest.raises(ConfigError, match="damaged, incomplete or not a safetensors file"):
         load_checkpoint(path)
     save_file({"generator.weight": torch.ones(2), "kp_detector.weight": torch.ones(2)}, path, {"format": "pt"})
-    with pytest.raises(ConfigError, match=r"another format: its metadata has 'format', not deepfakemnist.fomm.1"):
+    with pytest.raises(ConfigError, match=r"do not match animator.model\. generator\.dense.*is missing.* more"):
+        load_checkpoint(path)
+
+
+def test_converted_checkpoints_load_as_the_original_does(tmp_path, tiny_checkpoint, tiny_model):
+    """By a converter to safetensors, by DataParallel, by a torch without counters in its batch norms."""
+    content = torch.load(tiny_checkpoint, weights_only=True)
+    expected = load_checkpoint(tiny_checkpoint, tiny_model).state_dict()
+    plain = {f"{part}.{name}": tensor for part in PARTS for name, tensor in content[part].items()}
+    save_file(plain, tmp_path / "plain.safetensors")
+    save_file({name: tensor.half() for name, tensor in plain.items()}, tmp_path / "half.safetensors")
+    for part in PARTS:
+        content[part] = {f"module.{name}": tensor for name, tensor in content[part].items()}
+    torch.save(content, tmp_path / "parallel.pth.tar")
+    for part in PARTS:
+        content[part] = {name: tensor for name, tensor in content[part].items() if "num_batches" not in name}
+    torch.save(content, tmp_path / "old.pth.tar")
+    (tmp_path / "plain.safetensors").rename(tmp_path / "renamed.pth.tar")
+    for name, tolerance in (
+        ("renamed.pth.tar", 0),
+        ("half.safetensors", 1e-3),
+        ("parallel.pth.tar", 0),
+        ("old.pth.tar", 0),
+    ):
+        loaded = load_checkpoint(tmp_path / name, tiny_model).state_dict()
+        assert loaded.keys() == expected.keys()
+        for key, tensor in expected.items():
+            if "num_batches" not in key:
+                torch.testing.assert_close(
+                    loaded[key], tensor, rtol=tolerance, atol=tolerance / 1000, msg=f"{name} {key}"
+                )
+
+
+@pytest.mark.parametrize(
+    ("maps", "message"),
+    [(4, "a single jacobian for all keypoints .* as mgif-256"), (0, "a zero-order model: it has keypoints without")],
+)
+def test_models_with_other_jacobians_are_named(tmp_path, tiny_checkpoint, tiny_model, maps, message):
+    content = torch.load(tiny_checkpoint, weights_only=True)
+    for name in ("jacobian.weight", "jacobian.bias"):
+        tensor = content["kp_detector"].pop(name)
+        if maps:
+            content["kp_detector"][name] = tensor[:maps].clone()
+    path = tmp_path / "mgif-cpk.pth.tar"
+    torch.save(content, path)
+    with pytest.raises(ConfigError, match=message) as error:
+        load_checkpoint(path, tiny_model)
+    assert "(4, " not in str(error.value), "no bare shapes"
+
+
+def test_weights_of_another_animator_are_named(tmp_path):
+    path = tmp_path / "vox-cpk.pth.tar"
+    torch.save({"inpainting_network": {}, "kp_detector": {"a": torch.ones(1)}, "epoch": 99}, path)
+    with pytest.raises(ConfigError, match=r"no state_dict 'generator'.*Thin-Plate-Spline Motion Model \(tpsmm\)"):
         load_checkpoint(path)

@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepfakemnist.animate.fomm.checkpoint import load_checkpoint
+from deepfakemnist.animate.fomm.checkpoint import LICENCE, load_checkpoint
 from deepfakemnist.animate.fomm.cuda import GraphedRender, to_host
 from deepfakemnist.animate.fomm.folded_conv import check_reduced_layers
 from deepfakemnist.animate.fomm.inference import Precision, arithmetic, optimised
@@ -45,7 +45,6 @@ log = logging.getLogger(__name__)
 Images = NDArray[np.uint8] | NDArray[np.float32]
 Output = TypeVar("Output")
 
-_LICENCE = "MIT (code); the weights' own"
 #: Larger batches gain nothing on a CPU. On an H200 a batch of 64 frames of vox-256 is an eighth faster than one of
 #: 16 (benchmarks/gpu.json).
 _CPU_BATCH, _CUDA_BATCH = 8, 64
@@ -127,7 +126,7 @@ class FommAnimator:
         """Description of the animator."""
         return AnimatorInfo(
             name="fomm",
-            licence=_LICENCE,
+            licence=LICENCE,
             size=_VOX_SIZE if self.networks.settings == FommModel() else None,
             modes=("relative", "absolute"),
             precision=arithmetic(self.networks),

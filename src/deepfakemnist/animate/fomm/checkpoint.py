@@ -1,39 +1,41 @@
-"""FOMM checkpoints: the official pickle layout, and self-describing safetensors.
+"""FOMM checkpoints: the official layout, converted ones, and packed safetensors with architecture and facts.
 
-The official layout is a pickle of ``generator``, ``kp_detector``, ``epoch`` and more. A ``.safetensors`` file of this
-project holds the same tensors as ``generator.<name>`` and ``kp_detector.<name>``, float32 or float16, with the
-architecture and the training facts as metadata.
+``deepfakemnist.animate.checkpoints`` reads the files; this module knows the two networks and their architecture.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import ValidationError
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 
+from deepfakemnist.animate.checkpoints import (
+    Checkpoint,
+    State,
+    WeightFormat,
+    listed,
+    load_into,
+    read_states,
+    state_differences,
+    stored,
+    write_packed,
+)
 from deepfakemnist.animate.fomm.network import FirstOrderMotionModel
-from deepfakemnist.animate.weight_files import OFFICIAL, check_sha256, check_weight_file
 from deepfakemnist.config.animator import FommModel
-from deepfakemnist.devices.tensor_files import UnreadableTensors, json_entry, load_tensors
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.tables.files import atomic_path
 
 log = logging.getLogger(__name__)
 
-_FORMAT = "deepfakemnist.fomm.1"
+#: Licence of code and weights, recorded in rows.
+LICENCE = "MIT (code); the weights' own"
+_NAME = "fomm"
 _PARTS = ("generator", "kp_detector")
-#: Differences that an error message lists before it counts the rest.
-_LISTED = 5
-
-State = dict[str, Tensor]
 
 
 def load_checkpoint(
@@ -49,7 +51,7 @@ def load_checkpoint(
     Other entries of the file (optimizers, discriminator) are ignored. Only tensors and plain values are unpickled.
 
     Args:
-        path: checkpoint in the official layout, zip or legacy pickle, or a ``.safetensors`` of this project.
+        path: checkpoint in the official layout, zip or legacy pickle, or safetensors, plain or packed.
         model: architecture that the weights must match exactly; None uses the one stored in the file, else vox-256.
         sha256: expected checksum; a file with another one is refused.
         align_corners: see ``FirstOrderMotionModel``; None uses the value that the weights were trained with.
@@ -57,40 +59,33 @@ def load_checkpoint(
 
     Raises: ConfigError that says what the file is if it is no such checkpoint, or how it differs from ``model``.
     """
-    path = Path(path)
-    check_weight_file(path)
-    if sha256 is not None:
-        check_sha256(path, sha256)
-    content = _read_safetensors(path) if path.suffix == ".safetensors" else _unpickle(path)
-    _check_layout(path, content)
-    model = model or _stated_model(path, content) or FommModel()
+    checkpoint = read_states(path, _PARTS, animator=_NAME, sha256=sha256)
+    _check_jacobians(checkpoint)
+    model = model or _stated_model(checkpoint) or FommModel()
     if align_corners is None:
         # The official weights were trained with torch 1.0, which always aligned corners.
-        align_corners = bool(_facts(content).get("align_corners", True))
+        align_corners = bool(checkpoint.facts.get("align_corners", True))
     with torch.device("meta"):
         networks = FirstOrderMotionModel(model, align_corners)
-    networks.to_empty(device="cpu")
-    _check_states(path, content, networks, model, tensors_only)
+    _check_states(checkpoint, networks, model, tensors_only)
     for part in _PARTS:
-        getattr(networks, part).load_state_dict(content[part])
-    log.info("loaded animator weights %s (%s)", path, _facts(content) or f"epoch {content.get('epoch', 'unknown')}")
+        load_into(getattr(networks, part), checkpoint.states[part], f"animator weights {path}, {part}")
+    log.info("loaded animator weights %s (%s)", path, dict(checkpoint.facts) or "epoch unknown")
     return networks.eval()
 
 
 def read_facts(path: Path | str) -> dict[str, Any]:
-    """Return the training facts stored in a checkpoint of this project; empty for an official one.
+    """Return the training facts stored in a checkpoint of this project; of an official one the epoch, if stated.
 
     Raises: ConfigError, see ``load_checkpoint``.
     """
-    path = Path(path)
-    check_weight_file(path)
-    return _facts(_read_safetensors(path) if path.suffix == ".safetensors" else _unpickle(path))
+    return dict(read_states(path, _PARTS, animator=_NAME).facts)
 
 
 def save_checkpoint(
     path: Path | str, networks: FirstOrderMotionModel, facts: dict[str, Any], *, half: bool = False
 ) -> None:
-    """Write the weights atomically: safetensors for the suffix ``.safetensors``, else the official layout.
+    """Write the weights atomically: packed safetensors for the suffix ``.safetensors``, else the official layout.
 
     Args:
         path: file to write.
@@ -102,116 +97,100 @@ def save_checkpoint(
     """
     path = Path(path)
     facts = {**facts, "align_corners": networks.generator.align_corners}
-    states = {part: _state(getattr(networks, part), half) for part in _PARTS}
+    states = {part: getattr(networks, part).state_dict() for part in _PARTS}
     model = networks.settings.model_dump(mode="json")
+    if path.suffix == ".safetensors":
+        write_packed(path, _NAME, states, model, facts, half=half)
+        return
+    states = {part: stored(state, half) for part, state in states.items()}
     with atomic_path(path) as part_path:
-        if path.suffix == ".safetensors":
-            # A single entry, because safetensors writes several in random order and equal weights shall be equal files.
-            metadata = {_FORMAT: json.dumps({"model": model, "facts": facts}, sort_keys=True)}
-            flat = {f"{part}.{name}": tensor for part, state in states.items() for name, tensor in state.items()}
-            save_file(flat, part_path, metadata)
-        else:
-            torch.save({**states, "epoch": facts.get("steps", 0), "model": model, "facts": facts}, part_path)
+        torch.save({**states, "epoch": facts.get("steps", 0), "model": model, "facts": facts}, part_path)
 
 
-def _state(module: torch.nn.Module, half: bool) -> State:
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
-    if not half:
-        return state
-    halves = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
-    for name, tensor in halves.items():
-        if not torch.isfinite(tensor).all():
-            raise OverflowError(f"{name} has values outside the range of float16")
-    return halves
+def read_discriminator(path: Path | str) -> State | None:
+    """Return the discriminator's state dict of a checkpoint; None if it has none.
+
+    Raises: ConfigError, see ``load_checkpoint``.
+    """
+    return read_states(path, _PARTS, optional=["discriminator"], animator=_NAME).states.get("discriminator")
 
 
-def _facts(content: dict[str, Any]) -> dict[str, Any]:
-    facts = content.get("facts")
-    return facts if isinstance(facts, dict) else {}
+def _read(path: Path) -> Checkpoint:
+    checkpoint = read_states(path, _PARTS, animator=_NAME)
+    _check_jacobians(checkpoint)
+    return checkpoint
 
 
-def _stated_model(path: Path, content: dict[str, Any]) -> FommModel | None:
-    stated = content.get("model")
-    if stated is None:
+def _model(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return the architecture: as stored, else vox-256 if all tensors fit it, else what their shapes say."""
+    model = _stated_model(checkpoint) or FommModel()
+    with torch.device("meta"):
+        networks = FirstOrderMotionModel(model, align_corners=True)
+        if checkpoint.model is None and any(_differences(checkpoint, networks)):
+            model = _inferred_model(checkpoint)
+            networks = FirstOrderMotionModel(model, align_corners=True)
+    _check_states(checkpoint, networks, model, tensors_only=False)
+    return model.model_dump(mode="json")
+
+
+#: See ``WeightFormat``.
+WEIGHTS = WeightFormat("First Order Motion Model", _read, _model, LICENCE)
+
+
+def _check_jacobians(checkpoint: Checkpoint) -> None:
+    """Name the two official layouts whose jacobians differ from those of vox-256."""
+    detector = checkpoint.states["kp_detector"]
+    keypoints, maps = _length(detector, "kp.weight", 0), _length(detector, "jacobian.weight", 0)
+    if maps == 4 * keypoints or not keypoints:
+        return
+    if not maps and not any(name.startswith("jacobian.") for name in detector):
+        what = "a zero-order model: it has keypoints without jacobians (estimate_jacobian: False)"
+    elif maps == 4:
+        what = "a model with a single jacobian for all keypoints (single_jacobian: True), as mgif-256"
+    else:
+        return
+    raise ConfigError(
+        f"animator weights {checkpoint.path} are {what}. This project runs models with a jacobian for every keypoint, "
+        "as vox-256 and vox-adv-256"
+    )
+
+
+def _stated_model(checkpoint: Checkpoint) -> FommModel | None:
+    if checkpoint.model is None:
         return None
     try:
-        return FommModel.model_validate(stated)
+        return FommModel.model_validate(checkpoint.model)
     except ValidationError as error:
         raise ConfigError(
-            f"animator weights {path} have an architecture that this version does not support: "
+            f"animator weights {checkpoint.path} have an architecture that this version does not support: "
             f"{'; '.join(problem['msg'] for problem in error.errors())}"
         ) from error
 
 
-def _read_safetensors(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = {part: {} for part in _PARTS}
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            for key in file.keys():  # noqa: SIM118 - the file is not a dictionary
-                part, _, name = key.partition(".")
-                tensor = file.get_tensor(key)
-                content.setdefault(part, {})[name] = tensor.float() if tensor.is_floating_point() else tensor
-    except (SafetensorError, OSError) as error:
-        raise ConfigError(
-            f"animator weights {path} ({path.stat().st_size:,} bytes) are damaged, incomplete or not a safetensors "
-            f"file ({error})"
-        ) from error
-    try:
-        stated = json_entry(metadata, _FORMAT)
-    except ValueError as error:
-        raise ConfigError(f"animator weights {path} are a safetensors file of another format: {error}") from error
-    return {**content, "model": stated.get("model"), "facts": stated.get("facts")}
-
-
-def _unpickle(path: Path) -> Any:
-    try:
-        return load_tensors(path)
-    except UnreadableTensors as error:
-        raise ConfigError(f"animator weights {path} ({path.stat().st_size:,} bytes): {error}. {OFFICIAL}") from error
-
-
-def _check_layout(path: Path, content: Any) -> None:
-    if not isinstance(content, dict):
-        raise ConfigError(f"animator weights {path} contain a {type(content).__name__}, not a dictionary of networks")
-    for part in _PARTS:
-        state = content.get(part)
-        if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-            have = ", ".join(map(str, list(content)[:_LISTED])) or "nothing"
-            raise ConfigError(
-                f"animator weights {path} have no state_dict {part!r}: an official checkpoint contains "
-                f"'generator' and 'kp_detector', this file contains {have}"
-            )
-
-
 def _check_states(
-    path: Path, content: dict[str, Any], networks: FirstOrderMotionModel, model: FommModel, tensors_only: bool
+    checkpoint: Checkpoint, networks: FirstOrderMotionModel, model: FommModel, tensors_only: bool
 ) -> None:
-    differences = []
-    for part in _PARTS:
-        expected, found = getattr(networks, part).state_dict(), content[part]
-        differences += [f"{part}.{name} is missing" for name in expected if name not in found]
-        differences += [f"{part}.{name} is not in the model" for name in found if name not in expected]
-        differences += [
-            f"{part}.{name} is {tuple(found[name].shape)}, the model's is {tuple(tensor.shape)}"
-            for name, tensor in expected.items()
-            if name in found and found[name].shape != tensor.shape
-        ]
-    settings = _differing_settings(content, model, bool(differences))
+    differences = list(_differences(checkpoint, networks))
+    settings = _differing_settings(checkpoint, model, bool(differences))
     if differences or (settings and not tensors_only):
-        listed = "; ".join(differences[:_LISTED])
-        if len(differences) > _LISTED:
-            listed += f"; and {len(differences) - _LISTED} more"
         cause = f" Settings that differ: {'; '.join(settings)}." if settings else ""
-        raise ConfigError(f"animator weights {path} do not match animator.model.{cause} {listed}".rstrip())
+        raise ConfigError(
+            f"animator weights {checkpoint.path} do not match animator.model.{cause} {listed(differences)}".rstrip()
+        )
 
 
-def _differing_settings(content: dict[str, Any], model: FommModel, shapes_differ: bool) -> list[str]:
+def _differences(checkpoint: Checkpoint, networks: FirstOrderMotionModel) -> Iterator[str]:
+    for part in _PARTS:
+        expected = getattr(networks, part).state_dict()
+        yield from state_differences(expected, checkpoint.states[part], prefix=f"{part}.")
+
+
+def _differing_settings(checkpoint: Checkpoint, model: FommModel, shapes_differ: bool) -> list[str]:
     """List the settings of ``model`` that differ from the weights', stored in the file or inferred from its shapes."""
-    if isinstance(content.get("model"), dict):
-        found = _flatten(content["model"])
-    elif shapes_differ:
-        found = _inferred_settings(content["generator"], content["kp_detector"])
+    if checkpoint.model is not None:
+        found = _flatten(checkpoint.model)
+    elif shapes_differ and {"kp.weight", "jacobian.weight"} <= checkpoint.states["kp_detector"].keys():
+        found = _inferred_settings(checkpoint.states["generator"], checkpoint.states["kp_detector"])
     else:
         return []
     expected = _flatten(model.model_dump(mode="json"))
@@ -244,10 +223,33 @@ def _inferred_settings(generator: State, kp_detector: State) -> dict[str, Any]:
     }
 
 
-def _flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def _inferred_model(checkpoint: Checkpoint) -> FommModel:
+    generator, kp_detector = checkpoint.states["generator"], checkpoint.states["kp_detector"]
+    tree: dict[str, Any] = {}
+    settings = _inferred_settings(generator, kp_detector) | {
+        "keypoints.max_features": _widest(kp_detector, r"predictor\.encoder\..*conv\.weight"),
+        "generator.max_features": _widest(generator, r"down_blocks\..*conv\.weight"),
+        "generator.dense_motion.max_features": _widest(generator, r"dense_motion_network\..*encoder\..*conv\.weight"),
+    }
+    for name, value in settings.items():
+        *parents, leaf = name.split(".")
+        branch = tree
+        for parent in parents:
+            branch = branch.setdefault(parent, {})
+        branch[leaf] = value
+    try:
+        return FommModel.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(
+            f"animator weights {checkpoint.path} do not have the tensors of a First Order Motion Model; without "
+            f"{', '.join('.'.join(map(str, problem['loc'])) for problem in error.errors())}"
+        ) from error
+
+
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in tree.items():
-        flat.update(_flatten(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value})
+        flat.update(_flatten(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value})
     return flat
 
 
@@ -257,6 +259,11 @@ def _length(state: State, name: str, dimension: int) -> int:
 
 def _count(state: State, pattern: str) -> int:
     return sum(re.fullmatch(pattern, name) is not None for name in state)
+
+
+def _widest(state: State, pattern: str) -> int:
+    """Return the largest number of output channels: max_features, or below it where the network never reaches it."""
+    return max((tensor.shape[0] for name, tensor in state.items() if re.fullmatch(pattern, name)), default=0)
 
 
 def _scale(state: State, name: str) -> float:
