@@ -13,7 +13,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deepfakemnist.config.registry import animator_names
+
 if TYPE_CHECKING:
+    from deepfakemnist.animate.checkpoints import WeightFormat
     from deepfakemnist.animate.protocol import Animator
     from deepfakemnist.config.animator import AnimatorSettings
 
@@ -33,3 +36,9 @@ def load_animator(settings: AnimatorSettings, weights: Path | None, device: str 
     """
     animator: Animator[Any] = import_module(f"{_PACKAGE}.{settings.name}").load(settings, weights, device)
     return animator
+
+
+def weight_formats() -> dict[str, WeightFormat]:
+    """Return the weight formats of all animators that define one, see ``WeightFormat``, by name."""
+    modules = {name: import_module(f"{_PACKAGE}.{name}") for name in animator_names()}
+    return {name: module.WEIGHTS for name, module in modules.items() if hasattr(module, "WEIGHTS")}

@@ -20,6 +20,7 @@ from deepfakemnist.machine_errors import machine_error
 
 #: Subcommand → its module in this package, and its help.
 COMMANDS: dict[str, tuple[str, str]] = {
+    "animator": ("animator", "say what a weight file of an animator is; pack it"),
     "compare": ("compare", "compare two tables of predictions"),
     "disk": ("disk", "predict the disk space of a run"),
     "gc": ("gc", "remove what a run does not need any more"),

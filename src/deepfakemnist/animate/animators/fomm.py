@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from deepfakemnist.animate.fomm.animator import FommAnimator
+from deepfakemnist.animate.fomm.checkpoint import WEIGHTS
 from deepfakemnist.config.animator import AnimatorSettings
 from deepfakemnist.errors import ConfigError
+
+__all__ = ["WEIGHTS", "load"]
 
 
 def load(settings: AnimatorSettings, weights: Path | None, device: str) -> FommAnimator:
