@@ -21,7 +21,7 @@ LAYERS = [
     ["media", "planning", "detectors"],
     ["faces", "sources"],
     ["animation_quality", "animate", "dataset", "actors"],
-    ["animate/fomm", "animate/mesh", "liveness", "evaluation"],
+    ["animate/fomm", "animate/liveportrait", "animate/mesh", "liveness", "evaluation"],
     ["animate/animators", "animate/training", "liveness/simulator", "training", "reenactment"],
     ["report", "workflow", "human_study"],
     ["cli"],
