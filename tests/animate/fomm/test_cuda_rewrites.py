@@ -10,7 +10,7 @@ from torch import nn
 from deepfakemnist.animate.fomm.animator import padded_batch
 from deepfakemnist.animate.fomm.blocks import UpBlock
 from deepfakemnist.animate.fomm.folded_conv import FoldedConv
-from deepfakemnist.animate.fomm.inference import TapwiseConv, _rewritten, _Target
+from deepfakemnist.animate.fomm.inference import TapwiseConv, _rewritten, Target
 from deepfakemnist.animate.fomm.matrix_conv import MatrixConv, MatrixUp, MatrixWinograd
 
 
@@ -22,7 +22,7 @@ def test_upsampling_and_convolution_equal_one_transposed_convolution(size):
     nn.init.uniform_(block.norm.running_var, 0.5, 2)
     nn.init.normal_(block.norm.running_mean)
     nn.init.normal_(block.norm.bias)
-    made = _rewritten(block, _Target(torch.float32, tf32=True, cpu=False))
+    made = _rewritten(block, Target(torch.float32, tf32=True, cpu=False))
     assert isinstance(made, FoldedConv)
     x = torch.randn(batch, 6, height, width, dtype=torch.float64)
     with torch.no_grad():

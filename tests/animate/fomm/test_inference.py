@@ -14,7 +14,7 @@ from deepfakemnist.animate.fomm.inference import (
     BlockedConv,
     PhasedUp,
     TapwiseConv,
-    _Target,
+    Target,
     arithmetic,
     decoder_dtype,
     optimised,
@@ -217,7 +217,7 @@ def test_four_small_convolutions_equal_upsampling_and_convolution():
 def test_a_blocked_convolution_equals_the_convolution(side, prepack):
     torch.manual_seed(0)
     conv = nn.Conv2d(10, 3, 7, padding=3)
-    blocked = BlockedConv(conv, side, _Target(torch.float32, tf32=False, cpu=prepack))
+    blocked = BlockedConv(conv, side, Target(torch.float32, tf32=False, cpu=prepack))
     x = torch.randn(2, 10, 8, 12)
     with torch.inference_mode():
         np.testing.assert_allclose(blocked(x), conv(x), atol=1e-5, rtol=0)

@@ -1,11 +1,13 @@
 """Building blocks of the First Order Motion Model (Siarohin et al., NeurIPS 2019, arXiv 2003.00196).
 
 Attribute names match the state_dict of the official checkpoints. Their synchronised batch norm is replaced by plain
-``BatchNorm2d``, which is equivalent in evaluation and on one device.
+``BatchNorm2d``, which is equivalent in evaluation and on one device. Networks that descend from FOMM build the same blocks
+with another norm.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import torch
@@ -14,14 +16,17 @@ from torch import Tensor, nn
 
 from deepfakemnist.errors import ConfigError
 
+#: Number of channels → norm.
+Norm = Callable[[int], nn.Module]
+
 
 class SameBlock(nn.Module):
-    """Convolution, batch norm and ReLU at constant resolution."""
+    """Convolution, norm and ReLU at constant resolution."""
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int = 3) -> None:
+    def __init__(self, in_channels: int, out_channels: int, kernel: int = 3, norm: Norm = nn.BatchNorm2d) -> None:
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, padding=kernel // 2)
-        self.norm = nn.BatchNorm2d(out_channels)
+        self.norm = norm(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in, H, W) → (B, out, H, W)."""
@@ -47,12 +52,12 @@ class UpBlock(SameBlock):
 class ResidualBlock(nn.Module):
     """Pre-activation residual block of two 3×3 convolutions."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, norm: Norm = nn.BatchNorm2d) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
-        self.norm1 = nn.BatchNorm2d(channels)
-        self.norm2 = nn.BatchNorm2d(channels)
+        self.norm1 = norm(channels)
+        self.norm2 = norm(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, channels, H, W) → the same shape."""
@@ -63,10 +68,12 @@ class ResidualBlock(nn.Module):
 class HourglassEncoder(nn.Module):
     """Encoder that halves the resolution ``num_blocks`` times and returns every level."""
 
-    def __init__(self, in_channels: int, block_expansion: int, max_features: int, num_blocks: int) -> None:
+    def __init__(
+        self, in_channels: int, block_expansion: int, max_features: int, num_blocks: int, norm: Norm = nn.BatchNorm2d
+    ) -> None:
         super().__init__()
         widths = [in_channels, *(min(max_features, block_expansion * 2 ** (i + 1)) for i in range(num_blocks))]
-        self.down_blocks = nn.ModuleList(DownBlock(*pair) for pair in pairwise(widths))
+        self.down_blocks = nn.ModuleList(DownBlock(*pair, norm=norm) for pair in pairwise(widths))
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Return the input and the output of every block, finest first."""
@@ -79,30 +86,39 @@ class HourglassEncoder(nn.Module):
 class HourglassDecoder(nn.Module):
     """Decoder that doubles the resolution per block and concatenates the encoder level of that resolution."""
 
-    def __init__(self, block_expansion: int, max_features: int, num_blocks: int) -> None:
+    def __init__(
+        self, block_expansion: int, max_features: int, num_blocks: int, norm: Norm = nn.BatchNorm2d
+    ) -> None:
         super().__init__()
         blocks = []
         for i in reversed(range(num_blocks)):
             inputs = 1 if i == num_blocks - 1 else 2  # the deepest level has no skip connection
             in_channels = inputs * min(max_features, block_expansion * 2 ** (i + 1))
-            blocks.append(UpBlock(in_channels, min(max_features, block_expansion * 2**i)))
+            blocks.append(UpBlock(in_channels, min(max_features, block_expansion * 2**i), norm=norm))
         self.up_blocks = nn.ModuleList(blocks)
 
     def forward(self, levels: list[Tensor]) -> Tensor:
         """Encoder levels, finest first → features at the finest resolution."""
-        out = levels[-1]
+        return self.outputs(levels)[-1]
+
+    def outputs(self, levels: list[Tensor]) -> list[Tensor]:
+        """Encoder levels, finest first → the output of every block with its skip connection, finest last."""
+        outputs, out = [], levels[-1]
         for block, skip in zip(self.up_blocks, reversed(levels[:-1]), strict=True):
             out = torch.cat([block(out), skip], dim=1)
-        return out
+            outputs.append(out)
+        return outputs
 
 
 class Hourglass(nn.Module):
     """U-Net whose last skip connection is the input, hence ``block_expansion + in_channels`` output channels."""
 
-    def __init__(self, in_channels: int, block_expansion: int, max_features: int, num_blocks: int) -> None:
+    def __init__(
+        self, in_channels: int, block_expansion: int, max_features: int, num_blocks: int, norm: Norm = nn.BatchNorm2d
+    ) -> None:
         super().__init__()
-        self.encoder = HourglassEncoder(in_channels, block_expansion, max_features, num_blocks)
-        self.decoder = HourglassDecoder(block_expansion, max_features, num_blocks)
+        self.encoder = HourglassEncoder(in_channels, block_expansion, max_features, num_blocks, norm)
+        self.decoder = HourglassDecoder(block_expansion, max_features, num_blocks, norm)
         self.out_channels = min(max_features, block_expansion) + in_channels
 
     def forward(self, x: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ from deepfakemnist.animate.fomm.winograd import WinogradResidual
 Precision = Literal["exact", "tf32", "fast"]
 
 
-class _Target(NamedTuple):
+class Target(NamedTuple):
     """What convolutions are rewritten for: the dtype of their computation, TF32 products, and the kind of device."""
 
     dtype: torch.dtype
@@ -40,9 +40,9 @@ class _Target(NamedTuple):
         return self.dtype == torch.float32 and not self.tf32 and not self.cpu
 
     @property
-    def float32(self) -> _Target:
+    def float32(self) -> Target:
         """Full precision on the same kind of device."""
-        return _Target(torch.float32, False, self.cpu)
+        return Target(torch.float32, False, self.cpu)
 
 
 #: oneDNN computes output channels in groups of 16; fewer cost the same.
@@ -84,7 +84,12 @@ def arithmetic(networks: FirstOrderMotionModel) -> str:
 
     For example ``float32``, ``float32+float16``, or ``float32+float16 (float32 in final.conv)``.
     """
-    layers = folded_layers(networks.generator)
+    return arithmetic_of(networks.generator)
+
+
+def arithmetic_of(network: nn.Module) -> str:
+    """Return the dtypes of an optimised network as ``arithmetic`` does."""
+    layers = folded_layers(network)
     kinds = dict.fromkeys(["float32", *(layer.arithmetic for layer in layers.values())])
     text = "+".join(kinds)
     fell_back = [name for name, layer in layers.items() if layer.fell_back]
@@ -103,7 +108,7 @@ def rewritten(
         cpu: apply the rewrites for the CPU, else those for a GPU, which give the same result on a CPU, only slower.
     """
     fast = copy.deepcopy(networks).eval().requires_grad_(False)
-    target = _Target(decoder, tf32, cpu)
+    target = Target(decoder, tf32, cpu)
     _rewrite(fast.kp_detector, target.float32)
     motion = fast.generator.dense_motion_network
     for name in ("mask", "occlusion"):
@@ -116,12 +121,12 @@ def rewritten(
 
 
 class PhasedUp(nn.Module):
-    """2× nearest-neighbour upsampling, 3×3 convolution and ReLU as four 2×2 convolutions; for the CPU."""
+    """2× nearest-neighbour upsampling, 3×3 convolution and optional ReLU as four 2×2 convolutions; for the CPU."""
 
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor, *, relu: bool = True) -> None:
         super().__init__()
         self.phases = nn.ModuleList(
-            FoldedConv(sum_taps(weight, i, j), bias, padding=1, relu=True, dtype=torch.float32, prepack=True)
+            FoldedConv(sum_taps(weight, i, j), bias, padding=1, relu=relu, dtype=torch.float32, prepack=True)
             for i in (0, 1)
             for j in (0, 1)
         )
@@ -172,7 +177,7 @@ class BlockedConv(nn.Module):
     Three outputs cost as much as sixteen; 2×2 pixels at once make them twelve.
     """
 
-    def __init__(self, conv: nn.Conv2d, side: int, target: _Target) -> None:
+    def __init__(self, conv: nn.Conv2d, side: int, target: Target) -> None:
         super().__init__()
         self.side = side
         outputs, inputs, kernel, _ = conv.weight.shape
@@ -199,13 +204,13 @@ class BlockedConv(nn.Module):
 class FoldedResidual(nn.Module):
     """Residual block with norm2 folded into conv1; the trunk stays in float32."""
 
-    def __init__(self, block: ResidualBlock, target: _Target) -> None:
+    def __init__(self, block: ResidualBlock, target: Target) -> None:
         super().__init__()
         scale, shift = _affine(block.norm1)
         self.register_buffer("scale", scale.view(1, -1, 1, 1))
         self.register_buffer("shift", shift.view(1, -1, 1, 1))
-        self.conv1 = _folded(block.conv1, block.norm2, target, relu=True, winograd=True)
-        self.conv2 = _folded(block.conv2, None, target, relu=False, winograd=True)
+        self.conv1 = folded_convolution(block.conv1, block.norm2, target, relu=True, winograd=True)
+        self.conv2 = folded_convolution(block.conv2, None, target, relu=False, winograd=True)
 
     scale: Tensor
     shift: Tensor
@@ -216,7 +221,7 @@ class FoldedResidual(nn.Module):
         return x + self.conv2(self.conv1(F.relu_(torch.addcmul(self.shift, x, self.scale))))
 
 
-def _rewrite_appearance(generator: Generator, target: _Target) -> None:
+def _rewrite_appearance(generator: Generator, target: Target) -> None:
     # The source is encoded once, so float32 is free there; reducing it would cost most of the precision.
     parts = {"first": target.float32, "down_blocks": target.float32, "up_blocks": target, "final": target}
     for name, part_target in parts.items():
@@ -227,35 +232,42 @@ def _rewrite_appearance(generator: Generator, target: _Target) -> None:
         setattr(generator.bottleneck, name, _winograd(block) if winograd else FoldedResidual(block, target))
 
 
-def _rewrite(module: nn.Module, target: _Target) -> None:
+def _rewrite(module: nn.Module, target: Target) -> None:
     for name, child in list(module.named_children()):
         setattr(module, name, _rewritten(child, target))
 
 
-def _rewritten(module: nn.Module, target: _Target) -> nn.Module:
+def _rewritten(module: nn.Module, target: Target) -> nn.Module:
     if isinstance(module, UpBlock):
-        folded = _fold(module.conv, module.norm)
-        if target.cpu:
-            return PhasedUp(*folded)
-        return MatrixUp(*folded) if target.matrix else _transposed(*folded, target)
+        return upsampling_convolution(module.conv, module.norm, target, relu=True)
     if isinstance(module, SameBlock):
-        conv = _folded(module.conv, module.norm, target, relu=True)
+        conv = folded_convolution(module.conv, module.norm, target, relu=True)
         return nn.Sequential(conv, nn.AvgPool2d(2)) if isinstance(module, DownBlock) else conv
     if isinstance(module, nn.Conv2d):
-        return _head(module, target)
+        return output_convolution(module, target)
     _rewrite(module, target)
     return module
 
 
-def _head(conv: nn.Conv2d, target: _Target) -> nn.Module:
+def upsampling_convolution(conv: nn.Conv2d, norm: nn.Module | None, target: Target, *, relu: bool) -> nn.Module:
+    """Rewrite 2× nearest-neighbour upsampling, a 3×3 convolution, batch norm and ReLU, the last two as given."""
+    weight, bias = _fold(conv, norm)
+    if target.cpu:
+        return PhasedUp(weight, bias, relu=relu)
+    return MatrixUp(weight, bias, relu=relu) if target.matrix else _transposed(weight, bias, target, relu)
+
+
+def output_convolution(conv: nn.Conv2d, target: Target) -> nn.Module:
     """Rewrite an output convolution, i.e. one without norm or ReLU."""
     padded = conv.padding == (conv.kernel_size[0] // 2,) * 2
     side = _best_side(conv.out_channels, conv.kernel_size[0], _GROUP if target.cpu else _CUDA_GROUP) if padded else 1
-    return _folded(conv, None, target, relu=False) if side == 1 else BlockedConv(conv, side, target)
+    if side == 1:
+        return folded_convolution(conv, None, target, relu=False)
+    return BlockedConv(conv, side, target)
 
 
-def _transposed(weight: Tensor, bias: Tensor, target: _Target) -> FoldedConv:
-    """2× nearest-neighbour upsampling, 3×3 convolution and ReLU as one transposed 4×4 one: 4/9 of the products."""
+def _transposed(weight: Tensor, bias: Tensor, target: Target, relu: bool) -> FoldedConv:
+    """2× nearest-neighbour upsampling, 3×3 convolution and optional ReLU as one transposed 4×4 one: 4/9 of the products."""
 
     def spread(taps: Tensor, dim: int) -> Tensor:
         first, second, third = taps.unbind(dim)
@@ -267,7 +279,7 @@ def _transposed(weight: Tensor, bias: Tensor, target: _Target) -> FoldedConv:
         bias,
         padding=1,
         stride=2,
-        relu=True,
+        relu=relu,
         dtype=target.dtype,
         tf32=target.tf32,
         prepack=False,
@@ -282,24 +294,31 @@ def _best_side(outputs: int, kernel: int, group: int, sides: Sequence[int] = (1,
     return min(sides, key=cost)
 
 
-def _folded(
-    conv: nn.Conv2d, norm: nn.BatchNorm2d | None, target: _Target, *, relu: bool, winograd: bool = False
+def folded_convolution(
+    conv: nn.Conv2d, norm: nn.Module | None, target: Target, *, relu: bool, winograd: bool = False
 ) -> nn.Module:
     """Rewrite ``norm(conv(x))``; ``winograd`` allows Winograd on CUDA, which pays for many images of one size."""
-    padding = conv.padding[0]
+    padding, stride = conv.padding[0], conv.stride[0]
     assert isinstance(padding, int)
     weight, bias = _fold(conv, norm)
-    if target.matrix and padding == 1:
+    if target.matrix and padding == stride == 1:
         if winograd and MatrixWinograd.takes(weight):
             return MatrixWinograd(weight, bias, relu=relu)
         if MatrixConv.takes(weight):
             return MatrixConv(weight, bias, relu=relu)
     return FoldedConv(
-        weight, bias, padding=padding, relu=relu, dtype=target.dtype, tf32=target.tf32, prepack=target.cpu
+        weight,
+        bias,
+        padding=padding,
+        stride=stride,
+        relu=relu,
+        dtype=target.dtype,
+        tf32=target.tf32,
+        prepack=target.cpu,
     )
 
 
-def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d | None) -> tuple[Tensor, Tensor]:
+def _fold(conv: nn.Conv2d, norm: nn.Module | None) -> tuple[Tensor, Tensor]:
     """Return weight and bias of ``norm(conv(x))`` as one convolution."""
     if norm is None:
         return conv.weight, _bias(conv)
@@ -307,9 +326,9 @@ def _fold(conv: nn.Conv2d, norm: nn.BatchNorm2d | None) -> tuple[Tensor, Tensor]
     return conv.weight * scale.view(-1, 1, 1, 1), _bias(conv) * scale + shift
 
 
-def _affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """Return scale and shift of each channel in evaluation mode."""
-    assert norm.running_mean is not None and norm.running_var is not None
+def _affine(norm: nn.Module) -> tuple[Tensor, Tensor]:
+    """Return scale and shift of each channel of a batch norm in evaluation mode."""
+    assert isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None
     scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
     return scale, norm.bias - norm.running_mean * scale
 

@@ -79,19 +79,21 @@ class MatrixConv(nn.Module):
 
 
 class MatrixUp(nn.Module):
-    """2× nearest-neighbour upsampling, 3×3 convolution and ReLU: four 2×2 convolutions of the small image.
+    """2× nearest-neighbour upsampling, 3×3 convolution and optional ReLU: four 2×2 convolutions of the small image.
 
     Args:
         weight: (out, in, 3, 3), float32.
         bias: (out,), float32.
+        relu: whether ReLU follows.
     """
 
     by_phase: Tensor
     by_tap: Tensor
     bias: Tensor
 
-    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+    def __init__(self, weight: Tensor, bias: Tensor, *, relu: bool = True) -> None:
         super().__init__()
+        self.relu = relu
         outputs, inputs = weight.shape[:2]
         by_phase = torch.stack([sum_taps(weight, *divmod(phase, 2)).permute(2, 3, 1, 0) for phase in range(4)])
         by_tap = torch.zeros(9, inputs, 4, outputs, dtype=weight.dtype, device=weight.device)
@@ -119,7 +121,8 @@ class MatrixUp(nn.Module):
                     products.append(_Product(tap, self.by_tap[tap, :, columns], columns))
             squares = _sum_products(x, self.bias, products).unflatten(3, (2, 2, outputs))
             out = squares.permute(0, 1, 3, 2, 4, 5).contiguous()
-        return F.relu_(out.view(batch, 2 * height, 2 * width, outputs).permute(0, 3, 1, 2))
+        out = out.view(batch, 2 * height, 2 * width, outputs).permute(0, 3, 1, 2)
+        return F.relu_(out) if self.relu else out
 
 
 class MatrixWinograd(nn.Module):

@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Any
 
 import numba
@@ -29,6 +30,8 @@ _POINTS = 36
 #: 128.
 _CHUNK = 128
 _ROW = 6 * _CHUNK
+#: What follows a convolution and its bias: ReLU, the sum with the block's input, or nothing.
+RECTIFY, ADD, NOTHING = 0, 1, 2
 #: Offset of the second half of the workspace.
 _HALF = _POINTS * _CHUNK
 
@@ -56,7 +59,7 @@ INPUT = np.array(
 OUTPUT = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
 
 
-def _compiled(function: Callable[..., None]) -> Any:
+def compiled(function: Callable[..., None]) -> Any:
     """Compile at the first call. "contract" allows fused multiply-add but still propagates NaN."""
     options: dict[str, Any] = {"nogil": True, "fastmath": {"contract"}}
     try:
@@ -65,10 +68,33 @@ def _compiled(function: Callable[..., None]) -> Any:
         return numba.njit(**options)(function)
 
 
-class WinogradResidual(nn.Module):
-    """Residual block in evaluation: ``x + conv2(relu(norm2(conv1(relu(norm1(x))))))`` with norm2 folded into conv1.
+class WinogradBlock(nn.Module):
+    """Base of residual blocks of two convolutions that work on one image at a time.
 
     Channels must be a multiple of 128. The images of a batch are distributed over ``torch.get_num_threads()`` threads.
+    """
+
+    @staticmethod
+    def takes(channels: int) -> bool:
+        """Return whether blocks with that many channels are supported. Fewer than 128 would gain nothing."""
+        return channels % _CHUNK == 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) float32 → the same shape, channels last in memory."""
+        images = x.permute(0, 2, 3, 1).contiguous().numpy()
+        out = np.empty_like(images)
+        # BLAS threads would compete with these.
+        with _blas().limit(limits=1, user_api="blas"):
+            for_each_image(len(images), lambda index: self.block(images[index], out[index]))
+        return torch.from_numpy(out).permute(0, 3, 1, 2)
+
+    def block(self, x: Array, out: Array) -> None:
+        """Write the result of the image ``x`` (H, W, C) to ``out`` (H, W, C)."""
+        raise NotImplementedError
+
+
+class WinogradResidual(WinogradBlock):
+    """Residual block in evaluation: ``x + conv2(relu(norm2(conv1(relu(norm1(x))))))`` with norm2 folded into conv1.
 
     Args:
         scale: (C,) scale of norm1.
@@ -93,41 +119,33 @@ class WinogradResidual(nn.Module):
         for number, (weight, bias) in ((1, conv1), (2, conv2)):
             self.register_buffer(f"weight{number}", transform_kernel(weight))
             self.register_buffer(f"bias{number}", bias.detach().float())
-        self._blas = ThreadpoolController()
 
-    @staticmethod
-    def takes(channels: int) -> bool:
-        """Return whether blocks with that many channels are supported. Fewer than 128 would gain nothing."""
-        return channels % _CHUNK == 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) float32 → the same shape, channels last in memory."""
-        images = x.permute(0, 2, 3, 1).contiguous().numpy()
-        out = np.empty_like(images)
-
-        def one(index: int) -> None:
-            self._block(images[index], out[index])
-
-        threads = min(torch.get_num_threads(), len(images))
-        # BLAS threads would compete with these.
-        with self._blas.limit(limits=1, user_api="blas"):
-            if threads == 1:
-                for index in range(len(images)):
-                    one(index)
-            else:
-                with ThreadPoolExecutor(threads) as pool:
-                    list(pool.map(one, range(len(images))))
-        return torch.from_numpy(out).permute(0, 3, 1, 2)
-
-    def _block(self, x: Array, out: Array) -> None:
-        values, products, hidden = _scratch(x.shape)
+    def block(self, x: Array, out: Array) -> None:
+        """Write the result of the image ``x`` (H, W, C) to ``out`` (H, W, C)."""
+        values, products, hidden = scratch(x.shape)
         scale, shift = self.scale.numpy(), self.shift.numpy()
-        _transform_input(x, scale, shift, True, values)
+        transform_input(x, scale, shift, True, values)
         np.matmul(values, self.weight1.numpy(), out=products)
-        _transform_output(products, self.bias1.numpy(), x, True, hidden)
-        _transform_input(hidden, scale, shift, False, values)
+        transform_output(products, self.bias1.numpy(), x, RECTIFY, hidden)
+        transform_input(hidden, scale, shift, False, values)
         np.matmul(values, self.weight2.numpy(), out=products)
-        _transform_output(products, self.bias2.numpy(), x, False, out)
+        transform_output(products, self.bias2.numpy(), x, ADD, out)
+
+
+def for_each_image(count: int, work: Callable[[int], None]) -> None:
+    """Call ``work`` for each index below ``count``, in ``torch.get_num_threads()`` threads."""
+    threads = min(torch.get_num_threads(), count)
+    if threads <= 1:
+        for index in range(count):
+            work(index)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(work, range(count)))
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def transform_kernel(weight: Tensor) -> Tensor:
@@ -140,8 +158,8 @@ def transform_kernel(weight: Tensor) -> Tensor:
 _local = threading.local()
 
 
-def _scratch(shape: tuple[int, ...]) -> tuple[Array, Array, Array]:
-    """Return the workspace of this thread: allocating it per call would cost a tenth of the time in page faults."""
+def scratch(shape: tuple[int, ...]) -> tuple[Array, Array, Array]:
+    """Return the workspace of this thread, the values and products of all tiles and an image of ``shape``: allocating it per call would cost a tenth of the time in page faults."""
     if getattr(_local, "shape", None) != shape:
         height, width, channels = shape
         points = (_POINTS, -(-height // 4) * -(-width // 4), channels)
@@ -151,8 +169,8 @@ def _scratch(shape: tuple[int, ...]) -> tuple[Array, Array, Array]:
     return arrays
 
 
-@_compiled
-def _transform_input(x, scale, shift, normalise, values):  # type: ignore[no-untyped-def]
+@compiled
+def transform_input(x, scale, shift, normalise, values):  # type: ignore[no-untyped-def]
     """``x`` (H, W, C), zero-padded by 1 → ``values`` (36, tiles, C); applies relu(x·scale + shift) if ``normalise``."""
     height, width, channels = x.shape
     work = np.empty(2 * _HALF, np.float32)
@@ -206,9 +224,9 @@ def _transform_input(x, scale, shift, normalise, values):  # type: ignore[no-unt
                     goal[c] = point[c]
 
 
-@_compiled
-def _transform_output(products, bias, residual, rectify, out):  # type: ignore[no-untyped-def]
-    """``products`` (36, tiles, C) → ``out`` (H, W, C): plus bias, then ReLU if ``rectify``, else plus ``residual``."""
+@compiled
+def transform_output(products, bias, residual, then, out):  # type: ignore[no-untyped-def]
+    """``products`` (36, tiles, C) → ``out`` (H, W, C): plus bias; ``then`` ReLU, plus ``residual``, or nothing more."""
     height, width, channels = out.shape
     work = np.empty(2 * _HALF, np.float32)
     zero, two, four, eight = np.float32(0), np.float32(2), np.float32(4), np.float32(8)
@@ -242,10 +260,13 @@ def _transform_output(products, bias, residual, rectify, out):  # type: ignore[n
                     row[c + 3 * _CHUNK] = u + eight * v + a5
                 for s in range(min(4, width - left)):
                     value, goal = row[s * _CHUNK :], out[top + r, left + s, part]
-                    if rectify:
+                    if then == RECTIFY:
                         for c in range(_CHUNK):
                             total = value[c] + addend[c]
                             goal[c] = zero if total < zero else total
+                    elif then == NOTHING:
+                        for c in range(_CHUNK):
+                            goal[c] = value[c] + addend[c]
                     else:
                         before = residual[top + r, left + s, part]
                         for c in range(_CHUNK):
