@@ -22,6 +22,7 @@ LAYERS = [
     ["faces", "sources"],
     ["animation_quality", "animate", "dataset", "actors"],
     ["animate/fomm", "animate/liveportrait", "animate/mesh", "liveness", "evaluation"],
+    ["animate/tpsmm"],
     ["animate/animators", "animate/training", "liveness/simulator", "training", "reenactment"],
     ["report", "workflow", "human_study"],
     ["cli"],

@@ -10,7 +10,7 @@ from torch import nn
 from deepfakemnist.animate.fomm.animator import padded_batch
 from deepfakemnist.animate.fomm.blocks import UpBlock
 from deepfakemnist.animate.fomm.folded_conv import FoldedConv
-from deepfakemnist.animate.fomm.inference import TapwiseConv, _rewritten, Target
+from deepfakemnist.animate.fomm.inference import TapwiseConv, Target, _rewritten
 from deepfakemnist.animate.fomm.matrix_conv import MatrixConv, MatrixUp, MatrixWinograd
 
 

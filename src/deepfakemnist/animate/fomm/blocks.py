@@ -1,8 +1,8 @@
 """Building blocks of the First Order Motion Model (Siarohin et al., NeurIPS 2019, arXiv 2003.00196).
 
 Attribute names match the state_dict of the official checkpoints. Their synchronised batch norm is replaced by plain
-``BatchNorm2d``, which is equivalent in evaluation and on one device. Networks that descend from FOMM build the same blocks
-with another norm.
+``BatchNorm2d``, which is equivalent in evaluation and on one device. Networks that descend from FOMM build the same
+blocks with another norm.
 """
 
 from __future__ import annotations
@@ -86,9 +86,7 @@ class HourglassEncoder(nn.Module):
 class HourglassDecoder(nn.Module):
     """Decoder that doubles the resolution per block and concatenates the encoder level of that resolution."""
 
-    def __init__(
-        self, block_expansion: int, max_features: int, num_blocks: int, norm: Norm = nn.BatchNorm2d
-    ) -> None:
+    def __init__(self, block_expansion: int, max_features: int, num_blocks: int, norm: Norm = nn.BatchNorm2d) -> None:
         super().__init__()
         blocks = []
         for i in reversed(range(num_blocks)):

@@ -267,7 +267,7 @@ def output_convolution(conv: nn.Conv2d, target: Target) -> nn.Module:
 
 
 def _transposed(weight: Tensor, bias: Tensor, target: Target, relu: bool) -> FoldedConv:
-    """2× nearest-neighbour upsampling, 3×3 convolution and optional ReLU as one transposed 4×4 one: 4/9 of the products."""
+    """2× nearest upsampling, 3×3 convolution and optional ReLU as one transposed 4×4 one: 4/9 of the products."""
 
     def spread(taps: Tensor, dim: int) -> Tensor:
         first, second, third = taps.unbind(dim)

@@ -26,12 +26,13 @@ def relative_motion(source: Keypoints, driving: Keypoints, first: Keypoints, sca
     return Keypoints(value, driving.jacobian @ invert_2x2(first.jacobian) @ source.jacobian)
 
 
-def size_ratio(source: Tensor, driver: Tensor) -> float:
+def size_ratio(source: Tensor, driver: Tensor, instead: str = "adapt_scale: false") -> float:
     """Return the size of the source's face relative to the driver's: root of the ratio of their convex hulls' areas.
 
     Args:
         source: (K, 2) keypoints.
         driver: (K, 2) keypoints of the start frame.
+        instead: setting that needs no sizes, for the message.
 
     Raises: Failed("flat_keypoints") for collinear keypoints.
     """
@@ -40,6 +41,6 @@ def size_ratio(source: Tensor, driver: Tensor) -> float:
         source_area, driver_area = (ConvexHull(points.cpu().numpy()).volume for points in (source, driver))
     except QhullError as error:
         raise Failed(
-            "flat_keypoints", "the keypoints are collinear, so face sizes cannot be compared; use adapt_scale: false"
+            "flat_keypoints", f"the keypoints are collinear, so face sizes cannot be compared; use {instead}"
         ) from error
     return float(np.sqrt(source_area) / np.sqrt(driver_area))

@@ -159,7 +159,10 @@ _local = threading.local()
 
 
 def scratch(shape: tuple[int, ...]) -> tuple[Array, Array, Array]:
-    """Return the workspace of this thread, the values and products of all tiles and an image of ``shape``: allocating it per call would cost a tenth of the time in page faults."""
+    """Return the workspace of this thread: values and products of all tiles (36, tiles, C), and an image of ``shape``.
+
+    Allocating it per call would cost a tenth of the time in page faults.
+    """
     if getattr(_local, "shape", None) != shape:
         height, width, channels = shape
         points = (_POINTS, -(-height // 4) * -(-width // 4), channels)

@@ -1,12 +1,12 @@
 """Inference optimisation of the Thin-Plate-Spline Motion Model: graph rewrites that save operations.
 
-All rewrites are exact up to float32 rounding and shared with FOMM (``fomm/inference.py``). On the CPU: upsampling and the
-following 3×3 convolution as four 2×2 convolutions, convolutions with few outputs for a square of pixels at a time,
-residual blocks by Winograd, weights packed once; benchmarks/tpsmm.json has the speed-up. On CUDA: float32 convolutions as
-matrix products; not measured on any GPU.
+All rewrites are exact up to float32 rounding and shared with FOMM (``fomm/inference.py``). On the CPU: upsampling and
+the following 3×3 convolution as four 2×2 convolutions, convolutions with few outputs for a square of pixels at a time,
+residual blocks by Winograd, weights packed once; benchmarks/tpsmm.json has the speed-up. On CUDA: float32 convolutions
+as matrix products; not measured on any GPU.
 
-The key point detector runs once per source and driver and is left as it is: folding its batch norm would save less than a
-hundredth, and move key points by 1e-6 instead of 2e-7 from the original's, which ``motion: avd`` amplifies tenfold.
+The key point detector runs once per source and driver and is left as it is: folding its batch norm would save less than
+a hundredth, and move key points by 1e-6 instead of 2e-7 from the original's, which ``motion: avd`` amplifies tenfold.
 """
 
 from __future__ import annotations
@@ -67,13 +67,18 @@ def rewritten(
     target = Target(painting, tf32, cpu)
     motion, painter = fast.dense_motion_network, fast.inpainting_network
     if not cpu:
-        motion.maps = TapwiseConv(motion.maps)
-        motion.occlusion = nn.ModuleList(TapwiseConv(head) for head in motion.occlusion)
+        setattr(motion, "maps", _tapwise(motion.maps))  # noqa: B010 - another type than the plain network's
+        motion.occlusion = nn.ModuleList(map(_tapwise, motion.occlusion))
     _rewrite(motion, target.float32)
     for name, module in list(painter.named_children()):
         # The source is encoded once, so float32 is free there.
         setattr(painter, name, _rewritten(module, target.float32 if name in ("first", "down_blocks") else target))
     return fast
+
+
+def _tapwise(head: nn.Module) -> TapwiseConv:
+    assert isinstance(head, nn.Conv2d)
+    return TapwiseConv(head)
 
 
 def _rewrite(module: nn.Module, target: Target) -> None:
@@ -94,7 +99,9 @@ def _rewritten(module: nn.Module, target: Target) -> nn.Module:
         if isinstance(module, UpBlock):
             return nn.Sequential(upsampling_convolution(module.conv, None, target, relu=False), norm)
         conv = folded_convolution(module.conv, None, target, relu=False)
-        return nn.Sequential(conv, norm, nn.AvgPool2d(2)) if isinstance(module, DownBlock) else nn.Sequential(conv, norm)
+        return (
+            nn.Sequential(conv, norm, nn.AvgPool2d(2)) if isinstance(module, DownBlock) else nn.Sequential(conv, norm)
+        )
     if isinstance(module, nn.Conv2d):
         return output_convolution(module, target)
     _rewrite(module, target)

@@ -43,11 +43,11 @@ class InstanceNormReLU(nn.Module):
         assert isinstance(norm, nn.InstanceNorm2d) and norm.affine and not norm.track_running_stats
         self.register_buffer("weight", norm.weight.detach())
         self.register_buffer("bias", norm.bias.detach())
-        self.eps, self.cpu = norm.eps, cpu
+        self.eps, self.on_cpu = norm.eps, cpu
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) → the same shape and dtype, channels last; on the CPU ``x`` may be overwritten."""
-        if self.cpu:
+        if self.on_cpu:
             x = x.contiguous(memory_format=torch.channels_last)
             images = x.permute(0, 2, 3, 1).numpy()
             for_each_image(len(images), lambda index: _apply(images[index], *self.affine(images[index])))
@@ -75,7 +75,7 @@ class InstanceNormResidual(nn.Module):
         """(B, channels, H, W) → the same shape, float32."""
         x = x.float()
         # The norm works in place, and the block adds its input at the end.
-        first = self.norm1(x.clone(memory_format=torch.channels_last) if self.norm1.cpu else x)
+        first = self.norm1(x.clone(memory_format=torch.channels_last) if self.norm1.on_cpu else x)
         out: Tensor = x + self.conv2(self.norm2(self.conv1(first)))
         return out
 

@@ -1,8 +1,8 @@
 """Thin-Plate-Spline Motion Model: key point detector, dense motion, inpainting and animation-via-disentanglement.
 
-Zhao and Zhang, CVPR 2022, arXiv 2203.14367. Names and shapes of parameters are those of the official checkpoints. Images
-are RGB in 0..1, coordinates (x, y) in -1..1, the centres of the outermost pixels; grid_sample and the resizing of flows
-follow the same convention (``align_corners=True``) throughout.
+Zhao and Zhang, CVPR 2022, arXiv 2203.14367. Names and shapes of parameters are those of the official checkpoints.
+Images are RGB in 0..1, coordinates (x, y) in -1..1, the centres of the outermost pixels; grid_sample and the resizing
+of flows follow the same convention (``align_corners=True``) throughout.
 """
 
 from __future__ import annotations
@@ -95,6 +95,8 @@ class EncodedSource(NamedTuple):
 class DenseMotion(NamedTuple):
     """Backward optical flow from the animated frame to the source, and where the source is visible."""
 
+    masks: Tensor
+    """(B, S+1, h, w) weight of each motion, the static background first."""
     deformation: Tensor
     """(B, h, w, 2) coordinates in the source."""
     occlusion: list[Tensor]
@@ -152,14 +154,13 @@ class DenseMotionNetwork(nn.Module):
         outputs = outputs[len(outputs) - self._from_hourglass :]
         for block in self.up:
             outputs.append(block(outputs[-1]))
-        return DenseMotion(
-            deformation, [torch.sigmoid(head(out)) for head, out in zip(self.occlusion, outputs, strict=True)]
-        )
+        occlusion = [torch.sigmoid(head(out)) for head, out in zip(self.occlusion, outputs, strict=True)]
+        return DenseMotion(masks, deformation, occlusion)
 
     @staticmethod
     def motions(small: Tensor, source: Tensor, driving: Tensor) -> Tensor:
         """Return (B, S+1, h, w, 2): the identity, then each spline from driving to source coordinates."""
-        grid = coordinate_grid(*small.shape[-2:], small)
+        grid = _grid_of(small)
         splines = fit_splines(*(points.unflatten(1, (-1, SPLINE_POINTS)) for points in (driving, source)))
         bent = evaluate(splines, grid)
         return torch.cat([grid.expand(len(bent), 1, *grid.shape), bent], dim=1)
@@ -167,7 +168,7 @@ class DenseMotionNetwork(nn.Module):
     @staticmethod
     def heat(encoded: EncodedSource, driving: Tensor) -> Tensor:
         """Return (B, K+1, h, w): an empty map, then the Gaussian of each driving minus that of the source's point."""
-        grid = coordinate_grid(*encoded.small.shape[-2:], encoded.small)
+        grid = _grid_of(encoded.small)
         return F.pad(keypoint_gaussians(grid, driving) - encoded.heat, (0, 0, 0, 0, 1, 0))
 
     @staticmethod
@@ -206,18 +207,18 @@ class InpaintingNetwork(nn.Module):
     def decode(self, encoded: EncodedSource, motion: DenseMotion) -> Tensor:
         """Return the animated image (B, 3, H, W) in 0..1."""
         features = encoded.features[::-1]
-        out = warped(features[0], motion, 0)
+        out = warp(features[0], motion.deformation) * motion.occlusion[0]
         for i, up in enumerate(self.up_blocks):
             for block in self.resblock[2 * i : 2 * i + 2]:
                 out = block(out)
             out = up(out)
-            visible = warped(features[i + 1], motion, i + 1)
+            visible = warp(features[i + 1], motion.deformation) * motion.occlusion[i + 1]
             if i + 1 < len(self.up_blocks):
                 out = torch.cat([out, visible.to(out.dtype)], dim=1)
         finest = motion.occlusion[-1]
         out = torch.addcmul(visible, out, 1 - finest)
         image = torch.sigmoid(self.final(out).float())
-        return torch.addcmul(warped(encoded.image, motion, -1), image, 1 - finest)
+        return torch.addcmul(warp(encoded.image, motion.deformation) * finest, image, 1 - finest)
 
 
 class AvdNetwork(nn.Module):
@@ -253,7 +254,7 @@ class ThinPlateSplineMotionModel(nn.Module):
     def encode(self, image: Tensor, keypoints: Tensor) -> EncodedSource:
         """Image (B, 3, H, W) and its key points (B, K, 2) → encoded source."""
         small = self.dense_motion_network.down(image)
-        heat = keypoint_gaussians(coordinate_grid(*small.shape[-2:], small), keypoints)
+        heat = keypoint_gaussians(_grid_of(small), keypoints)
         return EncodedSource(image, small, heat, self.inpainting_network.encode(image))
 
     def forward(self, encoded: EncodedSource, source: Tensor, driving: Tensor) -> Tensor:
@@ -261,13 +262,18 @@ class ThinPlateSplineMotionModel(nn.Module):
         return self.inpainting_network.decode(encoded, self.dense_motion_network(encoded, source, driving))
 
 
-def warped(features: Tensor, motion: DenseMotion, level: int) -> Tensor:
-    """Return features (B, C, H, W) sampled by the motion and multiplied by the occlusion map of their level."""
-    size, flow = features.shape[-2:], motion.deformation
+def warp(features: Tensor, flow: Tensor) -> Tensor:
+    """Return features (B, C, H, W) sampled by a flow (B, h, w, 2), which is resized to their size."""
+    size = features.shape[-2:]
     if flow.shape[1:3] != size:
         resized = F.interpolate(flow.permute(0, 3, 1, 2), size=size, mode="bilinear", align_corners=True)
         flow = resized.permute(0, 2, 3, 1)
-    return _sample(features, flow) * motion.occlusion[level]
+    return _sample(features, flow)
+
+
+def _grid_of(maps: Tensor) -> Tensor:
+    height, width = maps.shape[-2:]
+    return coordinate_grid(height, width, maps)
 
 
 def _sample(image: Tensor, grid: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
@@ -28,6 +27,7 @@ class ResNet18(nn.Module):
         for number, factor in enumerate(_STAGES, start=1):
             setattr(self, f"layer{number}", _stage(inputs, factor * width, stride=1 if number == 1 else 2))
             inputs = factor * width
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.fc = nn.Linear(inputs, outputs)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -35,7 +35,7 @@ class ResNet18(nn.Module):
         x = self.maxpool(F.relu(self.bn1(self.conv1(x))))
         for number in range(1, len(_STAGES) + 1):
             x = self.get_submodule(f"layer{number}")(x)
-        out: Tensor = self.fc(torch.mean(x, dim=(2, 3)))
+        out: Tensor = self.fc(self.avgpool(x).flatten(1))
         return out
 
 
