@@ -33,7 +33,7 @@ from deepfakemnist.animate.fomm.animator import FommAnimator
 from deepfakemnist.animate.fomm.checkpoint import load_checkpoint
 from deepfakemnist.animate.fomm.network import FirstOrderMotionModel, Keypoints
 from deepfakemnist.animate.fomm.transfer import relative_motion
-from deepfakemnist.config.animator import FommModel
+from deepfakemnist.config.animators.fomm import FommModel
 
 FRAMES, REFERENCE_FRAMES, REPEATS, SIDE = 16, 2, 5, 256
 

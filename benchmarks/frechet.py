@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from deepfakemnist.actors import Actor, Framing, load_bank, perform
 from deepfakemnist.animate.registry import load_animator
-from deepfakemnist.config.animator import AnimatorSettings
+from deepfakemnist.config.animators import animator_settings
 from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.errors import Rejected
 from deepfakemnist.faces.identity import FaceEmbedder
@@ -48,7 +48,7 @@ def frechet_distance(first: Features, second: Features) -> float:
 
 def clips(people: int) -> tuple[list[Features], list[Features]]:
     """Return the features of true frames and of results, (frames, 128) per person; people without a face are none."""
-    bank, animator, embed = load_bank(), load_animator(AnimatorSettings(name="mesh"), None, "cpu"), FaceEmbedder()
+    bank, animator, embed = load_bank(), load_animator(animator_settings(name="mesh"), None, "cpu"), FaceEmbedder()
     true: list[Features] = []
     made: list[Features] = []
     for person in range(people):

@@ -62,7 +62,8 @@ from deepfakemnist.animate.fomm.inference import Precision
 from deepfakemnist.animate.fomm.network import FirstOrderMotionModel
 from deepfakemnist.animate.training import loop as training
 from deepfakemnist.animate.training.pairs import TrainingClip
-from deepfakemnist.config.animator import AnimatorSettings, FommModel, TrainAnimatorSettings
+from deepfakemnist.config.animators import animator_settings
+from deepfakemnist.config.animators.fomm import FommModel, TrainAnimatorSettings
 from deepfakemnist.detectors.registry import build
 from deepfakemnist.devices.reduced_precision import deterministic_cudnn
 from deepfakemnist.media.encode import WorkingClip, write_working_clip
@@ -488,7 +489,7 @@ def shard_part() -> Result:
 
 def run_shard(folder: Path, weight_file: Path, precision: Precision, writers: int, clip: np.ndarray) -> Result:
     model = load_checkpoint(weight_file).settings
-    settings = AnimatorSettings(name="fomm", model=model, precision=precision, source_frame=0)
+    settings = animator_settings(name="fomm", model=model, precision=precision, source_frame=0)
     animator = FommAnimator.from_checkpoint(weight_file, settings, device=SCALE.device)
     motion = animator.prepare_driving(clip)
     folder.mkdir()

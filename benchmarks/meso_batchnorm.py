@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from deepfakemnist.actors.bank import load_bank
 from deepfakemnist.actors.cast import CastSettings, film, sources
 from deepfakemnist.animate.fomm.animator import FommAnimator
-from deepfakemnist.config.animator import AnimatorSettings
+from deepfakemnist.config.animators import animator_settings
 from deepfakemnist.config.detectors import DetectorTraining
 from deepfakemnist.dataset.training_sets import select_rows
 from deepfakemnist.detectors.base import Detector
@@ -218,7 +218,7 @@ def make_manifest(folder: Path) -> Path:
     bank, shots = load_bank(), sources(cast)
     filmed = [np.stack(list(film(shot, cast, bank)))[::EVERY] for shot in shots]
     weights = ROOT / "resources/animators/compact-256.safetensors"
-    animator = FommAnimator.from_checkpoint(weights, AnimatorSettings(name="fomm"), sha256=None, device="cpu")
+    animator = FommAnimator.from_checkpoint(weights, animator_settings(name="fomm"), sha256=None, device="cpu")
     rows: list[dict[str, Any]] = []
     videos: list[dict[str, Any]] = []
     index: list[dict[str, Any]] = []

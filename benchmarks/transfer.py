@@ -41,7 +41,7 @@ from deepfakemnist.animate.registry import load_animator
 from deepfakemnist.animation_quality.image_metrics import keypoint_error, reconstruction_l1, sharpness
 from deepfakemnist.animation_quality.judge import assess_clip
 from deepfakemnist.animation_quality.motion import ACTION_SIGNALS, EXPRESSIONS, Signals, measure_action
-from deepfakemnist.config.animator import AnimatorSettings
+from deepfakemnist.config.animators import animator_settings
 from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.errors import Rejected
 from deepfakemnist.faces.identity import FaceEmbedder
@@ -133,7 +133,7 @@ def animator_of(what: str) -> Animator[Any]:
     """Return FOMM with the weights of a file, or the animator of that name."""
     if Path(what).is_file():
         return FommAnimator(load_checkpoint(Path(what)))
-    return load_animator(AnimatorSettings(name=what, weights=None, weights_sha256=None), None, "cpu")
+    return load_animator(animator_settings(name=what, weights=None, weights_sha256=None), None, "cpu")
 
 
 def actor_takes(arguments: argparse.Namespace, embedder: FaceEmbedder) -> Iterator[Take]:

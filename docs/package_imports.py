@@ -53,6 +53,9 @@ def _reachable(graph: dict[str, dict[str, set[str]]], start: str) -> set[str]:
 
 def _package(path: Path, source: Path) -> str:
     folder = path.relative_to(source).parent
+    # The config is read as a whole, whatever folders its models lie in.
+    if folder.parts[:1] == ("config",):
+        return "config"
     return folder.as_posix() if folder.parts else path.stem
 
 

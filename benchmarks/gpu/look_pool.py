@@ -13,7 +13,7 @@ from render_farm import Look, LookPlan
 from torch import Tensor
 
 from deepfakemnist.animate.training.pairs import Pairs, aperture_ratios
-from deepfakemnist.config.animator import TrainAnimatorSettings
+from deepfakemnist.config.animators.fomm import TrainAnimatorSettings
 from deepfakemnist.faces.facial_points import FACIAL_POINTS
 
 #: Candidate pairs from which the most different one is taken, as in ``pairs.PairSampler``.

@@ -9,7 +9,7 @@ import yaml
 from pydantic import Field, NonNegativeInt, PositiveInt
 
 from deepfakemnist.animate.fomm.network import minimum_size, size_multiple
-from deepfakemnist.config.animator import FommModel, TrainAnimatorSettings
+from deepfakemnist.config.animators.fomm import FommModel, TrainAnimatorSettings
 from deepfakemnist.config.base import Action, Fraction, Settings
 from deepfakemnist.errors import ConfigError
 

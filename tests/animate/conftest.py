@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepfakemnist.config.animator import DenseMotionModel, FommModel, GeneratorModel, KeypointModel
+from deepfakemnist.config.animators.fomm import DenseMotionModel, FommModel, GeneratorModel, KeypointModel
 
 FIXTURES = Path(__file__).parents[1] / "data" / "fomm"
 

@@ -17,15 +17,17 @@ from deepfakemnist.animate.fomm.animator import FommAnimator
 from deepfakemnist.animate.protocol import Motion
 from deepfakemnist.animate.stages import animate_shard, animate_shards, extract_motion_shard, extract_motion_shards
 from deepfakemnist.animate.training.stage import choose_training_clips, train_animator_stage
-from deepfakemnist.config.animator import AnimatorSettings, TrainAnimatorSettings
+from deepfakemnist.config.animators import animator_settings
+from deepfakemnist.config.animators.fomm import TrainAnimatorSettings
 from deepfakemnist.errors import ConfigError, TooManyFailures
 from deepfakemnist.ids import pair_id
 from deepfakemnist.media.decode import read_clip
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.media.pixels import pixels_sha256
 from deepfakemnist.tables.checksums import file_facts
+from deepfakemnist.tables.columns import FRAME_SCORES
 from deepfakemnist.tables.files import read_rows, read_table, write_table
-from deepfakemnist.tables.schemas import ANIMATED, CROPPED, FRAME_SCORES, MOTIONS, PLANNED
+from deepfakemnist.tables.schemas import ANIMATED, CROPPED, MOTIONS, PLANNED
 
 pytestmark = pytest.mark.slow
 
@@ -34,7 +36,7 @@ STATUS_OK = {"status": "ok", "reason": "", "detail": ""}
 
 @pytest.fixture
 def settings(tiny_model):
-    return AnimatorSettings(name="fomm", model=tiny_model, source_frame=1, batch_size=4)
+    return animator_settings(name="fomm", model=tiny_model, source_frame=1, batch_size=4)
 
 
 @pytest.fixture
@@ -131,8 +133,8 @@ def test_motion_is_extracted_from_drivers(tmp_path, tiny_checkpoint, settings, c
     assert made["checkpoint_sha256"] == hashlib.sha256(tiny_checkpoint.read_bytes()).hexdigest()
     animator = FommAnimator.from_checkpoint(tiny_checkpoint, settings, device="cpu")
     wanted = animator.prepare_driving(read_clip(clips["blink-1"]))
-    np.testing.assert_array_equal(Motion.load(made["path"]).value, wanted.value)
-    np.testing.assert_array_equal(Motion.load(made["path"]).jacobian, wanted.jacobian)
+    np.testing.assert_array_equal(Motion.load(made["path"]).value, wanted["value"])
+    np.testing.assert_array_equal(Motion.load(made["path"])["jacobian"], wanted["jacobian"])
     assert (failed["video_id"], failed["status"]) == ("broken", "failed")
     assert failed["reason"] != "error"
     assert [path.name for path in Path(made["path"]).parent.iterdir()] == ["blink-1.npz"]
@@ -282,7 +284,7 @@ def test_an_interrupted_shard_resumes_unless_a_motion_changed(tmp_path, tiny_che
     written = attempt()
     assert attempt() == written
     before = Motion.load(motion["path"])
-    Motion(before.value[::-1].copy(), before.jacobian[::-1].copy()).save(motion["path"])
+    Motion({name: array[::-1].copy() for name, array in before.arrays.items()}).save(motion["path"])
     assert attempt() > written
 
 
@@ -383,7 +385,7 @@ def test_another_animator_runs_through_the_same_stages(tmp_path, start):
     leaning = [(rotate(face, degrees, mode="edge") * 255).astype(np.uint8) for degrees in (0, 6, 12, 6)]
     for name, frames in (("source", [leaning[2]]), ("nod-1", leaning), ("wall", [np.full_like(face, 99)] * 4)):
         write_working_clip(tmp_path / f"{name}.mp4", frames, 25.0)
-    settings = AnimatorSettings(name="mesh", start_frame=start, source_frame=0)
+    settings = animator_settings(name="mesh", start_frame=start, source_frame=0)
     rows = [crop_row("nod-1", tmp_path / "nod-1.mp4"), crop_row("wall", tmp_path / "wall.mp4")]
     motion, faceless = extract_motions(tmp_path, None, settings, rows)
     assert (motion["animator"], motion["checkpoint_sha256"]) == ("mesh", "")
@@ -409,7 +411,7 @@ def test_a_real_face_is_reenacted_by_its_own_motion(tmp_path, real_data, small_m
     write_table([crop_row("blink-1", crop)], crops, CROPPED)
 
     training = TrainAnimatorSettings(steps=60, batch_size=4, size=64, learning_rate=1e-3, checkpoint_every=1000)
-    settings = AnimatorSettings(name="fomm", model=small_model, train=training, motion="absolute", source_frame=0)
+    settings = animator_settings(name="fomm", model=small_model, train=training, motion="absolute", source_frame=0)
     checkpoint = tmp_path / "animator.pth"
     report = tmp_path / "report.json"
     choose_training_clips([crops], [crops], None, tmp_path / "clips.json", settings, seed=0)

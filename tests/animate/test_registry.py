@@ -7,18 +7,17 @@ from pathlib import Path
 import pytest
 
 from deepfakemnist.animate.registry import load_animator
-from deepfakemnist.config.animator import AnimatorSettings
-from deepfakemnist.config.registry import animator_names
+from deepfakemnist.config.animators import animator_names, animator_settings
 from deepfakemnist.errors import ConfigError
 
 
 def test_animators_are_registered_by_their_files() -> None:
     assert animator_names() == ["fomm", "mesh"]
-    assert load_animator(AnimatorSettings(), None).info.name == "mesh"
+    assert load_animator(animator_settings(), None).info.name == "mesh"
 
 
 def test_weights_are_refused_or_needed_by_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"mesh takes no weights, but animator\.weights is .*; set it to null"):
-        load_animator(AnimatorSettings(name="mesh"), tmp_path / "weights")
+        load_animator(animator_settings(name="mesh"), tmp_path / "weights")
     with pytest.raises(ConfigError, match=r"fomm needs animator\.weights"):
-        load_animator(AnimatorSettings(name="fomm"), None)
+        load_animator(animator_settings(name="fomm"), None)

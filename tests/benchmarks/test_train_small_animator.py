@@ -20,7 +20,7 @@ from deepfakemnist.actors.rendered_points import rendered_points
 from deepfakemnist.animate.fomm.animator import FommAnimator
 from deepfakemnist.animate.fomm.checkpoint import read_facts
 from deepfakemnist.animate.training.pairs import aperture_ratios
-from deepfakemnist.config.animator import AnimatorSettings
+from deepfakemnist.config.animators import animator_settings
 from deepfakemnist.faces.facial_points import FACIAL_POINTS, MIRRORED
 
 pytestmark = pytest.mark.slow
@@ -165,7 +165,7 @@ def test_a_killed_training_resumes_and_its_weights_animate(tmp_path):
     ]
     assert kept["bytes"] == checkpoint.stat().st_size
     assert read_facts(checkpoint)["steps"] == kept["steps"]
-    animator = FommAnimator.from_checkpoint(checkpoint, AnimatorSettings(name="fomm"), device="cpu")
+    animator = FommAnimator.from_checkpoint(checkpoint, animator_settings(name="fomm"), device="cpu")
     clip = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     frames = list(animator.render(animator.prepare_source(clip[0]), animator.prepare_driving(clip)))
     assert [frame.shape for frame in frames] == [(32, 32, 3)] * 3

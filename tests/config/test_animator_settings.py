@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deepfakemnist.config.animator import AnimatorSettings
+from deepfakemnist.config.animators import animator_settings
 
 #: A value other than the default of every setting of First Order Motion Model alone.
 FOMM_ONLY = {
@@ -23,47 +23,47 @@ FOMM_ONLY = {
 
 @pytest.mark.parametrize("given", [{}, {"name": "auto"}])
 def test_auto_is_fomm_with_weights_and_mesh_without(given: dict) -> None:
-    assert AnimatorSettings(**given).name == "mesh"
-    assert AnimatorSettings(**given, weights=None).name == "mesh"
-    settings = AnimatorSettings(**given, weights=Path("vox-cpk.pth.tar"))
+    assert animator_settings(**given).name == "mesh"
+    assert animator_settings(**given, weights=None).name == "mesh"
+    settings = animator_settings(**given, weights=Path("vox-cpk.pth.tar"))
     assert (settings.name, settings.needs_training) == ("fomm", False)
     url = {"weights": "vox.tar", "weights_sha256": "0" * 64, "weights_url": "https://example.org/vox.tar"}
-    assert AnimatorSettings.model_validate({**given, **url}).name == "fomm"
+    assert animator_settings({**given, **url}).name == "fomm"
 
 
 def test_the_resolved_name_is_what_jobs_are_given() -> None:
-    given = AnimatorSettings().model_dump(mode="json")
+    given = animator_settings().model_dump(mode="json")
     assert given["name"] == "mesh"
-    assert AnimatorSettings(**given) == AnimatorSettings()
+    assert animator_settings(**given) == animator_settings()
 
 
 def test_fomm_by_name_without_weights_is_trained() -> None:
-    settings = AnimatorSettings(name="fomm", train={"steps": 5})
+    settings = animator_settings(name="fomm", train={"steps": 5})
     assert (settings.name, settings.needs_training) == ("fomm", True)
-    assert not AnimatorSettings().needs_training
+    assert not animator_settings().needs_training
 
 
 @pytest.mark.parametrize("key", FOMM_ONLY)
 def test_settings_that_auto_would_ignore_are_refused(key: str) -> None:
     given = {key: FOMM_ONLY[key]}
     with pytest.raises(ValueError, match=rf"{key}\b.* would have no effect.* Set name: fomm"):
-        AnimatorSettings(**given)
-    assert AnimatorSettings(**given, name="fomm").name == "fomm"
-    assert AnimatorSettings(**given, weights="vox-cpk.pth.tar").name == "fomm"
+        animator_settings(**given)
+    assert animator_settings(**given, name="fomm").name == "fomm"
+    assert animator_settings(**given, weights="vox-cpk.pth.tar").name == "fomm"
 
 
 def test_all_refused_settings_are_named_by_their_keys() -> None:
     with pytest.raises(ValueError, match="model, motion, precision, train.steps, train.discriminator.num_blocks would"):
-        AnimatorSettings(
+        animator_settings(
             model={}, motion="absolute", precision="fast", train={"steps": 5, "discriminator": {"num_blocks": 2}}
         )
 
 
 def test_a_removed_animator_names_its_replacement_and_an_unknown_one_what_is_allowed() -> None:
-    with pytest.raises(ValueError, match="this animator was removed; use mesh"):
-        AnimatorSettings(name="warp")
-    with pytest.raises(ValueError, match="unknown animator; allowed are auto, fomm, mesh"):
-        AnimatorSettings(name="fom")
+    with pytest.raises(ValueError, match="'warp' was removed; use mesh"):
+        animator_settings(name="warp")
+    with pytest.raises(ValueError, match="unknown animator; did you mean 'fomm'\\? Allowed are auto, fomm, "):
+        animator_settings(name="fom")
 
 
 @pytest.mark.parametrize(
@@ -83,4 +83,4 @@ def test_a_removed_animator_names_its_replacement_and_an_unknown_one_what_is_all
 )
 def test_settings_that_contradict_each_other_are_refused(settings: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        AnimatorSettings(**{"name": "fomm", **settings})
+        animator_settings(**{"name": "fomm", **settings})

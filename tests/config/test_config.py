@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from deepfakemnist.config.animators import animator_settings
 from deepfakemnist.config.load import Config, load_config
 from deepfakemnist.config.schemas import schema_text
 from deepfakemnist.errors import ConfigError
@@ -23,6 +24,8 @@ def raw(tmp_path):
 def change(raw, key, value):
     raw = copy.deepcopy(raw)
     *path, last = key.split(".")
+    if path[:1] == ["animator"]:
+        raw.setdefault("animator", {})
     part = raw
     for name in path:
         part = part[int(name)] if isinstance(part, list) else part[name]
@@ -32,9 +35,10 @@ def change(raw, key, value):
 
 def test_the_shipped_config_states_the_defaults(raw):
     config = load_config(raw)
-    for part in ("crop", "plan", "animator", "select", "compress", "frames", "evaluation"):
+    for part in ("crop", "plan", "select", "compress", "frames", "evaluation"):
         model = type(getattr(config, part))
         assert getattr(config, part) == model(), f"config.yaml differs from the defaults of {part}"
+    assert config.animators == [animator_settings()]
 
 
 @pytest.mark.parametrize(
@@ -54,9 +58,9 @@ def test_the_shipped_config_states_the_defaults(raw):
             "nowhere.pth.tar",
             "animator.weights: 'nowhere.pth.tar' is not a file; config/README.md says where",
         ),
-        ("animator.name", "warp", "animator.name: 'warp' is not allowed: this animator was removed; use mesh"),
-        ("animator.train.steps", 7, "animator: train.steps would have no effect, .* Set name: fomm"),
-        ("animator.weights_sha256", "abc", "animator.weights_sha256: 'abc' is not allowed"),
+        ("animator.name", "warp", "animator: name: 'warp' was removed; use mesh"),
+        ("animator.train", {"steps": 7}, "animator: train.steps would have no effect, .* Set name: fomm"),
+        ("animator", {"name": "fomm", "weights_sha256": "abc"}, "animator.weights_sha256: 'abc' is not allowed"),
         ("sources.sheet", "nowhere.tsv", "sources.sheet: 'nowhere.tsv' is not a file; .*make demo"),
         (
             "training.trained_on",
@@ -107,12 +111,42 @@ def test_paid_answers_are_not_left_to_jobs_that_share_no_folder(raw):
         ({"compress.max_frames": 40, "crop.min_frames": 64}, 64),
         ({"compress.max_frames": 40, "animator.source_frame": 90}, 91),
         ({"compress.max_frames": 40, "animator.name": "fomm"}, None),  # trained on the crops
+        ({"compress.max_frames": 40, "animators": [{"name": "mesh"}, {"name": "mesh", "label": "mesh-b"}]}, 50),
+        ({"compress.max_frames": 40, "animators": [{"source_frame": 90}, {"name": "mesh", "label": "mesh-b"}]}, 91),
     ],
 )
 def test_a_source_is_cropped_as_far_as_it_is_used(raw, changes, used):
     for key, value in changes.items():
         raw = change(raw, key, value)
     assert load_config(raw).used_source_frames == used
+
+
+@pytest.mark.parametrize(
+    ("animators", "message"),
+    [
+        ([], "animators: .*at least 1 item"),
+        ([{"name": "mesh"}, {}], "config: animators: mesh twice; give each entry its own label, e.g. mesh-b"),
+        ([{"name": "mesh"}, {"name": "mesh", "gaze": 3}], "animators.1.gaze: 3 is not allowed"),
+        ([{"name": "mesh"}, {"name": "fomm", "trian": {}}], "animators.1.trian: unknown key; did you mean 'train'"),
+        ([{"name": "mesh", "label": "drawn"}], "animators.0: label drawn must be mesh or begin with mesh-"),
+        ([{"name": "mesh", "label": "mesh-fold-1"}], "label mesh-fold-1 would be ambiguous"),
+        ([{"name": "fomm", "train": {"steps": 2}}, {"name": "fomm", "label": "fomm-b"}], "a run trains one"),
+        ([{"name": "fom"}], r"animators.0: name: 'fom' is an unknown animator; did you mean 'fomm'\? Allowed are auto"),
+        (["mesh"], "animators.0: .*an animator is a name with its settings"),
+    ],
+)
+def test_what_is_wrong_with_several_animators_is_named(raw, animators, message):
+    raw["animators"] = animators
+    with pytest.raises(ConfigError, match=message):
+        load_config(raw)
+
+
+def test_one_animator_may_be_written_without_a_list_but_not_beside_one(raw):
+    raw["animator"] = {"name": "mesh", "mouth": "synthetic"}
+    assert load_config(raw).animators == [animator_settings(raw["animator"])]
+    raw["animators"] = [{"name": "mesh"}]
+    with pytest.raises(ConfigError, match="animator is short for animators with one entry; set one of the two"):
+        load_config(raw)
 
 
 def test_a_missing_section_is_named(raw):
@@ -143,7 +177,7 @@ def test_presets_are_valid_on_top_of_the_config(raw, preset):
     merged = copy.deepcopy(raw)
     update_config(merged, yaml.safe_load((ROOT / "config/presets" / preset).read_text()))
     config = Config.model_validate(merged)
-    assert config.animator.source_frame == (0 if preset == "paper.yaml" else "best")
+    assert config.animators[0].source_frame == (0 if preset == "paper.yaml" else "best")
 
 
 @pytest.mark.parametrize("name", ["config", "sources", "drivers"])

@@ -24,8 +24,9 @@ from deepfakemnist.faces.source_frame import (
 from deepfakemnist.media.decode import read_frame
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.media.ingest import ingest_shard
+from deepfakemnist.tables.columns import FRAME_SCORES
 from deepfakemnist.tables.files import read_rows
-from deepfakemnist.tables.schemas import FRAME_SCORES, Row
+from deepfakemnist.tables.schemas import Row
 
 NEUTRAL = FaceState(lids=0.3, mouth=0.0, turn=4.0, expression=0.1, brows=0.2, sharpness=200.0, texture=4.0)
 #: What makes a frame worse, and the score that shows it.

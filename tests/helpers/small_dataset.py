@@ -81,7 +81,7 @@ def make_dataset(root: Path, people: int = 4, qualities: dict[str, dict[str, Qua
                     "synthetic": bool(label),
                 }
             )
-    motion = Motion(np.random.default_rng(1).random((6, 4, 2), np.float32))
+    motion = Motion({"value": np.random.default_rng(1).random((6, 4, 2), np.float32)})
     stored = motion.save(root / "results/extract_motion/a/d0.npz")
     facts = {"path": "results/extract_motion/a/d0.npz", "bytes": stored.bytes, "sha256": stored.sha256, **STATUS}
     write_table([{"video_id": "d0", **facts}], root / "results/extract_motion/a.parquet", MOTIONS)

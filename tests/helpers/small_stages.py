@@ -14,7 +14,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from deepfakemnist.actors import Actor, load_bank, perform
-from deepfakemnist.config.animator import AnimatorSettings, DenseMotionModel, FommModel, GeneratorModel, KeypointModel
+from deepfakemnist.config.animators import animator_settings
+from deepfakemnist.config.animators.base import AnimatorSettings
+from deepfakemnist.config.animators.fomm import DenseMotionModel, FommModel, GeneratorModel, KeypointModel
 from deepfakemnist.config.dataset import CompressSettings, FrameSettings, MarkSettings
 from deepfakemnist.config.liveness import LocalActionSettings
 from deepfakemnist.config.stages import CropSettings
@@ -125,7 +127,7 @@ def _animator() -> AnimatorSettings:
         block_expansion=8, max_features=32, num_bottleneck_blocks=2, dense_motion=DenseMotionModel(**widths)
     )
     model = FommModel(num_kp=5, keypoints=KeypointModel(**widths), generator=generator)
-    return AnimatorSettings(name="fomm", model=model, source_frame=1, batch_size=4)
+    return animator_settings(name="fomm", model=model, source_frame=1, batch_size=4)
 
 
 def _sha256(path: Path) -> str:

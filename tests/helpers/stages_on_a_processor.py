@@ -120,7 +120,7 @@ def network_outputs(video: Path, clip: Path) -> dict[str, np.ndarray]:
     rendered = np.stack(list(animator.render(animator.prepare_source(pictures[8]), motion)))
     rng = np.random.default_rng(0)
     product = rng.standard_normal((64, 300), np.float32) @ rng.standard_normal((300, 64), np.float32)
-    return {"boxes": np.array(faces), "keypoints": motion.value, "fomm": rendered, "product": product}
+    return {"boxes": np.array(faces), "keypoints": motion["value"], "fomm": rendered, "product": product}
 
 
 def main(given: Path, out: Path) -> None:

@@ -14,8 +14,9 @@ from deepfakemnist.planning.assignment import (
     split_drivers,
     split_people,
 )
+from deepfakemnist.tables.columns import BEST_FRAME
 from deepfakemnist.tables.files import read_rows, write_table
-from deepfakemnist.tables.schemas import BEST_FRAME, CROPPED, MOTIONS
+from deepfakemnist.tables.schemas import CROPPED, MOTIONS
 
 
 def sources(people=20, videos=3):

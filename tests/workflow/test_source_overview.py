@@ -10,10 +10,10 @@ import pytest
 import yaml
 from tiny_project import ROOT, Project
 
-from deepfakemnist.config.animator import AnimatorSettings
+from deepfakemnist.config.animators import animator_settings
 from deepfakemnist.config.load import load_config
 from deepfakemnist.workflow.run_plan import RunPlan
-from deepfakemnist.workflow.source_overview import describe_animator
+from deepfakemnist.workflow.source_overview import describe_animators
 
 Configure = Callable[..., dict[str, Any]]
 
@@ -94,7 +94,16 @@ def test_refused_rows_are_counted_by_reason(configure: Configure, tmp_path: Path
     ],
 )
 def test_the_animator_is_named_with_its_weights(settings: dict[str, Any], line: str) -> None:
-    assert describe_animator(AnimatorSettings.model_validate(settings)) == f"Animator: {line}"
+    assert describe_animators([animator_settings(settings)]) == f"Animator: {line}"
+
+
+def test_of_several_animators_the_shares_are_named() -> None:
+    given = [{"name": "fomm", "weights": "w.tar", "share": 3}, {"name": "mesh"}]
+    lines = describe_animators([animator_settings(one) for one in given])
+    assert lines.splitlines() == [
+        "Animator: fomm with w.tar, 75% of the sources",
+        "Animator: mesh, without weights, 25% of the sources",
+    ]
 
 
 @pytest.mark.slow

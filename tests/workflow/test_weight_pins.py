@@ -9,7 +9,7 @@ import pytest
 import yaml
 from tiny_project import ROOT
 
-from deepfakemnist.config.animator import AnimatorSettings
+from deepfakemnist.config.animators import animator_settings
 from deepfakemnist.config.load import load_config
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.tables.checksums import file_facts
@@ -19,7 +19,7 @@ from deepfakemnist.workflow.weight_pins import FILE, check_weight_files, check_w
 
 def pins(root: Path, **settings: object) -> str:
     files = InputFiles(root / "results")
-    return check_weight_pins(AnimatorSettings(weights=root / "w.pth", **settings), files, root / "results")
+    return check_weight_pins([animator_settings(weights=root / "w.pth", **settings)], files, root / "results")
 
 
 def test_the_lines_of_the_file_pin_the_weights_and_flipped_bytes_are_found(tmp_path: Path) -> None:
@@ -28,19 +28,35 @@ def test_the_lines_of_the_file_pin_the_weights_and_flipped_bytes_are_found(tmp_p
     said = pins(tmp_path)
     lines = yaml.safe_load((tmp_path / "results" / FILE).read_text())
     assert lines == {"animator": {"weights": str(weights), "weights_sha256": file_facts(weights).sha256}}
-    assert said.endswith(file_facts(weights).sha256) and f"copy {tmp_path / 'results' / FILE}" in said
+    assert (
+        f"weights_sha256: {file_facts(weights).sha256} of fomm" in said
+        and f"copy {tmp_path / 'results' / FILE}" in said
+    )
     assert pins(tmp_path) == said  # and once more, from the cache
     pinned = {"weights_sha256": lines["animator"]["weights_sha256"]}
     assert pins(tmp_path, **pinned) == ""
     data = bytearray(weights.read_bytes())
     data[777] ^= 4
     weights.write_bytes(data)
-    with pytest.raises(ConfigError, match=r"w\.pth has sha256 .*but animator\.weights_sha256 is"):
+    with pytest.raises(ConfigError, match=r"w\.pth of animator fomm have sha256 .*but weights_sha256 is"):
         pins(tmp_path, **pinned)
 
 
+def test_of_several_animators_each_is_pinned_by_its_label(tmp_path: Path) -> None:
+    for name in ("a.pth", "b.pth"):
+        (tmp_path / name).write_bytes(name.encode() * 999)
+    given = [{"weights": tmp_path / "a.pth"}, {"weights": tmp_path / "b.pth", "label": "fomm-b"}, {"name": "mesh"}]
+    said = check_weight_pins([animator_settings(one) for one in given], InputFiles(tmp_path / "results"), tmp_path)
+    lines = yaml.safe_load((tmp_path / FILE).read_text())["animators"]
+    assert [(one["label"], one["weights"]) for one in lines] == [
+        ("fomm", str(tmp_path / "a.pth")),
+        ("fomm-b", str(tmp_path / "b.pth")),
+    ]
+    assert all(one["weights_sha256"] in said for one in lines)
+
+
 def test_runs_without_weights_have_nothing_to_pin(tmp_path: Path) -> None:
-    assert check_weight_pins(AnimatorSettings(), InputFiles(tmp_path), tmp_path) == ""
+    assert check_weight_pins([animator_settings()], InputFiles(tmp_path), tmp_path) == ""
     assert pins(tmp_path) == ""  # a missing file is reported elsewhere
     assert not list(tmp_path.iterdir())
 

@@ -26,7 +26,7 @@ rule extract_motion:
         runtime=growing(60),
     params:
         *animation_texts("source_frame"),
-        settings=unwatched(settings_of("animator")),
+        settings=unwatched(ANIMATOR.model_dump(mode="json")),
         weights=weights_version,
         code=animator_code(),
     script:
@@ -85,7 +85,7 @@ rule animate:
         runtime=growing(480),
     params:
         *animation_texts(),
-        settings=unwatched(settings_of("animator")),
+        settings=unwatched(ANIMATOR.model_dump(mode="json")),
         weights=weights_version,
         fps=CONFIG.crop.fps,
         code=animator_code(),

@@ -3,12 +3,12 @@
 from deepfakemnist.workflow.animator_training import AnimatorTraining
 
 ANIMATOR_TRAINING = AnimatorTraining(RUN_PLAN, INPUT_FILES)
-if CHECK_FILES and CONFIG.animator.needs_training:
+if CHECK_FILES and ANIMATOR.needs_training:
     for name in ("clips.json", "checkpoint.safetensors", "training.json"):
         BUCKET.fetch(Path(f"{RESULTS}/animator/{name}"))
 
 
-if CONFIG.animator.weights_url:
+if ANIMATOR.weights_url:
 
     # Nodes of a cluster may have no internet.
     localrules:
@@ -18,7 +18,7 @@ if CONFIG.animator.weights_url:
         """Download the animator's weights and check their sha256."""
         output:
             # update: an existing file is checked, not deleted.
-            weights=update(CONFIG.animator.weights),
+            weights=update(ANIMATOR.weights),
         log:
             "<logs>/fetch_animator.log",
         benchmark:

@@ -19,7 +19,7 @@ from deepfakemnist.workflow.run_directory import check_run_directory, hint_at_de
 from deepfakemnist.workflow.run_plan import FOLDER as PLANS
 from deepfakemnist.workflow.run_plan import RunPlan
 from deepfakemnist.workflow.sharding import round_of
-from deepfakemnist.workflow.source_overview import describe_animator
+from deepfakemnist.workflow.source_overview import describe_animators
 
 keep_facts_in(PLANS / "modules.json")
 
@@ -42,11 +42,12 @@ try:
             BUCKET.send(plan)
         print(RUN_PLAN.overview(), file=sys.stderr)
         if not RUN_PLAN.released:
-            print(describe_animator(CONFIG.animator), file=sys.stderr)
+            print(describe_animators(CONFIG.animators), file=sys.stderr)
 except ConfigError as error:
     hint = hint_at_defaults(Path(), is_module=workflow.modifier.skip_configfile)
     raise WorkflowError(f"{error}{hint}") from None
 
+ANIMATOR = CONFIG.animators[0]
 LOGS = f"{RESULTS}/logs"
 SHARDS = RUN_PLAN.shards("source")
 DRIVER_SHARDS = RUN_PLAN.shards("driver")
@@ -92,7 +93,7 @@ def used_frames(wildcards):
 
 def training_crops(role, shards):
     """Return the crop tables that the animator is trained on; none if the config sets animator.train.clips."""
-    if CONFIG.animator.train.clips:
+    if ANIMATOR.train.clips:
         return []
     return tables(f"<results>/crop/{role}/{{shard}}.parquet", shards=shards)
 
@@ -100,12 +101,12 @@ def training_crops(role, shards):
 def animation_texts(*without):
     """Return the settings of an animation for params: its weights are an input, whatever made them."""
     of_weights = ("train", "weights", "weights_sha256", "weights_url")
-    return key_texts("animator", CONFIG.animator, without=(*of_weights, *without))
+    return key_texts("animator", ANIMATOR, without=(*of_weights, *without))
 
 
 def animator_code():
     """Return the code digest of the animation stages and the configured animator."""
-    return code_digest("animate.stages", f"animate.animators.{CONFIG.animator.name}")
+    return code_digest("animate.stages", f"animate.animators.{ANIMATOR.name}")
 
 
 def imagenet_file(wildcards):

@@ -10,7 +10,7 @@ if CHECK_FILES:
     try:
         check_weight_files(CONFIG, INPUT_FILES)
         if not RUN_PLAN.released and (
-            unpinned := check_weight_pins(CONFIG.animator, INPUT_FILES, Path(RESULTS))
+            unpinned := check_weight_pins(CONFIG.animators, INPUT_FILES, Path(RESULTS))
         ):
             print(unpinned, file=sys.stderr)
     except ConfigError as error:
@@ -47,13 +47,13 @@ def versions_of_shard(wildcards):
 
 def animator_weights(wildcards):
     """Return the animator weights from the config or trained by the workflow; none for an animator without weights."""
-    weights = CONFIG.animator.weights
-    if CONFIG.animator.needs_training:
+    weights = ANIMATOR.weights
+    if ANIMATOR.needs_training:
         return "<results>/animator/checkpoint.safetensors"
     if weights is None:
         return []
     # As for videos; downloaded weights are written by a job.
-    given = CONFIG.animator.weights_url is None
+    given = ANIMATOR.weights_url is None
     if PACKED and given:
         return f"<results>/animator/given/{Path(weights).name}"
     return ancient(weights) if given and INPUT_FILES.has_new_time(weights) else weights
@@ -61,4 +61,4 @@ def animator_weights(wildcards):
 
 def weights_version(wildcards):
     """Return the sha256 of given weights, for params; empty for those that the run trains."""
-    return CONFIG.animator.weights_sha256 or INPUT_FILES.sha256(CONFIG.animator.weights)
+    return ANIMATOR.weights_sha256 or INPUT_FILES.sha256(ANIMATOR.weights)

@@ -58,12 +58,12 @@ rule reenact:
         *animation_texts("source_frame", "start_frame"),
         *key_texts("judge", CONFIG.judge),
         *key_texts("reenact", CONFIG.reenact),
-        settings=unwatched(settings_of("animator")),
+        settings=unwatched(ANIMATOR.model_dump(mode="json")),
         quality=unwatched(settings_of("judge")),
         reenactment=unwatched(settings_of("reenact")),
         weights=weights_version,
         code=code_digest(
-            "reenactment.stage", f"animate.animators.{CONFIG.animator.name}"
+            "reenactment.stage", f"animate.animators.{ANIMATOR.name}"
         ),
     script:
         "../scripts/reenact.py"

@@ -9,7 +9,7 @@ GPUS = gpus_of_run(CONFIG.device, workflow.is_main_process, SET_RESOURCES)
 if CHECK_FILES and (advice := gpu_advice(CONFIG.device, SET_RESOURCES)):
     print(advice, file=sys.stderr)
 # An animator on the CPU needs as many jobs as there are cores, and no GPU.
-ANIMATOR_GPUS = GPUS if CONFIG.animator.may_use_gpu else 0
+ANIMATOR_GPUS = GPUS if ANIMATOR.may_use_gpu else 0
 # Results of a run with packed media may lie in a bucket; their layout follows from the config alone.
 CLIPS_PER_JOB = clips_per_job(
     CONFIG.clips_per_gpu_job,

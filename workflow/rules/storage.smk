@@ -32,7 +32,7 @@ if PACKED:
     rule bring_weights:
         """Copy weights that the config names, for jobs on machines that have none of them."""
         input:
-            weights=given_file(CONFIG.animator.weights),
+            weights=given_file(ANIMATOR.weights),
         output:
             weights="<results>/animator/given/{name}",
         log:

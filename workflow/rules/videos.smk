@@ -30,7 +30,7 @@ rule compress:
         *key_texts("compress", COMPRESSION),
         settings=unwatched(COMPRESSION),
         fps=CONFIG.crop.fps,
-        software="others, as released" if RUN_PLAN.released else CONFIG.animator.name,
+        software="others, as released" if RUN_PLAN.released else ANIMATOR.name,
         code=code_digest("media.compress", "media.lengths"),
     script:
         "../scripts/compress.py"

@@ -1,9 +1,9 @@
 from deepfakemnist.animate.stages import animate_shards
-from deepfakemnist.config.animator import AnimatorSettings
+from deepfakemnist.config.animators import animator_settings
 from deepfakemnist.workflow.script import device_of, input_path, job_arguments, stage_script
 
 with stage_script(snakemake):
-    settings = AnimatorSettings(**snakemake.params.settings)
+    settings = animator_settings(snakemake.params.settings)
     animate_shards(
         weights=input_path(snakemake, "weights"),
         settings=settings,

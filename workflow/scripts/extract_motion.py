@@ -1,11 +1,11 @@
 from deepfakemnist.animate.stages import extract_motion_shards
-from deepfakemnist.config.animator import AnimatorSettings
+from deepfakemnist.config.animators import animator_settings
 from deepfakemnist.workflow.script import device_of, input_path, job_arguments, stage_script
 
 with stage_script(snakemake):
     extract_motion_shards(
         weights=input_path(snakemake, "weights"),
-        settings=AnimatorSettings(**snakemake.params.settings),
+        settings=animator_settings(snakemake.params.settings),
         device=device_of(snakemake),
         **job_arguments(snakemake, snakemake.input.crops),
     )

@@ -1,12 +1,12 @@
 from pathlib import Path
 
-from deepfakemnist.config.animator import AnimatorSettings
+from deepfakemnist.config.animators import animator_settings
 from deepfakemnist.config.stages import AnimationQualitySettings, ReenactmentSettings
 from deepfakemnist.reenactment.stage import reenact_shard
 from deepfakemnist.workflow.script import device_of, input_path, max_failed_fraction, stage_script
 
 with stage_script(snakemake):
-    settings = AnimatorSettings(**snakemake.params.settings)
+    settings = animator_settings(snakemake.params.settings)
     reenact_shard(
         crops=Path(snakemake.input.crops),
         motions=Path(snakemake.input.motions),

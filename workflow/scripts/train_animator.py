@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from deepfakemnist.animate.training.stage import train_animator_stage
-from deepfakemnist.config.animator import AnimatorSettings
+from deepfakemnist.config.animators.fomm import FommSettings
 from deepfakemnist.workflow.script import run_plan_of, stage_script
 
 with stage_script(snakemake):
@@ -11,7 +11,7 @@ with stage_script(snakemake):
         checkpoint=checkpoint,
         folder=checkpoint.parent / "training",
         report=Path(snakemake.output.history),
-        settings=AnimatorSettings(name="fomm", **snakemake.params.settings["animator"]),
+        settings=FommSettings(**snakemake.params.settings["animator"]),
         seed=snakemake.params.settings["seed"],
         device=run_plan_of(snakemake).config.device,
     )

@@ -1,10 +1,11 @@
-"""Registry of animators: ``animator.name`` names a module of ``deepfakemnist.animate.animators``.
+"""Loading of animators: the settings of one name the module that renders, in this package or in a plug-in.
 
-To add one, write ``animate/animators/<name>.py`` with a function
+That module has a function
 
     def load(settings: AnimatorSettings, weights: Path | None, device: str) -> Animator
 
-and set ``animator.name: <name>``. No other code changes; ``weights`` is the file named in the config.
+where ``weights`` is the file named in the config, or trained by the run; docs/adding_an_animator.md says how to
+add one.
 """
 
 from __future__ import annotations
@@ -13,32 +14,49 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepfakemnist.config.registry import animator_names
+from deepfakemnist.config.animators import CLASSES
+from deepfakemnist.errors import ConfigError
 
 if TYPE_CHECKING:
     from deepfakemnist.animate.checkpoints import WeightFormat
     from deepfakemnist.animate.protocol import Animator
-    from deepfakemnist.config.animator import AnimatorSettings
-
-
-_PACKAGE = "deepfakemnist.animate.animators"
+    from deepfakemnist.config.animators.base import AnimatorSettings
 
 
 def load_animator(settings: AnimatorSettings, weights: Path | None, device: str = "auto") -> Animator[Any]:
-    """Return the animator named in the settings, ready for use.
+    """Return the animator that the settings describe, ready for use.
 
     Args:
-        settings: the config's ``animator``.
+        settings: an entry of the config's ``animators``.
         weights: weight file; None for an animator without weights.
         device: ``cpu``, ``cuda`` or ``auto``.
 
-    Raises: ConfigError for missing or unusable weights.
+    Raises: ConfigError for missing or unusable weights, a module that cannot be imported, or a CPU for an animator that
+        needs a GPU.
     """
-    animator: Animator[Any] = import_module(f"{_PACKAGE}.{settings.name}").load(settings, weights, device)
+    if settings.gpu_only and not getattr(settings, "allow_cpu", False) and not uses_gpu(device):
+        raise ConfigError(
+            f"animator {settings.named} needs a GPU, and this job has none: request one (--resources gpu=1, and "
+            "device: auto or cuda), or set allow_cpu: true in its settings to wait many seconds for each frame"
+        )
+    try:
+        module = import_module(settings.module)
+    except ImportError as error:
+        raise ConfigError(f"animator {settings.named}: {settings.module} cannot be imported: {error}") from error
+    animator: Animator[Any] = module.load(settings, weights, device)
     return animator
 
 
 def weight_formats() -> dict[str, WeightFormat]:
     """Return the weight formats of all animators that define one, see ``WeightFormat``, by name."""
-    modules = {name: import_module(f"{_PACKAGE}.{name}") for name in animator_names()}
+    modules = {name: import_module(settings.module) for name, settings in sorted(CLASSES.items())}
     return {name: module.WEIGHTS for name, module in modules.items() if hasattr(module, "WEIGHTS")}
+
+
+def uses_gpu(device: str) -> bool:
+    """Return whether a device, ``auto``, ``cuda`` or ``cpu``, is a GPU on this machine."""
+    if device == "cpu":
+        return False
+    from deepfakemnist.devices.torch_device import choose_device  # deferred: the mesh runs without torch
+
+    return choose_device(device).type == "cuda"

@@ -8,19 +8,20 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import numpy as np
-from pydantic import BaseModel
 
 from deepfakemnist.animate.pipeline import RenderAhead
 from deepfakemnist.animate.protocol import Motion
-from deepfakemnist.animate.registry import load_animator
-from deepfakemnist.config.animator import AnimatorSettings
+from deepfakemnist.animate.registry import load_animator, uses_gpu
+from deepfakemnist.config.animators.base import AnimatorSettings
 from deepfakemnist.errors import ConfigError, Failed, Rejected
 from deepfakemnist.media.decode import read_clip, read_frame
 from deepfakemnist.media.writer_processes import WriterProcesses
 from deepfakemnist.tables.checksums import check_unchanged
+from deepfakemnist.tables.columns import FRAME_SCORES
 from deepfakemnist.tables.files import read_rows, remove_part_files
-from deepfakemnist.tables.schemas import ANIMATED, FRAME_SCORES, MOTIONS, OK, Row
+from deepfakemnist.tables.schemas import ANIMATED, MOTIONS, OK, Row
 from deepfakemnist.tables.shards import Tally, run_shard
 
 #: Rendered clips that may wait for a writer or to be taken on a GPU, besides those being written; bounds memory.
@@ -68,6 +69,7 @@ def extract_motion_shards(
     def extract_motion(row: Row) -> Row:
         check_unchanged(row["path"], row.get("sha256"))
         motion = animator.prepare_driving(read_clip(row["path"]))
+        motion.check(animator.info.motion)
         path = folder_of[row["video_id"]] / f"{row['video_id']}.npz"
         stored = motion.save(path)
         return {
@@ -75,7 +77,7 @@ def extract_motion_shards(
             "frames": len(motion),
             "bytes": stored.bytes,
             "sha256": stored.sha256,
-            "animator": animator.info.name,
+            "animator": settings.named,
             "checkpoint_sha256": sha256,
         }
 
@@ -85,7 +87,7 @@ def extract_motion_shards(
         MOTIONS,
         extract_motion,
         code=code,
-        settings=_without_training(settings),
+        settings=settings.rendering,
         inputs=sha256,
         depends_on=("video_id", "pixels_sha256"),
         max_failed_fraction=max_failed_fraction,
@@ -150,14 +152,20 @@ def animate_shards(
                 "motion_changed",
                 f"{row['motion_path']} has {len(motion)} frames, the plan expects {row['motion_frames']}",
             )
+        motion.check(info.motion)
         return motion, _frame(row["source_path"], row["source_frame"])
 
     def render(row: Row, loaded: tuple[Motion, np.ndarray]) -> _Animation:
         motion, image = loaded
         state = animator.prepare_source(image)
-        frames = list(animator.render(state, motion))
+        sizes = set[int]()
+        frames = []
+        for frame in animator.render(state, motion):
+            sizes.add(len(frame))
+            frames.append(reduced(frame, len(image)))
         return _Animation(
             frames,
+            max(sizes),
             animator.start_of(state, motion),
             animator.mouth_from(state, motion),
             animator.info.precision,  # read per clip: a source of another size may change it
@@ -168,14 +176,16 @@ def animate_shards(
         clip = clips.write(path, made.frames, fps)
         return {
             **clip.columns(),
-            "animator": info.name,
+            "animator": settings.named,
             "animator_licence": info.licence,
-            "motion_mode": settings.motion,
+            "motion_mode": settings.motion_mode,
             "adapt_scale": settings.scales_motion,
             "start_frame": made.start_frame,
             "mouth_from": made.mouth_from,
             "align_corners": info.align_corners,
             "precision": made.precision,
+            "rendered_size": made.rendered_size,
+            "framing": info.framing,
             "reproducible_pixels": "every_processor" if info.pixels_everywhere else "one_processor",
             "checkpoint_sha256": info.weights_sha256 or "",
         }
@@ -197,7 +207,7 @@ def animate_shards(
             ANIMATED,
             lambda row: ahead.take(row),
             code=code,
-            settings=_without_training(settings),
+            settings=settings.rendering,
             inputs=f"{info.weights_sha256} {fps}",
             depends_on=("video_id", "source_pixels_sha256", "source_frame", "motion_sha256", "motion_frames"),
             max_failed_fraction=max_failed_fraction,
@@ -205,19 +215,11 @@ def animate_shards(
         )
 
 
-def uses_gpu(device: str) -> bool:
-    """Return whether a device, ``auto``, ``cuda`` or ``cpu``, is a GPU on this machine."""
-    if device == "cpu":
-        return False
-    from deepfakemnist.devices.torch_device import choose_device  # deferred: the mesh runs without torch
-
-    return choose_device(device).type == "cuda"
-
-
 class _Animation(NamedTuple):
     """Frames of one fake, and what is recorded of them."""
 
     frames: list[np.ndarray]
+    rendered_size: int
     start_frame: int
     mouth_from: str
     precision: str
@@ -253,15 +255,6 @@ def _ok_rows(tables: Iterable[Path]) -> list[Row]:
     ]
 
 
-def _without_training(settings: AnimatorSettings) -> BaseModel:
-    """Drop the settings that shaped the weights, whose sha256 covers them, and the source frame, a column of each row.
-
-    Without the latter, a fake whose frame stays the same is kept when the setting changes.
-    """
-    elsewhere = dict.fromkeys(("weights", "weights_sha256", "weights_url", "source_frame"))
-    return settings.model_copy(update={"train": type(settings.train)(), **elsewhere})
-
-
 def _source_frame(row: Row, settings: AnimatorSettings) -> Row:
     """Return the frame to animate of a planned pair, and its scores if the plan has them for that frame."""
     if settings.source_frame != "best":
@@ -278,6 +271,15 @@ def _frame(path: str, index: int | None) -> np.ndarray:
         return read_frame(path, index)
     except IndexError as error:
         raise Rejected("source_frame_missing", f"{error} (animator.source_frame)") from error
+
+
+def reduced(frame: np.ndarray, side: int) -> np.ndarray:
+    """Return a square frame (H, W, 3), reduced by area to the side of the crop: its size must not tell the class."""
+    if len(frame) == side:
+        return frame
+    if len(frame) < side:
+        raise Failed("frame_size", f"the animator rendered {len(frame)} pixels for a source of {side}")
+    return np.asarray(cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA))
 
 
 def _digest_file(path: str) -> str:

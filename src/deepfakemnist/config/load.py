@@ -6,13 +6,16 @@ Runs before any job; errors name the key, the value and what is allowed.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping
 from math import ceil
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, PositiveInt, ValidationError, model_validator
+from pydantic import BaseModel, Field, PositiveInt, SerializeAsAny, ValidationError, model_validator
 
-from deepfakemnist.config.animator import AnimatorSettings
+from deepfakemnist.config.animators import CLASSES, AnyAnimator, animator_settings
+from deepfakemnist.config.animators.base import AnimatorSettings
+from deepfakemnist.config.animators.fomm import FommSettings
 from deepfakemnist.config.base import MIXED, Fraction, Settings
 from deepfakemnist.config.dataset import CompressSettings, DatasetSettings, FrameSettings, ReleaseSettings
 from deepfakemnist.config.detectors import EvaluationSettings, TrainingSettings
@@ -67,7 +70,12 @@ class Config(Settings):
     drivers: DriverSettings
     crop: CropSettings
     plan: PlanSettings
-    animator: AnimatorSettings
+    animators: list[SerializeAsAny[AnyAnimator]] = Field(
+        default_factory=lambda: [animator_settings()],
+        min_length=1,
+        description="animators, to each of which its share of the sources is dealt; null: one, name: auto. A run with "
+        "one may write animator: instead, with its settings",
+    )
     judge: AnimationQualitySettings = Field(default_factory=AnimationQualitySettings)
     reenact: ReenactmentSettings = Field(default_factory=ReenactmentSettings)
     liveness: LivenessSettings
@@ -84,18 +92,59 @@ class Config(Settings):
         default_factory=dict, description="Snakemake path variables, e.g. results: output folder"
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_animator(cls, given: Any) -> Any:
+        """Take ``animator``, short for a list with one entry."""
+        if not isinstance(given, Mapping):
+            return given
+        rest = {key: value for key, value in given.items() if key != "animator"}
+        one, several = given.get("animator"), given.get("animators")
+        if one is None:
+            if several is None:
+                rest.pop("animators", None)
+            return rest
+        if several is not None:
+            raise ValueError("animator is short for animators with one entry; set one of the two, and not both")
+        return {**rest, "animators": [one]}
+
+    @property
+    def trained_animator(self) -> FommSettings | None:
+        """The animator that this run trains; None if all have weights or need none."""
+        return next(iter(self._trained()), None)
+
+    def _trained(self) -> list[FommSettings]:
+        return [one for one in self.animators if isinstance(one, FommSettings) and one.needs_training]
+
+    def animator_of(self, label: str) -> AnimatorSettings:
+        """Return the animator of a label. Raises: KeyError."""
+        return {one.named: one for one in self.animators}[label]
+
     @property
     def used_source_frames(self) -> int | None:
         """Frames of a source's crop that later stages use: ``crop`` reads no more. None: all.
 
         What ``compress.max_frames`` keeps, and what the gates of the crop and ``animator.source_frame`` look at.
         """
-        trained_on_crops = self.animator.needs_training and not self.animator.train.clips
+        trained_on_crops = self.trained_animator is not None and not self.trained_animator.train.clips
         if self.compress.max_frames is None or trained_on_crops:
             return None
-        animated = 1 if self.animator.source_frame == "best" else self.animator.source_frame + 1
+        animated = [1 if one.source_frame == "best" else one.source_frame + 1 for one in self.animators]
         judged = ceil(MOTION_JUDGED_FROM_S * self.crop.fps)
-        return max(self.compress.max_frames, self.crop.min_frames, judged, animated)
+        return max(self.compress.max_frames, self.crop.min_frames, judged, *animated)
+
+    @model_validator(mode="after")
+    def _animators_differ(self) -> Config:
+        labels = [one.named for one in self.animators]
+        if twice := sorted({label for label in labels if labels.count(label) > 1}):
+            raise ValueError(f"animators: {', '.join(twice)} twice; give each entry its own label, e.g. {twice[0]}-b")
+        trained = self._trained()
+        if any(_weights_of(one) != _weights_of(trained[0]) for one in trained):
+            raise ValueError(
+                f"animators: {', '.join(one.named for one in trained)} would be trained with different settings, but a "
+                "run trains one; give the others weights, trained in a run of their own"
+            )
+        return self
 
     @model_validator(mode="after")
     def _sections_agree(self) -> Config:
@@ -141,7 +190,7 @@ def load_config(raw: dict[str, Any]) -> Config:
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
-        lines = [_explain(problem) for problem in error.errors()]
+        lines = [_explain(problem, short="animator" in raw) for problem in error.errors()]
         raise ConfigError("invalid config:\n  " + "\n  ".join(lines)) from None
     problems = [
         f"{key}: {str(path)!r} is not a file{_hint(key)}" for key, path in _named_files(config) if not path.is_file()
@@ -156,15 +205,20 @@ def _named_files(config: Config) -> list[tuple[str, Path]]:
         ("ffmpeg", config.ffmpeg),
         ("sources.sheet", config.sources.sheet),
         ("drivers.sheet", config.drivers.sheet),
-        # Weights with a URL may be downloaded later.
-        ("animator.weights", None if config.animator.weights_url else config.animator.weights),
-        ("animator.train.vgg19.path", config.animator.train.vgg19.path if config.animator.train.vgg19 else None),
         ("sources.exclude", config.sources.exclude),
         ("sources.vox_metadata.csv", config.sources.vox_metadata.csv if config.sources.vox_metadata else None),
         ("liveness.motions", config.liveness.motions),
     ]
     if config.sources.released is not None:  # no animation, no liveness
         return [(key, path) for key, path in named if path is not None and key in ("ffmpeg", "sources.exclude")]
+    for index, animator in enumerate(config.animators):
+        key = f"animators.{index}" if len(config.animators) > 1 else "animator"
+        # Weights with a URL may be downloaded later, and some are several files in a folder.
+        given = None if getattr(animator, "weights_url", None) else animator.weight_file
+        if given is None or not given.is_dir():
+            named.append((f"{key}.weights", given))
+        if isinstance(animator, FommSettings) and animator.train.vgg19:
+            named.append((f"{key}.train.vgg19.path", animator.train.vgg19.path))
     for index, provider in enumerate(config.liveness.providers):
         if provider.provider == "local-silent":
             for name in ("minifasnet_v2", "minifasnet_v1se"):
@@ -180,15 +234,28 @@ def _hint(key: str) -> str:
     return ""
 
 
-def _explain(problem: Any) -> str:
+def _weights_of(settings: FommSettings) -> object:
+    """Return what decides the weights of a trained animator."""
+    return settings.model_dump(include={"model", "train", "align_corners"})
+
+
+def _explain(problem: Any, short: bool) -> str:
+    """Return a line for a problem of the config.
+
+    Args:
+        problem: from pydantic.
+        short: the config has ``animator`` instead of a list.
+    """
     # pydantic's location includes union tags, which are not keys of the user's file.
-    loc = [part for part in problem["loc"] if part not in (*PROVIDER_NAMES, "constrained-int", "literal['auto']")]
-    key = ".".join(str(part) for part in loc) or "config"
+    tags = (*PROVIDER_NAMES, *CLASSES, "constrained-int", "literal['auto']", "literal['best']")
+    loc = [part for part in problem["loc"] if part not in tags]
+    shown = ["animator", *loc[2:]] if short and loc[:2] == ["animators", 0] else loc
+    key = ".".join(str(part) for part in shown) or "config"
     message = problem["msg"].removeprefix("Value error, ")
     if problem["type"] == "missing":
         return f"{key}: missing"
     if problem["type"] == "extra_forbidden":
-        allowed = _keys_at(loc[:-1])
+        allowed = _keys_at(loc[:-1], problem["loc"])
         near = difflib.get_close_matches(str(loc[-1]), allowed, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else "."
         return f"{key}: unknown key{hint} Allowed here: {', '.join(allowed) or 'see config/README.md'}"
@@ -197,9 +264,11 @@ def _explain(problem: Any) -> str:
     return f"{key}: {problem['input']!r} is not allowed: {message}"
 
 
-def _keys_at(loc: list[Any]) -> list[str]:
-    """Return the keys allowed at a location of the config."""
+def _keys_at(loc: list[Any], tagged: tuple[Any, ...]) -> list[str]:
+    """Return the keys allowed at a location of the config; ``tagged`` is the same with the names of classes."""
     model: Any = Config
+    if tagged[0] == "animators":
+        model, loc = CLASSES[tagged[2]], loc[2:]
     for part in loc:
         if not (isinstance(model, type) and issubclass(model, BaseModel)) or part not in model.model_fields:
             return []

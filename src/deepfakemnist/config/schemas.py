@@ -22,6 +22,10 @@ def schema_text(name: str) -> str:
     """Return the JSON Schema (draft 2020-12) named ``config``, ``sources`` or ``drivers``."""
     schema: dict[str, Any] = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     schema.update(_MODELS[name].model_json_schema())
+    if name == "config":
+        one = schema["properties"]["animators"]["items"]
+        schema["properties"]["animator"] = {**one, "description": "short for animators with one entry"}
+        schema["properties"]["animators"] = {"anyOf": [schema["properties"]["animators"], {"type": "null"}]}
     return json.dumps(schema, indent=2) + "\n"
 
 

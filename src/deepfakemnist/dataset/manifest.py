@@ -23,6 +23,7 @@ from deepfakemnist.dataset.uniformity import MIXED, mixed_tables
 from deepfakemnist.errors import TooManyFailures
 from deepfakemnist.planning.rounds import apply_quota
 from deepfakemnist.tables.checksums import recorded_checksum
+from deepfakemnist.tables.columns import SOURCE_FRAME
 from deepfakemnist.tables.dataset_schemas import (
     ENCODED_FRAME_INDEX,
     FRAME_INDEX,
@@ -32,7 +33,7 @@ from deepfakemnist.tables.dataset_schemas import (
     VIDEOS,
 )
 from deepfakemnist.tables.files import atomic_path, read_rows, read_table, write_table
-from deepfakemnist.tables.schemas import COMPRESSED, FAILED, FRAMES, OK, REJECTED, SOURCE_FRAME, Row
+from deepfakemnist.tables.schemas import COMPRESSED, FAILED, FRAMES, OK, REJECTED, Row
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +47,8 @@ _ANIMATOR_COLUMNS = (
     "mouth_from",
     "align_corners",
     "precision",
+    "rendered_size",
+    "framing",
     "reproducible_pixels",
     "checkpoint_sha256",
     *SOURCE_FRAME.names,
@@ -304,6 +307,7 @@ _EMPTY_IN_REALS = (
     "motion_mode",
     "mouth_from",
     "precision",
+    "framing",
     "reproducible_pixels",
     "checkpoint_sha256",
     "liveness",

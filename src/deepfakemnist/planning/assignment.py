@@ -18,8 +18,9 @@ from deepfakemnist.errors import Rejected
 from deepfakemnist.ids import pair_id, seed_from
 from deepfakemnist.planning.matching import SLACK, action_preferences, balance, rank_of
 from deepfakemnist.planning.partition import partition
+from deepfakemnist.tables.columns import BEST_FRAME
 from deepfakemnist.tables.files import read_rows
-from deepfakemnist.tables.schemas import BEST_FRAME, OK, PLANNED, Row
+from deepfakemnist.tables.schemas import OK, PLANNED, Row
 from deepfakemnist.tables.shards import Tally, run_shard
 
 #: Reasons for rejecting a candidate in the plan.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from deepfakemnist.tables.schemas import ANIMATION_QUALITY, MOTIONS, column
+from deepfakemnist.tables.columns import column
+from deepfakemnist.tables.schemas import ANIMATION_QUALITY, MOTIONS
 
 REENACTED = pa.schema(
     [

@@ -12,8 +12,9 @@ import numpy as np
 
 from deepfakemnist.animate.protocol import Motion
 from deepfakemnist.animate.registry import load_animator
+from deepfakemnist.animate.stages import reduced
 from deepfakemnist.animation_quality.image_metrics import keypoint_error, reconstruction_l1, sharpness_ratio
-from deepfakemnist.config.animator import AnimatorSettings
+from deepfakemnist.config.animators.base import AnimatorSettings
 from deepfakemnist.config.stages import AnimationQualitySettings, ReenactmentSettings
 from deepfakemnist.devices.torch_device import choose_device
 from deepfakemnist.faces.identity import FaceEmbedder
@@ -73,8 +74,9 @@ def reenact_shard(
         if row["status"] == OK and row["video_id"] in crop_of
     ]
     # The sha256 of the weights stands for what shaped them.
-    update = {"start_frame": "first", "source_frame": 0, "train": type(settings.train)()}
-    settings = settings.model_copy(update={**update, "weights": None, "weights_sha256": None, "weights_url": None})
+    settings = settings.rendering
+    if "start_frame" in type(settings).model_fields:
+        settings = settings.model_copy(update={"start_frame": "first"})
     animator = load_animator(settings, weights, device)
     landmarker, embedder = FaceLandmarker(), FaceEmbedder()
     lpips = Lpips(reenactment.lpips, choose_device(device)) if reenactment.lpips else None
@@ -84,8 +86,10 @@ def reenact_shard(
         check_unchanged(crop["path"], crop.get("sha256"))
         check_unchanged(row["motion_path"], row["motion_sha256"])
         truth = read_clip(crop["path"])
+        motion = Motion.load(row["motion_path"])
+        motion.check(animator.info.motion)
         state = animator.prepare_source(truth[0])
-        result = np.stack(list(animator.render(state, Motion.load(row["motion_path"]))))
+        result = np.stack([reduced(frame, len(truth[0])) for frame in animator.render(state, motion)])
         faces, true_faces = (landmarker.track(frames[:: quality.every]) for frames in (result, truth))
         return {
             "frames": len(truth),
@@ -94,7 +98,7 @@ def reenact_shard(
             "aed": _embedding_distance(result, truth, embedder),
             "lpips": lpips and lpips(result[:: quality.every], truth[:: quality.every]),
             "sharpness_ratio": sharpness_ratio(result[:: quality.every], faces, truth[0], true_faces[0]),
-            "animator": animator.info.name,
+            "animator": settings.named,
             "checkpoint_sha256": animator.info.weights_sha256 or "",
         }
 

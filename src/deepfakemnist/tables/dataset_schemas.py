@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from deepfakemnist.tables.schemas import ANIMATED, COMPRESSED, FRAMES, SELECTED, SOURCE_FRAME, column
+from deepfakemnist.tables.columns import SOURCE_FRAME, column
+from deepfakemnist.tables.schemas import ANIMATED, COMPRESSED, FRAMES, SELECTED
 
 #: As in the tables of the stages, but also for clips that others published, of which less is known.
 _SPLIT = column("split", pa.string(), "train, val or test")
@@ -54,7 +55,7 @@ VIDEOS = pa.schema(
         column("animator_licence", pa.string(), "licence of the animator's code and weights; empty for reals"),
         column("motion_mode", pa.string(), "motion transfer, relative or absolute; empty for reals"),
         *(ANIMATED.field(name) for name in ("adapt_scale", "start_frame", "align_corners", "precision")),
-        *(ANIMATED.field(name) for name in ("reproducible_pixels", "mouth_from")),
+        *(ANIMATED.field(name) for name in ("rendered_size", "framing", "reproducible_pixels", "mouth_from")),
         *SOURCE_FRAME,
         column("checkpoint_sha256", pa.string(), "sha256 of the animator's weights; empty for reals"),
         column("liveness", pa.string(), "liveness verdicts of a fake as JSON; empty for reals"),

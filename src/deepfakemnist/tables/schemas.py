@@ -10,14 +10,11 @@ from typing import Any
 
 import pyarrow as pa
 
+from deepfakemnist.tables.columns import BEST_FRAME, SOURCE_FRAME, column
+
 Row = dict[str, Any]
 
 OK, REJECTED, FAILED = "ok", "rejected", "failed"
-
-
-def column(name: str, kind: pa.DataType, description: str) -> pa.Field:
-    """Return a column with its description, which is stored in every file."""
-    return pa.field(name, kind, metadata={"description": description})
 
 
 def _schema(*fields: pa.Field) -> pa.Schema:
@@ -60,29 +57,8 @@ _TEARING = column(
     pa.float64(),
     "instability of the face's outline in the worst frame beyond that in the source, percent of the eye distance",
 )
+_ANIMATOR = column("animator", pa.string(), "animator, by its label in the config")
 _ANIMATOR_WEIGHTS = column("checkpoint_sha256", pa.string(), "sha256 of the animator's weights; empty if it has none")
-
-#: Scores of a source frame, which faces/source_frame.py defines.
-FRAME_SCORES = {
-    "eyes": "1 open, 0 closed eyes",
-    "mouth": "1 closed, 0 open mouth",
-    "frontal": "1 frontal, 0 turned by 30 degrees or more",
-    "neutral": "1 neutral, 0 strong expression or gaze to the side",
-    "sharpness": "1 as sharp a face as usual in the clip, towards 0 blurred",
-}
-
-
-def _frame_scores(prefix: str, unknown: str) -> list[pa.Field]:
-    return [column(f"{prefix}_{name}", pa.float64(), f"{what}; {unknown}") for name, what in FRAME_SCORES.items()]
-
-
-#: Columns of a source that say which of its frames is best to animate.
-BEST_FRAME = pa.schema(
-    [
-        column("best_frame", pa.int32(), "frame of a source that is best to animate, from 0; null for drivers"),
-        *_frame_scores("best", "null where no candidate shows a face, then best_frame is 0"),
-    ]
-)
 
 INGESTED = _schema(
     _VIDEO_ID,
@@ -195,17 +171,17 @@ MOTIONS = _schema(
     column(
         "path",
         pa.string(),
-        "npz with keypoints `value` (T,K,D), float32, per driver frame, and jacobian or pose if the animator has them",
+        "npz with the animator's motion, arrays with an entry per driver frame, e.g. keypoints `value` (T,K,D)",
     ),
     _FRAMES,
     _BYTES,
     _SHA256,
-    column("animator", pa.string(), "animator that the motion was extracted for"),
+    _ANIMATOR,
     _ANIMATOR_WEIGHTS,
     _CODE,
 )
 
-CANDIDATES = pa.schema([_SOURCE_ID, _PERSON, _ACTION, _SPLIT, _PLAN_ORDER, _ROUND, _TURN])
+CANDIDATES = pa.schema([_SOURCE_ID, _PERSON, _ACTION, _SPLIT, _PLAN_ORDER, _ROUND, _TURN, _ANIMATOR])
 
 PLANNED = _schema(
     _VIDEO_ID,
@@ -217,6 +193,7 @@ PLANNED = _schema(
     _SPLIT,
     _ROUND,
     _PLAN_ORDER,
+    _ANIMATOR,
     column("source_path", pa.string(), "cropped source clip"),
     column("source_clip_sha256", pa.string(), "sha256 of the file of the cropped source clip"),
     column("source_pixels_sha256", pa.string(), "pixel hash of the cropped source clip"),
@@ -225,14 +202,6 @@ PLANNED = _schema(
     column("motion_sha256", pa.string(), "sha256 of the motion file"),
     column("motion_frames", pa.int32(), "number of driver frames"),
     column("motion_checkpoint_sha256", pa.string(), "sha256 of the weights that the motion was extracted with"),
-)
-
-#: The animated frame of a fake.
-SOURCE_FRAME = pa.schema(
-    [
-        column("source_frame", pa.int32(), "frame of the source clip that was animated, from 0; null for reals"),
-        *_frame_scores("source", "null for reals, and with animator.source_frame as a number"),
-    ]
 )
 
 ANIMATED = _schema(
@@ -247,9 +216,11 @@ ANIMATED = _schema(
     _PATH,
     _FRAMES,
     *SOURCE_FRAME,
-    column("animator", pa.string(), "name of the animator"),
+    _ANIMATOR,
     column("animator_licence", pa.string(), "licence of the animator's code and weights"),
-    column("motion_mode", pa.string(), "relative or absolute"),
+    column(
+        "motion_mode", pa.string(), "how motion is transferred: relative, absolute, or a mode of the animator's own"
+    ),
     column("adapt_scale", pa.bool_(), "relative motion was scaled by the ratio of the face sizes"),
     column("start_frame", pa.int32(), "driver frame that relative motion starts from"),
     column(
@@ -263,6 +234,16 @@ ANIMATED = _schema(
         "precision",
         pa.string(),
         "arithmetic of pixel generation; in brackets, layers kept in float32 as this GPU computes them incorrectly",
+    ),
+    column(
+        "rendered_size",
+        pa.int32(),
+        "side of the frames that the animator rendered, pixels; reduced to the clip's by area; null for reals",
+    ),
+    column(
+        "framing",
+        pa.string(),
+        "what of the source was animated: crop, the crop of this run, or the animator's own framing; empty for reals",
     ),
     column(
         "reproducible_pixels",

@@ -20,6 +20,7 @@ class AnimatorTraining:
     def __init__(self, run_plan: RunPlan, input_files: InputFiles) -> None:
         self._run_plan = run_plan
         self._config = run_plan.config
+        self._animator = run_plan.config.trained_animator
         self._files = input_files
 
     @cached_property
@@ -29,9 +30,10 @@ class AnimatorTraining:
         Crops enter by their settings, not by their pixels: after an edit of the crop all fakes change anyway, but one
         crop made again must not train the animator again.
         """
-        train = self._config.animator.train
+        assert self._animator is not None, "asked for by the rules of a training only"
+        train = self._animator.train
         return {
-            "animator": self._config.animator.model_dump(mode="json", include={"model", "train", "align_corners"}),
+            "animator": self._animator.model_dump(mode="json", include={"model", "train", "align_corners"}),
             "crop": None if train.clips else self._config.crop.model_dump(mode="json"),
             "clips_sha256": digest({path: self._files.sha256(path) for path in self._clips()}),
             "start_from_sha256": self._files.sha256(train.start_from),
@@ -41,24 +43,27 @@ class AnimatorTraining:
 
     def people(self) -> set[str]:
         """Return the people whose videos the animator may be trained on; drivers are always used."""
-        return self._run_plan.people(self._config.animator.train.splits)
+        assert self._animator is not None
+        return self._run_plan.people(self._animator.train.splits)
 
     def is_finished(self, results: Path) -> bool:
         """Return whether the results hold an animator trained with these settings on videos that it may use."""
-        if not self._config.animator.needs_training:
+        if self._animator is None:
             return False
-        usable = None if self._config.animator.train.clips else self._usable()
+        usable = None if self._animator.train.clips else self._usable()
         return is_trained(results / "animator", digest(self.settings), usable)
 
     def _clips(self) -> list[str]:
-        """Return the files of ``animator.train.clips``: the videos of a folder, or the table."""
-        where = self._config.animator.train.clips
+        """Return the files of ``train.clips``: the videos of a folder, or the table."""
+        assert self._animator is not None
+        where = self._animator.train.clips
         if where is None:
             return []
         return [str(path) for path in find_videos(where).videos] if where.is_dir() else [str(where)]
 
     def _usable(self) -> set[str]:
-        splits = self._config.animator.train.splits
+        assert self._animator is not None
+        splits = self._animator.train.splits
         sources = {name for name, split in self._run_plan.split_of().items() if split in splits}
         shards = self._run_plan.shards("driver")
         return sources | {row["video_id"] for shard in shards for row in self._run_plan.rows("driver", shard)}

@@ -104,7 +104,7 @@ class _Prediction:
                 crop = _mean(lengths[role]) * typical_sizes.CROP * self.area
                 yield self._clips(f"{self.crops}/{role}", self.plan.count(role), crop)
             driver = _mean(lengths["driver"])
-            motion = driver * typical_sizes.motion_bytes(self.config.animator.name)
+            motion = driver * typical_sizes.motion_bytes(self.config.animators[0].name)
             yield self._clips("extract_motion", self.plan.count("driver"), motion)
             yield self._clips("animate", self.candidates, driver * typical_sizes.ANIMATION * self.area)
             clips = self._trimmed(lengths["source"], lengths["driver"])

@@ -236,7 +236,7 @@ def _digest_of_inputs(config: Config) -> str:
                 [sha256_of(path) for path in files if path is not None],
                 code_digest("workflow.plan_pieces"),
                 # Code digests leave the settings out, and some of these read the sheets.
-                [sha256_of(path) for path in sorted(Path(config_package.__file__).parent.glob("*.py"))],
+                [sha256_of(path) for path in sorted(Path(config_package.__file__).parent.rglob("*.py"))],
             ],
             sort_keys=True,
         )

@@ -1,14 +1,15 @@
 """Summary of a run's sources and animator, printed when it starts.
 
-People per split, what counts as a person, what is left aside; which animator ``animator.name: auto`` is.
+People per split, what counts as a person, what is left aside; which animators, with which weights.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from deepfakemnist.config.animator import AnimatorSettings
+from deepfakemnist.config.animators.base import AnimatorSettings
+from deepfakemnist.config.animators.fomm import FommSettings
 from deepfakemnist.config.base import SPLITS
 from deepfakemnist.config.load import Config
 from deepfakemnist.sources.sheets import Sheet
@@ -61,10 +62,15 @@ def wanted_splits(config: Config) -> list[str]:
     return [] if released else [split for split in SPLITS if fractions.get(split, 1.0) > 0]
 
 
-def describe_animator(settings: AnimatorSettings) -> str:
-    """Return one line: name, and where its weights come from."""
-    if settings.weights is not None:
-        return f"Animator: {settings.name} with {settings.weights}"
-    if settings.needs_training:
-        return f"Animator: {settings.name}, trained on {settings.train.clips or 'the crops of this run'}"
-    return f"Animator: {settings.name}, without weights"
+def describe_animators(animators: Sequence[AnimatorSettings]) -> str:
+    """Return one line per animator: label, share of the sources, and where its weights come from."""
+    total = sum(one.share for one in animators)
+    lines = []
+    for one in animators:
+        share = f", {one.share / total:.0%} of the sources" if len(animators) > 1 else ""
+        if isinstance(one, FommSettings) and one.needs_training:
+            weights = f", trained on {one.train.clips or 'the crops of this run'}"
+        else:
+            weights = f" with {one.weight_file}" if one.weight_file else ", without weights"
+        lines.append(f"Animator: {one.named}{weights}{share}")
+    return "\n".join(lines)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import yaml
 
-from deepfakemnist.config.animator import AnimatorSettings
+from deepfakemnist.config.animators.base import AnimatorSettings, NetworkSettings
 from deepfakemnist.config.base import WeightFile
 from deepfakemnist.config.load import Config
 from deepfakemnist.errors import ConfigError
@@ -18,11 +18,11 @@ from deepfakemnist.workflow.input_files import InputFiles
 FILE = "weights.yaml"
 
 
-def check_weight_pins(settings: AnimatorSettings, files: InputFiles, results: Path) -> str:
-    """Compare given weights with their pin; write the lines that pin them to ``weights.yaml`` if there is none.
+def check_weight_pins(animators: Sequence[AnimatorSettings], files: InputFiles, results: Path) -> str:
+    """Compare given weights with their pins; write the lines that pin the others to ``weights.yaml``.
 
     Args:
-        settings: of the animator.
+        animators: of the run.
         files: input files of the run, which hash a file only when its size or time has changed.
         results: folder of the results.
 
@@ -30,29 +30,37 @@ def check_weight_pins(settings: AnimatorSettings, files: InputFiles, results: Pa
 
     Raises: ConfigError for weights with another sha256 than the config expects.
     """
-    found = files.sha256(settings.weights)
-    if not found:  # no weights, or a job makes them
-        return ""
-    if settings.weights_sha256 is not None:
-        if found != settings.weights_sha256:
+    unpinned = []
+    for animator in animators:
+        if not isinstance(animator, NetworkSettings) or animator.weights is None:
+            continue
+        found = files.sha256(animator.weights)
+        if not found:  # a job makes them
+            continue
+        if animator.weights_sha256 is None:
+            unpinned.append({"label": animator.named, "weights": str(animator.weights), "weights_sha256": found})
+        elif found != animator.weights_sha256:
             raise ConfigError(
-                f"animator.weights {settings.weights} has sha256 {found}, but animator.weights_sha256 is "
-                f"{settings.weights_sha256}: get the file again, or pin this one if you trust it"
+                f"weights {animator.weights} of animator {animator.named} have sha256 {found}, but weights_sha256 is "
+                f"{animator.weights_sha256}: get the file again, or pin this one if you trust it"
             )
+    if not unpinned:
         return ""
-    lines = yaml.safe_dump({"animator": {"weights": str(settings.weights), "weights_sha256": found}}, sort_keys=False)
+    alone = {"animator": {key: value for key, value in unpinned[0].items() if key != "label"}}
+    lines = yaml.safe_dump(alone if len(animators) == 1 else {"animators": unpinned}, sort_keys=False)
     text = (
-        "# Weights that the config of this run does not pin. Copied into the config, these lines refuse any other\n"
-        f"# file, be it damaged or exchanged.\n{lines}"
+        "# Weights that the config of this run does not pin. Copied into its entries of animators, weights_sha256\n"
+        f"# refuses any other file, be it damaged or exchanged.\n{lines}"
     )
+    digests = ", ".join(f"weights_sha256: {one['weights_sha256']} of {one['label']}" for one in unpinned)
     path = results / FILE
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         try:
             with atomic_path(path) as part:
                 part.write_text(text, encoding="utf-8")
         except OSError as error:  # a dry run of somebody who may only read
-            return f"  not pinned, and {path} cannot be written ({error.strerror}): weights_sha256: {found}"
-    return f"  not pinned; copy {path} into the config to refuse any other file: weights_sha256: {found}"
+            return f"  not pinned, and {path} cannot be written ({error.strerror}): {digests}"
+    return f"  not pinned; copy {path} into the config to refuse any other file: {digests}"
 
 
 def check_weight_files(config: Config, files: InputFiles) -> None:
@@ -82,8 +90,8 @@ def _pinned(config: Config) -> Iterator[tuple[str, WeightFile]]:
         for index, detector in enumerate(config.training.detectors)
     ]
     if config.sources.released is None:  # nothing is animated
-        if config.animator.needs_training:
-            named.append(("animator.train.vgg19", config.animator.train.vgg19))
+        if config.trained_animator is not None:
+            named.append(("animator.train.vgg19", config.trained_animator.train.vgg19))
         named.append(("reenact.lpips", config.reenact.lpips))
         for index, provider in enumerate(config.liveness.providers):
             for name in ("minifasnet_v2", "minifasnet_v1se"):

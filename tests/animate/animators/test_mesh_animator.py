@@ -11,7 +11,7 @@ from deepfakemnist.animate.protocol import Motion
 from deepfakemnist.animate.registry import load_animator
 from deepfakemnist.animation_quality.image_metrics import keypoint_error, reconstruction_l1
 from deepfakemnist.animation_quality.motion import measure_action
-from deepfakemnist.config.animator import AnimatorSettings
+from deepfakemnist.config.animators import animator_settings
 from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.faces.landmarks import FaceLandmarker
 from deepfakemnist.faces.person_mask import PersonMask
@@ -23,7 +23,7 @@ SHOWN = {"yaw": ("yaw", 0.8), "nod": ("pitch", 0.8), "blink": ("blink", 0.6), "m
 
 
 def mesh(**settings: object):
-    return load_animator(AnimatorSettings(name="mesh", **settings), None)
+    return load_animator(animator_settings(name="mesh", **settings), None)
 
 
 def performed(person: int, action: str) -> Performance:
@@ -115,23 +115,25 @@ def test_a_drawn_mouth_shows_no_pixel_of_the_driver(tmp_path) -> None:
     source, clip = performed(56, "mouth").clip()[0], performed(57, "mouth").clip()
     animator = mesh(mouth="synthetic")
     motion, state = animator.prepare_driving(clip), animator.prepare_source(source)
-    assert set(motion.arrays) == {"size", "creases", "neutrality"}
+    assert set(motion.arrays) == {"value", "pose", "size", "creases", "neutrality"}
     drawn = list(animator.render(state, motion))
     assert animator.mouth_from(state, motion) == "synthetic"
     of_driver = mesh()
     shown = of_driver.prepare_driving(clip)
     assert of_driver.mouth_from(state, shown) == "driver"
     assert not np.array_equal(drawn, list(of_driver.render(state, shown)))
-    with pytest.raises(Failed, match="prepared with mouth: synthetic"):
+    with pytest.raises(Failed, match="the motion has no mouth, no skin: .* other weights or settings"):
         list(of_driver.render(state, motion))
     with pytest.raises(ValueError, match="mouth and gaze would have no effect with name: fomm"):
-        AnimatorSettings(name="fomm", weights="w.pth.tar", mouth="synthetic", gaze="source")
+        animator_settings(name="fomm", weights="w.pth.tar", mouth="synthetic", gaze="source")
 
 
 def test_a_driver_that_repeats_frames_makes_no_jumps() -> None:
     source, clip = performed(56, "yaw").clip()[0], performed(57, "yaw").clip()
     animator = mesh()
-    smooth, twice = (animator.prepare_driving(frames).value for frames in (clip[::2], np.repeat(clip[::2], 2, axis=0)))
+    smooth, twice = (
+        animator.prepare_driving(frames)["value"] for frames in (clip[::2], np.repeat(clip[::2], 2, axis=0))
+    )
     step = np.abs(np.diff(smooth, axis=0)).max()
     assert np.abs(np.diff(twice, axis=0)).max() < 1.1 * step
     assert len(list(animator.render(animator.prepare_source(source), animator.prepare_driving(clip)))) == len(clip)
@@ -176,5 +178,5 @@ def test_what_it_cannot_do_is_refused(face: np.ndarray) -> None:
         animator.prepare_source(empty[0])
     with pytest.raises(Failed, match="no frame"):
         animator.prepare_driving(empty[:0])
-    with pytest.raises(Failed, match="of another animator"):
-        list(animator.render(animator.prepare_source(face), Motion(np.zeros((2, 10, 2), np.float32))))
+    with pytest.raises(Failed, match="by another animator"):
+        list(animator.render(animator.prepare_source(face), Motion({"value": np.zeros((2, 10, 2), np.float32)})))

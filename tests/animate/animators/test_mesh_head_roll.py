@@ -7,7 +7,7 @@ import pytest
 from skimage import data, transform
 
 from deepfakemnist.animate.registry import load_animator
-from deepfakemnist.config.animator import AnimatorSettings
+from deepfakemnist.config.animators import animator_settings
 from deepfakemnist.faces.landmark_sets import FACE_LINES, NOSE
 from deepfakemnist.faces.landmarks import FaceLandmarker
 
@@ -36,7 +36,7 @@ def leaning(face: np.ndarray) -> np.ndarray:
 
 
 def mesh(**settings: object):
-    return load_animator(AnimatorSettings(name="mesh", **settings), None)
+    return load_animator(animator_settings(name="mesh", **settings), None)
 
 
 def roll(frame: np.ndarray) -> float:

@@ -18,7 +18,7 @@ from deepfakemnist.animate.fomm.animator import FommAnimator
 from deepfakemnist.animate.fomm.checkpoint import load_checkpoint
 from deepfakemnist.animate.fomm.cuda import GraphedRender
 from deepfakemnist.animate.fomm.network import EncodedSource, FirstOrderMotionModel, Generator, Keypoints
-from deepfakemnist.config.animator import FommModel
+from deepfakemnist.config.animators.fomm import FommModel
 
 WEIGHTS = Path(__file__).parents[3] / "resources" / "animators" / "compact-256.safetensors"
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")

@@ -19,7 +19,7 @@ from deepfakemnist.animate.fomm.folded_conv import FoldedConv
 from deepfakemnist.animate.fomm.inference import rewritten
 from deepfakemnist.animate.fomm.matrix_conv import MatrixConv, MatrixUp, MatrixWinograd
 from deepfakemnist.animate.fomm.network import FirstOrderMotionModel, Generator, Keypoints
-from deepfakemnist.config.animator import FommModel
+from deepfakemnist.config.animators.fomm import FommModel
 
 pytestmark = pytest.mark.slow
 

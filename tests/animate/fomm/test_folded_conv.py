@@ -13,7 +13,7 @@ from deepfakemnist.animate.fomm.animator import FommAnimator
 from deepfakemnist.animate.fomm.checkpoint import load_checkpoint
 from deepfakemnist.animate.fomm.folded_conv import FoldedConv, check_reduced_layers
 from deepfakemnist.animate.fomm.inference import decoder_dtype, rewritten
-from deepfakemnist.config.animator import AnimatorSettings
+from deepfakemnist.config.animators import animator_settings
 from deepfakemnist.devices.reduced_precision import deterministic_cudnn
 
 pytestmark = pytest.mark.numeric
@@ -61,7 +61,7 @@ def animate(tiny_checkpoint, tiny_model, expected):
     """Animate the inputs of the original program; return the animator and its difference from the original output."""
 
     def run(precision: str) -> tuple[FommAnimator, np.ndarray]:
-        settings = AnimatorSettings(name="fomm", model=tiny_model, align_corners=True, precision=precision)
+        settings = animator_settings(name="fomm", model=tiny_model, align_corners=True, precision=precision)
         animator = FommAnimator.from_checkpoint(tiny_checkpoint, settings, device="cpu")
         state, motion = animator.prepare_source(expected["source"]), animator.prepare_driving(expected["driving"])
         made = np.concatenate(list(animator.predict(state, motion)))

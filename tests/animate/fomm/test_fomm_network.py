@@ -12,7 +12,7 @@ from torch import Tensor
 from deepfakemnist.animate.fomm.blocks import coordinate_grid
 from deepfakemnist.animate.fomm.checkpoint import load_checkpoint
 from deepfakemnist.animate.fomm.network import FirstOrderMotionModel, Keypoints, minimum_size, size_multiple
-from deepfakemnist.config.animator import FommModel, GeneratorModel, KeypointModel
+from deepfakemnist.config.animators.fomm import FommModel, GeneratorModel, KeypointModel
 from deepfakemnist.errors import ConfigError
 
 pytestmark = pytest.mark.numeric

@@ -23,7 +23,7 @@ from deepfakemnist.animate.fomm.inference import (
 from deepfakemnist.animate.fomm.matrix_conv import MatrixConv, MatrixUp, MatrixWinograd
 from deepfakemnist.animate.fomm.network import EncodedSource, FirstOrderMotionModel, Keypoints, invert_2x2
 from deepfakemnist.animate.fomm.winograd import WinogradResidual
-from deepfakemnist.config.animator import DenseMotionModel, FommModel, GeneratorModel, KeypointModel
+from deepfakemnist.config.animators.fomm import DenseMotionModel, FommModel, GeneratorModel, KeypointModel
 
 pytestmark = pytest.mark.numeric
 

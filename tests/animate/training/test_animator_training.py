@@ -23,7 +23,7 @@ from deepfakemnist.animate.fomm.network import Keypoints
 from deepfakemnist.animate.training.equivariance import RandomDeformation
 from deepfakemnist.animate.training.loop import STATE, train_animator
 from deepfakemnist.animate.training.pairs import TrainingClip
-from deepfakemnist.config.animator import DiscriminatorModel, TrainAnimatorSettings
+from deepfakemnist.config.animators.fomm import DiscriminatorModel, TrainAnimatorSettings
 from deepfakemnist.config.base import WeightFile
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.faces.facial_points import FACIAL_POINTS

@@ -12,7 +12,7 @@ from deepfakemnist.animate.training.discriminator import (
     generator_loss,
     smallest_image,
 )
-from deepfakemnist.config.animator import DiscriminatorModel
+from deepfakemnist.config.animators.fomm import DiscriminatorModel
 
 pytestmark = pytest.mark.numeric
 

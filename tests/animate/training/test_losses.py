@@ -15,7 +15,7 @@ from deepfakemnist.animate.training.losses import Objective, StepLosses, detail_
 from deepfakemnist.animate.training.pairs import Pairs, PairSampler, TrainingClip, hold_out, load_clips
 from deepfakemnist.animate.training.perceptual import PixelPyramid, VggPyramid
 from deepfakemnist.animate.training.perturb import perturb_images
-from deepfakemnist.config.animator import TrainAnimatorSettings
+from deepfakemnist.config.animators.fomm import TrainAnimatorSettings
 from deepfakemnist.config.base import WeightFile
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.faces.facial_points import APERTURES, EYE_REGIONS, FACIAL_POINTS, MIRRORED, detail_map

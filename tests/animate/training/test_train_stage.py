@@ -11,7 +11,8 @@ import pytest
 
 from deepfakemnist.animate.fomm.animator import FommAnimator
 from deepfakemnist.animate.training.stage import choose_training_clips, clips_of, train_animator_stage
-from deepfakemnist.config.animator import AnimatorSettings, TrainAnimatorSettings
+from deepfakemnist.config.animators import animator_settings
+from deepfakemnist.config.animators.fomm import TrainAnimatorSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.tables.files import write_table
@@ -50,7 +51,7 @@ def train(sources, drivers, people, checkpoint, folder, report, settings, exclud
 @pytest.mark.parametrize(("people", "clips"), [(None, 5), ({"person0", "person1"}, 4), (set(), 2)])
 def test_training_uses_the_selected_people_and_every_driver(tmp_path, small_model, training_tables, people, clips):
     training = TrainAnimatorSettings(steps=2, batch_size=2, size=32)
-    settings = AnimatorSettings(name="fomm", model=small_model, train=training)
+    settings = animator_settings(name="fomm", model=small_model, train=training)
     checkpoint, report = tmp_path / "animator.pth", tmp_path / "report.json"
     train(*training_tables, people, checkpoint, tmp_path, report, settings)
     content = json.loads(report.read_text())
@@ -62,7 +63,7 @@ def test_training_uses_the_selected_people_and_every_driver(tmp_path, small_mode
 @pytest.mark.slow
 def test_max_sources_limits_the_sources_but_not_the_drivers(tmp_path, small_model, training_tables):
     training = TrainAnimatorSettings(steps=1, batch_size=2, size=32, max_sources=1)
-    settings = AnimatorSettings(name="fomm", model=small_model, train=training)
+    settings = animator_settings(name="fomm", model=small_model, train=training)
     report = tmp_path / "report.json"
     train(*training_tables, None, tmp_path / "a.pth", tmp_path, report, settings)
     content = json.loads(report.read_text())
@@ -72,7 +73,7 @@ def test_max_sources_limits_the_sources_but_not_the_drivers(tmp_path, small_mode
 @pytest.mark.slow
 def test_training_does_not_depend_on_the_order_of_shards(tmp_path, small_model, training_tables):
     training = TrainAnimatorSettings(steps=2, batch_size=2, size=32)
-    settings = AnimatorSettings(name="fomm", model=small_model, train=training)
+    settings = animator_settings(name="fomm", model=small_model, train=training)
     sources, drivers = training_tables
     for name, tables in (("a", sources), ("b", sources[::-1])):
         folder = tmp_path / name
@@ -87,7 +88,7 @@ def test_training_does_not_depend_on_the_order_of_shards(tmp_path, small_model, 
 
 def test_too_few_clips_are_an_error_that_says_what_to_do(tmp_path, small_model, training_tables):
     sources, _ = training_tables
-    settings = AnimatorSettings(name="fomm", model=small_model)
+    settings = animator_settings(name="fomm", model=small_model)
     with pytest.raises(ConfigError, match=r"this run \(1 people\) has 1, and there are 0 drivers.*animator\.weights"):
         choose_training_clips(sources, [], {"person0"}, tmp_path / "clips.json", settings, seed=0)
 
@@ -95,7 +96,7 @@ def test_too_few_clips_are_an_error_that_says_what_to_do(tmp_path, small_model, 
 @pytest.mark.slow
 def test_custom_clips_replace_the_crops(tmp_path, small_model, training_tables):
     training = TrainAnimatorSettings(clips=tmp_path / "crops", steps=1, batch_size=2, size=32)
-    settings = AnimatorSettings(name="fomm", model=small_model, train=training)
+    settings = animator_settings(name="fomm", model=small_model, train=training)
     report = tmp_path / "report.json"
     train([], [], set(), tmp_path / "a.pth", tmp_path, report, settings)
     content = json.loads(report.read_text())
@@ -109,7 +110,7 @@ def test_excluded_people_are_not_trained_on(tmp_path, small_model, training_tabl
     (tmp_path / "exclude.tsv").write_text(f"person_id\n{people[0]}\n")
     training = TrainAnimatorSettings(clips=tmp_path / "crops", steps=1, batch_size=2, size=32)
     report = tmp_path / "report.json"
-    settings = AnimatorSettings(name="fomm", model=small_model, train=training)
+    settings = animator_settings(name="fomm", model=small_model, train=training)
     train([], [], set(), tmp_path / "a.pth", tmp_path, report, settings, exclude=tmp_path / "exclude.tsv")
     content = json.loads(report.read_text())
     assert content["clips"] + content["held_out_clips"] == 5 - len(excluded) < 5

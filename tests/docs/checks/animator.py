@@ -12,7 +12,7 @@ from snakemake.utils import update_config
 import deepfakemnist
 from deepfakemnist.animate.protocol import Motion
 from deepfakemnist.animate.registry import load_animator
-from deepfakemnist.config.animator import AnimatorSettings
+from deepfakemnist.config.animators import animator_settings
 from deepfakemnist.config.load import Config, load_config
 from deepfakemnist.errors import ConfigError
 
@@ -42,7 +42,7 @@ def test_the_config_of_the_page_renders_a_clip():
 
 def test_the_messages_of_the_page():
     with pytest.raises(ValueError) as error:
-        AnimatorSettings(name="shfit")
+        animator_settings(name="shfit")
     assert error.value.errors()[0]["msg"].removeprefix("Value error, ") in PAGE
     with pytest.raises(ValueError) as error:
         Motion(np.zeros((2, 1, 2)))

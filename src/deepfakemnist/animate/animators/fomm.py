@@ -6,13 +6,13 @@ from pathlib import Path
 
 from deepfakemnist.animate.fomm.animator import FommAnimator
 from deepfakemnist.animate.fomm.checkpoint import WEIGHTS
-from deepfakemnist.config.animator import AnimatorSettings
+from deepfakemnist.config.animators.fomm import FommSettings
 from deepfakemnist.errors import ConfigError
 
 __all__ = ["WEIGHTS", "load"]
 
 
-def load(settings: AnimatorSettings, weights: Path | None, device: str) -> FommAnimator:
+def load(settings: FommSettings, weights: Path | None, device: str) -> FommAnimator:
     """Return the animator with its weights loaded. Raises ConfigError, see ``load_checkpoint``."""
     if weights is None:
         raise ConfigError("animator.name: fomm needs animator.weights")

@@ -31,10 +31,11 @@ from deepfakemnist.animate.mesh.shading import Chart, shaded
 from deepfakemnist.animate.mesh.sheet import Sheet
 from deepfakemnist.animate.mesh.tracking import Points, filled_track, filtered, points_of
 from deepfakemnist.animate.mesh.transfer import Placed, Transfer
-from deepfakemnist.animate.protocol import AnimatorInfo, Motion
-from deepfakemnist.animate.start_frame import NEUTRALITY, best_start, face_lines, neutral_start, neutrality
-from deepfakemnist.config.animator import AnimatorSettings
+from deepfakemnist.animate.protocol import AnimatorInfo, Motion, MotionArray
+from deepfakemnist.animate.start_frame import NEUTRALITY, POSE, best_start, face_lines, neutral_start, neutrality
+from deepfakemnist.config.animators.mesh import MeshSettings
 from deepfakemnist.errors import ConfigError, Failed, Rejected
+from deepfakemnist.faces.landmark_sets import FACE_LINES
 from deepfakemnist.faces.landmarks import FaceLandmarker, head_model
 from deepfakemnist.faces.person_mask import PersonMask
 
@@ -46,8 +47,8 @@ _LANDMARKS = 478
 _MAX_UNSEEN = 0.08
 #: Largest share of landmarks beyond the picture's border.
 _MAX_OUTSIDE = 0.02
-#: Names in ``Motion.arrays``: picture of the mouth, colour of the skin, height and width of the frames, and creases.
-_MOUTH, _SKIN, _SIZE, _CREASES = "mouth", "skin", "size", "creases"
+#: Arrays of a motion: landmarks, picture of the mouth, colour of the skin, height and width of the frames, and creases.
+_POINTS, _MOUTH, _SKIN, _SIZE, _CREASES = "value", "mouth", "skin", "size", "creases"
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +77,7 @@ class MeshAnimator:
         settings: uses start_frame, mouth and gaze; motion must be relative.
     """
 
-    def __init__(self, settings: AnimatorSettings) -> None:
+    def __init__(self, settings: MeshSettings) -> None:
         self._settings = settings
         self._landmarker = FaceLandmarker()
         self._mask = PersonMask()
@@ -86,7 +87,23 @@ class MeshAnimator:
     @property
     def info(self) -> AnimatorInfo:
         """Description of the animator."""
-        return AnimatorInfo("mesh", "MIT; landmarks and person mask Apache-2.0", None, ("relative",), "float32", None)
+        of_driver = self._settings.mouth == "driver"
+        return AnimatorInfo(
+            name="mesh",
+            licence="MIT; landmarks and person mask Apache-2.0",
+            size=None,
+            motion={
+                _POINTS: MotionArray((_LANDMARKS, 3)),
+                POSE: MotionArray((len(FACE_LINES), 2)),
+                _SIZE: MotionArray((2,), "int32"),
+                _CREASES: MotionArray((None, None), "int8"),
+                _MOUTH: MotionArray((None, None, 3), "uint8", required=of_driver),
+                _SKIN: MotionArray((3,), required=of_driver),
+                NEUTRALITY: MotionArray((), required=self._settings.starts_from == "neutral"),
+            },
+            precision="float32",
+            weights_sha256=None,
+        )
 
     def prepare_driving(self, frames: NDArray[np.uint8]) -> Motion:
         """Return the landmarks and the mouth of the driving frames (T, H, W, 3), RGB.
@@ -112,8 +129,8 @@ class MeshAnimator:
             arrays[_SKIN] = np.stack([skin_colour(*pair) for pair in zip(frames, track, strict=True)])
         if self._settings.starts_from == "neutral":
             arrays[NEUTRALITY] = neutrality(frames, found)
-        pose = np.stack([face_lines(face, width, height) for face in found])
-        return Motion(_scaled(track, height, width), pose=pose, arrays=arrays)
+        arrays[POSE] = np.stack([face_lines(face, width, height) for face in found])
+        return Motion({_POINTS: _scaled(track, height, width), **arrays})
 
     def prepare_source(self, frame: NDArray[np.uint8]) -> MeshState:
         """Return the mesh and layers of the source (H, W, 3), RGB.
@@ -148,10 +165,8 @@ class MeshAnimator:
     def start_of(self, state: MeshState, motion: Motion) -> int:
         """Return the driver frame that relative motion starts from."""
         if self._settings.starts_from == "neutral":
-            return neutral_start(motion.arrays)
-        if self._settings.starts_from == "first" or motion.pose is None:
-            return 0
-        return best_start(state.lines, motion.pose) or 0
+            return neutral_start(motion)
+        return 0 if self._settings.starts_from == "first" else best_start(state.lines, motion[POSE]) or 0
 
     def mouth_from(self, state: MeshState, motion: Motion) -> Literal["source", "driver", "synthetic"]:
         """Return source unless the driver opens a mouth that the source keeps closed. Raises: as :meth:`render`."""
@@ -166,7 +181,7 @@ class MeshAnimator:
             a frame would show much of the face that the source does not.
         """
         start = self._checked_start(state, motion)
-        creases = motion.arrays[_CREASES]
+        creases = motion[_CREASES]
         for index, (driver, placed, share) in enumerate(self._performed(state, motion, start)):
             texture = state.lids.texture(state.sheet.vertices, placed)
             change = self._chart.change(creases[start], creases[index], placed.degrees)
@@ -184,29 +199,26 @@ class MeshAnimator:
                 if self._settings.mouth == "synthetic":
                     mouth = synthetic_mouth(placed.points)
                 else:
-                    mouth = DriverMouth(motion.arrays[_MOUTH][index], motion.arrays[_SKIN][index], driver)
+                    mouth = DriverMouth(motion[_MOUTH][index], motion[_SKIN][index], driver)
                 fill(frame, placed.points, state.skin, mouth, share)
             yield np.clip(np.round(frame), 0, 255).astype(np.uint8)
 
     def _checked_start(self, state: MeshState, motion: Motion) -> int:
         """Return the start frame of a motion of this animator. Raises: Failed("motion_mismatch")."""
-        if motion.value.shape[1:] != (_LANDMARKS, 3) or not {_SIZE, _CREASES} <= set(motion.arrays):
-            raise Failed("motion_mismatch", f"the motion has {motion.value.shape[1:]} points: of another animator")
-        if self._settings.mouth == "driver" and not {_MOUTH, _SKIN} <= set(motion.arrays):
-            raise Failed("motion_mismatch", "the motion was prepared with mouth: synthetic; prepare it again")
+        motion.check(self.info.motion)
         return self.start_of(state, motion)
 
     def _performed(self, state: MeshState, motion: Motion, start: int) -> Iterator[tuple[Points, Placed, float]]:
         """Yield the driver's landmarks, the source's, and the opacity of the driver's mouth, 0..1, per frame."""
-        height, width = map(int, motion.arrays[_SIZE][0])
-        track = _in_pixels(motion.value, height, width)
+        height, width = map(int, motion[_SIZE][0])
+        track = _in_pixels(motion[_POINTS], height, width)
         transfer = Transfer(state.landmarks, track[start], self._model, gaze=self._settings.gaze == "driver")
         for driver in track:
             placed = transfer(driver)
             yield driver, placed, drivers_share(state.opening, opening(placed.points))
 
 
-def load(settings: AnimatorSettings, weights: Path | None, device: str) -> MeshAnimator:
+def load(settings: MeshSettings, weights: Path | None, device: str) -> MeshAnimator:
     """Return the animator; ``device`` is ignored. Raises ConfigError if weights are given."""
     if weights is not None:
         raise ConfigError(f"animator.name: mesh takes no weights, but animator.weights is {weights}; set it to null")

@@ -5,23 +5,30 @@ It trades memory for speed: large batches, one CUDA graph per batch size, halved
 
 from __future__ import annotations
 
-import gc
-import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deepfakemnist.animate.batched import (
+    Batches,
+    Images,
+    check_finite,
+    check_images,
+    eight_bits,
+    inference,
+    to_levels,
+    to_tensor,
+)
 from deepfakemnist.animate.fomm.checkpoint import LICENCE, load_checkpoint
-from deepfakemnist.animate.fomm.cuda import GraphedRender, to_host
+from deepfakemnist.animate.fomm.cuda import GraphedRender
 from deepfakemnist.animate.fomm.folded_conv import check_reduced_layers
-from deepfakemnist.animate.fomm.inference import Precision, arithmetic, optimised
+from deepfakemnist.animate.fomm.inference import arithmetic, optimised
 from deepfakemnist.animate.fomm.network import (
     EncodedSource,
     FirstOrderMotionModel,
@@ -30,20 +37,13 @@ from deepfakemnist.animate.fomm.network import (
     size_multiple,
 )
 from deepfakemnist.animate.fomm.transfer import relative_motion, size_ratio
-from deepfakemnist.animate.protocol import AnimatorInfo, Motion
-from deepfakemnist.animate.start_frame import NEUTRALITY, best_start, face_lines, neutral_start, neutrality
+from deepfakemnist.animate.protocol import AnimatorInfo, Motion, MotionArray
+from deepfakemnist.animate.start_frame import START_ARRAYS, StartFrames
 from deepfakemnist.animate.weight_files import checkpoint_sha256
-from deepfakemnist.config.animator import AnimatorSettings, FommModel, StartFrame
-from deepfakemnist.devices.reduced_precision import deterministic_cudnn
+from deepfakemnist.config.animators.base import Precision, StartFrame
+from deepfakemnist.config.animators.fomm import FommModel, FommSettings
 from deepfakemnist.devices.torch_device import choose_device
 from deepfakemnist.errors import Failed
-from deepfakemnist.faces.landmarks import FaceLandmarker
-
-log = logging.getLogger(__name__)
-
-#: Decoded images (uint8, 0..255), or images scaled to 0..1 (float32).
-Images = NDArray[np.uint8] | NDArray[np.float32]
-Output = TypeVar("Output")
 
 #: Larger batches gain nothing on a CPU. On an H200 a batch of 64 frames of vox-256 is an eighth faster than one of
 #: 16 (benchmarks/gpu.json).
@@ -97,16 +97,16 @@ class FommAnimator:
         self.networks = optimised(networks, precision=precision, device=self.device)
         self.relative = motion == "relative"
         self.adapt_scale = self.relative if adapt_scale is None else adapt_scale
-        self.start_frame = start_frame
-        self.batch_size = batch_size or (_CUDA_BATCH if self.device.type == "cuda" else _CPU_BATCH)
         self._weights_sha256 = weights_sha256
         self._checked_sizes: set[tuple[int, ...]] = set()
-        self._landmarker = FaceLandmarker() if self.relative and start_frame != "first" else None
+        self._starts = StartFrames(start_frame if self.relative else "first")
         self._graphed = GraphedRender(self.networks.generator) if self.device.type == "cuda" else None
+        size = batch_size or (_CUDA_BATCH if self.device.type == "cuda" else _CPU_BATCH)
+        self._batches = Batches(self.device, size, self._graphed.release if self._graphed else None)
 
     @classmethod
     def from_checkpoint(
-        cls, checkpoint: Path | str, settings: AnimatorSettings, *, sha256: str | None = None, device: str = "auto"
+        cls, checkpoint: Path | str, settings: FommSettings, *, sha256: str | None = None, device: str = "auto"
     ) -> FommAnimator:
         """Load the weights and verify ``sha256`` if given. Raises ConfigError, see ``load_checkpoint``."""
         networks = load_checkpoint(checkpoint, settings.model, sha256, align_corners=settings.align_corners)
@@ -122,13 +122,23 @@ class FommAnimator:
         )
 
     @property
+    def batch_size(self) -> int:
+        """Frames per batch, which is halved where memory runs out."""
+        return self._batches.size
+
+    @property
     def info(self) -> AnimatorInfo:
         """Description of the animator."""
+        count = self.networks.settings.num_kp
         return AnimatorInfo(
             name="fomm",
             licence=LICENCE,
             size=_VOX_SIZE if self.networks.settings == FommModel() else None,
-            modes=("relative", "absolute"),
+            motion={
+                "value": MotionArray((count, 2)),
+                "jacobian": MotionArray((count, 2, 2)),
+                **START_ARRAYS,
+            },
             precision=arithmetic(self.networks),
             weights_sha256=self._weights_sha256,
             align_corners=self.networks.generator.align_corners,
@@ -145,35 +155,34 @@ class FommAnimator:
             raise Failed("no_frames", "the driver has no frame")
 
         def detect(start: int, stop: int) -> Keypoints:
-            found: Keypoints = self.networks.kp_detector(self._tensor(frames[start:stop]))
+            found: Keypoints = self.networks.kp_detector(to_tensor(frames[start:stop], self.device))
             return found
 
         self._check_layers(frames[0])
-        parts = list(self._by_batches(len(frames), detect))
-        value = torch.cat([part.value for part in parts]).cpu().numpy()
-        jacobian = torch.cat([part.jacobian for part in parts]).cpu().numpy()
-        if self._landmarker is not None and self.start_frame == "neutral":
-            levels = _levels(frames)
-            return Motion(value, jacobian, arrays={NEUTRALITY: neutrality(levels, self._landmarker.track(levels))})
-        return Motion(value, jacobian, self._poses(frames))
+        parts = list(self._batches.of(len(frames), detect))
+        return Motion(
+            {
+                "value": torch.cat([part.value for part in parts]).cpu().numpy(),
+                "jacobian": torch.cat([part.jacobian for part in parts]).cpu().numpy(),
+                **self._starts.of_driver(to_levels(frames)),
+            }
+        )
 
     def prepare_source(self, frame: Images) -> SourceState:
         """Encode the image (H, W, 3), RGB. Raises: Failed("frame_size") for an unsupported size."""
         self._check(frame, dimensions=3)
-        poses = self._poses(frame[None])
         self._check_layers(frame)
-        with _inference(self.device):
-            image = self._tensor(frame[None])
+        with inference(self.device):
+            image = to_tensor(frame[None], self.device)
             found = self.networks.kp_detector(image)
-            encoded = self.networks.generator.encode(image)
-            return SourceState(encoded, found, None if poses is None else poses[0])
+            return SourceState(self.networks.generator.encode(image), found, self._starts.of_source(to_levels(frame)))
 
     def _check_layers(self, frame: Images) -> None:
         """Validate the reduced-precision layers at the first image (H, W, 3) of each size."""
         if frame.shape in self._checked_sizes:
             return
-        with _inference(self.device):
-            image = self._tensor(frame[None])
+        with inference(self.device):
+            image = to_tensor(frame[None], self.device)
             check_reduced_layers(self.networks.kp_detector, image)
             found = self.networks.kp_detector(image)
             check_reduced_layers(self.networks.generator, image, found, found)
@@ -184,7 +193,7 @@ class FommAnimator:
 
         Raises: Failed("motion_without_pose") for ``best`` if the motion has no poses.
         """
-        return self._best_start(state, motion) or 0
+        return self._starts.choose(state.pose, motion)
 
     def mouth_from(self, state: SourceState, motion: Motion) -> Literal["source", "driver"]:
         """Return source: a driver gives its motion only."""
@@ -195,21 +204,7 @@ class FommAnimator:
 
         Raises: see ``predict``.
         """
-
-        def levels() -> Iterator[tuple[Tensor, ...]]:
-            for images in self._batches(state, motion):
-                with _inference(self.device):
-                    # Half to even, like skimage's img_as_ubyte. Permuted on the device, where it is cheap on a GPU.
-                    rounded = (images * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
-                    finite = torch.isfinite(images).all()
-                yield rounded, finite
-
-        batches = to_host(levels()) if self.device.type == "cuda" else levels()
-        done = 0
-        for batch, finite in batches:
-            _check_finite(bool(finite), done)
-            done += len(batch)
-            yield from batch.numpy()
+        yield from eight_bits(self._rendered(state, motion), self.device)
 
     def predict(self, state: SourceState, motion: Motion) -> Iterator[NDArray[np.float32]]:
         """Yield batches of frames (n, H, W, 3) in 0..1, before rounding.
@@ -221,83 +216,36 @@ class FommAnimator:
             MemoryError when not even one frame fits into GPU memory.
         """
         done = 0
-        for batch in self._batches(state, motion):
+        for batch in self._rendered(state, motion):
             images = batch.permute(0, 2, 3, 1).cpu().contiguous().numpy()
-            _check_finite(bool(np.isfinite(images).all()), done)
+            check_finite(bool(np.isfinite(images).all()), done)
             done += len(images)
             yield images
 
-    def _batches(self, state: SourceState, motion: Motion) -> Iterator[Tensor]:
+    def _rendered(self, state: SourceState, motion: Motion) -> Iterator[Tensor]:
         """Yield (n, 3, H, W) on the device; each batch is valid until the next one is requested."""
         driving = self._driving_keypoints(state, motion)
-        yield from self._by_batches(
+        yield from self._batches.of(
             len(motion), lambda start, stop: self._generate(state, Keypoints(*(part[start:stop] for part in driving)))
         )
 
-    def _by_batches(self, count: int, process: Callable[[int, int], Output]) -> Iterator[Output]:
-        """Yield ``process(start, stop)`` for each batch of frames; halve the batch size where memory runs out."""
-        start = 0
-        # Inference mode must be off while the caller holds a batch, so it spans single batches instead of the loop.
-        while start < count:
-            stop = min(start + self.batch_size, count)
-            output = None
-            try:
-                with _inference(self.device):
-                    output = process(start, stop)
-            except torch.OutOfMemoryError as error:
-                if self.batch_size == 1:
-                    raise MemoryError(
-                        f"not even one frame fits into the memory of {self.device}; use smaller images, a device "
-                        "with more memory or device: cpu, and check that no other process occupies it"
-                    ) from error
-            if output is None:  # outside the handler, because the exception keeps the allocations alive
-                self._halve_batch()
-                continue
-            start = stop
-            yield output
-
     def _driving_keypoints(self, state: SourceState, motion: Motion) -> Keypoints:
         """Return the driving keypoints (T, K, ...) on the device; relative motion is applied to the source's."""
+        motion.check(self.info.motion)
         source = state.keypoints
-        if motion.jacobian is None or motion.value.shape[1:] != source.value.shape[1:]:
-            jacobians = "" if motion.jacobian is not None else " without jacobians"
-            raise Failed(
-                "motion_mismatch",
-                f"the motion has {motion.value.shape[1]} keypoints{jacobians}, the animator {source.value.shape[1]} "
-                "with jacobians: it was extracted with other weights",
-            )
-        driving = Keypoints(*(torch.from_numpy(part).to(self.device) for part in (motion.value, motion.jacobian)))
+        driving = Keypoints(*(torch.from_numpy(motion[name]).to(self.device) for name in ("value", "jacobian")))
         if not self.relative:
             return driving
-        start = self._best_start(state, motion)
-        if start is None:
-            log.warning("no face to compare poses by; relative motion starts from the driver's first frame")
-            start = 0
+        start = self.start_of(state, motion)
         scale = size_ratio(source.value[0], driving.value[start]) if self.adapt_scale else 1.0
-        with _inference(self.device):
+        with inference(self.device):
             return relative_motion(source, driving, Keypoints(*(part[start : start + 1] for part in driving)), scale)
-
-    def _best_start(self, state: SourceState, motion: Motion) -> int | None:
-        if self._landmarker is None:
-            return 0
-        if self.start_frame == "neutral":
-            return neutral_start(motion.arrays)
-        if motion.pose is None or state.pose is None:
-            missing = "motion" if motion.pose is None else "source"
-            raise Failed("motion_without_pose", f"the {missing} has no poses for start_frame: best; prepare it again")
-        return best_start(state.pose, motion.pose)
-
-    def _poses(self, frames: Images) -> NDArray[np.float32] | None:
-        if self._landmarker is None or self.start_frame != "best":
-            return None
-        height, width = frames.shape[1:3]
-        return np.stack([face_lines(found, width, height) for found in self._landmarker.track(_levels(frames))])
 
     def _generate(self, state: SourceState, driving: Keypoints) -> Tensor:
         count = len(driving.value)
         if self._graphed is not None:
             # Graphs have fixed shapes, so the last batch of a clip is padded with copies of its last frame.
-            missing = padded_batch(count, self.batch_size) - count
+            missing = padded_batch(count, self._batches.size) - count
             padded = [torch.cat([part, part[-1:].repeat_interleave(missing, 0)]) for part in driving]
             return self._graphed(state.encoded, state.keypoints, Keypoints(*padded))[:count]
         encoded = EncodedSource(*(part.expand(count, -1, -1, -1) for part in state.encoded))
@@ -306,38 +254,9 @@ class FommAnimator:
         images: Tensor = generator.decode(encoded, generator.motion(encoded, source, driving))
         return images
 
-    def _halve_batch(self) -> None:
-        self.batch_size //= 2
-        log.warning("out of memory on %s; continuing with batches of %d frames", self.device, self.batch_size)
-        if self._graphed is not None:
-            self._graphed.release()
-        gc.collect()  # exceptions and the frames of their tracebacks reference each other
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-
-    def _tensor(self, images: Images) -> Tensor:
-        """(T, H, W, 3) → (T, 3, H, W) in 0..1 on the device, channels last in memory."""
-        batch = torch.from_numpy(np.ascontiguousarray(images)).to(self.device).permute(0, 3, 1, 2)
-        return batch.float() / 255 if batch.dtype == torch.uint8 else batch
-
     def _check(self, images: Images, dimensions: int) -> None:
-        if images.ndim != dimensions or images.shape[-1] != 3 or images.dtype not in (np.uint8, np.float32):
-            raise ValueError(
-                f"images are {images.dtype} {images.shape}, expected uint8 or float32 with {dimensions} dimensions, "
-                "the last being RGB"
-            )
-        multiple, smallest = size_multiple(self.networks.settings), minimum_size(self.networks.settings)
-        height, width = images.shape[-3:-1]
-        if height % multiple or width % multiple or min(height, width) < smallest:
-            raise Failed(
-                "frame_size",
-                f"images are {width}×{height}; this network supports sides from {smallest} in multiples of {multiple}",
-            )
-
-
-def _levels(frames: Images) -> NDArray[np.uint8]:
-    """Return images as 8-bit levels."""
-    return np.asarray(frames if frames.dtype == np.uint8 else np.rint(frames * 255), dtype=np.uint8)
+        model = self.networks.settings
+        check_images(images, dimensions, multiple=size_multiple(model), smallest=minimum_size(model))
 
 
 def padded_batch(count: int, batch_size: int) -> int:
@@ -346,16 +265,3 @@ def padded_batch(count: int, batch_size: int) -> int:
     while size < count:
         size *= 2
     return min(size, batch_size)
-
-
-def _check_finite(finite: bool, frame: int) -> None:
-    if not finite:
-        cause = "are the weights damaged? On a GPU, precision: exact has a larger range of values than fast"
-        raise Failed("not_finite", f"frames from {frame} on contain NaN or infinity; {cause}")
-
-
-@contextmanager
-def _inference(device: torch.device) -> Iterator[None]:
-    """Disable gradients; on CUDA, use deterministic algorithms in full float32 (TF32 keeps 10 bits of mantissa)."""
-    with torch.inference_mode(), deterministic_cudnn(tf32=False) if device.type == "cuda" else nullcontext():
-        yield

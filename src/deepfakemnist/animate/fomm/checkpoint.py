@@ -26,7 +26,7 @@ from deepfakemnist.animate.checkpoints import (
     write_packed,
 )
 from deepfakemnist.animate.fomm.network import FirstOrderMotionModel
-from deepfakemnist.config.animator import FommModel
+from deepfakemnist.config.animators.fomm import FommModel
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.tables.files import atomic_path
 

@@ -1,4 +1,4 @@
-"""CUDA graphs of the renderer, and asynchronous copies to the host; not used without a GPU.
+"""CUDA graphs of the renderer; not used without a GPU.
 
 A graph replaces hundreds of kernel launches by one, at the price of fixed shapes and memory of its own.
 """
@@ -6,7 +6,6 @@ A graph replaces hundreds of kernel launches by one, at the price of fixed shape
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -132,28 +131,6 @@ def _out_of_memory(error: BaseException | None) -> torch.OutOfMemoryError | None
     while error is not None and not isinstance(error, torch.OutOfMemoryError):
         error = error.__cause__ or error.__context__
     return error
-
-
-def to_host(batches: Iterator[tuple[Tensor, ...]]) -> Iterator[tuple[Tensor, ...]]:
-    """Yield the batches on the host; each is copied while the GPU computes the next one."""
-    pending: deque[tuple[torch.cuda.Event, tuple[Tensor, ...]]] = deque()
-    for batch in batches:
-        copies = tuple(torch.empty(part.shape, dtype=part.dtype, pin_memory=True) for part in batch)
-        for copy, part in zip(copies, batch, strict=True):
-            copy.copy_(part, non_blocking=True)
-        event = torch.cuda.Event(blocking=True)  # a spinning wait would take a core from the writers
-        event.record()
-        pending.append((event, copies))
-        if len(pending) > 1:
-            yield _completed(pending)
-    while pending:
-        yield _completed(pending)
-
-
-def _completed(pending: deque[tuple[torch.cuda.Event, tuple[Tensor, ...]]]) -> tuple[Tensor, ...]:
-    event, copies = pending.popleft()
-    event.synchronize()
-    return copies
 
 
 def _render(generator: Generator, inputs: list[Tensor]) -> Tensor:

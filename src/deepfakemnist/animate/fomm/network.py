@@ -25,7 +25,7 @@ from deepfakemnist.animate.fomm.blocks import (
     stride_of,
 )
 from deepfakemnist.animate.fomm.keypoint_maps import inverse_distance_logits, keypoint_gaussians
-from deepfakemnist.config.animator import FommModel, GeneratorModel, KeypointModel
+from deepfakemnist.config.animators.fomm import FommModel, GeneratorModel, KeypointModel
 from deepfakemnist.errors import ConfigError
 
 #: With the full-resolution skip an untrained model copies the source, sigmoid(4) = 0.98, and learns where to inpaint.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from deepfakemnist.animate.fomm.blocks import coordinate_grid
 from deepfakemnist.animate.fomm.keypoint_maps import keypoint_gaussians
-from deepfakemnist.config.animator import DiscriminatorModel
+from deepfakemnist.config.animators.fomm import DiscriminatorModel
 
 _KERNEL = 4
 _SLOPE = 0.2

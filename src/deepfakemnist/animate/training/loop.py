@@ -28,7 +28,7 @@ from deepfakemnist.animate.training.pairs import Pairs, PairSampler, TrainingCli
 from deepfakemnist.animate.training.perceptual import SMALLEST_VGG_IMAGE
 from deepfakemnist.animate.training.sample_sheet import sample_sheet, write_png
 from deepfakemnist.animate.training.state import TrainingState, training_facts
-from deepfakemnist.config.animator import FommModel, TrainAnimatorSettings
+from deepfakemnist.config.animators.fomm import FommModel, TrainAnimatorSettings
 from deepfakemnist.devices.torch_device import choose_device
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.tables.files import atomic_path

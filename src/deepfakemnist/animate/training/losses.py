@@ -24,7 +24,7 @@ from deepfakemnist.animate.training.equivariance import RandomDeformation
 from deepfakemnist.animate.training.pairs import Pairs
 from deepfakemnist.animate.training.perceptual import PixelPyramid, VggPyramid
 from deepfakemnist.animate.training.perturb import perturb_images
-from deepfakemnist.config.animator import TrainAnimatorSettings
+from deepfakemnist.config.animators.fomm import TrainAnimatorSettings
 from deepfakemnist.devices.reduced_precision import autocast_is_accurate, benefits_from_reduced_precision
 from deepfakemnist.faces.facial_points import APERTURES, EYE_REGIONS, FACE_REGIONS, Regions, detail_map
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepfakemnist.config.animator import TrainAnimatorSettings
+from deepfakemnist.config.animators.fomm import TrainAnimatorSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.faces.facial_points import FACIAL_POINTS, MIRRORED, find_facial_points
 from deepfakemnist.tables.files import atomic_path

@@ -9,7 +9,7 @@ import pandas as pd
 
 from deepfakemnist.animate.training.clip_list import CLIP_LIST_SHA256, ClipList, list_sha256, listed_clip
 from deepfakemnist.animate.training.loop import TrainingClip, train_animator
-from deepfakemnist.config.animator import AnimatorSettings, FommModel
+from deepfakemnist.config.animators.fomm import FommModel, FommSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import seed_from
 from deepfakemnist.sources.exclusions import Exclusions, read_exclusions
@@ -25,7 +25,7 @@ def choose_training_clips(
     driver_crop_tables: list[Path],
     people: set[str] | None,
     clips: Path,
-    settings: AnimatorSettings,
+    settings: FommSettings,
     seed: int,
     chosen_for: str = "",
     exclude: Path | None = None,
@@ -72,7 +72,7 @@ def train_animator_stage(
     checkpoint: Path,
     folder: Path,
     report: Path,
-    settings: AnimatorSettings,
+    settings: FommSettings,
     seed: int,
     device: str = "auto",
 ) -> None:

@@ -18,7 +18,7 @@ from deepfakemnist.animate.fomm.network import FirstOrderMotionModel
 from deepfakemnist.animate.training.discriminator import MultiScaleDiscriminator
 from deepfakemnist.animate.training.losses import StepLosses
 from deepfakemnist.animate.weight_files import checkpoint_sha256
-from deepfakemnist.config.animator import FommModel, TrainAnimatorSettings
+from deepfakemnist.config.animators.fomm import FommModel, TrainAnimatorSettings
 from deepfakemnist.devices.tensor_files import load_tensors
 from deepfakemnist.tables.files import atomic_path
 

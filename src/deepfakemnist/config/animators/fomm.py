@@ -1,27 +1,23 @@
-"""Animator settings: architecture, weights, motion transfer, training."""
+"""Settings of the First Order Motion Model: weights, architecture, motion transfer, training."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import ClassVar, Literal
 
-from pydantic import Field, ModelWrapValidatorHandler, PositiveFloat, PositiveInt, field_validator, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-from deepfakemnist.config.base import Fraction, Name, Settings, Sha256, WeightFile
-from deepfakemnist.config.registry import animator_names
+from deepfakemnist.config.animators.base import (
+    BatchSize,
+    NetworkSettings,
+    Precision,
+    StartFrame,
+    check_start,
+)
+from deepfakemnist.config.base import Fraction, Settings, WeightFile
 
 #: Kernel size of the convolution that predicts keypoint heatmaps or masks. Official: 7; 3 costs a fifth.
 HeadKernel = Literal[1, 3, 5, 7]
-StartFrame = Literal["first", "best", "neutral"]
-#: Value of ``animator.name`` that is resolved to the name of an animator when settings are validated.
-_AUTO = "auto"
-#: Removed animator → what to use instead.
-_REMOVED = {"warp": "mesh, which turns heads in 3-D, closes eyes and needs no weights either"}
-#: Settings that mesh ignores or refuses.
-_WITHOUT_MESH = (
-    "weights_sha256", "model", "motion", "adapt_scale", "align_corners", "precision", "batch_size", "train",
-)  # fmt: skip
 
 
 class KeypointModel(Settings):
@@ -208,25 +204,20 @@ class TrainAnimatorSettings(Settings):
     )
 
 
-class AnimatorSettings(Settings):
-    """Animator choice, weights and motion transfer; ``name`` is that of an animator once validated, never auto.
+class FommSettings(NetworkSettings):
+    """First Order Motion Model (Siarohin et al. 2019): the paper's animator.
 
-    Raises: ValueError for an unknown animator, settings that contradict each other, or that auto would ignore.
+    Raises: ValueError for settings that contradict each other.
     """
 
-    name: Name = Field(
-        "auto",
-        description="auto: fomm if weights are given, else mesh; fomm: First Order Motion Model; mesh: landmark mesh "
-        "in 3-D without weights; or any other module of deepfakemnist.animate.animators",
-    )
+    module: ClassVar[str] = "deepfakemnist.animate.animators.fomm"
+    shapes_weights: ClassVar[tuple[str, ...]] = ("train",)
+
+    name: Literal["fomm"] = "fomm"
     weights: Path | None = Field(
         None,
-        description="official checkpoint (vox-cpk.pth.tar) or a .safetensors of this project; null: with name: fomm, "
-        "train a model on this run's crops",
-    )
-    weights_sha256: Sha256 | None = Field(None, description="expected sha256 of weights; any other file is refused")
-    weights_url: Annotated[str, Field(pattern="^https?://")] | None = Field(
-        None, description="URL to download missing weights from; needs weights_sha256"
+        description="official checkpoint (vox-cpk.pth.tar) or a .safetensors of this project; null: train a model on "
+        "this run's crops",
     )
     model: FommModel | None = Field(None, description="architecture; null: as stored with the weights, else vox-256")
     motion: Literal["relative", "absolute"] = Field(
@@ -241,89 +232,39 @@ class AnimatorSettings(Settings):
         None,
         description="driver frame that relative motion starts from, which corresponds to the source picture. best: the "
         "one with the pose closest to the source; neutral: eyes open, mouth closed, frontal, neutral and sharp. null: "
-        "neutral with mesh, else first",
+        "first",
     )
     align_corners: bool | None = Field(
         None,
         description="grid_sample convention; null: as in the training of the weights, true for the official ones; "
         "false: as demo.py with torch 1.3 and later",
     )
-    precision: Literal["exact", "tf32", "fast"] = Field(
+    precision: Precision = Field(
         "exact",
         description="generator arithmetic on CUDA. exact: float32; tf32: TF32; fast: float16; layers that the GPU "
         "computes incorrectly stay in float32. Motion is always float32, and a CPU is always exact. Recorded per row",
     )
-    batch_size: Literal["auto"] | PositiveInt = Field(
+    batch_size: BatchSize = Field(
         "auto", description="frames per forward pass; auto: 8 on a CPU, 64 on a GPU; halved when out of memory"
-    )
-    source_frame: Literal["best"] | Annotated[int, Field(ge=0)] = Field(
-        "best",
-        description="frame of the source to animate: its index, from 0, or best: eyes open, mouth closed, frontal, "
-        "neutral and sharp",
-    )
-    mouth: Literal["driver", "synthetic"] = Field(
-        "driver",
-        description="mesh: inside of a mouth that the source keeps closed. driver: the driver's pixels, lit like the "
-        "source; synthetic: drawn, so that a fake shows the source's pixels only. The column mouth_from says which",
-    )
-    gaze: Literal["driver", "source"] = Field(
-        "driver",
-        description="mesh: driver: eyes move as the driver's do; source: they look where the source looks",
     )
     train: TrainAnimatorSettings = Field(default_factory=TrainAnimatorSettings)
 
-    @model_validator(mode="wrap")
-    @classmethod
-    def _resolved(cls, given: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
-        """Replace auto by the name of an animator, so that no other code knows it."""
-        auto = isinstance(given, Mapping) and given.get("name", _AUTO) == _AUTO
-        if auto:
-            given = {**given, "name": "mesh" if given.get("weights") is None else "fomm"}
-        settings = validate(given)
-        if auto and settings.name == "mesh" and (unused := list(_changed(settings, _WITHOUT_MESH))):
-            raise ValueError(
-                f"{', '.join(unused)} would have no effect, because without weights name: auto is mesh. Set name: fomm "
-                "to train a First Order Motion Model on this run's crops, or give weights"
-            )
-        return settings
-
-    @field_validator("name")
-    @classmethod
-    def _exists(cls, name: str) -> str:
-        if name in _REMOVED:
-            raise ValueError(f"this animator was removed; use {_REMOVED[name]}")
-        if name not in (allowed := [_AUTO, *animator_names()]):
-            raise ValueError(f"unknown animator; allowed are {', '.join(allowed)}")
-        return name
-
     @model_validator(mode="after")
-    def _modes_agree(self) -> AnimatorSettings:
+    def _modes_agree(self) -> FommSettings:
         if self.motion == "absolute" and self.adapt_scale:
             raise ValueError("adapt_scale: true has no effect with motion: absolute; use motion: relative")
-        if self.motion == "absolute" and self.start_frame not in (None, "first"):
-            raise ValueError(f"start_frame: {self.start_frame} has no effect with motion: absolute; use relative")
-        if self.name == "fomm" and (of_mesh := list(_changed(self, ("mouth", "gaze")))):
-            raise ValueError(f"{' and '.join(of_mesh)} would have no effect with name: fomm; they are settings of mesh")
-        if self.name == "mesh" and self.weights is not None:
-            raise ValueError(f"name: mesh takes no weights; set weights, now {self.weights}, to null, or name to fomm")
-        if self.name == "mesh" and not self.scales_motion:
-            raise ValueError(
-                "name: mesh transfers motion relative to a start frame and to the size of the face; set motion: "
-                "relative and adapt_scale: true"
-            )
-        if self.weights_url is not None and (self.weights is None or self.weights_sha256 is None):
-            raise ValueError("weights_url needs weights (file to write) and weights_sha256 (its expected digest)")
+        check_start(self.motion, self.start_frame)
         return self
 
     @property
     def needs_training(self) -> bool:
-        """Whether this run trains the animator; FOMM is the only trainable one."""
-        return self.name == "fomm" and self.weights is None
+        """Whether this run trains the animator."""
+        return self.weights is None
 
     @property
-    def may_use_gpu(self) -> bool:
-        """Whether the animator may run on a GPU; any but mesh may."""
-        return self.name != "mesh"
+    def motion_mode(self) -> str:
+        """How motion is transferred."""
+        return self.motion
 
     @property
     def scales_motion(self) -> bool:
@@ -333,19 +274,4 @@ class AnimatorSettings(Settings):
     @property
     def starts_from(self) -> StartFrame:
         """The start frame, also where the default applies."""
-        return self.start_frame or ("neutral" if self.name == "mesh" else "first")
-
-
-def _changed(settings: Settings, names: Iterable[str]) -> Iterator[str]:
-    """Yield the dotted keys, below the given ones, whose values are not the defaults."""
-    for name in names:
-        value, default = (
-            getattr(settings, name),
-            type(settings).model_fields[name].get_default(call_default_factory=True),
-        )
-        if value == default:
-            continue
-        if isinstance(value, Settings) and isinstance(default, Settings):
-            yield from (f"{name}.{key}" for key in _changed(value, type(value).model_fields))
-        else:
-            yield name
+        return self.start_frame or "first"

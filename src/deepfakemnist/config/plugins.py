@@ -1,0 +1,57 @@
+"""Plug-ins: animators, detectors and liveness providers of other installed packages, found by their entry points.
+
+A package adds one without touching this one, in its ``pyproject.toml``:
+
+    [project.entry-points."deepfakemnist.animators"]
+    shift = "shift_animator.settings:ShiftSettings"
+
+What it imports there is loaded each time the workflow is parsed, once per job: settings only, no network.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.metadata import entry_points
+from typing import NamedTuple
+
+ANIMATORS, DETECTORS, LIVENESS = "deepfakemnist.animators", "deepfakemnist.detectors", "deepfakemnist.liveness"
+
+
+class Plugin(NamedTuple):
+    """Entry point of an installed package.
+
+    Attributes:
+        name: name that the config uses.
+        package: distribution that it comes from, with its version.
+        content: what it names; None if it cannot be used.
+        problem: why it cannot be used; empty if it can.
+    """
+
+    name: str
+    package: str
+    content: object | None
+    problem: str = ""
+
+
+@cache
+def plugins(group: str, taken: frozenset[str]) -> dict[str, Plugin]:
+    """Return name → plug-in of a group; one that cannot be imported, or whose name is taken, has a problem.
+
+    Args:
+        group: one of ``ANIMATORS``, ``DETECTORS`` and ``LIVENESS``.
+        taken: names of this package.
+    """
+    found: dict[str, Plugin] = {}
+    for point in sorted(entry_points(group=group), key=lambda one: (one.name, one.value)):
+        package = f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown package"
+        if point.name in taken or point.name in found:
+            other = found[point.name].package if point.name in found else "deepfakemnist"
+            problem = f"{package} and {other} both provide {point.name}; uninstall one of the packages"
+            found[point.name] = Plugin(point.name, package, None, problem)
+            continue
+        try:
+            found[point.name] = Plugin(point.name, package, point.load())
+        except Exception as error:  # whatever a stranger's package raises must not end runs that do not use it
+            problem = f"{point.value} of {package} cannot be imported: {type(error).__name__}: {error}"
+            found[point.name] = Plugin(point.name, package, None, problem)
+    return found
