@@ -44,6 +44,8 @@ class Assignment:
     round: int = 1
     #: Number of earlier candidates of this source and action; each has another driver.
     turn: int = 0
+    #: Label of the animator that the source is dealt to.
+    animator: str = ""
 
 
 def plan_order_of(source_id: str, action: str, seed: int, number: int = 1) -> int:
@@ -192,6 +194,7 @@ def plan_shard(
             "split": a.split,
             "round": a.round,
             "plan_order": a.plan_order,
+            "animator": a.animator,
             "assignment": a,
         }
         for a in assignments

@@ -261,6 +261,7 @@ def write_candidates(assignments: Sequence[Assignment], table: Path) -> None:
         {
             "source_id": one.source_id, "person_id": one.person_id, "action": one.action, "split": one.split,
             "plan_order": one.plan_order, "round": one.round, "turn": one.turn,
+            "animator": one.animator,
         }
         for one in assignments
     ]  # fmt: skip

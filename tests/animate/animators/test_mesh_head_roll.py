@@ -77,5 +77,5 @@ def test_a_driver_frame_without_a_face_is_interpolated(leaning: np.ndarray) -> N
     driver[1] = 127
     animator = mesh()
     filled, whole = animator.prepare_driving(driver), animator.prepare_driving(leaning)
-    expected = (whole.value[0] + whole.value[2]) / 2
-    assert filled.value[1, list(FACE_LINES)] == pytest.approx(expected[list(FACE_LINES)], abs=0.03)
+    expected = (whole["value"][0] + whole["value"][2]) / 2
+    assert filled["value"][1, list(FACE_LINES)] == pytest.approx(expected[list(FACE_LINES)], abs=0.03)

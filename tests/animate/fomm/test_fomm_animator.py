@@ -101,7 +101,7 @@ def test_frames_are_rounded_like_skimage(animator, expected):
 def test_bytes_and_floats_of_an_image_give_the_same_motion(animator, expected):
     driving = as_bytes(expected["driving"])
     floats = animator.prepare_driving((driving / 255).astype(np.float32))
-    np.testing.assert_allclose(animator.prepare_driving(driving).value, floats.value, atol=1e-6)
+    np.testing.assert_allclose(animator.prepare_driving(driving)["value"], floats["value"], atol=1e-6)
 
 
 def test_batch_size_has_no_visible_effect(tiny_checkpoint, tiny_model, expected):
@@ -332,7 +332,11 @@ def test_info_describes_the_animator(tiny_checkpoint, tiny_model):
     networks = load_checkpoint(tiny_checkpoint, tiny_model, align_corners=False)
     exact = FommAnimator(networks, device="cpu", weights_sha256="5a").info
     assert (exact.name, exact.precision, exact.weights_sha256) == ("fomm", "float32", "5a")
-    assert (exact.align_corners, exact.modes, exact.size) == (False, ("relative", "absolute"), None)
+    assert (exact.align_corners, set(exact.motion), exact.size) == (
+        False,
+        {"value", "jacobian", "pose", "neutrality"},
+        None,
+    )
     loaded = FommAnimator.from_checkpoint(
         tiny_checkpoint, animator_settings(name="fomm", model=tiny_model), device="cpu"
     ).info
