@@ -75,7 +75,9 @@ class ResidualBlock(nn.Module):
 
 
 def folded(conv: nn.Module, norm: nn.Module) -> nn.Module:
-    """Return ``norm(conv(x))`` in evaluation mode as one convolution."""
+    """Return ``norm(conv(x))`` in evaluation mode as one convolution; the same one if it was folded before."""
+    if isinstance(norm, nn.Identity):
+        return conv
     fused: nn.Module = fuse_conv_bn_eval(conv.eval(), norm.eval())  # type: ignore[type-var, arg-type]
     return fused
 

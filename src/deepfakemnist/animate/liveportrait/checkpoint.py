@@ -21,21 +21,19 @@ from deepfakemnist.animate.liveportrait.build import NETWORKS, PARTS, PERCEPTRON
 from deepfakemnist.animate.liveportrait.network import LivePortrait
 from deepfakemnist.animate.liveportrait.spectral_norm import fold_spectral_norms
 from deepfakemnist.animate.official_files import OFFICIAL_FILES, official_files
+from deepfakemnist.config.animators.liveportrait import FILES, SUBFOLDERS, find_weight_files
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.tables.checksums import file_facts
 
 log = logging.getLogger(__name__)
 
 NAME = "liveportrait"
-#: Where the program's own download puts the files, below the folder it is told.
-_SUBFOLDERS = ("", "base_models", "retargeting_models", "liveportrait/base_models", "liveportrait/retargeting_models")
-_SUFFIXES = (".pth", ".safetensors")
 _STITCHING = "stitching_retargeting_module"
 #: A common conversion to safetensors names the perceptrons so (kijai/ComfyUI-LivePortraitKJ).
 _CONVERTED = "_module"
 _PREFIX = "detector."
-#: Entry of the facts: file name → sha256.
-_FILES = "files"
+#: Entries of the facts: file name → sha256, and the digest of these lines.
+_FILES, _DIGEST = "files", "sha256_of_the_folder"
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,7 +61,8 @@ def load_weights(path: Path | str, sha256: str | None = None) -> Weights:
     networks = networks_of(checkpoint)
     official = is_official(checkpoint.facts)
     log.info("loaded %s LivePortrait weights %s", "the official" if official else "unknown", path)
-    return Weights(networks, sha256 or weights_sha256(path), official)
+    digest = checkpoint.facts[_DIGEST] if path.is_dir() else file_facts(path).sha256
+    return Weights(networks, digest, official)
 
 
 def networks_of(checkpoint: Checkpoint) -> LivePortrait:
@@ -75,6 +74,13 @@ def networks_of(checkpoint: Checkpoint) -> LivePortrait:
     for part, role in PERCEPTRONS.items():
         load_into(getattr(networks.retargeters, role), checkpoint.states[part], f"{where}, {part}")
     return networks.eval().requires_grad_(False)
+
+
+def architecture(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Return the sizes of a checkpoint as plain values. Raises ConfigError, see :func:`networks_of`."""
+    networks = networks_of(checkpoint)
+    counts = {part: sum(value.numel() for value in getattr(networks, part).parameters()) for part in NETWORKS}
+    return {"keypoints": networks.keypoints, "upscale": networks.upscale, "parameters": counts}
 
 
 def read_weights(path: Path | str, sha256: str | None = None) -> Checkpoint:
@@ -103,7 +109,7 @@ def read_weights(path: Path | str, sha256: str | None = None) -> Checkpoint:
             path,
             read[0].layout,
             states,
-            facts={_FILES: digests},
+            facts={_FILES: digests, _DIGEST: _digest(digests)},
             others=tuple(name for checkpoint in read for name in checkpoint.others),
             parallel=any(checkpoint.parallel for checkpoint in read),
             stored_as="+".join(sorted({checkpoint.stored_as for checkpoint in read})),
@@ -123,14 +129,14 @@ def weights_sha256(path: Path | str) -> str:
 
 
 def weight_files(folder: Path) -> dict[str, Path]:
-    """Return the five files of a folder, by the name of their network. Raises ConfigError that names missing ones."""
-    found = {part: _find(folder, part) for part in (*NETWORKS, _STITCHING)}
-    if missing := [f"{part}.pth" for part, file in found.items() if file is None]:
+    """Return the five files of a folder, by their names without suffix. Raises ConfigError that names missing ones."""
+    found = find_weight_files(folder)
+    if missing := [f"{name}.pth" for name in FILES if name not in found]:
         raise ConfigError(
             f"animator weights {folder} lack {', '.join(missing)}; looked in the folder and in "
-            f"{', '.join(_SUBFOLDERS[1:])}. {official_files(NAME)}"
+            f"{', '.join(SUBFOLDERS[1:])}. {official_files(NAME)}"
         )
-    return {part: file for part, file in found.items() if file is not None}
+    return found
 
 
 def is_official(facts: Mapping[str, Any]) -> bool:
@@ -139,11 +145,6 @@ def is_official(facts: Mapping[str, Any]) -> bool:
     return isinstance(files, Mapping) and all(
         files.get(file.name) == file.sha256 for file in OFFICIAL_FILES if file.animator == NAME
     )
-
-
-def _find(folder: Path, part: str) -> Path | None:
-    names = (folder / subfolder / f"{part}{suffix}" for subfolder in _SUBFOLDERS for suffix in _SUFFIXES)
-    return next((path for path in names if path.is_file()), None)
 
 
 def _digest(digests: Mapping[str, str]) -> str:

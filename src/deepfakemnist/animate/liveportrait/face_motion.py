@@ -50,13 +50,14 @@ class MotionExtractor(nn.Module):
     def forward(self, images: Tensor) -> FaceMotion:
         """RGB in 0..1 (T, 3, H, W), sides multiples of 32."""
         heads = self.detector(images)
-        return FaceMotion(
-            heads["kp"].unflatten(1, (-1, 3)),
-            heads["exp"].unflatten(1, (-1, 3)),
-            rotation(degrees(heads["pitch"]), degrees(heads["yaw"]), degrees(heads["roll"])),
-            heads["scale"],
-            heads["t"],
-        )
+        with torch.autocast(images.device.type, enabled=False):  # rotations stay in float32
+            return FaceMotion(
+                heads["kp"].unflatten(1, (-1, 3)),
+                heads["exp"].unflatten(1, (-1, 3)),
+                rotation(degrees(heads["pitch"]), degrees(heads["yaw"]), degrees(heads["roll"])),
+                heads["scale"],
+                heads["t"],
+            )
 
 
 class ConvNextHeads(nn.Module):

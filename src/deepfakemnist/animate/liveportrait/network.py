@@ -49,6 +49,11 @@ class LivePortrait(nn.Module):
         return self
 
     @property
+    def keypoints(self) -> int:
+        """Number of keypoints."""
+        return self.motion_extractor.detector.outputs["kp"] // 3
+
+    @property
     def upscale(self) -> int:
         """Side of a frame over that of the source."""
         features = 2 ** len(self.appearance_feature_extractor.down_blocks)

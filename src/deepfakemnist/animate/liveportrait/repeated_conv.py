@@ -26,14 +26,17 @@ def repeated_conv(maps: Tensor, weight: Tensor, bias: Tensor, times: int) -> Ten
     if times == 1:
         return F.conv2d(maps, weight, bias, padding=1)
     batch, _, height, width = maps.shape
-    out = maps.new_empty(batch, len(weight), height, times, width, times)
+    out: Tensor | None = None
     for rows, tall, above in _kinds(weight, times, dim=2):
         for columns, kernel, left in _kinds(tall, times, dim=3):
             padding = (kernel.shape[2] - 1, kernel.shape[3] - 1)
             made = F.conv2d(maps, kernel, bias, padding=padding)
             # A kernel of two taps gives one row more than there are pixels: the first or the last is not needed.
             made = made[:, :, padding[0] - above :, padding[1] - left :][:, :, :height, :width]
+            if out is None:  # of the type that autocast chose
+                out = made.new_empty(batch, len(weight), height, times, width, times)
             out[:, :, :, rows, :, columns] = made[:, :, :, None, :, None]
+    assert out is not None
     return out.flatten(4, 5).flatten(2, 3)
 
 

@@ -15,6 +15,7 @@ from pydantic import BeforeValidator, Discriminator, Tag, TypeAdapter
 
 from deepfakemnist.config.animators.base import AnimatorSettings
 from deepfakemnist.config.animators.fomm import FommSettings
+from deepfakemnist.config.animators.liveportrait import LivePortraitSettings
 from deepfakemnist.config.animators.mesh import MeshSettings
 from deepfakemnist.config.base import ACTIONS, Settings
 from deepfakemnist.config.plugins import ANIMATORS, Plugin, plugins
@@ -25,7 +26,7 @@ _AUTO = "auto"
 _REMOVED = {"warp": "mesh, which turns heads in 3-D, closes eyes and needs no weights either"}
 
 BUILT_IN: dict[str, type[AnimatorSettings]] = {
-    settings.model_fields["name"].default: settings for settings in (FommSettings, MeshSettings)
+    settings.model_fields["name"].default: settings for settings in (FommSettings, LivePortraitSettings, MeshSettings)
 }
 
 
