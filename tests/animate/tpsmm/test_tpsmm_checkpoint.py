@@ -11,8 +11,9 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from deepfakemnist.animate.tpsmm.checkpoint import WEIGHTS, load_checkpoint
+from deepfakemnist.animate.tpsmm.checkpoint import LICENCE, WEIGHTS, load_checkpoint
 from deepfakemnist.animate.tpsmm.network import Architecture, AvdArchitecture, ThinPlateSplineMotionModel
+from deepfakemnist.animate.weight_cards import convert_weights, inspect_weights
 from deepfakemnist.errors import ConfigError
 
 FOMM = Path(__file__).parents[2] / "data" / "fomm" / "tiny_checkpoint.pth.tar"
@@ -81,6 +82,16 @@ def test_weights_converted_to_safetensors_load(tmp_path, content):
     path = tmp_path / "vox.safetensors"
     save_file({f"{part}.{name}": tensor for part in PARTS for name, tensor in content[part].items()}, path)
     assert same(load_checkpoint(path), content)
+
+
+def test_weights_packed_by_this_project_load_and_name_their_origin(tmp_path, checkpoint, content):
+    path = tmp_path / "packed.safetensors"
+    convert_weights(checkpoint, path)
+    card = dict(inspect_weights(path).lines())
+    assert same(load_checkpoint(path), content)
+    assert (card["animator"], card["licence"]) == ("tpsmm: Thin-Plate-Spline Motion Model", LICENCE)
+    assert card["facts.converted_from.name"] == "tiny_checkpoint.pth.tar"
+    assert card["model.avd.pose_size"] == "6"
 
 
 def test_without_the_network_for_avd_the_others_load(saved, content):

@@ -91,6 +91,13 @@ class EncodedSource(NamedTuple):
     features: tuple[Tensor, ...]
     """Features of the image, (B, C, H/2^i, W/2^i), finest first."""
 
+    def repeated(self, count: int) -> EncodedSource:
+        """Return views of a single source for ``count`` frames, without a copy."""
+        image, small, heat, *features = (
+            part.expand(count, -1, -1, -1) for part in (self.image, self.small, self.heat, *self.features)
+        )
+        return EncodedSource(image, small, heat, tuple(features))
+
 
 class DenseMotion(NamedTuple):
     """Backward optical flow from the animated frame to the source, and where the source is visible."""
