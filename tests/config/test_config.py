@@ -92,6 +92,19 @@ def test_the_papers_split_is_not_dealt_to_a_tree_that_has_it(raw, tmp_path):
         load_config(raw)
 
 
+def test_files_that_a_folder_of_weights_lacks_are_named(raw, tmp_path):
+    for name in ("motion_extractor", "spade_generator", "warping_module", "stitching_retargeting_module"):
+        (tmp_path / f"{name}.pth").touch()
+    raw["animator"] = {"name": "liveportrait", "weights": str(tmp_path)}
+    with pytest.raises(ConfigError, match=r"animator.weights: '\S*appearance_feature_extractor.pth' is not a file"):
+        load_config(raw)
+    (tmp_path / "appearance_feature_extractor.pth").touch()
+    load_config(raw)
+    raw["storage"] = {"media": "packed"}
+    with pytest.raises(ConfigError, match="weights of liveportrait are a folder; .*animator convert"):
+        load_config(raw)
+
+
 def test_paid_answers_are_not_left_to_jobs_that_share_no_folder(raw):
     raw["storage"] = {"media": "packed"}
     load_config(raw)

@@ -9,7 +9,9 @@ import pytest
 import yaml
 from tiny_project import ROOT
 
+from deepfakemnist.animate.liveportrait.checkpoint import weights_sha256
 from deepfakemnist.config.animators import animator_settings
+from deepfakemnist.config.animators.liveportrait import FILES
 from deepfakemnist.config.load import load_config
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.tables.checksums import file_facts
@@ -53,6 +55,21 @@ def test_of_several_animators_each_is_pinned_by_its_label(tmp_path: Path) -> Non
         ("fomm-b", str(tmp_path / "b.pth")),
     ]
     assert all(one["weights_sha256"] in said for one in lines)
+
+
+def test_weights_of_several_files_have_one_pin(tmp_path: Path) -> None:
+    (tmp_path / "w" / "base_models").mkdir(parents=True)
+    for name in FILES:
+        (tmp_path / "w" / "base_models" / f"{name}.pth").write_bytes(name.encode())
+    animator = animator_settings(name="liveportrait", weights=tmp_path / "w")
+    check_weight_pins([animator], InputFiles(tmp_path / "results"), tmp_path)
+    pin = yaml.safe_load((tmp_path / FILE).read_text())["animator"]
+    assert pin == {"weights": str(tmp_path / "w"), "weights_sha256": weights_sha256(tmp_path / "w")}
+    pinned = animator_settings(name="liveportrait", **pin)
+    assert check_weight_pins([pinned], InputFiles(tmp_path / "results"), tmp_path) == ""
+    (tmp_path / "w" / "base_models" / "warping_module.pth").write_bytes(b"other")
+    with pytest.raises(ConfigError, match="of animator liveportrait have sha256 .*but weights_sha256 is"):
+        check_weight_pins([pinned], InputFiles(tmp_path / "results"), tmp_path)
 
 
 def test_runs_without_weights_have_nothing_to_pin(tmp_path: Path) -> None:

@@ -61,4 +61,4 @@ def animator_weights(wildcards):
 
 def weights_version(wildcards):
     """Return the sha256 of given weights, for params; empty for those that the run trains."""
-    return ANIMATOR.weights_sha256 or INPUT_FILES.sha256(ANIMATOR.weights)
+    return ANIMATOR.weights_sha256 or INPUT_FILES.sha256_of_weights(ANIMATOR.weight_files)

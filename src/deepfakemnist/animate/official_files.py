@@ -5,10 +5,13 @@ No weights were at hand, so every figure is a third party's; the field ``source`
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+#: Facts of weights of several files: file name → sha256, and the one digest of these.
+FILES_FACT, DIGEST_FACT = "files", "sha256_of_the_folder"
 _LFS = "a third party's Git-LFS pointer"
 
 
@@ -112,6 +115,13 @@ def official_files(animator: str) -> str:
     if any(file.name.endswith(".pth.tar") for file in files):
         text += " Despite its name it is a pickle, not a tar: use it as is."
     return text
+
+
+def are_official(animator: str, facts: Mapping[str, Any]) -> bool:
+    """Return whether weights of several files, as their facts name them, are all of the official ones."""
+    files = facts.get(FILES_FACT)
+    known = [file for file in OFFICIAL_FILES if file.animator == animator]
+    return isinstance(files, Mapping) and bool(known) and all(files.get(file.name) == file.sha256 for file in known)
 
 
 def layout_of(names: Collection[str]) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from deepfakemnist.animate.checkpoints import Checkpoint, WeightFormat, write_packed
-from deepfakemnist.animate.official_files import OFFICIAL_FILES
+from deepfakemnist.animate.official_files import DIGEST_FACT, OFFICIAL_FILES, are_official
 from deepfakemnist.animate.registry import weight_formats
 from deepfakemnist.animate.weight_files import check_weight_file
 from deepfakemnist.errors import ConfigError
@@ -37,7 +37,7 @@ class WeightCard:
     bytes: int | None
     """Size of the file; None for a folder."""
     sha256: str | None
-    """Digest of the file; None for a folder."""
+    """Digest of the file, or of those in the folder."""
 
     def lines(self) -> Iterator[tuple[str, str]]:
         """Yield names and values as text."""
@@ -61,6 +61,8 @@ class WeightCard:
         yield "licence", self.format.licence
 
     def _official(self) -> str:
+        if are_official(self.animator, self.checkpoint.facts):
+            return "yes, all files"
         for digest, text in ((self.sha256, ""), (self._origin().get("sha256"), "made from ")):
             for known in OFFICIAL_FILES:
                 if digest == known.sha256:
@@ -93,9 +95,8 @@ def inspect_weights(path: Path) -> WeightCard:
         except ConfigError as error:
             problems.append(f"{name}: {error}")
             continue
-        return WeightCard(
-            path, name, form, checkpoint, model, facts.bytes if facts else None, facts.sha256 if facts else None
-        )
+        sha256 = facts.sha256 if facts else checkpoint.facts.get(DIGEST_FACT)
+        return WeightCard(path, name, form, checkpoint, model, facts.bytes if facts else None, sha256)
     raise ConfigError(f"{path} fits no animator.\n" + "\n".join(problems))
 
 

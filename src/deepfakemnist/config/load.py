@@ -163,6 +163,12 @@ class Config(Settings):
                 f"storage.media: packed, with {', '.join(vendors)}, needs liveness.calls_from: login: paid answers are "
                 "kept in a folder, and jobs that share none would lose them"
             )
+        folders = [one.named for one in self.animators if len(one.weight_files) > 1]
+        if self.storage.media == "packed" and folders:
+            raise ValueError(
+                f"storage.media: packed sends single files to jobs, and weights of {', '.join(folders)} are a folder; "
+                "pack it by `deepfakemnist animator convert FOLDER FILE.safetensors`"
+            )
         if self.disk.intermediate == "remove" and self.storage.media == "packed":
             raise ValueError(
                 "disk.intermediate: remove deletes clips, but with storage.media: packed the archives hold them too; "
@@ -213,10 +219,9 @@ def _named_files(config: Config) -> list[tuple[str, Path]]:
         return [(key, path) for key, path in named if path is not None and key in ("ffmpeg", "sources.exclude")]
     for index, animator in enumerate(config.animators):
         key = f"animators.{index}" if len(config.animators) > 1 else "animator"
-        # Weights with a URL may be downloaded later, and some are several files in a folder.
-        given = None if getattr(animator, "weights_url", None) else animator.weight_file
-        if given is None or not given.is_dir():
-            named.append((f"{key}.weights", given))
+        # Weights with a URL may be downloaded later.
+        if not getattr(animator, "weights_url", None):
+            named.extend((f"{key}.weights", file) for file in animator.weight_files)
         if isinstance(animator, FommSettings) and animator.train.vgg19:
             named.append((f"{key}.train.vgg19.path", animator.train.vgg19.path))
     for index, provider in enumerate(config.liveness.providers):

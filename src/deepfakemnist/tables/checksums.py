@@ -63,6 +63,12 @@ def file_facts(path: Path | str) -> FileFacts:
         return FileFacts(os.fstat(file.fileno()).st_size, hashlib.file_digest(file, "sha256").hexdigest())
 
 
+def digest_of_files(digests: Mapping[str, str]) -> str:
+    """Return one sha256 for several files: that of the sorted lines ``<name> <sha256>``, each ended by a line feed."""
+    lines = "".join(f"{name} {sha256}\n" for name, sha256 in sorted(digests.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
 def check_unchanged(path: Path | str, sha256: str | None) -> None:
     """Compare a stored file with the sha256 in its table; a missing one is left to its reader.
 

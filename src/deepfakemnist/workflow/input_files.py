@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from deepfakemnist.tables.checksums import digest_of_files
 from deepfakemnist.tables.file_versions import FileStat, FileVersion, recorded_versions, sha256_of, stat_of
 from deepfakemnist.tables.files import atomic_path
 from deepfakemnist.tables.folders import real_path
@@ -76,6 +77,13 @@ class InputFiles:
         """
         known = self._hash_of(path)
         return known.version.sha256 if known else ""
+
+    def sha256_of_weights(self, files: Sequence[Path]) -> str:
+        """Return the sha256 of a file, or the one digest of several; empty where that of any is, or there is none."""
+        digests = {file.name: self.sha256(file) for file in files}
+        if not digests or "" in digests.values():
+            return ""
+        return digest_of_files(digests) if len(digests) > 1 else next(iter(digests.values()))
 
     def has_new_time(self, path: Path | str) -> bool:
         """Return whether a file has another time than when its content was first seen."""

@@ -34,7 +34,7 @@ def check_weight_pins(animators: Sequence[AnimatorSettings], files: InputFiles, 
     for animator in animators:
         if not isinstance(animator, NetworkSettings) or animator.weights is None:
             continue
-        found = files.sha256(animator.weights)
+        found = files.sha256_of_weights(animator.weight_files)
         if not found:  # a job makes them
             continue
         if animator.weights_sha256 is None:

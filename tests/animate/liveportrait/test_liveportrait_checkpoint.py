@@ -12,6 +12,8 @@ from safetensors.torch import save_file
 
 from deepfakemnist.animate.checkpoints import write_packed
 from deepfakemnist.animate.liveportrait.checkpoint import load_weights, read_weights, weights_sha256
+from deepfakemnist.animate.official_files import FILES_FACT, OFFICIAL_FILES, are_official
+from deepfakemnist.cli.main import main
 from deepfakemnist.errors import ConfigError
 from tests.animate.liveportrait.conftest import NETWORKS, write_folder
 
@@ -75,6 +77,23 @@ def test_a_packed_file_holds_the_same_weights_and_remembers_the_files(tiny_folde
     assert same_weights(tmp_path / "packed.safetensors", tiny)
     assert read_weights(tmp_path / "packed.safetensors").facts == read.facts
     assert set(read.facts["files"]) == {f"{name}.pth" for name in (*NETWORKS, STITCHING)}
+
+
+def test_the_card_of_a_folder_gives_its_digest_and_packs_it(tiny_folder, tiny, tmp_path, capsys):
+    packed = tmp_path / "packed.safetensors"
+    assert main(["animator", "inspect", str(tiny_folder)]) == 0
+    shown = capsys.readouterr().out
+    assert weights_sha256(tiny_folder) in shown and "liveportrait: LivePortrait" in shown
+    assert main(["animator", "convert", str(tiny_folder), str(packed)]) == 0
+    assert same_weights(packed, tiny)
+
+
+def test_official_files_are_known_by_their_digests():
+    files = {file.name: file.sha256 for file in OFFICIAL_FILES if file.animator == "liveportrait"}
+    assert set(files) == {f"{name}.pth" for name in (*NETWORKS, STITCHING)}
+    assert are_official("liveportrait", {FILES_FACT: files})
+    assert not are_official("liveportrait", {FILES_FACT: {**files, "warping_module.pth": "0" * 64}})
+    assert not are_official("liveportrait", {})
 
 
 def test_a_plain_safetensors_file_of_all_parts_loads(tiny_states, tiny, tmp_path):

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from deepfakemnist.animate.checkpoints import WeightFormat
-from deepfakemnist.animate.liveportrait.animator import LICENCES, LivePortraitAnimator
+from deepfakemnist.animate.liveportrait.animator import LICENCE, LivePortraitAnimator
 from deepfakemnist.animate.liveportrait.checkpoint import architecture, load_weights, read_weights
 from deepfakemnist.animate.liveportrait.transfer import Transfer
 from deepfakemnist.config.animators.liveportrait import LivePortraitSettings
 from deepfakemnist.errors import ConfigError
 
-WEIGHTS = WeightFormat("LivePortrait", read_weights, architecture, LICENCES[True])
+WEIGHTS = WeightFormat("LivePortrait", read_weights, architecture, LICENCE)
 
 
 def load(settings: LivePortraitSettings, weights: Path | None, device: str) -> LivePortraitAnimator:

@@ -41,11 +41,8 @@ _CPU_BATCH, _CUDA_BATCH = 1, 8
 _MOTION = ("kp", "exp", "R", "scale", "t")
 _EYES, _LIPS = "eye_openness", "lip_openness"
 _CODE = "MIT (code: Kuaishou Technology, 2024)"
-#: Licences by whether the weights are the authors' files.
-LICENCES = {
-    True: f"{_CODE}; weights: MIT by their authors' words in issues #79 and #193 of KwaiVGI/LivePortrait",
-    False: f"{_CODE}; weights: not the authors' files, their own",
-}
+LICENCE = f"{_CODE}; official weights: MIT by their authors' words in issues #79 and #193 of KwaiVGI/LivePortrait"
+_LICENCE_OF_OTHERS = f"{_CODE}; weights: not the authors' files, their own"
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,7 +120,7 @@ class LivePortraitAnimator:
         official = self._framing == "official"
         return AnimatorInfo(
             name=NAME,
-            licence=LICENCES[self._weights.official],
+            licence=LICENCE if self._weights.official else _LICENCE_OF_OTHERS,
             size=self._size,
             motion={
                 **{name: MotionArray(shape) for name, shape in shapes.items()},

@@ -7,7 +7,6 @@ feed.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,10 +19,10 @@ from deepfakemnist.animate.checkpoints import Checkpoint, load_into, read_bare_s
 from deepfakemnist.animate.liveportrait.build import NETWORKS, PARTS, PERCEPTRONS, build
 from deepfakemnist.animate.liveportrait.network import LivePortrait
 from deepfakemnist.animate.liveportrait.spectral_norm import fold_spectral_norms
-from deepfakemnist.animate.official_files import OFFICIAL_FILES, official_files
+from deepfakemnist.animate.official_files import DIGEST_FACT, FILES_FACT, are_official, official_files
 from deepfakemnist.config.animators.liveportrait import FILES, SUBFOLDERS, find_weight_files
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.tables.checksums import file_facts
+from deepfakemnist.tables.checksums import digest_of_files, file_facts
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +31,6 @@ _STITCHING = "stitching_retargeting_module"
 #: A common conversion to safetensors names the perceptrons so (kijai/ComfyUI-LivePortraitKJ).
 _CONVERTED = "_module"
 _PREFIX = "detector."
-#: Entries of the facts: file name → sha256, and the digest of these lines.
-_FILES, _DIGEST = "files", "sha256_of_the_folder"
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +56,9 @@ def load_weights(path: Path | str, sha256: str | None = None) -> Weights:
     path = Path(path)
     checkpoint = read_weights(path, sha256)
     networks = networks_of(checkpoint)
-    official = is_official(checkpoint.facts)
+    official = are_official(NAME, checkpoint.facts)
     log.info("loaded %s LivePortrait weights %s", "the official" if official else "unknown", path)
-    digest = checkpoint.facts[_DIGEST] if path.is_dir() else file_facts(path).sha256
+    digest = checkpoint.facts[DIGEST_FACT] if path.is_dir() else file_facts(path).sha256
     return Weights(networks, digest, official)
 
 
@@ -93,7 +90,7 @@ def read_weights(path: Path | str, sha256: str | None = None) -> Checkpoint:
         return _canonical(read_states(path, PARTS, animator=NAME, sha256=sha256))
     files = weight_files(path)
     digests = {file.name: file_facts(file).sha256 for file in files.values()}
-    if sha256 is not None and (found := _digest(digests)) != sha256:
+    if sha256 is not None and (found := digest_of_files(digests)) != sha256:
         raise ConfigError(
             f"animator weights {path} have sha256 {found}, but the config expects {sha256}. That of a folder is the "
             "sha256 of the sorted lines '<file name> <sha256>' of its five files"
@@ -109,7 +106,7 @@ def read_weights(path: Path | str, sha256: str | None = None) -> Checkpoint:
             path,
             read[0].layout,
             states,
-            facts={_FILES: digests, _DIGEST: _digest(digests)},
+            facts={FILES_FACT: digests, DIGEST_FACT: digest_of_files(digests)},
             others=tuple(name for checkpoint in read for name in checkpoint.others),
             parallel=any(checkpoint.parallel for checkpoint in read),
             stored_as="+".join(sorted({checkpoint.stored_as for checkpoint in read})),
@@ -125,7 +122,7 @@ def weights_sha256(path: Path | str) -> str:
     path = Path(path)
     if not path.is_dir():
         return file_facts(path).sha256
-    return _digest({file.name: file_facts(file).sha256 for file in weight_files(path).values()})
+    return digest_of_files({file.name: file_facts(file).sha256 for file in weight_files(path).values()})
 
 
 def weight_files(folder: Path) -> dict[str, Path]:
@@ -137,19 +134,6 @@ def weight_files(folder: Path) -> dict[str, Path]:
             f"{', '.join(SUBFOLDERS[1:])}. {official_files(NAME)}"
         )
     return found
-
-
-def is_official(facts: Mapping[str, Any]) -> bool:
-    """Return whether the files that a checkpoint was read or packed from are the authors'."""
-    files = facts.get(_FILES)
-    return isinstance(files, Mapping) and all(
-        files.get(file.name) == file.sha256 for file in OFFICIAL_FILES if file.animator == NAME
-    )
-
-
-def _digest(digests: Mapping[str, str]) -> str:
-    lines = "".join(f"{name} {digest}\n" for name, digest in sorted(digests.items()))
-    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _read_perceptrons(path: Path, sha256: str | None) -> Checkpoint:

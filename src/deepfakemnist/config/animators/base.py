@@ -81,6 +81,11 @@ class AnimatorSettings(Settings):
         return None
 
     @property
+    def weight_files(self) -> list[Path]:
+        """Files that these weights consist of, more than one for weights in a folder."""
+        return [] if self.weight_file is None else [self.weight_file]
+
+    @property
     def motion_mode(self) -> str:
         """How motion is transferred, as recorded in rows."""
         return "relative"

@@ -107,6 +107,14 @@ class LivePortraitSettings(GpuSettings):
         return self
 
     @property
+    def weight_files(self) -> list[Path]:
+        """The five files of a folder, also those that it lacks; or the packed one."""
+        if self.weights is None or not self.weights.is_dir():
+            return super().weight_files
+        found = find_weight_files(self.weights)
+        return [found.get(name, self.weights / f"{name}.pth") for name in FILES]
+
+    @property
     def motion_mode(self) -> str:
         """How motion is transferred."""
         return self.motion
