@@ -1,23 +1,30 @@
-"""CPU benchmark of the FOMM animator: speed and deviation from the original program, in one process and thread.
+"""CPU benchmark of the FOMM animator: speed, memory and deviation from the original program, on one thread.
 
     python benchmarks/animate.py                          vox-256; prints the table, writes benchmarks/animate.json
     python benchmarks/animate.py --weights FILE           a checkpoint of another architecture, e.g. a compact one
 
 Reference: the original demo on this project's plain network, i.e. frame by frame, with source encoding and keypoint
 hulls recomputed for each frame and batch norms not folded. Measured: the animator as used by the workflow, including
-source encoding and driver keypoints. Both run alternately, so that noise affects them equally; ratios are taken per
-round. Without ``--weights`` the vox-256 weights are random, with batch norm statistics from images and heads scaled to
-fill their ranges: speed is that of the official weights, errors are indicative. ``gpu.py`` measures GPUs, where
-precisions other than exact matter.
+source encoding and driver keypoints. Both animate the same frames alternately in one process, so that noise affects
+them equally; ratios are taken per round. Memory is the peak of a process of its own for each. Deviations are those from
+the same networks in float64, for the original's arithmetic and for ours, in levels of 255 before rounding; ``fast`` is
+the GPU's float16 decoder, computed by the CPU. Without ``--weights`` the vox-256 weights are random, with batch norm
+statistics from images and heads scaled to fill their ranges: speed is that of the official weights, deviations are
+indicative. ``gpu.py`` measures GPUs, where precisions other than exact matter.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import json
+import resource
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,23 +37,33 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from deepfakemnist.animate.fomm.animator import FommAnimator
-from deepfakemnist.animate.fomm.checkpoint import load_checkpoint
+from deepfakemnist.animate.fomm.checkpoint import load_checkpoint, save_checkpoint
+from deepfakemnist.animate.fomm.inference import rewritten
 from deepfakemnist.animate.fomm.network import FirstOrderMotionModel, Keypoints
 from deepfakemnist.animate.fomm.transfer import relative_motion
-from deepfakemnist.config.animators.fomm import FommModel
+from deepfakemnist.config.animators.fomm import FommModel, FommSettings
 
-FRAMES, REFERENCE_FRAMES, REPEATS, SIDE = 16, 2, 5, 256
+FRAMES, REPEATS, SIDE = 16, 5, 256
+#: Frames that deviations are measured on, of that many sets of random weights.
+DEVIATION_FRAMES, SEEDS = 6, 3
+#: Frames of ``fast``: float16 takes a CPU without AVX512-FP16 minutes.
+FAST_FRAMES = 1
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--weights", type=Path, help="checkpoint to measure instead of random vox-256 weights")
     parser.add_argument("--repeats", type=int, default=REPEATS)
+    parser.add_argument("--peak", choices=["reference", "exact"], help="print the memory of one animation by --weights")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     frames = portrait(FRAMES + 1)
+    if arguments.peak:
+        print(json.dumps(peak(arguments.peak, arguments.weights, frames)))
+        return
     networks = settled(frames) if arguments.weights is None else load_checkpoint(arguments.weights)
+    several = [networks] if arguments.weights else [settled(frames, seed) for seed in range(SEEDS)]
     result: dict[str, Any] = {
         "what": "frames per second of the animator, and its distance from the original program's arithmetic",
         "weights": "vox-256, random, settled" if arguments.weights is None else arguments.weights.name,
@@ -54,6 +71,8 @@ def main() -> None:
         "cpu": cpu_name(),
         "gflop_per_frame_of_the_reference": gflop(networks, frames),
         "cpu_1_thread": compare(networks, frames, arguments.repeats),
+        "peak_memory": memory(networks),
+        "levels_from_float64": deviations(several, frames[: DEVIATION_FRAMES + 1]),
     }
     show(result)
     path = Path(__file__).with_suffix(".json")
@@ -64,10 +83,10 @@ def main() -> None:
 
 def reference_frames(networks: FirstOrderMotionModel, source: np.ndarray, driving: np.ndarray) -> Iterator[Tensor]:
     """Yield frames (1, 3, H, W) of the original's ``make_animation`` with --relative --adapt_scale."""
-    device = next(networks.parameters()).device
+    like = next(networks.parameters())
 
     def tensor(image: np.ndarray) -> Tensor:
-        return (torch.from_numpy(image.copy()).to(device).permute(2, 0, 1)[None].float() / 255).contiguous()
+        return (torch.from_numpy(image.copy()).to(like).permute(2, 0, 1)[None] / 255).contiguous()
 
     with torch.inference_mode():
         image = tensor(source)
@@ -80,25 +99,19 @@ def reference_frames(networks: FirstOrderMotionModel, source: np.ndarray, drivin
 
 
 def compare(networks: FirstOrderMotionModel, frames: np.ndarray, repeats: int) -> dict[str, Any]:
-    """Time reference and exact alternately; return speeds and ratios of both, and the error of exact."""
+    """Time reference and exact alternately over the same frames; return speeds and ratios of both."""
     source, driving = frames[0], frames[1:]
     animator = FommAnimator(networks, precision="exact", device="cpu")
-    expected = torch.cat(list(reference_frames(networks, source, driving))).permute(0, 2, 3, 1).numpy()
-
-    def predicted() -> np.ndarray:
-        state, motion = animator.prepare_source(source), animator.prepare_driving(driving)
-        return np.concatenate(list(animator.predict(state, motion)))
-
-    error = np.abs(predicted() - expected)  # also warms up
-    workloads: dict[str, tuple[Callable[[], object], int]] = {
-        "reference": (lambda: list(reference_frames(networks, source, driving[:REFERENCE_FRAMES])), REFERENCE_FRAMES),
-        "exact": (predicted, len(driving)),
+    workloads: dict[str, Callable[[], object]] = {
+        "reference": lambda: list(reference_frames(networks, source, driving)),
+        "exact": lambda: predicted(animator, source, driving),
     }
+    predicted(animator, source, driving)  # warms up
     seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in workloads}
     for _ in range(repeats):
-        for name, (work, count) in workloads.items():
+        for name, work in workloads.items():
             cpu, wall = timed(work)
-            seconds[name].append((cpu / count, wall / count))
+            seconds[name].append((cpu / len(driving), wall / len(driving)))
     table: dict[str, Any] = {"frames": len(driving), "repeats": repeats, "batch_size": animator.batch_size}
     for name in workloads:
         row: dict[str, Any] = {}
@@ -111,9 +124,72 @@ def compare(networks: FirstOrderMotionModel, frames: np.ndarray, repeats: int) -
                 "ratio_range": [round(min(ratios), 3), round(max(ratios), 3)],
             }
         table[name] = row
-    table["exact"]["max_error_in_levels"] = round(float(error.max()) * 255, 4)
-    table["exact"]["share_within_2_levels"] = round(float(np.mean(error <= 2 / 255)), 6)
     return table
+
+
+def predicted(animator: FommAnimator, source: np.ndarray, driving: np.ndarray) -> np.ndarray:
+    """Return the animator's frames (T, H, W, 3) in 0..1."""
+    state, motion = animator.prepare_source(source), animator.prepare_driving(driving)
+    return np.concatenate(list(animator.predict(state, motion)))
+
+
+def deviations(several: Sequence[FirstOrderMotionModel], frames: np.ndarray) -> dict[str, Any]:
+    """Return the largest deviations from float64 over several networks, and the smallest shares within 1 and 2."""
+    source, driving = frames[0], frames[1:]
+    found: dict[str, list[np.ndarray]] = {"reference": [], "exact": [], "fast": [], "exact to reference": []}
+    for networks in several:
+        plain = pictures(reference_frames(networks, source, driving))
+        true = pictures(reference_frames(copy.deepcopy(networks).double(), source, driving))
+        exact = FommAnimator(networks, precision="exact", device="cpu")
+        fast = FommAnimator(networks, precision="exact", device="cpu")
+        fast.networks = rewritten(networks, torch.float16, cpu=False)
+        ours = predicted(exact, source, driving)
+        found["reference"].append(np.abs(plain - true) * 255)
+        found["exact"].append(np.abs(ours - true) * 255)
+        found["fast"].append(np.abs(predicted(fast, source, driving[:FAST_FRAMES]) - true[:FAST_FRAMES]) * 255)
+        found["exact to reference"].append(np.abs(ours - plain) * 255)
+    return {"weights": len(several), "frames": len(driving)} | {
+        name: {
+            "max": round(max(float(one.max()) for one in levels), 3),
+            "share_within_1": round(min(float(np.mean(one <= 1)) for one in levels), 6),
+            "share_within_2": round(min(float(np.mean(one <= 2)) for one in levels), 6),
+        }
+        for name, levels in found.items()
+    }
+
+
+def pictures(tensors: Iterable[Tensor]) -> np.ndarray:
+    """Return frames (T, H, W, 3) of tensors (1, 3, H, W)."""
+    return torch.cat(list(tensors)).permute(0, 2, 3, 1).numpy()
+
+
+def memory(networks: FirstOrderMotionModel) -> dict[str, Any]:
+    """Return what ``peak`` measures in processes of their own, for the same weights."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "weights.pth.tar"
+        save_checkpoint(path, networks, {})
+        table = {}
+        for name in ("reference", "exact"):
+            command = [sys.executable, __file__, "--peak", name, "--weights", str(path)]
+            table[name] = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    table["ratio"] = round(table["exact"]["mb"] / table["reference"]["mb"], 3)
+    return table
+
+
+def peak(name: str, weights: Path, frames: np.ndarray) -> dict[str, float]:
+    """Animate once; return the peak of this process's resident memory, and what it was before weights were loaded."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    source, driving = frames[0], frames[1:]
+    if name == "reference":
+        networks = load_checkpoint(weights)
+        for _ in reference_frames(networks, source, driving):
+            pass
+    else:
+        animator = FommAnimator.from_checkpoint(weights, FommSettings(name="fomm"), device="cpu")
+        for _ in animator.render(animator.prepare_source(source), animator.prepare_driving(driving)):
+            pass
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"mb": round(after / 1024), "mb_of_imports": round(before / 1024)}
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:
@@ -157,9 +233,9 @@ def portrait(count: int) -> np.ndarray:
     return np.stack(frames)
 
 
-def settled(frames: np.ndarray) -> FirstOrderMotionModel:
+def settled(frames: np.ndarray, seed: int = 0) -> FirstOrderMotionModel:
     """Return random vox-256 networks whose batch norm statistics and head scales resemble those of trained ones."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     networks = FirstOrderMotionModel(FommModel())
     generator, dense = networks.generator, networks.generator.dense_motion_network
     images = torch.from_numpy(frames[:4].copy()).permute(0, 3, 1, 2).float() / 255
@@ -211,9 +287,14 @@ def show(result: dict[str, Any]) -> None:
                 f"{name:10s} {clock:10s} {speed['frames_per_s']:8.2f} frames/s   "
                 f"x{speed['ratio']:.2f} ({low:.2f}–{high:.2f})"
             )
-    exact = result["cpu_1_thread"]["exact"]
-    share = 100 * exact["share_within_2_levels"]
-    print(f"{'':10s} error at most {exact['max_error_in_levels']:.3f} of 255, {share:.3f} % within 2")
+    memory_of = result["peak_memory"]
+    print(f"peak memory: reference {memory_of['reference']['mb']} MB, exact {memory_of['exact']['mb']} MB")
+    for name, row in result["levels_from_float64"].items():
+        if isinstance(row, dict):
+            print(
+                f"{name:20s} at most {row['max']:.3f} levels from float64, {100 * row['share_within_1']:.4f} % "
+                f"within 1, {100 * row['share_within_2']:.4f} % within 2"
+            )
 
 
 if __name__ == "__main__":

@@ -52,21 +52,27 @@ _CUDA_GROUP = 64
 
 
 def optimised(
-    networks: FirstOrderMotionModel, *, precision: Precision = "exact", device: torch.device | str = "cpu"
+    networks: FirstOrderMotionModel,
+    *,
+    precision: Precision = "exact",
+    device: torch.device | str = "cpu",
+    consume: bool = False,
 ) -> FirstOrderMotionModel:
     """Return an evaluation-only copy of ``networks`` on ``device`` that computes the same function faster.
 
     Args:
-        networks: not modified.
+        networks: not modified, unless ``consume``.
         precision: ``exact`` is float32 throughout; on the CPU the others are, too. On CUDA they reduce the precision of
             the decoder, i.e. of what follows the warp: ``tf32`` of its products to TF32, ``fast`` of all of it to
             float16. Motion, source features, warps, the trunk of the residual blocks and the output's sigmoid stay in
             float32. Run ``check_reduced_layers`` on the generator before you use its images.
         device: device of the copy; determines the rewrites.
+        consume: rewrite ``networks`` themselves, which saves the memory of a copy.
     """
     device = torch.device(device)
     tf32 = precision == "tf32" and device.type == "cuda"
-    return rewritten(networks, decoder_dtype(precision, device), tf32=tf32, cpu=device.type == "cpu").to(device)
+    networks = networks if consume else copy.deepcopy(networks)
+    return _rewritten_networks(networks, decoder_dtype(precision, device), tf32, device.type == "cpu").to(device)
 
 
 def decoder_dtype(precision: Precision, device: torch.device) -> torch.dtype:
@@ -107,7 +113,13 @@ def rewritten(
         tf32: compute products of the decoder in TF32 on CUDA.
         cpu: apply the rewrites for the CPU, else those for a GPU, which give the same result on a CPU, only slower.
     """
-    fast = copy.deepcopy(networks).eval().requires_grad_(False)
+    return _rewritten_networks(copy.deepcopy(networks), decoder, tf32, cpu)
+
+
+def _rewritten_networks(
+    networks: FirstOrderMotionModel, decoder: torch.dtype, tf32: bool, cpu: bool
+) -> FirstOrderMotionModel:
+    fast = networks.eval().requires_grad_(False)
     target = Target(decoder, tf32, cpu)
     _rewrite(fast.kp_detector, target.float32)
     motion = fast.generator.dense_motion_network

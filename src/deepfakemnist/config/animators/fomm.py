@@ -245,7 +245,7 @@ class FommSettings(NetworkSettings):
         "computes incorrectly stay in float32. Motion is always float32, and a CPU is always exact. Recorded per row",
     )
     batch_size: BatchSize = Field(
-        "auto", description="frames per forward pass; auto: 8 on a CPU, 64 on a GPU; halved when out of memory"
+        "auto", description="frames per forward pass; auto: 2 on a CPU, 64 on a GPU; halved when out of memory"
     )
     train: TrainAnimatorSettings = Field(default_factory=TrainAnimatorSettings)
 
