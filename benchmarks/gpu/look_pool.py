@@ -12,7 +12,8 @@ from domain_randomisation import Crops, crop_pairs, randomise_pairs
 from render_farm import Look, LookPlan
 from torch import Tensor
 
-from deepfakemnist.animate.training.pairs import Pairs, aperture_ratios
+from deepfakemnist.animate.training.pair_batches import Pairs
+from deepfakemnist.animate.training.pairs import aperture_ratios
 from deepfakemnist.config.animators.fomm import TrainAnimatorSettings
 from deepfakemnist.faces.facial_points import FACIAL_POINTS
 

@@ -21,9 +21,10 @@ from small_animator_settings import SmallAnimator
 from torch import Tensor
 
 from deepfakemnist.animate.fomm.checkpoint import save_checkpoint
-from deepfakemnist.animate.training.loop import STATE, train_step
+from deepfakemnist.animate.training.loop import STATE
 from deepfakemnist.animate.training.losses import Objective, StepLosses
 from deepfakemnist.animate.training.state import TrainingState, training_facts
+from deepfakemnist.animate.training.steps import train_step
 from deepfakemnist.devices.torch_device import choose_device
 from deepfakemnist.tables.files import atomic_path
 
@@ -193,6 +194,7 @@ class Run:
             pairs = self.pool.sample(train.batch_size, state.random)
             try:
                 terms = train_step(state, self.objectives[phase], pairs, rate, train.ema)
+                state.check_finite()
             except (FloatingPointError, torch.linalg.LinAlgError) as error:  # e.g. a singular jacobian
                 rollbacks += 1
                 if rollbacks > _MAX_ROLLBACKS or not state.resume(self.plan.work / STATE, self.facts):

@@ -241,7 +241,7 @@ def test_kill_9_frees_the_gpu_even_if_children_survive(machine):
 
 LAUNCHER = """
 import os, sys, time
-from deepfakemnist.training.launch import launch_distributed
+from deepfakemnist.devices.launch import launch_distributed
 
 def work(device):
     # A single write, because the ranks share the pipe and print may write in parts.

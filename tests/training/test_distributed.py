@@ -13,11 +13,11 @@ from deepfakemnist.config.dataset import CompressSettings
 from deepfakemnist.config.detectors import DetectorTraining
 from deepfakemnist.config.preparation import Preparation
 from deepfakemnist.config.stages import CropSettings
+from deepfakemnist.devices.distributed import Distributed
+from deepfakemnist.devices.launch import launch_distributed
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.training.checkpoint import load_checkpoint
 from deepfakemnist.training.data import FrameSampler
-from deepfakemnist.training.distributed import Distributed
-from deepfakemnist.training.launch import launch_distributed
 from deepfakemnist.training.loop import train_detector
 
 pytestmark = pytest.mark.slow

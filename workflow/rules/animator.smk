@@ -83,9 +83,9 @@ rule train_animator:
         "<benchmarks>/train_animator.tsv"
     conda:
         "../../envs/torch.yaml"
-    threads: 8
+    threads: 8 * CONFIG.animator.train.gpus
     resources:
-        gpu=GPUS,
+        gpu=GPUS * CONFIG.animator.train.gpus,
         mem_mb=growing(16000),
         runtime=growing(1440),
     params:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 from deepfakemnist.config.detectors import DetectorTraining
 from deepfakemnist.config.preparation import Preparation
-from deepfakemnist.training.launch import launch_distributed
+from deepfakemnist.devices.launch import launch_distributed
 from deepfakemnist.training.loop import train_detector
 from deepfakemnist.workflow.finished_jobs import finished_once
 from deepfakemnist.workflow.script import decoders_of, device_of, input_path, stage_script

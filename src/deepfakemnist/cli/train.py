@@ -16,8 +16,8 @@ from deepfakemnist.cli.run_config import merged
 from deepfakemnist.config.dataset import CompressSettings
 from deepfakemnist.config.detectors import DetectorTraining
 from deepfakemnist.config.preparation import Preparation
+from deepfakemnist.devices.launch import run_rank
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.training.launch import run_rank
 from deepfakemnist.training.loop import train_detector
 
 

@@ -29,6 +29,7 @@ from deepfakemnist.config.preparation import Preparation
 from deepfakemnist.dataset.training_sets import select_rows
 from deepfakemnist.detectors.base import Detector
 from deepfakemnist.detectors.registry import build
+from deepfakemnist.devices.distributed import Distributed, synchronize_batch_norms
 from deepfakemnist.devices.reduced_precision import autocast_is_accurate
 from deepfakemnist.devices.torch_device import choose_device
 from deepfakemnist.errors import ConfigError
@@ -41,7 +42,6 @@ from deepfakemnist.training.card import write_card
 from deepfakemnist.training.checkpoint import CLASSES, ResumeFile, input_facts, save_checkpoint
 from deepfakemnist.training.data import FrameDataset, FrameSampler, make_loader, read_index
 from deepfakemnist.training.decision import choose_decision
-from deepfakemnist.training.distributed import Distributed, synchronize_batch_norms
 from deepfakemnist.training.optimise import (
     ema_decay,
     learning_rate_factor,
@@ -82,7 +82,7 @@ def train_detector(
     Best is the highest balanced accuracy over the val frames of the same training set, then the lowest loss; test
     frames are never read. Without val frames the last epoch is kept, with a warning. After each epoch the full state is
     written to ``checkpoint`` + ``.resume``, from which a killed training resumes; the file is removed at the end.
-    In a process group, see training.distributed, the ranks share each batch and rank 0 writes the files.
+    In a process group, see devices.distributed, the ranks share each batch and rank 0 writes the files.
 
     Args:
         index: table with tables.FRAME_INDEX.

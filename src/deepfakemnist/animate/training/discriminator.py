@@ -5,24 +5,31 @@ Parameter names and shapes match the entry ``discriminator`` of the official che
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deepfakemnist.animate.checkpoints import load_into
 from deepfakemnist.animate.fomm.blocks import coordinate_grid
 from deepfakemnist.animate.fomm.keypoint_maps import keypoint_gaussians
 from deepfakemnist.config.animators.fomm import DiscriminatorModel
+from deepfakemnist.errors import ConfigError
+
+log = logging.getLogger(__name__)
 
 _KERNEL = 4
 _SLOPE = 0.2
 
 
 class DiscriminatorBlock(nn.Module):
-    """Unpadded convolution with spectral norm, instance norm, leaky ReLU and, except in the last block, pooling."""
+    """Unpadded convolution, instance norm, leaky ReLU and, except in the last block, pooling."""
 
-    def __init__(self, in_channels: int, out_channels: int, normalise: bool, pool: bool) -> None:
+    def __init__(self, in_channels: int, out_channels: int, normalise: bool, pool: bool, spectral_norm: bool) -> None:
         super().__init__()
-        self.conv = nn.utils.spectral_norm(nn.Conv2d(in_channels, out_channels, _KERNEL))
+        self.conv = _conv(in_channels, out_channels, _KERNEL, spectral_norm)
         self.norm = nn.InstanceNorm2d(out_channels, affine=True) if normalise else None
         self.pool = pool
 
@@ -44,10 +51,10 @@ class Discriminator(nn.Module):
         widths = [min(model.max_features, model.block_expansion * 2 ** (i + 1)) for i in range(model.num_blocks)]
         ins = [num_channels + num_kp * model.use_keypoints, *widths[:-1]]
         self.down_blocks = nn.ModuleList(
-            DiscriminatorBlock(*pair, normalise=i > 0, pool=i < model.num_blocks - 1)
+            DiscriminatorBlock(*pair, normalise=i > 0, pool=i < model.num_blocks - 1, spectral_norm=model.spectral_norm)
             for i, pair in enumerate(zip(ins, widths, strict=True))
         )
-        self.conv = nn.utils.spectral_norm(nn.Conv2d(widths[-1], 1, 1))
+        self.conv = _conv(widths[-1], 1, 1, model.spectral_norm)
 
     def forward(self, image: Tensor, keypoints: Tensor) -> tuple[list[Tensor], Tensor]:
         """Image (B, 3, H, W) and driving keypoints (B, K, 2) → features of every block, scores (B, 1, h, w)."""
@@ -73,6 +80,35 @@ class MultiScaleDiscriminator(nn.Module):
         """See ``Discriminator``."""
         result: tuple[list[Tensor], Tensor] = self.discs["1"](image, keypoints)
         return result
+
+
+def _conv(in_channels: int, out_channels: int, kernel: int, spectral_norm: bool) -> nn.Module:
+    conv = nn.Conv2d(in_channels, out_channels, kernel)
+    return nn.utils.spectral_norm(conv) if spectral_norm else conv
+
+
+def load_discriminator(discriminator: MultiScaleDiscriminator, state: Mapping[str, Tensor], where: str) -> None:
+    """Load the discriminator of a checkpoint, if it is of the same architecture; otherwise warn and change nothing.
+
+    Args:
+        discriminator: network to load into.
+        state: entry ``discriminator`` of a checkpoint.
+        where: subject of the warning, e.g. "animator weights vox-adv-cpk.pth.tar, discriminator".
+    """
+    own, its = (any(name.endswith("weight_orig") for name in names) for names in (discriminator.state_dict(), state))
+    if own != its:
+        found = "has spectral norm" if its else "has no spectral norm, as that of vox-adv-256"
+        log.warning(
+            "%s %s, so a new one is trained; set train.discriminator.spectral_norm to %s to use it",
+            where,
+            found,
+            str(its).lower(),
+        )
+        return
+    try:
+        load_into(discriminator, state, where)
+    except ConfigError as error:
+        log.warning("%s; a new discriminator is trained", error)
 
 
 def smallest_image(model: DiscriminatorModel) -> int:

@@ -11,31 +11,34 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from deepfakemnist.animate.fomm.checkpoint import save_checkpoint
 from deepfakemnist.animate.fomm.network import FirstOrderMotionModel, minimum_size, size_multiple
 from deepfakemnist.animate.training.discriminator import smallest_image
-from deepfakemnist.animate.training.losses import Objective, StepLosses, discriminator_objective
-from deepfakemnist.animate.training.pairs import Pairs, PairSampler, TrainingClip, content_digest, hold_out, load_clips
+from deepfakemnist.animate.training.frame_store import pair_batches, store_clips
+from deepfakemnist.animate.training.losses import Objective, StepLosses
+from deepfakemnist.animate.training.pair_batches import PairBatch, Pairs
+from deepfakemnist.animate.training.pairs import Clip, PairSampler, TrainingClip, content_digest, hold_out, load_clips
 from deepfakemnist.animate.training.perceptual import SMALLEST_VGG_IMAGE
 from deepfakemnist.animate.training.sample_sheet import sample_sheet, write_png
 from deepfakemnist.animate.training.state import TrainingState, training_facts
+from deepfakemnist.animate.training.steps import compile_networks, step_random, train_step
 from deepfakemnist.config.animators.fomm import FommModel, TrainAnimatorSettings
+from deepfakemnist.devices.distributed import Distributed, synchronize_batch_norms
 from deepfakemnist.devices.torch_device import choose_device
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.tables.files import atomic_path
 
 log = logging.getLogger(__name__)
 
-_MAX_GRADIENT_NORM = 5.0
 _HELD_OUT_PAIRS = 64
 _SHEET_ROWS = 6
 #: File name of the training state in the training folder.
@@ -86,64 +89,89 @@ def train_animator(
     seed: int,
     device: str = "auto",
     log_every: int = 50,
+    workers: int = 0,
 ) -> TrainingReport:
     """Train on frame pairs of the clips and write the weights.
 
     On the CPU the same clips, settings, seed and thread count give the same weights, even if the training was killed
     and resumed: it continues from the last state in ``folder`` if that belongs to the same training. With
     ``mixed_precision`` the appearance path runs in bfloat16 where the device benefits; motion stays in float32. On CUDA
-    the order of atomic additions makes runs differ in the last bits.
+    the order of atomic additions makes runs differ in the last bits. In a process group, see devices.distributed, the
+    ranks share each batch, gradients are averaged, and rank 0 writes the files.
 
     Args:
         clips: at least two, because some are held out.
         checkpoint: weight file to write.
-        folder: for the training state, sample sheets (``samples/``), TensorBoard (``tensorboard/``) and detected facial
-            points.
+        folder: for the training state, sample sheets (``samples/``), TensorBoard (``tensorboard/``), detected facial
+            points and, with ``frames: disk``, the frames (``frames/``).
         model: architecture.
         settings: training hyper-parameters.
         align_corners: argument of grid_sample at inference.
         seed: of initial weights, held-out people, pairs, augmentation and deformations.
         device: ``cpu``, ``cuda`` or ``auto``.
         log_every: steps between log lines and entries of the report.
+        workers: processes per rank that decode with ``frames: disk``; the weights do not depend on it.
 
     Raises: ConfigError for too few clips, a size that the architecture does not support or unusable VGG19 weights,
         FloatingPointError when the loss is no longer finite, and what ``read_clip`` raises for a bad file.
     """
+    distributed = Distributed.current()
     _check(clips, model, settings)
+    distributed.local_batch_size(settings.batch_size)  # refuses what the ranks cannot share
     target = choose_device(device)
     random = torch.Generator().manual_seed(seed)
-    loaded = load_clips(clips, settings, folder / "facial_points")
+    # Rank 0 writes what the others read.
+    loaded = distributed.main_first(lambda: _load(clips, settings, folder, workers))
     training, held_out = hold_out(loaded, random)
     objective = Objective(settings, target)
     state = TrainingState.new(model, settings, align_corners, random, target)
     objective.check_autocast(state.networks)
     facts = training_facts(model, settings, align_corners, seed, target.type, content_digest(loaded))
+    if distributed.world_size > 1:
+        facts["processes"] = str(distributed.world_size)
+        synchronize_batch_norms(state.networks, distributed, target)
     state.resume(folder / STATE, facts)
+    distributed.wait()  # until all have read the state that rank 0 will replace
+    if settings.compile:
+        compile_networks(state.networks, objective)
     log.info("training on %d clips, %d held out, on %s", len(training), len(held_out), target)
     log.info("reconstruction loss: %s", objective.description)
 
     sampler, held_out_sampler = PairSampler(training, settings), PairSampler(held_out, settings)
-    scalars, close = _tensorboard(folder / "tensorboard", state.step)
+    scalars, close = _tensorboard(folder / "tensorboard", state.step, distributed.is_main)
     started, before, first = time.monotonic(), state.seconds, state.step
     state.networks.train()
     last = min(settings.stop_after or settings.steps, settings.steps)
-    while state.step < last:
+    for batch in _batches(sampler, state, last, settings, seed, distributed, workers):
         state.step += 1
-        pairs = sampler.sample(settings.batch_size, random).to(target)
+        if settings.frames == "disk" or distributed.world_size > 1:
+            state.random = step_random(seed, "deformations", state.step, distributed.rank)
         # Cosine decay to zero. It depends on the step only, so resuming needs no scheduler state.
         rate = settings.learning_rate * (1 + math.cos(math.pi * (state.step - 1) / settings.steps)) / 2
-        terms = train_step(state, objective, pairs, rate, settings.ema)
+        terms = train_step(state, objective, batch.to(target).pairs(), rate, settings.ema, distributed)
+        writes_state = state.step % settings.checkpoint_every == 0 or state.step == last
+        writes_samples = state.step % settings.samples_every == 0 or state.step == last
+        logs = state.step % log_every == 0 or state.step in (1, last)
+        if not (writes_state or writes_samples or logs):
+            continue
+        # Only now does the CPU wait for a GPU.
+        state.check_finite()
         state.seconds = before + time.monotonic() - started
-        if state.step % log_every == 0 or state.step in (1, last):
-            state.losses.append(StepLosses(state.step, **{name: term.item() for name, term in terms.items()}))
+        if logs:
+            averaged = distributed.average(list(terms.values()))
+            state.losses.append(StepLosses(state.step, **dict(zip(terms, averaged, strict=True))))
             _log_progress(state.losses[-1], last, first, time.monotonic() - started)
             scalars(asdict(state.losses[-1]) | {"total": state.losses[-1].total}, state.step)
-        if state.step % settings.samples_every == 0 or state.step == last:
+        if writes_samples and distributed.is_main:
             _write_samples(state, sampler, held_out_sampler, folder / "samples", seed, target)
-        if state.step % settings.checkpoint_every == 0 or state.step == last:
-            state.save(folder / STATE, facts)
+        if writes_state:
+            # On CPUs, batch norms saw their own rank's part of the batches only.
+            distributed.broadcast(state.result, state.networks)
+            if distributed.is_main:
+                state.save(folder / STATE, facts)
     close()
 
+    distributed.broadcast(state.result)
     held_out_l1, copy_l1, landmark_error = measure(state.result, held_out_sampler, settings, seed, target)
     log.info("held-out L1 %.4f, copying the source %.4f, after %.0f s", held_out_l1, copy_l1, state.seconds)
     report = TrainingReport(
@@ -162,8 +190,41 @@ def train_animator(
     )
     # Without times and machines, so that equal trainings give equal files.
     stored = {name: value for name, value in asdict(report).items() if name not in ("losses", "seconds", "device")}
-    save_checkpoint(checkpoint, state.result, {**stored, "seed": seed})
+    if distributed.is_main:
+        save_checkpoint(checkpoint, state.result, {**stored, "seed": seed})
     return report
+
+
+def _load(clips: Sequence[TrainingClip], settings: TrainAnimatorSettings, folder: Path, workers: int) -> Sequence[Clip]:
+    if settings.frames == "memory":
+        return load_clips(clips, settings, folder / "facial_points")
+    return store_clips(clips, settings, folder / "frames", folder / "facial_points", workers)
+
+
+def _batches(
+    sampler: PairSampler,
+    state: TrainingState,
+    last: int,
+    settings: TrainAnimatorSettings,
+    seed: int,
+    distributed: Distributed,
+    workers: int,
+) -> Iterator[PairBatch]:
+    """Yield this rank's part of the batch of every step that is left."""
+    steps = range(state.step + 1, last + 1)
+    if settings.frames == "memory" and distributed.world_size == 1:
+        for _ in steps:
+            yield sampler.batch(sampler.plan(settings.batch_size, state.random))
+        return
+    # Batches are read ahead, and by several ranks, so each step has random numbers of its own.
+    yield from pair_batches(
+        sampler,
+        steps,
+        settings.batch_size,
+        partial(step_random, seed, "pairs"),
+        workers if settings.frames == "disk" else 0,
+        slice(distributed.rank, None, distributed.world_size),
+    )
 
 
 def _check(clips: Sequence[TrainingClip], model: FommModel, settings: TrainAnimatorSettings) -> None:
@@ -194,42 +255,6 @@ def _check(clips: Sequence[TrainingClip], model: FommModel, settings: TrainAnima
         )
     if settings.frames_per_clip < 2:
         raise ConfigError(f"animator.train.frames_per_clip is {settings.frames_per_clip}; a pair needs at least 2")
-
-
-def train_step(state: TrainingState, objective: Objective, pairs: Pairs, rate: float, ema: float) -> dict[str, Tensor]:
-    """Update the networks, their moving average and the discriminator, if any, once; return the loss terms.
-
-    Args:
-        state: updated in place, except for its step, which is the number of this step.
-        objective: the loss.
-        pairs: on the device of the networks.
-        rate: learning rate.
-        ema: decay of the moving average of the weights.
-
-    Raises: FloatingPointError when the loss is not finite; the weights are unchanged then.
-    """
-    animated = objective(state.networks, state.discriminator, pairs, state.random, state.step)
-    terms = dict(animated.terms)
-    _gradient_step(state.optimiser, torch.stack(list(terms.values())).sum(), rate, state.step)
-    state.update_average(ema)
-    prediction = animated.prediction
-    if state.discriminator is not None and state.discriminator_optimiser is not None and prediction is not None:
-        terms["discriminator"] = discriminator_objective(state.discriminator, pairs, prediction, animated.driving)
-        _gradient_step(state.discriminator_optimiser, terms["discriminator"], rate, state.step)
-    return terms
-
-
-def _gradient_step(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float, step: int) -> None:
-    if not torch.isfinite(loss):  # checked at every step: grid_sample's backward crashes on NaN coordinates
-        raise FloatingPointError(f"the loss is {loss.item()} at step {step}; lower animator.train.learning_rate")
-    for group in optimiser.param_groups:
-        group["lr"] = rate
-    # Also clears the discriminator's gradients from the generator's loss.
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    parameters = [parameter for group in optimiser.param_groups for parameter in group["params"]]
-    torch.nn.utils.clip_grad_norm_(parameters, _MAX_GRADIENT_NORM)
-    optimiser.step()
 
 
 def _write_samples(
@@ -276,8 +301,10 @@ def measure(
     return float(np.mean(predicted)), float(np.mean(copied)), float(np.mean(known)) if known else None
 
 
-def _tensorboard(folder: Path, step: int) -> tuple[Scalars, Callable[[], None]]:
+def _tensorboard(folder: Path, step: int, is_main: bool) -> tuple[Scalars, Callable[[], None]]:
     """Return functions that write scalars and close the writer; both do nothing if TensorBoard is not installed."""
+    if not is_main:
+        return (lambda values, step: None), (lambda: None)
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

@@ -21,7 +21,7 @@ from deepfakemnist.animate.training.discriminator import (
     generator_loss,
 )
 from deepfakemnist.animate.training.equivariance import RandomDeformation
-from deepfakemnist.animate.training.pairs import Pairs
+from deepfakemnist.animate.training.pair_batches import Pairs
 from deepfakemnist.animate.training.perceptual import PixelPyramid, VggPyramid
 from deepfakemnist.animate.training.perturb import perturb_images
 from deepfakemnist.config.animators.fomm import TrainAnimatorSettings

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from deepfakemnist.animate.training.pair_batches import PairBatch, PairPlan, Pairs
 from deepfakemnist.config.animators.fomm import TrainAnimatorSettings
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.faces.facial_points import FACIAL_POINTS, MIRRORED, find_facial_points
+from deepfakemnist.faces.facial_points import FACIAL_POINTS, find_facial_points
 from deepfakemnist.tables.files import atomic_path
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ _FAR_CANDIDATES = 6
 #: ``FACIAL_POINTS`` that span the height and width of the right eye, the left eye and the mouth.
 _HEIGHTS, _WIDTHS = ((0, 1), (2, 3), (4, 5)), ((17, 18), (19, 20), (6, 7))
 #: Side of the thumbnails that frames are compared by; a closed eye of a 256-pixel crop covers about 4×1 pixels.
-_THUMBNAIL = 32
+THUMBNAIL = 32
 
 
 @dataclass(frozen=True)
@@ -44,21 +45,30 @@ class TrainingClip:
     settings need them. NaN without a face."""
 
 
-class Pairs(NamedTuple):
-    """Batch of frame pairs: the animated source shall reconstruct the driving frame of the same clip."""
+class Clip(Protocol):
+    """Frames of a clip, in memory or on disk."""
 
-    source: Tensor
-    """(B, 3, H, W) in 0..1."""
-    driving: Tensor
-    source_points: Tensor | None
-    """(B, P, 2) facial points in -1..1, NaN where unknown."""
-    driving_points: Tensor | None
+    @property
+    def person(self) -> str:
+        """Name of the person it shows."""
 
-    def to(self, device: torch.device) -> Pairs:
-        """Return the batch on ``device``."""
-        source, driving, *points = (None if part is None else part.to(device) for part in self)
-        assert source is not None and driving is not None
-        return Pairs(source, driving, *points)
+    @property
+    def points(self) -> Tensor | None:
+        """(N, P, 2) facial points in -1..1, if needed."""
+
+    @property
+    def thumbnails(self) -> Tensor:
+        """(N, 3, 32, 32) float32 in 0..255."""
+
+    @property
+    def digest(self) -> str:
+        """Digest of the frames, their points and the person."""
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+
+    def pictures(self, frames: Sequence[int]) -> Tensor:
+        """Return frames, (n, 3, size, size) uint8."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +83,26 @@ class LoadedClip:
     """(N, 3, 32, 32) float32 in 0..255."""
     person: str
 
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        return len(self.images)
+
+    def pictures(self, frames: Sequence[int]) -> Tensor:
+        """Return frames, (n, 3, size, size) uint8."""
+        return self.images[list(frames)]
+
+    @property
+    def digest(self) -> str:
+        """Digest of the frames, their points and the person."""
+        digest = hashlib.blake2b(f"{self.person}\0{tuple(self.images.shape)}\0".encode(), digest_size=16)
+        digest.update(self.images.numpy().data)
+        if self.points is not None:
+            digest.update(self.points.numpy().data)
+        return digest.hexdigest()
+
+
+AnyClip = TypeVar("AnyClip", bound=Clip)
+
 
 def load_clips(clips: Sequence[TrainingClip], settings: TrainAnimatorSettings, cache: Path) -> list[LoadedClip]:
     """Read up to ``frames_per_clip`` evenly spaced frames of every clip, and detect facial points if needed.
@@ -84,21 +114,31 @@ def load_clips(clips: Sequence[TrainingClip], settings: TrainAnimatorSettings, c
 
     Raises: ConfigError for a clip of fewer than two frames, and what ``read_clip`` raises for a bad file.
     """
-    by_points = (settings.landmarks, settings.face_detail, settings.eye_detail, settings.aperture_pairs)
-    needs_points = any(weight > 0 for weight in by_points)
-    loaded = [_load(clip, settings, cache if needs_points else None) for clip in clips]
-    if needs_points:
-        known = torch.cat([clip.points.isfinite().all(dim=(1, 2)) for clip in loaded if clip.points is not None])
-        log.info("facial points in %d of %d frames", int(known.sum()), len(known))
-        if not known.any():
-            raise ConfigError(
-                "animator.train.landmarks, face_detail, eye_detail and aperture_pairs need faces, but no training "
-                "frame shows one; set all to 0"
-            )
+    loaded = [load_clip(clip, settings, cache if needs_points(settings) else None) for clip in clips]
+    check_points(loaded, settings)
     return loaded
 
 
-def hold_out(clips: list[LoadedClip], random: torch.Generator) -> tuple[list[LoadedClip], list[LoadedClip]]:
+def needs_points(settings: TrainAnimatorSettings) -> bool:
+    """Return whether the settings need facial points."""
+    by_points = (settings.landmarks, settings.face_detail, settings.eye_detail, settings.aperture_pairs)
+    return any(weight > 0 for weight in by_points)
+
+
+def check_points(clips: Sequence[Clip], settings: TrainAnimatorSettings) -> None:
+    """Raise ConfigError when the settings need facial points, and no frame has any."""
+    if not needs_points(settings):
+        return
+    known = torch.cat([clip.points.isfinite().all(dim=(1, 2)) for clip in clips if clip.points is not None])
+    log.info("facial points in %d of %d frames", int(known.sum()), len(known))
+    if not known.any():
+        raise ConfigError(
+            "animator.train.landmarks, face_detail, eye_detail and aperture_pairs need faces, but no training "
+            "frame shows one; set all to 0"
+        )
+
+
+def hold_out(clips: Sequence[AnyClip], random: torch.Generator) -> tuple[list[AnyClip], list[AnyClip]]:
     """Split into training and held-out clips: person-disjoint, or by clip if all show one person."""
     people = sorted({clip.person for clip in clips})
     if len(people) > 1:
@@ -123,7 +163,7 @@ class PairSampler:
         settings: ``sampling``, ``far_pairs``, ``aperture_pairs`` and ``colour_jitter``.
     """
 
-    def __init__(self, clips: list[LoadedClip], settings: TrainAnimatorSettings) -> None:
+    def __init__(self, clips: Sequence[Clip], settings: TrainAnimatorSettings) -> None:
         self.clips = clips
         self.settings = settings
         by_person: dict[str, list[int]] = {}
@@ -132,26 +172,27 @@ class PairSampler:
         self.people = [by_person[person] for person in sorted(by_person)]
 
     def sample(self, count: int, random: torch.Generator, augment: bool = True) -> Pairs:
-        """Return ``count`` pairs; ``augment`` flips, jitters colours and prefers far pairs according to the settings.
+        """Return ``count`` pairs, see ``plan``."""
+        return self.batch(self.plan(count, random, augment)).pairs()
 
-        Both frames of a pair get the same augmentation, because the animator must not learn to change colours.
-        """
-        images, points = [], []
+    def plan(self, count: int, random: torch.Generator, augment: bool = True) -> list[PairPlan]:
+        """Draw ``count`` pairs; ``augment`` flips, jitters colours and prefers far pairs according to the settings."""
+        plans = []
         for _ in range(count):
-            clip = self.clips[self._clip(random)]
-            pair = self._choose_pair(clip, random) if augment else _pair(clip, random)
-            both = clip.images[pair].float() / 255
-            where = clip.points[pair] if clip.points is not None else None
-            if augment:
-                both, where = self._augment(both, where, random)
-            images.append(both)
-            points.append(where)
-        batch = torch.stack(images)
-        known = [where for where in points if where is not None]
-        located = torch.stack(known) if len(known) == count else None
-        if located is None:
-            return Pairs(batch[:, 0], batch[:, 1], None, None)
-        return Pairs(batch[:, 0], batch[:, 1], located[:, 0], located[:, 1])
+            number = self._clip(random)
+            clip = self.clips[number]
+            first, second = (self._choose_pair(clip, random) if augment else _pair(clip, random)).tolist()
+            plan = PairPlan(number, (first, second))
+            plans.append(self._augmented(plan, random) if augment else plan)
+        return plans
+
+    def batch(self, plans: Sequence[PairPlan]) -> PairBatch:
+        """Read the frames of the pairs."""
+        frames = [self.clips[plan.clip].pictures(plan.frames) for plan in plans]
+        points = [
+            None if (known := self.clips[plan.clip].points) is None else known[list(plan.frames)] for plan in plans
+        ]
+        return PairBatch.of(frames, points, plans)
 
     def _clip(self, random: torch.Generator) -> int:
         if self.settings.sampling == "clip":
@@ -159,7 +200,7 @@ class PairSampler:
         of_person = self.people[int(torch.randint(len(self.people), (), generator=random))]
         return of_person[int(torch.randint(len(of_person), (), generator=random))]
 
-    def _choose_pair(self, clip: LoadedClip, random: torch.Generator) -> Tensor:
+    def _choose_pair(self, clip: Clip, random: torch.Generator) -> Tensor:
         kind = torch.rand((), generator=random).item()
         if kind >= self.settings.far_pairs + self.settings.aperture_pairs:
             return _pair(clip, random)
@@ -172,30 +213,22 @@ class PairSampler:
             difference = (ratios[first] - ratios[second]).abs().amax(dim=1).nan_to_num(-1.0)
         return candidates[int(difference.argmax())]
 
-    def _augment(self, both: Tensor, where: Tensor | None, random: torch.Generator) -> tuple[Tensor, Tensor | None]:
-        if torch.rand((), generator=random).item() < 0.5:
-            both = both.flip(-1)
-            if where is not None:
-                where = where[:, MIRRORED] * torch.tensor([-1.0, 1.0])
+    def _augmented(self, plan: PairPlan, random: torch.Generator) -> PairPlan:
+        plan = plan._replace(mirrored=torch.rand((), generator=random).item() < 0.5)
         if jitter := self.settings.colour_jitter:
             gain = 1 + jitter * (2 * torch.rand(3, 1, 1, generator=random) - 1)
             offset = jitter * (2 * torch.rand((), generator=random) - 1) / 2
-            both = (both * gain + offset).clamp(0, 1)
-        return both, where
+            plan = plan._replace(gain=gain, offset=offset)
+        return plan
 
 
-def content_digest(clips: list[LoadedClip]) -> str:
+def content_digest(clips: Sequence[Clip]) -> str:
     """Return a digest, 16 hex digits, of all clip data that a training depends on."""
-    digest = hashlib.blake2b(digest_size=8)
-    for clip in clips:
-        digest.update(f"{clip.person}\0{tuple(clip.images.shape)}\0".encode())
-        digest.update(clip.images.numpy().data)
-        if clip.points is not None:
-            digest.update(clip.points.numpy().data)
-    return digest.hexdigest()
+    return hashlib.blake2b("\n".join(clip.digest for clip in clips).encode(), digest_size=8).hexdigest()
 
 
-def _load(clip: TrainingClip, settings: TrainAnimatorSettings, cache: Path | None) -> LoadedClip:
+def load_clip(clip: TrainingClip, settings: TrainAnimatorSettings, cache: Path | None) -> LoadedClip:
+    """Load one clip, with facial points if there is a ``cache`` for them; see ``load_clips``."""
     if isinstance(clip.frames, np.ndarray):
         frames, name = clip.frames, f"array of shape {clip.frames.shape} of {clip.person}"
     else:
@@ -214,7 +247,7 @@ def _load(clip: TrainingClip, settings: TrainAnimatorSettings, cache: Path | Non
         known = clip.points[chosen] if clip.points is not None else _detect_points(frames[chosen], cache)
         points = torch.from_numpy(2 * np.asarray(known, np.float32) / (frames.shape[1] - 1) - 1)
     images = torch.empty(count, 3, settings.size, settings.size, dtype=torch.uint8)
-    side = min(_THUMBNAIL, settings.size)
+    side = min(THUMBNAIL, settings.size)
     thumbnails = torch.empty(count, 3, side, side)
     # One by one: converting a whole clip to float32 would fragment the heap, which never shrinks again.
     for i, index in enumerate(chosen):
@@ -250,5 +283,5 @@ def aperture_ratios(points: Tensor) -> Tensor:
     return torch.stack(lengths[0], dim=-1) / torch.stack(lengths[1], dim=-1)
 
 
-def _pair(clip: LoadedClip, random: torch.Generator) -> Tensor:
-    return torch.randperm(len(clip.images), generator=random)[:2]
+def _pair(clip: Clip, random: torch.Generator) -> Tensor:
+    return torch.randperm(len(clip), generator=random)[:2]

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from deepfakemnist.animate.fomm.blocks import downsample
 from deepfakemnist.config.base import WeightFile
 from deepfakemnist.devices.tensor_files import UnreadableTensors, load_tensors
 from deepfakemnist.errors import ConfigError
@@ -49,6 +50,9 @@ class PixelPyramid(nn.Module):
 class VggPyramid(nn.Module):
     """Perceptual loss of the paper: mean L1 of five VGG19 layers at each of four scales.
 
+    Each scale is made from full resolution by the original's Gaussian, whose zero padding darkens the borders of both
+    images alike.
+
     Args:
         weights: torchvision's ImageNet state_dict of VGG19; its classifier is not used.
 
@@ -64,6 +68,7 @@ class VggPyramid(nn.Module):
         super().__init__()
         features = _load_features(weights)
         starts = (0, *_SLICES[:-1])
+        self.scales = nn.ModuleList(downsample(len(_IMAGENET_MEAN), 2.0**-scale) for scale in range(_SCALES))
         self.slices = nn.ModuleList(features[start:end] for start, end in zip(starts, _SLICES, strict=True))
         self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(_IMAGENET_STD).view(3, 1, 1))
@@ -72,12 +77,10 @@ class VggPyramid(nn.Module):
     def forward(self, prediction: Tensor, target: Tensor) -> Tensor:
         """Return the loss of images (B, 3, H, W) in 0..1, summed over scales and layers."""
         loss = prediction.new_zeros(())
-        for scale in range(_SCALES):
-            if scale:
-                prediction, target = F.avg_pool2d(prediction, 2), F.avg_pool2d(target, 2)
-            predicted = self._layers(prediction)
+        for scale in self.scales:
+            predicted = self._layers(scale(prediction))
             with torch.no_grad():
-                expected = self._layers(target)
+                expected = self._layers(scale(target))
             for p, e in zip(predicted, expected, strict=True):
                 loss = loss + (p.float() - e.float()).abs().mean()
         return loss

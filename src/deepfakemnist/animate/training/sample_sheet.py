@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepfakemnist.animate.fomm.network import FirstOrderMotionModel, Keypoints
-from deepfakemnist.animate.training.pairs import Pairs
+from deepfakemnist.animate.training.pair_batches import Pairs
 from deepfakemnist.tables.files import atomic_path
 
 _DOT = 2

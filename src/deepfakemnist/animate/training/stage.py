@@ -8,8 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from deepfakemnist.animate.training.clip_list import CLIP_LIST_SHA256, ClipList, list_sha256, listed_clip
-from deepfakemnist.animate.training.loop import TrainingClip, train_animator
+from deepfakemnist.animate.training.loop import train_animator
+from deepfakemnist.animate.training.pairs import TrainingClip
 from deepfakemnist.config.animators.fomm import FommModel, FommSettings
+from deepfakemnist.devices.distributed import Distributed
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import seed_from
 from deepfakemnist.sources.exclusions import Exclusions, read_exclusions
@@ -75,8 +77,11 @@ def train_animator_stage(
     settings: FommSettings,
     seed: int,
     device: str = "auto",
+    workers: int = 0,
 ) -> None:
     """Train an animator; write its weights and a JSON report. A killed training resumes from its last saved state.
+
+    In a process group the ranks share each batch, and rank 0 writes the files.
 
     Args:
         clips: list written by ``choose_training_clips``.
@@ -86,6 +91,7 @@ def train_animator_stage(
         settings: architecture and training.
         seed: see ``train_animator``.
         device: ``auto`` uses CUDA if available.
+        workers: see ``train_animator``.
 
     Raises: ConfigError when a clip has changed since it was chosen, and what ``train_animator`` raises.
     """
@@ -100,8 +106,10 @@ def train_animator_stage(
         align_corners=settings.align_corners is not False,
         seed=seed,
         device=device,
+        workers=workers,
     )
-    result.save(report, {CLIP_LIST_SHA256: sha256})
+    if Distributed.current().is_main:
+        result.save(report, {CLIP_LIST_SHA256: sha256})
 
 
 def clips_of(where: Path) -> list[Row]:

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from deepfakemnist.animate.fomm.checkpoint import load_checkpoint
+from deepfakemnist.animate.fomm.checkpoint import load_checkpoint, read_discriminator
 from deepfakemnist.animate.fomm.network import FirstOrderMotionModel
-from deepfakemnist.animate.training.discriminator import MultiScaleDiscriminator
+from deepfakemnist.animate.training.discriminator import MultiScaleDiscriminator, load_discriminator
 from deepfakemnist.animate.training.losses import StepLosses
 from deepfakemnist.animate.weight_files import checkpoint_sha256
 from deepfakemnist.config.animators.fomm import FommModel, TrainAnimatorSettings
@@ -25,7 +25,7 @@ from deepfakemnist.tables.files import atomic_path
 log = logging.getLogger(__name__)
 
 #: Settings that do not affect the weights, apart from the clips, which are compared by content.
-_IRRELEVANT = {"clips", "stop_after", "checkpoint_every", "samples_every", "splits", "max_sources"}
+_IRRELEVANT = {"clips", "stop_after", "checkpoint_every", "samples_every", "splits", "max_sources", "gpus"}
 _BETAS = (0.5, 0.999)
 
 
@@ -78,6 +78,21 @@ class TrainingState:
     step: int = 0
     seconds: float = 0.0
     losses: list[StepLosses] = field(default_factory=list)
+    _finite: Tensor | None = field(default=None, init=False)
+    """() bool on the device: whether all losses since the last ``check_finite`` were finite."""
+
+    def note_finite(self, loss: Tensor) -> None:
+        """Remember whether a loss is finite, on its device, without waiting for it."""
+        finite = torch.isfinite(loss.detach())
+        self._finite = finite if self._finite is None else self._finite & finite
+
+    def check_finite(self) -> None:
+        """Raise FloatingPointError when a loss since the last call was not finite; waits for the device."""
+        finite, self._finite = self._finite, None
+        if finite is not None and not finite:
+            raise FloatingPointError(
+                f"the loss is not finite at step {self.step} or shortly before; lower animator.train.learning_rate"
+            )
 
     @classmethod
     def new(
@@ -98,13 +113,16 @@ class TrainingState:
                 networks.load_state_dict(initial.state_dict())
             if settings.adversarial:
                 discriminator = MultiScaleDiscriminator(settings.discriminator, model.num_kp, model.num_channels)
+                trained = settings.start_from and read_discriminator(settings.start_from)
+                if trained:
+                    load_discriminator(discriminator, trained, f"animator weights {settings.start_from}, discriminator")
         # Measured on the CPU (AVX-512, one thread): 8 to 25 % less time per step than the default layout.
         networks.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         average = copy.deepcopy(networks).eval().requires_grad_(False) if settings.ema else None
         if not settings.train_keypoints:
             networks.kp_detector.requires_grad_(False)
-        trained = [parameter for parameter in networks.parameters() if parameter.requires_grad]
-        optimiser = torch.optim.Adam(trained, lr=settings.learning_rate, betas=_BETAS)
+        free = [parameter for parameter in networks.parameters() if parameter.requires_grad]
+        optimiser = torch.optim.Adam(free, lr=settings.learning_rate, betas=_BETAS)
         discriminator_optimiser = None
         if discriminator is not None:
             discriminator.to(device)

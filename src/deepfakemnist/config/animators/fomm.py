@@ -89,12 +89,15 @@ class FommModel(Settings):
 
 
 class DiscriminatorModel(Settings):
-    """Discriminator for adversarial training; defaults are those of vox-adv-256."""
+    """Discriminator for adversarial training; defaults are those of vox-adv-256, but for the spectral norm."""
 
     block_expansion: PositiveInt = 32
     max_features: PositiveInt = 512
     num_blocks: PositiveInt = 4
     use_keypoints: bool = Field(True, description="condition the discriminator on the driving keypoints")
+    spectral_norm: bool = Field(
+        True, description="spectral normalisation of its convolutions; the official vox-adv-256 has none"
+    )
 
 
 class TrainAnimatorSettings(Settings):
@@ -121,10 +124,18 @@ class TrainAnimatorSettings(Settings):
     )
     batch_size: PositiveInt = Field(8, description="frame pairs per step")
     size: PositiveInt = Field(256, description="side of the training images, pixels")
-    frames_per_clip: PositiveInt = Field(48, description="evenly spaced frames per clip held in memory")
-    max_sources: PositiveInt = Field(
-        300, description="sources trained on, sampled by seed; each takes 9.4 MB of memory at 48 frames of 256 px"
+    frames_per_clip: PositiveInt = Field(48, description="evenly spaced frames per clip that pairs are taken from")
+    frames: Literal["memory", "disk"] = Field(
+        "memory",
+        description="where these frames are. memory: 9.4 MB per clip at 48 frames of 256 px; disk: lossless pictures "
+        "in the folder of the training, about half of that, decoded by worker processes; for more clips than memory "
+        "holds",
     )
+    gpus: PositiveInt = Field(1, description="GPUs that share each batch; must divide batch_size")
+    compile: bool = Field(
+        False, description="use torch.compile; compilation takes minutes, so for long GPU trainings only"
+    )
+    max_sources: PositiveInt = Field(300, description="sources trained on, sampled by seed")
     sampling: Literal["clip", "person"] = Field(
         "clip",
         description="clip: sample clips uniformly; person: sample a person, then one of their clips (FOMM's "

@@ -23,13 +23,19 @@ _COLLECTIVE_TIMEOUT = timedelta(hours=2)
 
 
 def launch_distributed(
-    work: Callable[..., None], processes: int, log_file: Path | str | None = None, **arguments: Any
+    work: Callable[..., None],
+    processes: int,
+    log_file: Path | str | None = None,
+    *,
+    setting: str = "training.gpus",
+    **arguments: Any,
 ) -> None:
     """Run ``work`` in several processes on this machine, as ``torchrun --nproc-per-node`` does; one runs in place.
 
     Args:
         work: importable function, called with ``arguments``, among them ``device``.
         processes: world size; on GPUs each process uses its own.
+        setting: name of the setting that ``processes`` is, for messages.
         log_file: file that rank 0 appends its log to; the other ranks log warnings only, to stderr.
         arguments: keyword arguments, all of which can be pickled.
 
@@ -40,7 +46,7 @@ def launch_distributed(
         return
     if choose_device(arguments["device"]).type == "cuda" and torch.cuda.device_count() < processes:
         raise ConfigError(
-            f"training.gpus is {processes}, but this job sees {torch.cuda.device_count()} GPUs; in the workflow it "
+            f"{setting} is {processes}, but this job sees {torch.cuda.device_count()} GPUs; in the workflow it "
             "gets no more than --resources gpu=N allows"
         )
     config = LaunchConfig(

@@ -7,7 +7,7 @@ alone writes files.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -17,6 +17,8 @@ from torch import distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 
 from deepfakemnist.errors import ConfigError
+
+Result = TypeVar("Result")
 
 
 class Distributed(NamedTuple):
@@ -54,6 +56,38 @@ class Distributed(NamedTuple):
             for module in modules:
                 for value in module.state_dict().values():
                     dist.broadcast(value, src=0)
+
+    def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
+        """Average the gradients over all ranks, in one collective; the ranks have gradients of the same parameters.
+
+        For losses that run several networks, of which DistributedDataParallel would have to know which take part.
+        """
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        if self.world_size == 1 or not gradients:
+            return
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(flat)
+        flat /= self.world_size
+        parts = flat.split([gradient.numel() for gradient in gradients])
+        torch._foreach_copy_(gradients, [part.view(g.shape) for part, g in zip(parts, gradients, strict=True)])
+
+    def main_first(self, work: Callable[[], Result]) -> Result:
+        """Run ``work`` on rank 0, which may write files, and then on the others, which read them."""
+        if not self.is_main:
+            self.wait()
+        result = work()
+        if self.is_main:
+            self.wait()
+        return result
+
+    def wait(self) -> None:
+        """Wait for all ranks."""
+        if self.world_size > 1:
+            dist.barrier()
+
+    def average(self, values: Sequence[Tensor]) -> list[float]:
+        """Return the means of scalars over all ranks."""
+        return [value / self.world_size for value in self.all_reduce(*values)]
 
     def all_reduce(self, *values: Tensor) -> list[float]:
         """Return the sums of scalars over all ranks."""
