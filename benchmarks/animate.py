@@ -6,11 +6,11 @@
 Reference: the original demo on this project's plain network, i.e. frame by frame, with source encoding and keypoint
 hulls recomputed for each frame and batch norms not folded. Measured: the animator as used by the workflow, including
 source encoding and driver keypoints. Both animate the same frames alternately in one process, so that noise affects
-them equally; ratios are taken per round. Memory is the peak of a process of its own for each. Deviations are those from
-the same networks in float64, for the original's arithmetic and for ours, in levels of 255 before rounding; ``fast`` is
-the GPU's float16 decoder, computed by the CPU. Without ``--weights`` the vox-256 weights are random, with batch norm
-statistics from images and heads scaled to fill their ranges: speed is that of the official weights, deviations are
-indicative. ``gpu.py`` measures GPUs, where precisions other than exact matter.
+them equally; ratios are taken per round. Memory is the peak of a process of its own for each, on Linux. Deviations are
+those from the same networks in float64, for the original's arithmetic and for ours, in levels of 255 before rounding;
+``fast`` is the GPU's float16 decoder, computed by the CPU. Without ``--weights`` the vox-256 weights are random, with
+batch norm statistics from images and heads scaled to fill their ranges: speed is that of the official weights,
+deviations are indicative. ``gpu.py`` measures GPUs, where precisions other than exact matter.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import copy
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -176,9 +175,9 @@ def memory(networks: FirstOrderMotionModel) -> dict[str, Any]:
     return table
 
 
-def peak(name: str, weights: Path, frames: np.ndarray) -> dict[str, float]:
+def peak(name: str, weights: Path, frames: np.ndarray) -> dict[str, int]:
     """Animate once; return the peak of this process's resident memory, and what it was before weights were loaded."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = highest_mb()
     source, driving = frames[0], frames[1:]
     if name == "reference":
         networks = load_checkpoint(weights)
@@ -188,8 +187,13 @@ def peak(name: str, weights: Path, frames: np.ndarray) -> dict[str, float]:
         animator = FommAnimator.from_checkpoint(weights, FommSettings(name="fomm"), device="cpu")
         for _ in animator.render(animator.prepare_source(source), animator.prepare_driving(driving)):
             pass
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return {"mb": round(after / 1024), "mb_of_imports": round(before / 1024)}
+    return {"mb": highest_mb(), "mb_of_imports": before}
+
+
+def highest_mb() -> int:
+    """Return the peak of this process's resident memory on Linux; ru_maxrss would include the parent's."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) // 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def timed(work: Callable[[], object]) -> tuple[float, float]:

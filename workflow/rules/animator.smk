@@ -83,9 +83,9 @@ rule train_animator:
         "<benchmarks>/train_animator.tsv"
     conda:
         "../../envs/torch.yaml"
-    threads: 8 * CONFIG.animator.train.gpus
+    threads: 8 * ANIMATOR_TRAINING.gpus
     resources:
-        gpu=GPUS * CONFIG.animator.train.gpus,
+        gpu=GPUS * ANIMATOR_TRAINING.gpus,
         mem_mb=growing(16000),
         runtime=growing(1440),
     params:

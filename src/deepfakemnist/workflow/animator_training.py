@@ -41,6 +41,11 @@ class AnimatorTraining:
             "code": code_digest("animate.training.stage"),
         }
 
+    @property
+    def gpus(self) -> int:
+        """Return the number of GPUs, i.e. of processes, that train it."""
+        return 1 if self._animator is None else self._animator.train.gpus
+
     def people(self) -> set[str]:
         """Return the people whose videos the animator may be trained on; drivers are always used."""
         assert self._animator is not None

@@ -29,7 +29,7 @@ class Gpu:
         monkeypatch.setattr("deepfakemnist.animate.fomm.animator.optimised", self._optimised)
 
     @staticmethod
-    def _optimised(networks, *, precision, device):
+    def _optimised(networks, *, precision, device, consume):
         return rewritten(networks, decoder_dtype(precision, torch.device("cuda")), cpu=False)
 
     def _convolved(self, layer, x, weight, bias):

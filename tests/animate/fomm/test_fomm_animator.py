@@ -223,6 +223,12 @@ class MemoryOf(torch.nn.Module):
         return x
 
 
+@pytest.fixture
+def large_batches(tiny_checkpoint, tiny_model) -> FommAnimator:
+    networks = load_checkpoint(tiny_checkpoint, tiny_model)
+    return FommAnimator(networks, batch_size=8, device="cpu")
+
+
 def with_memory(animator: FommAnimator, images: int) -> MemoryOf:
     memory = MemoryOf(images)
     animator.networks.generator.final = torch.nn.Sequential(memory, animator.networks.generator.final)
@@ -230,24 +236,24 @@ def with_memory(animator: FommAnimator, images: int) -> MemoryOf:
 
 
 @pytest.mark.slow
-def test_running_out_of_memory_halves_the_batch_and_loses_no_frame(animator, expected, caplog):
+def test_running_out_of_memory_halves_the_batch_and_loses_no_frame(large_batches, expected, caplog):
     source, driving = as_bytes(expected["source"]), as_bytes(expected["driving"])
-    whole = rendered(animator, source, driving).astype(int)
-    memory = with_memory(animator, images=2)
-    split = rendered(animator, source, driving).astype(int)
+    whole = rendered(large_batches, source, driving).astype(int)
+    memory = with_memory(large_batches, images=2)
+    split = rendered(large_batches, source, driving).astype(int)
     assert np.abs(whole - split).max() <= 1
     assert memory.batches == [6, 4, 2, 2, 2]
     assert "continuing with batches of 2 frames" in caplog.text
-    assert animator.batch_size == 2
+    assert large_batches.batch_size == 2
 
 
 @pytest.mark.slow
-def test_running_out_of_memory_halves_the_batch_for_drivers_too(animator, expected):
+def test_running_out_of_memory_halves_the_batch_for_drivers_too(large_batches, expected):
     driving = as_bytes(expected["driving"])
-    whole = animator.prepare_driving(driving)
+    whole = large_batches.prepare_driving(driving)
     memory = MemoryOf(2)
-    animator.networks.kp_detector = torch.nn.Sequential(memory, animator.networks.kp_detector)
-    split = animator.prepare_driving(driving)
+    large_batches.networks.kp_detector = torch.nn.Sequential(memory, large_batches.networks.kp_detector)
+    split = large_batches.prepare_driving(driving)
     assert memory.batches == [6, 4, 2, 2, 2]
     np.testing.assert_allclose(split["value"], whole["value"], atol=1e-5)
     np.testing.assert_allclose(split["jacobian"], whole["jacobian"], atol=1e-4)

@@ -57,7 +57,7 @@ def test_training_uses_the_selected_people_and_every_driver(tmp_path, small_mode
     content = json.loads(report.read_text())
     assert content["clips"] + content["held_out_clips"] == clips
     animator = FommAnimator.from_checkpoint(checkpoint, settings, device="cpu")
-    assert animator.prepare_driving(np.zeros((1, 32, 32, 3), np.uint8)).value.shape == (1, 4, 2)
+    assert animator.prepare_driving(np.zeros((1, 32, 32, 3), np.uint8))["value"].shape == (1, 4, 2)
 
 
 @pytest.mark.slow
@@ -83,7 +83,7 @@ def test_training_does_not_depend_on_the_order_of_shards(tmp_path, small_model, 
     one, other = (
         FommAnimator.from_checkpoint(tmp_path / name / "a.pth", settings).prepare_driving(frame) for name in "ab"
     )
-    np.testing.assert_array_equal(one.value, other.value)
+    np.testing.assert_array_equal(one["value"], other["value"])
 
 
 def test_too_few_clips_are_an_error_that_says_what_to_do(tmp_path, small_model, training_tables):

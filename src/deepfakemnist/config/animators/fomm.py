@@ -252,8 +252,10 @@ class FommSettings(NetworkSettings):
     )
     precision: Precision = Field(
         "exact",
-        description="generator arithmetic on CUDA. exact: float32; tf32: TF32; fast: float16; layers that the GPU "
-        "computes incorrectly stay in float32. Motion is always float32, and a CPU is always exact. Recorded per row",
+        description="generator arithmetic on CUDA. exact: float32, at most 1.2 levels of 255 from float64 (the "
+        "original: 1.0) and within 1 in 99.99 % of values, measured with random weights at full size; tf32: TF32; "
+        "fast: float16, within 2 levels in 99.9 %; layers that the GPU computes incorrectly stay in float32. Motion is "
+        "always float32, and a CPU is always exact. Recorded per row",
     )
     batch_size: BatchSize = Field(
         "auto", description="frames per forward pass; auto: 2 on a CPU, 64 on a GPU; halved when out of memory"
