@@ -53,7 +53,7 @@ def test_it_has_the_official_tensors():
         assert sum(parameter.numel() for parameter in network.parameters()) == count
     counts = [sum(parameter.numel() for parameter in part.parameters()) for part in networks.retargeters.children()]
     assert counts == [45_249, 37_311, 144_703]  # stitching, lips, eyes
-    assert networks.upscale == 2
+    assert (networks.upscale, networks.multiple, networks.keypoints) == (2, 128, 21)
 
 
 @pytest.mark.slow

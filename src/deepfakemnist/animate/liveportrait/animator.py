@@ -5,7 +5,6 @@ Pictures enter at 256 × 256 and leave at 512 × 512. A frame costs 1.2 TFLOP, 1
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -29,13 +28,9 @@ from deepfakemnist.devices.torch_device import choose_device
 from deepfakemnist.errors import Failed
 from deepfakemnist.faces.landmarks import FaceLandmarker, FaceLandmarks
 
-log = logging.getLogger(__name__)
-
 #: Side of the pictures that the authors trained with, pixels.
 SIZE = 256
-#: M halves a picture five times.
-_MULTIPLE = 32
-#: Frames per batch. In float32 a frame needs 0.9 GB of working memory; batches gain nothing on a CPU.
+#: Frames per batch. In float32 a frame needs 0.9 GB of working memory.
 _CPU_BATCH, _CUDA_BATCH = 1, 8
 #: Names of the motion's arrays, in the order of ``FaceMotion``.
 _MOTION = ("kp", "exp", "R", "scale", "t")
@@ -88,8 +83,8 @@ class LivePortraitAnimator:
         device: str = "auto",
         size: int = SIZE,
     ) -> None:
-        if size % _MULTIPLE:
-            raise ValueError(f"size is {size}, but must be a multiple of {_MULTIPLE}")
+        if size % weights.networks.multiple:
+            raise ValueError(f"size is {size}, but must be a multiple of {weights.networks.multiple}")
         self.device = choose_device(device)
         self.networks = weights.networks.folded().to(self.device)
         self.transfer = transfer or Transfer()

@@ -7,6 +7,8 @@ it divides.
 
 from __future__ import annotations
 
+import math
+
 from torch import nn
 
 from deepfakemnist.animate.liveportrait.appearance import AppearanceExtractor
@@ -15,6 +17,9 @@ from deepfakemnist.animate.liveportrait.face_motion import MotionExtractor
 from deepfakemnist.animate.liveportrait.generator import SpadeGenerator
 from deepfakemnist.animate.liveportrait.retargeting import KeypointPerceptron
 from deepfakemnist.animate.liveportrait.warping import WarpingNetwork
+
+#: The motion extractor halves a picture five times.
+_MOTION_MULTIPLE = 32
 
 
 class Retargeters(nn.Module):
@@ -52,6 +57,13 @@ class LivePortrait(nn.Module):
     def keypoints(self) -> int:
         """Number of keypoints."""
         return self.motion_extractor.detector.outputs["kp"] // 3
+
+    @property
+    def multiple(self) -> int:
+        """Factor of the sides of pictures."""
+        reduced = len(self.appearance_feature_extractor.down_blocks)
+        hourglass = self.warping_module.dense_motion_network.hourglass.encoder
+        return math.lcm(_MOTION_MULTIPLE, 2 ** (reduced + len(hourglass.down_blocks)))
 
     @property
     def upscale(self) -> int:

@@ -113,9 +113,8 @@ def stitched(source: Tensor, driving: Tensor, retargeters: Retargeters) -> Tenso
 
 def _moved(source: FaceMotion, driving: FaceMotion, start: int, transfer: Transfer) -> Tensor:
     """Return the keypoints (T, K, 3) before any correction."""
-    count, region = len(driving.exp), transfer.region
-    exp = source.exp.expand(count, -1, -1).clone()
-    shown = torch.zeros_like(exp[0], dtype=torch.bool)
+    region = transfer.region
+    shown = torch.zeros_like(source.exp[0], dtype=torch.bool)
     if region in ("all", "exp"):
         if transfer.relative:
             shown[:] = True
@@ -127,7 +126,7 @@ def _moved(source: FaceMotion, driving: FaceMotion, start: int, transfer: Transf
         shown[list(_LIPS if region == "lip" else _EYES)] = True
     first = FaceMotion(*(part[start : start + 1] for part in driving))
     expression = source.exp + driving.exp - first.exp if transfer.relative else driving.exp
-    exp = torch.where(shown, expression, exp)
+    exp = torch.where(shown, expression, source.exp)
 
     turn, scale, t = source.rotation, source.scale, source.t
     if region in ("all", "pose"):

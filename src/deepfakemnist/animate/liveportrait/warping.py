@@ -179,5 +179,5 @@ def heat_maps(grid: Tensor, keypoints: Tensor) -> Tensor:
 
 
 def sample(volume: Tensor, grid: Tensor) -> Tensor:
-    """Sample (B, C, D, H, W) at (B, d, h, w, 3): trilinear, zero outside, corners not aligned."""
-    return F.grid_sample(volume, grid.to(volume.dtype), mode="bilinear", padding_mode="zeros", align_corners=False)
+    """Sample (B, C, D, H, W) at (B, d, h, w, 3): trilinear, zero outside, corners not aligned; float32 as the grid."""
+    return F.grid_sample(volume.to(grid.dtype), grid, mode="bilinear", padding_mode="zeros", align_corners=False)
