@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from deepfakemnist.animate.liveportrait.checkpoint import load_weights
+from deepfakemnist.animate.liveportrait.checkpoint import Weights, load_weights
 from deepfakemnist.animate.liveportrait.face_motion import FaceMotion
 from deepfakemnist.animate.liveportrait.network import LivePortrait
 
@@ -75,9 +77,20 @@ def tiny_folder(tmp_path_factory, tiny_states) -> Path:
     return write_folder(tmp_path_factory.mktemp("liveportrait") / "weights", tiny_states)
 
 
+@pytest.fixture(scope="session")
+def loaded(tiny_folder) -> Weights:
+    return load_weights(tiny_folder)
+
+
 @pytest.fixture
-def tiny(tiny_folder) -> LivePortrait:
-    return load_weights(tiny_folder).networks
+def tiny_weights(loaded) -> Weights:
+    """Return a copy that a test may change."""
+    return replace(loaded, networks=copy.deepcopy(loaded.networks))
+
+
+@pytest.fixture
+def tiny(tiny_weights) -> LivePortrait:
+    return tiny_weights.networks
 
 
 def pictures(levels: np.ndarray) -> Tensor:

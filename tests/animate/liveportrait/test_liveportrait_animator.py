@@ -10,7 +10,7 @@ from skimage import data
 from torch import Tensor
 
 from deepfakemnist.animate.liveportrait.animator import LivePortraitAnimator
-from deepfakemnist.animate.liveportrait.checkpoint import load_weights, weights_sha256
+from deepfakemnist.animate.liveportrait.checkpoint import weights_sha256
 from deepfakemnist.animate.liveportrait.crop import crop, face_square
 from deepfakemnist.animate.liveportrait.openness import Opening, OpeningIndices, openness, openness_of_faces
 from deepfakemnist.animate.liveportrait.transfer import Transfer, keypoints
@@ -26,11 +26,11 @@ OF_203 = OpeningIndices(Opening(6, 18, (0, 12)), Opening(30, 42, (24, 36)), Open
 
 
 @pytest.fixture
-def animator(tiny_folder):
+def animator(tiny_weights):
     """Return a function that makes the tiny animator, whose pictures have 64 pixels."""
 
     def made(**settings: object) -> LivePortraitAnimator:
-        return LivePortraitAnimator(load_weights(tiny_folder), device="cpu", size=64, **settings)
+        return LivePortraitAnimator(tiny_weights, device="cpu", size=64, **settings)
 
     return made
 
@@ -44,6 +44,16 @@ def face() -> np.ndarray:
 def rendered(animator: LivePortraitAnimator, source: np.ndarray, driver: np.ndarray) -> np.ndarray:
     state, motion = animator.prepare_source(source), animator.prepare_driving(driver)
     return np.stack(list(animator.render(state, motion))).astype(int)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize(("precision", "mean"), [("exact", 0.01), ("fast", 5.0)])  # fast as in the test of autocast
+def test_a_gpu_renders_the_frames_of_the_original(precision, mean, tiny_weights, expected):
+    made = LivePortraitAnimator(tiny_weights, device="cuda", size=64, precision=precision)
+    frames = rendered(made, expected["source_u8"], expected["driving_u8"])
+    assert np.abs(frames - expected["frames_u8__default"]).mean() < mean
+    assert np.array_equal(frames, rendered(made, expected["source_u8"], expected["driving_u8"]))
+    assert made.info.precision == ("float32" if precision == "exact" else "float32+float16")
 
 
 @pytest.mark.numeric
@@ -163,11 +173,12 @@ def test_settings_without_effect_are_refused(settings, message, tmp_path):
         animator_settings(**{"name": "liveportrait", "weights": tmp_path, **settings})
 
 
-def test_damaged_weights_give_no_frames(tiny_folder, expected):
-    weights = load_weights(tiny_folder)
-    torch.nn.init.constant_(weights.networks.spade_generator.conv_img[0].weight, torch.nan)
+def test_damaged_weights_give_no_frames(tiny_weights, expected):
+    torch.nn.init.constant_(tiny_weights.networks.spade_generator.conv_img[0].weight, torch.nan)
     with pytest.raises(Failed, match="NaN or infinity"):
-        rendered(LivePortraitAnimator(weights, device="cpu", size=64), expected["source_u8"], expected["driving_u8"])
+        rendered(
+            LivePortraitAnimator(tiny_weights, device="cpu", size=64), expected["source_u8"], expected["driving_u8"]
+        )
 
 
 def test_float16_autocast_approaches_float32(tiny, expected):
