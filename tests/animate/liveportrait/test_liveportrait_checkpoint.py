@@ -172,6 +172,13 @@ def test_differing_tensors_are_listed(tiny_states, tmp_path):
     assert "warping_module: fourth.bias is missing; third.norm.weight is (9,), the model's is (4,)" in message
 
 
+def test_networks_of_different_models_are_named(tiny_states, tmp_path):
+    state = dict(tiny_states["motion_extractor"])
+    state["detector.fc_kp.weight"] = torch.zeros(60, 64)
+    message = problem(write_folder(tmp_path / "weights", {**tiny_states, "motion_extractor": state}))
+    assert "warping_module has 22 motions, but motion_extractor 20 keypoints" in message
+
+
 def test_a_spectral_norm_without_its_vectors_is_named(tiny_states, tmp_path):
     state = dict(tiny_states["spade_generator"])
     del state["up_0.conv_s.weight_v"]

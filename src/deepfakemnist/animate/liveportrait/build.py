@@ -38,13 +38,15 @@ def build(states: Mapping[str, State], where: str) -> LivePortrait:
     shapes = {part: _Shapes(states[part], part, where) for part in PARTS}
     with torch.device("meta"):
         perceptrons = {role: _perceptron(shapes[part]) for part, role in PERCEPTRONS.items()}
-        return LivePortrait(
+        networks = LivePortrait(
             _appearance(shapes["appearance_feature_extractor"]),
             _motion(shapes["motion_extractor"]),
             _warping(shapes["warping_module"]),
             _generator(shapes["spade_generator"]),
             Retargeters(**perceptrons),
         )
+    _check_together(shapes)
+    return networks
 
 
 class _Shapes:
@@ -84,6 +86,26 @@ class _Shapes:
     def count(self, pattern: str) -> int:
         """Return the number of distinct first groups of a pattern among the names."""
         return len({found[1] for name in self._state if (found := re.match(pattern, name))})
+
+
+def _check_together(shapes: Mapping[str, _Shapes]) -> None:
+    """Raise ConfigError where the networks are of different models."""
+    points = shapes["motion_extractor"]("detector.fc_kp.weight", 2)[0]  # their coordinates
+    warping = shapes["warping_module"]
+    volume = shapes["appearance_feature_extractor"]("second.weight", 4)[0]
+    warped, flat = warping("third.conv.weight", 4)[:2]
+    motions = warping("dense_motion_network.mask.weight", 5)[0]
+    warping.check(flat == volume, f"takes {flat} channels, but appearance_feature_extractor makes {volume}")
+    warping.check(3 * (motions - 1) == points, f"has {motions} motions, but motion_extractor {points // 3} keypoints")
+    painted = shapes["spade_generator"]("fc.weight", 4)[1]
+    shapes["spade_generator"].check(painted == warped, f"takes {painted} channels, but warping_module makes {warped}")
+    for part, inputs in (
+        ("retarget_shoulder", 2 * points),
+        ("retarget_mouth", points + 2),
+        ("retarget_eye", points + 3),
+    ):
+        found = shapes[part]("mlp.0.weight", 2)[1]
+        shapes[part].check(found == inputs, f"takes {found} numbers, but {points // 3} keypoints need {inputs}")
 
 
 def _appearance(shape: _Shapes) -> AppearanceExtractor:
