@@ -17,7 +17,7 @@ from deepfakemnist.animate.liveportrait.transfer import Transfer, keypoints
 from deepfakemnist.animate.protocol import Motion
 from deepfakemnist.animate.registry import load_animator
 from deepfakemnist.config.animators import animator_settings
-from deepfakemnist.errors import ConfigError, Failed
+from deepfakemnist.errors import ConfigError, Failed, Rejected
 from deepfakemnist.faces.landmarks import FaceLandmarker
 from tests.animate.liveportrait.conftest import pictures
 
@@ -112,7 +112,7 @@ def test_openness_of_a_frame_without_a_face_is_that_of_the_nearest(face):
     gap = openness_of_faces([None, found, None])
     assert (gap.eyes == openness(found.points[None]).eyes).all() and gap.lips.shape == (3, 1)
     assert 0.15 < gap.eyes[0].mean() < 0.5 and 0 <= gap.lips[0, 0] < 0.5  # she looks at us and smiles with teeth
-    with pytest.raises(Failed, match="no landmarks of a face"):
+    with pytest.raises(Rejected, match="no landmarks of a face"):
         openness_of_faces([None])
 
 
@@ -131,7 +131,7 @@ def test_official_framing_pastes_frames_back_where_they_were(animator, face):
 
 
 def test_official_framing_needs_a_face(animator):
-    with pytest.raises(Failed, match="no landmarks of a face in the source"):
+    with pytest.raises(Rejected, match="no landmarks of a face in the source"):
         animator(framing="official").prepare_source(np.full((256, 256, 3), 127, np.uint8))
 
 

@@ -25,7 +25,7 @@ from deepfakemnist.animate.protocol import AnimatorInfo, Motion, MotionArray
 from deepfakemnist.animate.start_frame import START_ARRAYS, StartFrames
 from deepfakemnist.config.animators.base import StartFrame
 from deepfakemnist.devices.torch_device import choose_device
-from deepfakemnist.errors import Failed
+from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.faces.landmarks import FaceLandmarker, FaceLandmarks
 
 #: Side of the pictures that the authors trained with, pixels.
@@ -133,7 +133,7 @@ class LivePortraitAnimator:
     def prepare_driving(self, frames: NDArray[np.uint8]) -> Motion:
         """Return the motion of the driving frames (T, H, W, 3), RGB, which are taken whole.
 
-        Raises: Failed("no_frames"); Failed("no_face") if eyes or lips are retargeted and no frame shows a face.
+        Raises: Failed("no_frames"); Rejected("no_face") if eyes or lips are retargeted and no frame shows a face.
         """
         check_images(frames, dimensions=4)
         if len(frames) == 0:
@@ -152,7 +152,7 @@ class LivePortraitAnimator:
     def prepare_source(self, frame: NDArray[np.uint8]) -> SourceState:
         """Encode the picture (H, W, 3), RGB.
 
-        Raises: Failed("no_face") if its landmarks are needed, and it shows no face.
+        Raises: Rejected("no_face") if its landmarks are needed, and it shows no face.
         """
         check_images(frame, dimensions=3)
         face = self._face(frame)
@@ -230,7 +230,7 @@ class LivePortraitAnimator:
             return None
         face = self._landmarker(frame)
         if face is None:
-            raise Failed(
+            raise Rejected(
                 "no_face", "no landmarks of a face in the source frame, which this framing or retargeting needs"
             )
         return face

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfakemnist.errors import Failed
+from deepfakemnist.errors import Rejected
 from deepfakemnist.faces.landmarks import FaceLandmarks
 
 _EPS = 1e-6
@@ -60,11 +60,11 @@ def openness(points: NDArray[np.floating], indices: OpeningIndices = MESH) -> Ra
 def openness_of_faces(faces: Sequence[FaceLandmarks | None]) -> Ratios:
     """Return the openness on every picture; one without a face gets that of the nearest before it, or after.
 
-    Raises: Failed("no_face") if no picture shows a face.
+    Raises: Rejected("no_face") if no picture shows a face.
     """
     seen = np.array([index for index, face in enumerate(faces) if face is not None])
     if not len(seen):
-        raise Failed("no_face", "no landmarks of a face, which retargeting of eyes or lips needs")
+        raise Rejected("no_face", "no landmarks of a face, which retargeting of eyes or lips needs")
     nearest = seen[np.maximum(np.searchsorted(seen, np.arange(len(faces)), side="right") - 1, 0)]
     return openness(np.stack([face.points for index in nearest if (face := faces[index]) is not None]))
 
