@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deepfakemnist.animate.registry import load_animator
+from deepfakemnist.animate.registry import load_animator, weight_formats
 from deepfakemnist.config.animators import animator_names, animator_settings
 from deepfakemnist.errors import ConfigError
 
@@ -21,3 +21,8 @@ def test_weights_are_refused_or_needed_by_name(tmp_path: Path) -> None:
         load_animator(animator_settings(name="mesh"), tmp_path / "weights")
     with pytest.raises(ConfigError, match=r"fomm needs animator\.weights"):
         load_animator(animator_settings(name="fomm"), None)
+
+
+def test_every_animator_with_weights_describes_them() -> None:
+    """For the commands ``animator inspect`` and ``convert``."""
+    assert sorted(weight_formats()) == ["fomm", "liveportrait", "tpsmm"]

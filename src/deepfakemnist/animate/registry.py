@@ -10,6 +10,7 @@ add one.
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from deepfakemnist.animate.checkpoints import WeightFormat
     from deepfakemnist.animate.protocol import Animator
     from deepfakemnist.config.animators.base import AnimatorSettings
+
+log = logging.getLogger(__name__)
 
 
 def load_animator(settings: AnimatorSettings, weights: Path | None, device: str = "auto") -> Animator[Any]:
@@ -48,9 +51,20 @@ def load_animator(settings: AnimatorSettings, weights: Path | None, device: str 
 
 
 def weight_formats() -> dict[str, WeightFormat]:
-    """Return the weight formats of all animators that define one, see ``WeightFormat``, by name."""
-    modules = {name: import_module(settings.module) for name, settings in sorted(CLASSES.items())}
-    return {name: module.WEIGHTS for name, module in modules.items() if hasattr(module, "WEIGHTS")}
+    """Return the weight formats of all animators that define one, see ``WeightFormat``, by name.
+
+    A plug-in that cannot be imported is named and left aside: the file may be another animator's.
+    """
+    formats = {}
+    for name, settings in sorted(CLASSES.items()):
+        try:
+            module = import_module(settings.module)
+        except ImportError as error:
+            log.warning("animator %s: %s cannot be imported: %s", name, settings.module, error)
+            continue
+        if hasattr(module, "WEIGHTS"):
+            formats[name] = module.WEIGHTS
+    return formats
 
 
 def uses_gpu(device: str) -> bool:

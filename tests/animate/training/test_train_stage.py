@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 from deepfakemnist.animate.fomm.animator import FommAnimator
 from deepfakemnist.animate.training.stage import choose_training_clips, clips_of, train_animator_stage
 from deepfakemnist.config.animators import animator_settings
-from deepfakemnist.config.animators.fomm import TrainAnimatorSettings
+from deepfakemnist.config.animators.fomm import FommSettings, TrainAnimatorSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.tables.files import write_table
@@ -153,3 +154,20 @@ def test_an_unusable_list_of_clips_is_an_error(tmp_path, content, message):
         sheet.write_text(content)
     with pytest.raises(ConfigError, match=message):
         clips_of(sheet)
+
+
+def test_the_recipe_at_full_size_is_a_valid_config():
+    """The YAML of the page: the official architecture, schedule and losses."""
+    page = Path(__file__).parents[3] / "docs" / "train_animator.md"
+    lines = page.read_text(encoding="utf-8").splitlines()
+    first = lines.index("        # vox.yaml")
+    block = [line[8:] for line in lines[first : lines.index("", first)]]
+    entry = yaml.safe_load("\n".join(block).replace("…", "a" * 64))["animators"][0]
+    settings = animator_settings(**entry)
+    assert isinstance(settings, FommSettings)
+    train = settings.train
+    assert settings.needs_training
+    assert settings.model is None, "vox-256"
+    assert train.steps * train.batch_size == 100 * 75 * 422, "epochs, repeats, people"
+    assert (train.frames, train.sampling, train.batch_size % train.gpus) == ("disk", "person", 0)
+    assert train.vgg19 is not None

@@ -208,7 +208,7 @@ def _key(clip: TrainingClip, settings: TrainAnimatorSettings, by_points: bool) -
         digest.update(f"{clip.frames.shape}".encode())
         digest.update(np.ascontiguousarray(clip.frames).data)
     else:
-        digest.update(file_facts(clip.frames).sha256.encode())
+        digest.update((clip.sha256 or file_facts(clip.frames).sha256).encode())
     if clip.points is not None:
         digest.update(np.ascontiguousarray(clip.points).data)
     return digest.hexdigest()[:32]

@@ -43,6 +43,8 @@ class TrainingClip:
     points: NDArray[np.float32] | None = None
     """(T, P, 2) ``facial_points.FACIAL_POINTS`` in pixels if known, e.g. for rendered faces; otherwise detected if the
     settings need them. NaN without a face."""
+    sha256: str | None = None
+    """Of the file, if known."""
 
 
 class Clip(Protocol):

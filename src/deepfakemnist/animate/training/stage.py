@@ -96,9 +96,10 @@ def train_animator_stage(
     Raises: ConfigError when a clip has changed since it was chosen, and what ``train_animator`` raises.
     """
     chosen, sha256 = ClipList.load(clips), list_sha256(clips)
-    chosen.check_files()
+    if Distributed.current().is_main:
+        chosen.check_files()
     result = train_animator(
-        [TrainingClip(Path(clip.path), clip.person_id) for clip in chosen.clips],
+        [TrainingClip(Path(clip.path), clip.person_id, sha256=clip.sha256) for clip in chosen.clips],
         checkpoint,
         folder,
         settings.model or FommModel(),
