@@ -30,7 +30,7 @@ from deepfakemnist.faces.landmarks import FaceLandmarker, FaceLandmarks
 
 #: Side of the pictures that the authors trained with, pixels.
 SIZE = 256
-#: Frames per batch. In float32 a frame needs 0.9 GB of working memory.
+#: Frames per batch. In float32 a frame needs half a gigabyte of working memory (on a CPU).
 _CPU_BATCH, _CUDA_BATCH = 1, 8
 #: Names of the motion's arrays, in the order of ``FaceMotion``.
 _MOTION = ("kp", "exp", "R", "scale", "t")
