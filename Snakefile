@@ -23,6 +23,7 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/animators.smk"
 include: "workflow/rules/resources.smk"
 include: "workflow/rules/inputs.smk"
 
@@ -30,8 +31,8 @@ include: "workflow/rules/inputs.smk"
 wildcard_constraints:
     role="source|driver",
     kind="real|fake",
-    shard=r"[A-Za-z0-9._#@-]+",
-    batch=r"batch-[0-9a-f]+(@\d+)?",
+    shard=r"[A-Za-z0-9._#@+-]+",
+    batch=r"batch-[0-9a-f]+([+][A-Za-z0-9_-]+)?(@\d+)?",
     round=r"\d+",
     provider="|".join(PROVIDERS),
     detector="[a-z0-9_]+",

@@ -10,6 +10,7 @@ import os
 import sys
 from contextlib import suppress
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -90,6 +91,24 @@ def code_digest(*modules: str) -> str:
     _MEMORY.write()
     text = "".join(f"{name}\0{seen[name]}\0" for name in sorted(seen))
     return f"{'+'.join(modules)} {hashlib.sha256(text.encode()).hexdigest()[:16]}"
+
+
+@cache
+def foreign_digest(module: str) -> str:
+    """Return the name of a module of another package, and 16 hex digits over all Python files of that package.
+
+    Settings of a plug-in are in it too: they are not told apart from its other code.
+    """
+    package = module.split(".")[0]
+    found = find_spec(package)
+    folders = list(found.submodule_search_locations or []) if found else []
+    files = sorted(path for folder in folders for path in Path(folder).rglob("*.py"))
+    if found is not None and not folders and found.origin:
+        files = [Path(found.origin)]
+    digest = hashlib.sha256()
+    for path in files:
+        digest.update(f"{path.name}\0".encode() + path.read_bytes() + b"\0")
+    return f"{module} {digest.hexdigest()[:16]}"
 
 
 def _is_exempt(module: str) -> bool:

@@ -245,8 +245,8 @@ def test_the_quota_table_gives_the_reason_per_action_and_fail_raises_it():
     assert [rows[action]["ended"] for action in ACTIONS] == [FULL, MAX_ROUNDS, MAX_ROUNDS]
     assert (rows["nod"]["pass_rate"], rows["yaw"]["pass_rate"], rows["yaw"]["rounds"]) == (1.0, 0.0, 2)
     text = check_shortfall(list(rows.values()), plan)
-    assert text.startswith("plan.quota is not met for yaw, smile:\naction\twanted\tkept")
-    assert "\nyaw\t30\t0\t0\t" in text
+    assert text.startswith("plan.quota is not met for yaw, smile:\nanimator\taction\twanted\tkept")
+    assert "\n\tyaw\t30\t0\t0\t" in text
     with pytest.raises(ConfigError, match=r"(?s)not met for yaw.*Add sources"):
         check_shortfall(list(rows.values()), plan.model_copy(update={"on_shortfall": "fail"}))
 

@@ -24,10 +24,19 @@ def test_the_texts_of_a_wildcard_are_those_of_its_section():
         "local-silent": LocalSilentSettings(provider="local-silent", minifasnet_v2=weights, minifasnet_v1se=weights),
         "local-action": LocalActionSettings(provider="local-action", strength=0.5),
     }
-    functions = key_texts_by("provider", "liveness", sections)
+    functions = key_texts_by(lambda wildcards: wildcards["provider"], "liveness", sections)
     for name, section in sections.items():
         found = [function({"provider": name, "shard": "a"}) for function in functions]
         assert [text for text in found if text] == key_texts(f"liveness.{name}", section)
+
+
+def test_a_section_more_changes_the_texts_of_no_other():
+    few, many = LocalActionSettings(provider="local-action"), CropSettings()
+
+    def texts(sections):
+        return {function("a") for function in key_texts_by(str, "animator", sections)}
+
+    assert texts({"a": few}) == texts({"a": few, "b": many})
 
 
 def test_short_values_are_shown_and_long_ones_are_counted():

@@ -236,7 +236,7 @@ def test_an_exhausted_pool_ends_the_rounds_with_a_quota_table_or_an_error(finish
     (project.folder / "drivers.tsv").write_text("\n".join([lines[0], lines[2]]) + "\n")
     project.configure("short", **plan)
     output = project.run("short", "--", "short/quota/quota.tsv")
-    assert "plan.quota is not met for mouth:\naction\twanted\tkept\taccepted\ttried" in output
+    assert "plan.quota is not met for mouth:\nanimator\taction\twanted\tkept\taccepted\ttried" in output
     row = project.quota_table("short")["mouth"]
     assert (row["wanted"], row["tried"], row["ended"]) == (str(sources + 1), str(sources), "pool empty")
     assert int(row["kept"]) == int(row["accepted"]) == pytest.approx(sources * float(row["pass_rate"]), abs=1e-3)

@@ -21,14 +21,14 @@ rule extract_motion:
     conda:
         "../../envs/torch.yaml"
     resources:
-        gpu=ANIMATOR_GPUS,
+        gpu=animator_gpus,
         mem_mb=growing(4000),
         runtime=growing(60),
     params:
         *animation_texts("source_frame"),
-        settings=unwatched(ANIMATOR.model_dump(mode="json")),
+        settings=animator_settings,
         weights=weights_version,
-        code=animator_code(),
+        code=animator_code("animate.stages"),
     script:
         "../scripts/extract_motion.py"
 
@@ -37,7 +37,7 @@ rule plan:
     """Plan the candidates of a shard: source, action, driver, split."""
     input:
         crops=source_crops,
-        motions=driver_tables("extract_motion"),
+        motions=motion_tables,
         candidates=candidates_of_round,
     output:
         table="<results>/plan/{shard}.parquet",
@@ -66,7 +66,7 @@ rule animate:
     input:
         plans=plans_to_animate,
         candidates=candidates_of_round,
-        media=media_of(crops_to_animate, driver_tables("extract_motion")),
+        media=media_of(crops_to_animate, motion_tables),
         weights=animator_weights,
     output:
         **packed(media=f"<results>/{GPU_FOLDER}animate/{JOB}.tar"),
@@ -78,17 +78,17 @@ rule animate:
     conda:
         "../../envs/torch.yaml"
     # A GPU renders faster than one core encodes; without a GPU, parallel jobs keep the cores busy.
-    threads: 8 if ANIMATOR_GPUS else 1
+    threads: lambda wildcards: 8 if animator_gpus(wildcards) else 1
     resources:
-        gpu=ANIMATOR_GPUS,
+        gpu=animator_gpus,
         mem_mb=growing(8000),
         runtime=growing(480),
     params:
         *animation_texts(),
-        settings=unwatched(ANIMATOR.model_dump(mode="json")),
+        settings=animator_settings,
         weights=weights_version,
         fps=CONFIG.crop.fps,
-        code=animator_code(),
+        code=animator_code("animate.stages"),
     script:
         "../scripts/animate.py"
 
@@ -103,7 +103,7 @@ if CLIPS_PER_JOB:
     rule extract_motion_shard:
         """Extract the drivers of a shard from their batch table."""
         input:
-            rows="<results>/crop/driver/{shard}.parquet",
+            rows=driver_crop,
             # Not ancient, although re-running one shard then re-runs all shards of its batch: Snakemake ignores changed
             # settings upstream of an ancient input, which would mix results of different settings.
             job=motion_job_table,

@@ -1,35 +1,50 @@
-"""Weights of the animator: downloaded, or trained on the run's own crops."""
+"""Weights of animators: downloaded, or trained on the run's own crops."""
+
+import re
 
 from deepfakemnist.workflow.animator_training import AnimatorTraining
 
 ANIMATOR_TRAINING = AnimatorTraining(RUN_PLAN, INPUT_FILES)
-if CHECK_FILES and ANIMATOR.needs_training:
+if CHECK_FILES and CONFIG.trained_animator is not None:
     for name in ("clips.json", "checkpoint.safetensors", "training.json"):
         BUCKET.fetch(Path(f"{RESULTS}/animator/{name}"))
 
 
-if ANIMATOR.weights_url:
+for animator in CONFIG.animators:
+    if getattr(animator, "weights_url", None) is None:
+        continue
 
-    # Nodes of a cluster may have no internet.
-    localrules:
-        fetch_animator,
-
-    rule fetch_animator:
-        """Download the animator's weights and check their sha256."""
+    rule:
+        name:
+            (
+                "fetch_animator"
+                if len(CONFIG.animators) == 1
+                else f"fetch_animator_{re.sub('[^A-Za-z0-9]', '_', animator.named)}"
+            )
         output:
             # update: an existing file is checked, not deleted.
-            weights=update(ANIMATOR.weights),
+            weights=update(animator.weight_file),
         log:
-            "<logs>/fetch_animator.log",
+            f"<logs>/fetch_animator/{animator.named}.log",
         benchmark:
-            "<benchmarks>/fetch_animator.tsv"
+            f"<benchmarks>/fetch_animator/{animator.named}.tsv"
         # Missing weights are noticed before anything else is made.
         priority: 100
+        # Nodes of a cluster may have no internet.
+        localrule: True
         conda:
             "../../envs/torch.yaml"
         resources:
             mem_mb=growing(1000),
             runtime=growing(120),
+        params:
+            # The URL is no reason to fetch the same file again.
+            weights=unwatched(
+                animator.model_dump(
+                    mode="json",
+                    include={"weights", "weights_sha256", "weights_url"},
+                )
+            ),
         script:
             "../scripts/fetch_animator.py"
 

@@ -10,7 +10,7 @@ JOB = "{batch}" if CLIPS_PER_JOB else "{shard}"
 @cache
 def motion_jobs():
     """Return job → driver shards, and shard → job."""
-    return with_inverse(RUN_PLAN.driver_batches(CLIPS_PER_JOB))
+    return with_inverse(RUN_PLAN.driver_batches(CLIPS_PER_JOB, UNBATCHED))
 
 
 def animate_jobs(number):
@@ -20,7 +20,7 @@ def animate_jobs(number):
 
 @cache
 def animate_jobs_of(one):
-    return with_inverse(one.batches(CLIPS_PER_JOB))
+    return with_inverse(one.batches(CLIPS_PER_JOB, UNBATCHED))
 
 
 def with_inverse(jobs):
@@ -53,7 +53,7 @@ def driver_crops(wildcards):
     shards = [wildcards.get("shard")]
     if CLIPS_PER_JOB:
         shards = look_up(wildcards.batch, motion_jobs()[0])
-    return tables("<results>/crop/driver/{shard}.parquet", shards=shards)
+    return tables("<results>/crop/driver/{shard}.parquet", shards=map(range_of, shards))
 
 
 def plans_to_animate(wildcards):

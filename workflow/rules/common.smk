@@ -14,7 +14,7 @@ from deepfakemnist.config.load import load_config
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.liveness.motions import read_motions
 from deepfakemnist.workflow.bucket import Bucket
-from deepfakemnist.workflow.params import described, digest, key_texts, key_texts_by
+from deepfakemnist.workflow.params import described, digest, key_texts
 from deepfakemnist.workflow.run_directory import check_run_directory, hint_at_defaults
 from deepfakemnist.workflow.run_plan import FOLDER as PLANS
 from deepfakemnist.workflow.run_plan import RunPlan
@@ -47,7 +47,6 @@ except ConfigError as error:
     hint = hint_at_defaults(Path(), is_module=workflow.modifier.skip_configfile)
     raise WorkflowError(f"{error}{hint}") from None
 
-ANIMATOR = CONFIG.animators[0]
 LOGS = f"{RESULTS}/logs"
 SHARDS = RUN_PLAN.shards("source")
 DRIVER_SHARDS = RUN_PLAN.shards("driver")
@@ -89,24 +88,6 @@ def unless_released(files):
 def used_frames(wildcards):
     """Return how many frames of a source are used; None of a driver, all of whose motion is."""
     return CONFIG.used_source_frames if wildcards.role == "source" else None
-
-
-def training_crops(role, shards):
-    """Return the crop tables that the animator is trained on; none if the config sets animator.train.clips."""
-    if ANIMATOR.train.clips:
-        return []
-    return tables(f"<results>/crop/{role}/{{shard}}.parquet", shards=shards)
-
-
-def animation_texts(*without):
-    """Return the settings of an animation for params: its weights are an input, whatever made them."""
-    of_weights = ("train", "weights", "weights_sha256", "weights_url")
-    return key_texts("animator", ANIMATOR, without=(*of_weights, *without))
-
-
-def animator_code():
-    """Return the code digest of the animation stages and the configured animator."""
-    return code_digest("animate.stages", f"animate.animators.{ANIMATOR.name}")
 
 
 def imagenet_file(wildcards):

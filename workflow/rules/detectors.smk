@@ -4,7 +4,7 @@ from deepfakemnist.config.preparation import Preparation
 
 DETECTORS = {detector.slug: detector for detector in CONFIG.training.detectors}
 DATASETS = CONFIG.evaluation.datasets
-TRAINING_SETS = CONFIG.training.sets(CONFIG.plan.actions, CONFIG.dataset.folds)
+TRAINING_SETS = CONFIG.training_sets
 
 
 rule train:

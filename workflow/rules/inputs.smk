@@ -43,22 +43,3 @@ def versions_of_shard(wildcards):
     """Return a digest of the versions of the files of a shard, for params."""
     table = table_of_files(wildcards)
     return digest(INPUT_FILES.versions(table, files_of_shard(wildcards)))
-
-
-def animator_weights(wildcards):
-    """Return the animator weights from the config or trained by the workflow; none for an animator without weights."""
-    weights = ANIMATOR.weights
-    if ANIMATOR.needs_training:
-        return "<results>/animator/checkpoint.safetensors"
-    if weights is None:
-        return []
-    # As for videos; downloaded weights are written by a job.
-    given = ANIMATOR.weights_url is None
-    if PACKED and given:
-        return f"<results>/animator/given/{Path(weights).name}"
-    return ancient(weights) if given and INPUT_FILES.has_new_time(weights) else weights
-
-
-def weights_version(wildcards):
-    """Return the sha256 of given weights, for params; empty for those that the run trains."""
-    return ANIMATOR.weights_sha256 or INPUT_FILES.sha256_of_weights(ANIMATOR.weight_files)

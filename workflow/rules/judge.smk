@@ -35,10 +35,10 @@ rule judge:
 rule reenact:
     """Animate every driver by itself and compare the result with it, the field's measure of an animator."""
     input:
-        crops="<results>/crop/driver/{shard}.parquet",
+        crops=driver_crop,
         motions="<results>/extract_motion/{shard}.parquet",
         media=media_of(
-            "<results>/crop/driver/{shard}.parquet",
+            driver_crop,
             "<results>/extract_motion/{shard}.parquet",
         ),
         weights=animator_weights,
@@ -51,20 +51,18 @@ rule reenact:
     conda:
         "../../envs/torch.yaml"
     resources:
-        gpu=ANIMATOR_GPUS,
+        gpu=animator_gpus,
         mem_mb=growing(8000),
         runtime=growing(240),
     params:
         *animation_texts("source_frame", "start_frame"),
         *key_texts("judge", CONFIG.judge),
         *key_texts("reenact", CONFIG.reenact),
-        settings=unwatched(ANIMATOR.model_dump(mode="json")),
+        settings=animator_settings,
         quality=unwatched(settings_of("judge")),
         reenactment=unwatched(settings_of("reenact")),
         weights=weights_version,
-        code=code_digest(
-            "reenactment.stage", f"animate.animators.{ANIMATOR.name}"
-        ),
+        code=animator_code("reenactment.stage"),
     script:
         "../scripts/reenact.py"
 
@@ -74,7 +72,9 @@ rule animation_page:
     input:
         tables=fake_tables("<results>/judge/{shard}.parquet"),
         rounds=tables_of_rounds,
-        reenacted=tables("<results>/reenact/{shard}.parquet", shards=DRIVER_SHARDS),
+        reenacted=tables(
+            "<results>/reenact/{shard}.parquet", shards=RUN_PLAN.motion_shards()
+        ),
     output:
         page=report(
             "<results>/report/animation.html",

@@ -22,7 +22,7 @@ rule liveness:
         mem_mb=growing(3000),
         runtime=growing(120),
     params:
-        *key_texts_by("provider", "liveness", PROVIDERS),
+        *key_texts_by(lambda wildcards: wildcards.provider, "liveness", PROVIDERS),
         settings=lambda wildcards, input: PROVIDERS[wildcards.provider].model_dump(
             mode="json"
         ),

@@ -20,7 +20,9 @@ rule manifest:
         crop_driver=tables(
             "<results>/crop/driver/{shard}.parquet", shards=DRIVER_SHARDS
         ),
-        motions=tables("<results>/extract_motion/{shard}.parquet", shards=DRIVER_SHARDS),
+        motions=tables(
+            "<results>/extract_motion/{shard}.parquet", shards=RUN_PLAN.motion_shards()
+        ),
         plan=unless_released(fake_tables("<results>/plan/{shard}.parquet")),
         animate=unless_released(fake_tables("<results>/animate/{shard}.parquet")),
         select=unless_released(fake_tables("<results>/select/{shard}.parquet")),
@@ -51,7 +53,7 @@ rule manifest:
         *key_texts(
             "plan",
             {
-                "quota": CONFIG.plan.quota,
+                "quota": RUN_PLAN.quotas,
                 "reals": CONFIG.plan.reals,
                 "drivers": CONFIG.plan.drivers,
             },
@@ -59,7 +61,7 @@ rule manifest:
         *key_texts("dataset", {"folds": CONFIG.dataset.folds}),
         refused=lambda wildcards: described("refused", RUN_PLAN.refused()),
         splits=lambda wildcards: described("splits", RUN_PLAN.split_of()),
-        quota=CONFIG.plan.quota,
+        quota=unwatched(RUN_PLAN.quotas),
         reals=CONFIG.plan.reals,
         qualities=list(CONFIG.compress.qualities),
         folds=CONFIG.dataset.folds,

@@ -8,13 +8,19 @@ SET_RESOURCES = workflow.resource_settings.overwrite_resources
 GPUS = gpus_of_run(CONFIG.device, workflow.is_main_process, SET_RESOURCES)
 if CHECK_FILES and (advice := gpu_advice(CONFIG.device, SET_RESOURCES)):
     print(advice, file=sys.stderr)
-# An animator on the CPU needs as many jobs as there are cores, and no GPU.
-ANIMATOR_GPUS = GPUS if ANIMATOR.may_use_gpu else 0
 # Results of a run with packed media may lie in a bucket; their layout follows from the config alone.
 CLIPS_PER_JOB = clips_per_job(
     CONFIG.clips_per_gpu_job,
-    ANIMATOR_GPUS,
+    GPUS if any(one.may_use_gpu for one in ANIMATORS.values()) else 0,
     Path(RESULTS) if CONFIG.storage.media == "files" else None,
+)
+
+
+# Animators without a GPU start at once: of them, a shard is a job even where those of others are batched.
+UNBATCHED = (
+    {label for label, one in ANIMATORS.items() if not one.may_use_gpu}
+    if CONFIG.clips_per_gpu_job == "auto"
+    else set()
 )
 
 
@@ -22,6 +28,11 @@ envvars:
     # Set above by the main process, and read by jobs on other machines.
     "DEEPFAKEMNIST_GPUS",
     "DEEPFAKEMNIST_PLAN",
+
+
+def animator_gpus(wildcards):
+    """Return the GPUs of a job of an animator: one on the CPU needs as many jobs as there are cores, and none."""
+    return GPUS if animator_of(wildcards).may_use_gpu else 0
 
 
 def growing(amount):

@@ -29,22 +29,28 @@ if PACKED:
         script:
             "../scripts/pack_videos.py"
 
+    GIVEN_WEIGHTS = {one.named: one for one in CONFIG.animators}
+
     rule bring_weights:
         """Copy weights that the config names, for jobs on machines that have none of them."""
         input:
-            weights=given_file(ANIMATOR.weights),
+            weights=lambda wildcards: given_file(
+                GIVEN_WEIGHTS[wildcards.animator].weight_file
+            ),
         output:
-            weights="<results>/animator/given/{name}",
+            weights="<results>/animator/given/{animator}/{name}",
         log:
-            "<logs>/bring_weights/{name}.log",
+            "<logs>/bring_weights/{animator}/{name}.log",
         benchmark:
-            "<benchmarks>/bring_weights/{name}.tsv"
+            "<benchmarks>/bring_weights/{animator}/{name}.tsv"
         conda:
             "../../envs/media.yaml"
         resources:
             mem_mb=growing(1000),
             runtime=growing(30),
         params:
-            sha256=weights_version,
+            sha256=lambda wildcards: INPUT_FILES.sha256(
+                GIVEN_WEIGHTS[wildcards.animator].weight_file
+            ),
         script:
             "../scripts/bring_weights.py"

@@ -5,6 +5,11 @@ CUT_PAIRS = CONFIG.compress.length == "pair" and not RUN_PLAN.released
 COMPRESSION = {**settings_of("compress"), "length": "pair" if CUT_PAIRS else "keep"}
 
 
+def software_of(wildcards):
+    """Return what made the clips of a shard, for the marks of the fakes."""
+    return "others, as released" if RUN_PLAN.released else animator_of(wildcards).name
+
+
 rule compress:
     """Encode every clip of a shard at each quality, real and fake alike."""
     input:
@@ -30,7 +35,7 @@ rule compress:
         *key_texts("compress", COMPRESSION),
         settings=unwatched(COMPRESSION),
         fps=CONFIG.crop.fps,
-        software="others, as released" if RUN_PLAN.released else ANIMATOR.name,
+        software=software_of,
         code=code_digest("media.compress", "media.lengths"),
     script:
         "../scripts/compress.py"

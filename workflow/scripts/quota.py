@@ -8,7 +8,7 @@ from deepfakemnist.workflow.script import run_plan_of, stage_script
 
 with stage_script(snakemake):
     run_plan = run_plan_of(snakemake)
-    outcomes = read_outcomes(snakemake.input.plans, snakemake.input.selected, run_plan.config.plan.quota)
+    outcomes = read_outcomes(snakemake.input.plans, snakemake.input.selected, run_plan.quotas)
     rows = run_plan.quota_summary(outcomes)
     if text := check_shortfall(rows, run_plan.config.plan):
         logging.getLogger("quota").warning("%s", text)

@@ -179,7 +179,8 @@ class TrainingSettings(Settings):
         min_length=1,
         description="training sets; each detector is trained on each. A quality; mixed: all qualities. Endings, in "
         "this order: -only-ACTION, -without-ACTION: fakes of one action, or of all others; ACTION each: one set per "
-        "action of the plan. -by-driver: without fakes whose driver is in another split, in train and test, so that "
+        "action of the plan. -only-ANIMATOR, -without-ANIMATOR: the same of the animator, by its label; each-animator: "
+        "one set per animator. -by-driver: without fakes whose driver is in another split, in train and test, so that "
         "test drivers are unseen in training. These keep the reals of their fakes only, so that the class ratio stays. "
         "-people-PERCENT: of the people in train. -split-paper: split by video, as in the paper; -fold-K: "
         "cross-validation, test is fold K of dataset.folds and val the next; K each: one set per fold",
@@ -197,20 +198,22 @@ class TrainingSettings(Settings):
                 raise ValueError(f"{what} contains duplicates: {values}")
         return self
 
-    def sets(self, actions: Iterable[str], folds: int) -> list[str]:
-        """Return the names of all training sets, with ``each`` expanded to the planned actions and the folds."""
-        return expand(self.trained_on, actions, folds)
+    def sets(self, actions: Iterable[str], animators: Iterable[str], folds: int) -> list[str]:
+        """Return the names of all training sets, with ``each`` expanded to actions, animators and folds."""
+        return expand(self.trained_on, actions, animators, folds)
 
-    def unusable_sets(self, qualities: Iterable[str], actions: Iterable[str], folds: int) -> dict[str, str]:
+    def unusable_sets(
+        self, qualities: Iterable[str], actions: Iterable[str], animators: Iterable[str], folds: int
+    ) -> dict[str, str]:
         """Return the names in ``trained_on`` that cannot be used, with what is wrong."""
-        known, planned = [*qualities], [*actions]
-        problems = {name: problem_of(name, known, planned, folds) for name in self.trained_on}
+        known, planned, made_by = [*qualities], [*actions], [*animators]
+        problems = {name: problem_of(name, known, planned, made_by, folds) for name in self.trained_on}
         return {name: problem for name, problem in problems.items() if problem}
 
 
 Protocol = Literal[
     "quality", "cross_quality", "mixed", "train_on_action", "per_action", "drivers", "datasets", "robustness",
-    "subgroups", "splits",
+    "subgroups", "splits", "animators",
     "training_size",
 ]  # fmt: skip
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)

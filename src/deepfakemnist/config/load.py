@@ -116,9 +116,19 @@ class Config(Settings):
     def _trained(self) -> list[FommSettings]:
         return [one for one in self.animators if isinstance(one, FommSettings) and one.needs_training]
 
-    def animator_of(self, label: str) -> AnimatorSettings:
-        """Return the animator of a label. Raises: KeyError."""
-        return {one.named: one for one in self.animators}[label]
+    @property
+    def animator_suffixes(self) -> dict[str, str]:
+        """Label of each animator → what names its shards: nothing for the first, so that others can join later."""
+        return {one.named: one.named if place else "" for place, one in enumerate(self.animators)}
+
+    @property
+    def training_sets(self) -> list[str]:
+        """Names of all training sets, with ``each`` expanded."""
+        return self.training.sets(self.plan.actions, self.animator_suffixes, self.dataset.folds)
+
+    def animator_of(self, suffix: str) -> AnimatorSettings:
+        """Return the animator that is named in a shard; the first one if none is. Raises: KeyError."""
+        return {("" if place == 0 else one.named): one for place, one in enumerate(self.animators)}[suffix]
 
     @property
     def used_source_frames(self) -> int | None:
@@ -138,6 +148,10 @@ class Config(Settings):
         labels = [one.named for one in self.animators]
         if twice := sorted({label for label in labels if labels.count(label) > 1}):
             raise ValueError(f"animators: {', '.join(twice)} twice; give each entry its own label, e.g. {twice[0]}-b")
+        if self.plan.quota is None and (own := [one.named for one in self.animators if one.quota is not None]):
+            raise ValueError(
+                f"animators: {', '.join(own)} with quota, but plan.quota is null; set it for the others too"
+            )
         trained = self._trained()
         if any(_weights_of(one) != _weights_of(trained[0]) for one in trained):
             raise ValueError(
@@ -174,12 +188,14 @@ class Config(Settings):
                 "disk.intermediate: remove deletes clips, but with storage.media: packed the archives hold them too; "
                 "set one of the two to its default"
             )
-        unusable = self.training.unusable_sets(self.compress.qualities, self.plan.actions, self.dataset.folds)
+        unusable = self.training.unusable_sets(
+            self.compress.qualities, self.plan.actions, self.animator_suffixes, self.dataset.folds
+        )
         if unusable:
             problems = "; ".join(f"{name!r} {problem}" for name, problem in unusable.items())
             raise ValueError(
-                f"training.trained_on: {problems}. A name is QUALITY, or QUALITY with -only-ACTION, -without-ACTION or "
-                "-by-driver, then -people-PERCENT, then -split-paper or -fold-K"
+                f"training.trained_on: {problems}. A name is QUALITY, or QUALITY with -only-ACTION, -without-ACTION, "
+                "-only-ANIMATOR, -without-ANIMATOR or -by-driver, then -people-PERCENT, then -split-paper or -fold-K"
             )
         if self.sources.released is not None:
             by_video = [name for name in self.training.trained_on if parse_training_set(name).split == PAPER]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -108,7 +108,7 @@ def write_manifest(
     split_of: dict[str, str],
     refused: Sequence[Row],
     qualities: Sequence[str],
-    quota: int | None,
+    quota: int | Mapping[str, int] | None,
     max_failed_fraction: float,
     reals: str = "all",
     plan: PlanSettings | None = None,
@@ -123,7 +123,7 @@ def write_manifest(
         split_of: split of every source video.
         refused: ledger rows of refused sheet lines.
         qualities: names of the qualities, in the config's order.
-        quota: fakes kept per action; the surplus is recorded as ``over_quota``.
+        quota: fakes kept per animator and action, see ``apply_quota``; the surplus is recorded as ``over_quota``.
         max_failed_fraction: fraction of all items that may fail.
         reals: ``all``, or ``of_fakes``: sources without a kept fake are left out and recorded as ``no_fake_kept``.
         plan: fractions of the splits, for the alternative splits; None: the defaults.

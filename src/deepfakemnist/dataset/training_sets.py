@@ -1,4 +1,4 @@
-"""Training-set selection: the manifest rows that match a quality, action and driver filter, share of people and split.
+"""Training-set selection: manifest rows by quality, action, animator, driver, share of people and split.
 
 A set with some of the fakes has the reals of those fakes alone. The paper has as many reals as fakes; with all reals,
 training on one of ten actions would see ten of them for each fake. Sampling would balance the classes, too, but leave a
@@ -20,8 +20,8 @@ def select_rows(rows: pa.Table, split: str, trained_on: str) -> pa.Table:
     """Return the frames or videos of a split that belong to a training set.
 
     Args:
-        rows: frames or videos with ``video_id``, ``source_id``, ``person_id``, ``quality``, ``label``, ``action`` and
-            the columns of all splits.
+        rows: frames or videos with ``video_id``, ``source_id``, ``person_id``, ``quality``, ``label``, ``action``,
+            ``animator`` and the columns of all splits.
         split: train, val or test.
         trained_on: see :func:`deepfakemnist.config.training_sets.parse_training_set`.
 
@@ -44,6 +44,11 @@ def select_rows(rows: pa.Table, split: str, trained_on: str) -> pa.Table:
         rows = rows.filter(pc.or_(real, pc.equal(action, wanted.only)))
     elif wanted.without is not None:
         rows = rows.filter(pc.or_(real, pc.not_equal(action, wanted.without)))
+    animator = pc.fill_null(rows["animator"], "") if wanted.by_animator else None
+    if wanted.only_animator is not None:
+        rows = rows.filter(pc.or_(pc.equal(rows["label"], 0), pc.equal(animator, wanted.only_animator)))
+    elif wanted.without_animator is not None:
+        rows = rows.filter(pc.or_(pc.equal(rows["label"], 0), pc.not_equal(animator, wanted.without_animator)))
     return _with_the_reals_of_fakes(rows) if wanted.restricted else rows
 
 

@@ -85,20 +85,23 @@ def split_drivers(
     return {person: shown.get(person) or others[person] for person in sorted(driving)}
 
 
-def assign(sources: Sequence[Row], settings: PlanSettings, seed: int) -> list[Assignment]:
+def assign(
+    sources: Sequence[Row], settings: PlanSettings, seed: int, everybody: Sequence[Row] | None = None
+) -> list[Assignment]:
     """Assign actions to sources, balanced within every split, see ``matching.balance``.
 
     Args:
         sources: rows with ``video_id`` and ``person_id``; their order does not matter.
         settings: actions and actions per source.
         seed: the run's seed.
+        everybody: all sources of the run, whose people are split; None: the same.
 
     Returns: ``actions_per_source`` assignments per source, sorted by split, action and ``plan_order``.
     """
-    splits = split_people([row["person_id"] for row in sources], settings, seed)
+    splits = split_people([row["person_id"] for row in everybody or sources], settings, seed)
     person = {row["video_id"]: row["person_id"] for row in sources}
     preferences = action_preferences(sources, settings.actions, settings.actions_per_source, seed)
-    slack = SLACK * min(len(sources) / _BALANCED_BELOW, 1) ** 2
+    slack = slack_of(len(sources))
     assignments: list[Assignment] = []
     for split in SPLITS:
         members = {source: actions for source, actions in preferences.items() if splits[person[source]] == split}
@@ -108,6 +111,11 @@ def assign(sources: Sequence[Row], settings: PlanSettings, seed: int) -> list[As
                 for action in actions
             ]
     return sorted(assignments, key=lambda a: (a.split, a.action, a.plan_order))
+
+
+def slack_of(count: int) -> float:
+    """Return by how much the parts of a set of sources may differ from the mean."""
+    return SLACK * min(count / _BALANCED_BELOW, 1) ** 2
 
 
 def choose_driver(

@@ -40,7 +40,7 @@ _PRIOR_CANDIDATES = 4
 _MAX_CANDIDATES_PER_MISSING = 8
 #: Reasons why an action gets no further candidates.
 FULL, POOL_EMPTY, MAX_ROUNDS = "full", "pool empty", "max_rounds"
-QUOTA_COLUMNS = ("action", "wanted", "kept", "accepted", "tried", "planned", "pass_rate", "rounds", "ended")
+QUOTA_COLUMNS = ("animator", "action", "wanted", "kept", "accepted", "tried", "planned", "pass_rate", "rounds", "ended")
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,8 @@ class CandidateOutcome:
     kept: bool
     #: Reason why it is not kept; empty if kept.
     reason: str
+    #: Label of the animator.
+    animator: str = ""
 
 
 def draw_candidates(
@@ -67,6 +69,8 @@ def draw_candidates(
     seed: int,
     outcomes: Sequence[CandidateOutcome] = (),
     only: Collection[str] | None = None,
+    everybody: Sequence[Row] | None = None,
+    number: int | None = None,
 ) -> list[Assignment]:
     """Sample the candidates of the next round.
 
@@ -77,6 +81,8 @@ def draw_candidates(
         seed: the run's seed.
         outcomes: outcomes of all candidates of earlier rounds.
         only: restrict to these actions; None: all.
+        everybody: all sources of the run, whose people are split; None: the same.
+        number: number of the round; None: the one after those of the outcomes.
 
     Returns: candidates sorted by split, action and ``plan_order``, which continues from earlier rounds; empty when
         every action meets its quota or the pool is exhausted.
@@ -88,10 +94,12 @@ def draw_candidates(
     }
     if not wanted:
         return []
-    number = max((one.round for one in outcomes), default=0) + 1
-    splits = split_people([row["person_id"] for row in sources], settings, seed)
+    if number is None:
+        number = max((one.round for one in outcomes), default=0) + 1
+    everybody = everybody or sources
+    splits = split_people([row["person_id"] for row in everybody], settings, seed)
     used = Counter((one.source_id, one.action) for one in outcomes)
-    driver_splits = split_drivers(sources, drivers, settings, seed)
+    driver_splits = split_drivers(everybody, drivers, settings, seed)
     drivers_of = {action: _DriverCount(drivers, action, splits, driver_splits) for action in wanted}
     available = _available(sources, outcomes, used, drivers_of)
     kept = Counter(one.source_id for one in outcomes if one.kept)
@@ -205,38 +213,48 @@ class _DriverCount:
         return in_split - self._of_person[person] or in_split
 
 
-def apply_quota(selected: Sequence[Row], quota: int | None) -> list[Row]:
-    """Keep the first ``quota`` accepted fakes per action, from the splits in proportion to their size."""
+def apply_quota(selected: Sequence[Row], quota: int | Mapping[str, int] | None) -> list[Row]:
+    """Keep the first accepted fakes per animator and action, from the splits in proportion to their size.
+
+    Args:
+        selected: rows of SELECTED.
+        quota: how many, or label of the animator → how many; None: all.
+    """
     if quota is None:
         return list(selected)
-    of_split: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    of_split: dict[tuple[str, str, str], list[Row]] = defaultdict(list)
     for row in sorted(selected, key=lambda row: (row["plan_order"], row["video_id"])):
-        of_split[row["action"], row["split"]].append(row)
+        of_split[row.get("animator") or "", row["action"], row["split"]].append(row)
     share = {row["video_id"]: place / len(rows) for rows in of_split.values() for place, row in enumerate(rows)}
     accepted = sorted(
         (row for row in selected if row["status"] == OK),
         key=lambda row: (share[row["video_id"]], row["split"], row["video_id"]),
     )
-    kept: Counter[str] = Counter()
-    over = set()
+    kept: Counter[tuple[str, str]] = Counter()
+    over: dict[str, int] = {}
     for row in accepted:
-        if kept[row["action"]] >= quota:
-            over.add(row["video_id"])
-        kept[row["action"]] += 1
-    detail = f"passed, but its action already has {quota} fakes"
-    status = {"status": REJECTED, "reason": "over_quota", "detail": detail}
-    return [{**row, **status} if row["video_id"] in over else row for row in selected]
+        animator = row.get("animator") or ""
+        most = quota if isinstance(quota, int) else quota[animator]
+        if kept[animator, row["action"]] >= most:
+            over[row["video_id"]] = most
+        kept[animator, row["action"]] += 1
+    status = {"status": REJECTED, "reason": "over_quota"}
+    detail = "passed, but its action already has {} fakes"
+    return [
+        {**row, **status, "detail": detail.format(over[row["video_id"]])} if row["video_id"] in over else row
+        for row in selected
+    ]
 
 
 def read_outcomes(
-    plans: Sequence[Path | str], selected: Sequence[Path | str], quota: int | None
+    plans: Sequence[Path | str], selected: Sequence[Path | str], quota: int | Mapping[str, int] | None
 ) -> list[CandidateOutcome]:
     """Return the outcome of every candidate.
 
     Args:
         plans: PLANNED tables of all rounds so far.
         selected: SELECTED tables of the same rounds.
-        quota: fakes kept per action.
+        quota: see :func:`apply_quota`.
     """
     verdicts = {row["video_id"]: row for row in apply_quota(read_rows(selected), quota)}
     outcomes = []
@@ -249,7 +267,7 @@ def read_outcomes(
             CandidateOutcome(
                 row["source_id"], row["action"], row["split"], row["round"],
                 animated=verdict is not None, accepted=kept or over, kept=kept,
-                reason="" if kept else ended["reason"] or "not_animated",
+                reason="" if kept else ended["reason"] or "not_animated", animator=row.get("animator") or "",
             )
         )  # fmt: skip
     return outcomes
@@ -279,8 +297,12 @@ def quota_summary(
     settings: PlanSettings,
     seed: int,
     outcomes: Sequence[CandidateOutcome],
+    everybody: Sequence[Row] | None = None,
 ) -> list[Row]:
-    """Return one row per action (``QUOTA_COLUMNS``): counts, pass rate and why its rounds ended."""
+    """Return one row per action (``QUOTA_COLUMNS``): counts, pass rate and why its rounds ended.
+
+    Arguments are those of :func:`draw_candidates`.
+    """
     rows = []
     for action in settings.actions:
         mine = [one for one in outcomes if one.action == action]
@@ -288,12 +310,11 @@ def quota_summary(
         if accepted >= (settings.quota or 0):
             ended = FULL
         else:
-            ended = (
-                MAX_ROUNDS if draw_candidates(sources, drivers, settings, seed, outcomes, only=[action]) else POOL_EMPTY
-            )
+            more = draw_candidates(sources, drivers, settings, seed, outcomes, only=[action], everybody=everybody)
+            ended = MAX_ROUNDS if more else POOL_EMPTY
         rows.append(
             {
-                "action": action, "wanted": settings.quota, "kept": sum(one.kept for one in mine),
+                "animator": "", "action": action, "wanted": settings.quota, "kept": sum(one.kept for one in mine),
                 "accepted": accepted, "tried": animated, "planned": len(mine),
                 "pass_rate": accepted / animated if animated else None,
                 "rounds": max((one.round for one in mine), default=0), "ended": ended,
@@ -311,7 +332,9 @@ def shortfall(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in rows:
         rate = "" if row["pass_rate"] is None else f"{row['pass_rate']:.3f}"
         lines.append("\t".join(rate if name == "pass_rate" else str(row[name]) for name in QUOTA_COLUMNS))
-    return f"plan.quota is not met for {', '.join(row['action'] for row in short)}:\n" + "\n".join(lines)
+    several = len({row["animator"] for row in rows}) > 1
+    named = [f"{row['action']} by {row['animator']}" if several else row["action"] for row in short]
+    return f"plan.quota is not met for {', '.join(named)}:\n" + "\n".join(lines)
 
 
 def check_shortfall(rows: Sequence[Mapping[str, Any]], settings: PlanSettings) -> str:

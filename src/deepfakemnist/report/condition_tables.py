@@ -64,6 +64,43 @@ def group_tables(title: str, groups: Sequence[Cells], kinds: Collection[str]) ->
     return tables or [Table(f"{title} (video level)", _LABELS, [])]
 
 
+def animator_tables(title: str, groups: Sequence[Cells]) -> list[Table]:
+    """Return a table per metric: fakes of each animator, of detectors trained with and without it, at video level.
+
+    Training sets are those that name an animator, and beside them those of their quality with all. A column is one
+    animator's test fakes against all test reals.
+
+    Args:
+        title: number and name of the protocol.
+        groups: rows of groups.tsv.
+    """
+    rows = [row for row in groups if row["group"] == "animator" and _is_as_trained(row)]
+    chosen = {name: parse_training_set(name) for name in dict.fromkeys(row["trained_on"] for row in rows)}
+    apart = {(one.quality, one.split) for one in chosen.values() if one.by_animator}
+    animators = sorted({row["value"] for row in rows})
+    by_value = RowIndex(rows, (*RUN, "value"))
+    tables = []
+    for metric, what in (("balanced_accuracy", "balanced accuracy"), ("auc", "AUC")):
+        shown = []
+        for detector, trained_on, tested_on in _runs(rows):
+            one = chosen[trained_on]
+            if (one.quality, one.split) not in apart or one.people < 100 or one.only or one.without:
+                continue
+            seen = {one.only_animator} if one.only_animator else {*animators} - {one.without_animator}
+            run = {"detector": detector, "trained_on": trained_on, "tested_on": tested_on}
+            measured = [by_value.find("video", **run, value=animator) for animator in animators]
+            cells = [
+                cell(found, metric) + ("" if animator in seen else " unseen")
+                for animator, found in zip(animators, measured, strict=True)
+            ]
+            shown.append([detector, trained_on, tested_on, *cells, *sizes_in_order(measured)])
+        if shown:
+            shown.append(chance(len(_LABELS), len(animators)))
+        columns = (*_LABELS, *(f"fakes of {animator}" for animator in animators), *SIZES)
+        tables.append(Table(f"{title}: {what} (video level)", columns, shown))
+    return tables
+
+
 def dataset_tables(title: str, whole: Sequence[Cells], others: Sequence[Cells]) -> list[Table]:
     """Return metrics on other datasets, a column each, beside those on the run's own test clips of the same quality.
 
@@ -128,9 +165,9 @@ def perturbation_tables(title: str, whole: Sequence[Cells], others: Sequence[Cel
 
 
 def _is_whole(trained_on: str) -> bool:
-    """Say whether a training set has all actions and people, and is no fold."""
+    """Say whether a training set has all actions, animators and people, and is no fold."""
     chosen = parse_training_set(trained_on)
-    return chosen.fold is None and chosen.people == 100 and not (chosen.only or chosen.without)
+    return chosen.fold is None and chosen.people == 100 and not (chosen.only or chosen.without or chosen.by_animator)
 
 
 def _is_as_trained(row: Cells) -> bool:

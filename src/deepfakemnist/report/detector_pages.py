@@ -9,7 +9,7 @@ from pathlib import Path
 
 from deepfakemnist.config.base import ACTIONS, MIXED
 from deepfakemnist.config.training_sets import PAPER, TrainingSet, parse_training_set
-from deepfakemnist.report.condition_tables import dataset_tables, group_tables, perturbation_tables
+from deepfakemnist.report.condition_tables import animator_tables, dataset_tables, group_tables, perturbation_tables
 from deepfakemnist.report.measurement_cells import (
     NO_SIZES,
     RUN,
@@ -285,6 +285,7 @@ _PROTOCOLS: dict[str, Callable[[Results], list[Table]]] = {
         "10. Subgroups", results.groups, {row["group"] for row in results.groups} - _DRIVER_GROUPS
     ),
     "splits": lambda results: _compared(compare_splits(results.whole)),
+    "animators": lambda results: animator_tables("13. Unseen animators", results.groups),
     "training_size": lambda results: _compared(compare_sizes(results.whole)),
 }
 

@@ -309,6 +309,7 @@ SELECTED = _schema(
     _ACTION,
     _SPLIT,
     _PLAN_ORDER,
+    _ANIMATOR,
     _PATH,
     _FRAMES,
     column("liveness", pa.string(), "JSON: provider → {live, score, threshold}"),

@@ -31,13 +31,13 @@ log = logging.getLogger(__name__)
 #: Maps an image (H, W, 3) uint8 and the name of its frame to an image of the same shape.
 FrameTransform = Callable[[NDArray[np.uint8], str], NDArray[np.uint8]]
 #: Columns of the videos that select training sets.
-_OF_VIDEOS = ("action", "person_id", "source_id", "split_driver", "split_paper", "fold")
+_OF_VIDEOS = ("action", "animator", "person_id", "source_id", "split_driver", "split_paper", "fold")
 #: Row of a dataset and the seed of its augmentation.
 SeededRow = tuple[int, int]
 
 
 def read_index(index: Path | str, videos: Path | str, of_this_run: bool = True) -> pa.Table:
-    """Return the frame index with action, person, source and splits of its videos (``_OF_VIDEOS``), by shard and row.
+    """Return the frame index with columns of its videos (``_OF_VIDEOS``), by shard and row.
 
     Args:
         index: table with tables.FRAME_INDEX.

@@ -104,8 +104,9 @@ class _Prediction:
                 crop = _mean(lengths[role]) * typical_sizes.CROP * self.area
                 yield self._clips(f"{self.crops}/{role}", self.plan.count(role), crop)
             driver = _mean(lengths["driver"])
-            motion = driver * typical_sizes.motion_bytes(self.config.animators[0].name)
-            yield self._clips("extract_motion", self.plan.count("driver"), motion)
+            names = [one.name for one in self.config.animators]
+            motion = driver * _mean([typical_sizes.motion_bytes(name) for name in names])
+            yield self._clips("extract_motion", self.plan.count("driver") * len(names), motion)
             yield self._clips("animate", self.candidates, driver * typical_sizes.ANIMATION * self.area)
             clips = self._trimmed(lengths["source"], lengths["driver"])
         kinds = {"real": self._reals(), "fake": self._fakes()}
@@ -122,7 +123,7 @@ class _Prediction:
         known = float(sum(part.fakes for part in self.plan.first_round.parts.values()))
         if not self.plan.rounds or plan.quota is None:
             return known
-        return max(known, plan.quota * len(plan.actions) / max(self._pass_rate(), 1e-3))
+        return max(known, self._wanted() / max(self._pass_rate(), 1e-3))
 
     def _pass_rate(self) -> float:
         """Return the fraction of candidates that pass liveness and quality gate."""
@@ -138,7 +139,11 @@ class _Prediction:
             return float(self.plan.count("fake"))
         plan = self.config.plan
         accepted = self.candidates * self._pass_rate()
-        return accepted if plan.quota is None else min(accepted, float(plan.quota * len(plan.actions)))
+        return accepted if plan.quota is None else min(accepted, float(self._wanted()))
+
+    def _wanted(self) -> int:
+        """Return the number of fakes that the quotas keep."""
+        return sum((self.plan.quotas or {}).values()) * len(self.config.plan.actions)
 
     def _clips(self, stage: str, count: float, typical: float) -> StageNeed:
         """Return the need of a stage with a file per row, of ``typical`` bytes before any is there."""
@@ -178,7 +183,7 @@ class _Prediction:
         found: dict[str, list[int]] = defaultdict(list)
         for path in (self.results / "detectors").glob("*/*/*/checkpoint.safetensors"):
             found[path.parents[2].name].append(path.stat().st_size)
-        each = len(training.sets(self.config.plan.actions, self.config.dataset.folds)) * len(training.seeds)
+        each = len(self.config.training_sets) * len(training.seeds)
         names = {one.label or one.name: one.name for one in training.detectors}
         total = sum(
             each * fmean(found[label] or [typical_sizes.checkpoint_bytes(name)]) for label, name in names.items()

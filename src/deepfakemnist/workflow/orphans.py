@@ -139,7 +139,7 @@ def planned_tables(plan: RunPlan, results: Path) -> Iterator[Path]:
         for role in ROLES:
             for stage in ("ingest", "crop", *(["candidates"] if config.sources.select else [])):
                 names[f"{stage}/{role}"] = plan.shards(role)
-        names |= dict.fromkeys(("extract_motion", "reenact"), plan.shards("driver"))
+        names |= dict.fromkeys(("extract_motion", "reenact"), plan.motion_shards())
         stages = (
             "plan",
             "animate",
@@ -161,7 +161,7 @@ def planned_tables(plan: RunPlan, results: Path) -> Iterator[Path]:
 
 def _measured(config: Config) -> dict[str, list[str]]:
     """Return the training sets that are measured, by folder."""
-    sets = config.training.sets(config.plan.actions, config.dataset.folds)
+    sets = config.training_sets
     elsewhere = [f"on_{name}" for name in config.evaluation.datasets]
     if config.evaluation.robustness:
         elsewhere.append("perturbed")

@@ -29,19 +29,26 @@ def key_texts(name: str, values: BaseModel | Mapping[str, Any], without: Collect
     return sorted(_texts(name, {key: value for key, value in plain.items() if key not in without}))
 
 
-def key_texts_by(wildcard: str, name: str, sections: Mapping[str, BaseModel]) -> list[Callable[[Any], str]]:
-    """Return functions of a rule's wildcards that give the same texts for the section which a wildcard names.
+def key_texts_by(
+    which: Callable[[Any], str],
+    name: str,
+    sections: Mapping[str, BaseModel],
+    without: Collection[str] = (),
+) -> list[Callable[[Any], str]]:
+    """Return functions of a rule's wildcards that give the same texts for one of several sections.
 
     Args:
-        wildcard: wildcard with a name in ``sections``.
-        name: what the sections are, e.g. liveness.
+        which: gives the name of the section by the wildcards.
+        name: what the sections are, e.g. liveness; with several, the texts begin with NAME.SECTION.
         sections: section by name.
+        without: keys of the sections that do not matter to the rule.
     """
-    texts = {one: key_texts(f"{name}.{one}", values) for one, values in sections.items()}
-    most = max(map(len, texts.values()), default=0)
+    texts = {one: key_texts(f"{name}.{one}".rstrip("."), values, without) for one, values in sections.items()}
+    # Snakemake compares sets: with an empty text in each, a section with more keys changes nothing for the others.
+    most = max(map(len, texts.values()), default=0) + 1
 
     def text_at(number: int) -> Callable[[Any], str]:
-        return lambda wildcards: (texts[wildcards[wildcard]] + [""] * most)[number]
+        return lambda wildcards: (texts[which(wildcards)] + [""] * most)[number]
 
     return [text_at(number) for number in range(most)]
 

@@ -22,8 +22,8 @@ from deepfakemnist.config.base import SPLITS
 from deepfakemnist.config.load import Config
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.machine_errors import MachineError
-from deepfakemnist.planning.assignment import assign, split_drivers, split_people
-from deepfakemnist.planning.rounds import draw_candidates
+from deepfakemnist.planning.assignment import split_drivers, split_people
+from deepfakemnist.planning.dealing import Plans
 from deepfakemnist.sources.exclusions import without_excluded
 from deepfakemnist.sources.read import read_sources
 from deepfakemnist.sources.released import read_released
@@ -175,10 +175,11 @@ def _planned(config: Config, sheets: Mapping[str, Sheet], shard_of: ShardOfHash)
     driver_splits = split_drivers(sources, drivers, plan, seed)
     _check_driver_splits(config, sheets["driver"], driver_splits)
     people = split_people([row["person_id"] for row in sources], plan, seed)
+    plans, suffixes = Plans(sources, drivers, config.animators, plan, seed), config.animator_suffixes
     if plan.max_rounds > 1:
-        by_shard = by_own_number(draw_candidates(sources, drivers, plan, seed), config.shard_size)
+        by_shard = by_own_number(plans.draw(), config.shard_size, suffixes)
     else:
-        by_shard = by_source_shard(assign(sources, plan, seed), shard_of)
+        by_shard = by_source_shard([one for part in plans.assign().values() for one in part], shard_of, suffixes)
     fields = {shard: [list(vars(one).values()) for one in part] for shard, part in by_shard.items()}
     return {
         "people": people,
@@ -223,7 +224,8 @@ def _check_driver_splits(config: Config, drivers: Sheet, split_of: Mapping[str, 
 def settings_digest(config: Config) -> str:
     """Return a digest of the settings that the pieces follow from."""
     settings = config.model_dump(mode="json", include={"sources", "drivers", "plan", "seed", "shard_size"})
-    return _sha256(json.dumps(settings, sort_keys=True))
+    animators = [(one.named, one.share, one.quota) for one in config.animators]
+    return _sha256(json.dumps([settings, animators], sort_keys=True))
 
 
 def _digest_of_inputs(config: Config) -> str:

@@ -7,14 +7,15 @@ a file, and jobs read of it what they need.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
 from deepfakemnist.config.load import Config
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.planning.assignment import Assignment
-from deepfakemnist.planning.rounds import CandidateOutcome, draw_candidates, quota_summary
+from deepfakemnist.planning.dealing import Plans, quotas
+from deepfakemnist.planning.rounds import CandidateOutcome
 from deepfakemnist.sources.sheets import missing_files
 from deepfakemnist.tables.schemas import Row
 from deepfakemnist.workflow.fake_round import FakeRound, FakeShard, by_own_number
@@ -27,7 +28,7 @@ from deepfakemnist.workflow.plan_pieces import (
     settings_digest,
     stored_pieces,
 )
-from deepfakemnist.workflow.sharding import ShardOfHash, batches
+from deepfakemnist.workflow.sharding import ShardOfHash, batches_of, range_of, shard_of_animator
 
 ROLES = ("source", "driver")
 #: Sources of which one job takes the facts for the audit, with their fakes: about two minutes of work.
@@ -158,28 +159,43 @@ class RunPlan:
     def later_round(self, candidates: Sequence[Assignment]) -> FakeRound:
         """Return the fakes of a later round from its candidates."""
         size = self.config.shard_size
-        return FakeRound.of(by_own_number(candidates, size), ShardOfHash(self._shards["source"], size))
+        by_shard = by_own_number(candidates, size, self.config.animator_suffixes)
+        return FakeRound.of(by_shard, ShardOfHash(self._shards["source"], size))
 
     def fake_shards(self) -> list[str]:
         """Return the fake shards known before any job: see :attr:`first_round`, and those of a published tree."""
         return self.shards("fake") if self.released else self.first_round.shards
 
-    def driver_batches(self, clips: int) -> dict[str, list[str]]:
-        """Return the motion extraction jobs, of about ``clips`` drivers each, and the shards of each."""
-        return batches(self._shards["driver"], clips)
+    def motion_shards(self, label: str | None = None) -> list[str]:
+        """Return the shards of motions of an animator, by its label; None: of all animators."""
+        suffixes = self.config.animator_suffixes
+        chosen = [*suffixes.values()] if label is None else [suffixes[label]]
+        return [shard_of_animator(shard, suffix) for suffix in chosen for shard in self.shards("driver")]
+
+    def driver_batches(self, clips: int, alone: Collection[str] = ()) -> dict[str, list[str]]:
+        """Return the motion extraction jobs and the shards of each, see :meth:`.FakeRound.batches`."""
+        return batches_of(
+            {shard: self._shards["driver"][range_of(shard)] for shard in self.motion_shards()}, clips, alone
+        )
+
+    @property
+    def quotas(self) -> dict[str, int] | None:
+        """Label of each animator → fakes to keep per action; None without a quota."""
+        return quotas(self.config.animators, self.config.plan)
 
     def pool(self) -> object:
         """Return the inputs of later rounds besides earlier outcomes: people, actions, settings, seed."""
         relevant = self.config.plan.model_dump(mode="json", exclude={"max_rounds", "on_shortfall", "reals"})
-        return self._pieces["sources"], self._pieces["drivers"], relevant, self.config.seed
+        animators = [(one.named, one.share, one.quota) for one in self.config.animators]
+        return self._pieces["sources"], self._pieces["drivers"], relevant, self.config.seed, animators
 
     def draw_candidates(self, outcomes: Sequence[CandidateOutcome]) -> list[Assignment]:
         """Return the candidates of the next round."""
-        return draw_candidates(*self._people(), self.config.plan, self.config.seed, outcomes)
+        return self._plans.draw(outcomes)
 
     def quota_summary(self, outcomes: Sequence[CandidateOutcome]) -> list[Row]:
-        """Return one row per action: its counts, quota and why its rounds ended."""
-        return quota_summary(*self._people(), self.config.plan, self.config.seed, outcomes)
+        """Return one row per animator and action: its counts, quota and why its rounds ended."""
+        return self._plans.summary(outcomes)
 
     def people(self, splits: Sequence[str]) -> set[str]:
         """Return the people of the given splits."""
@@ -198,6 +214,10 @@ class RunPlan:
     def _shards(self) -> dict[str, dict[str, int]]:
         """Role → shard → number of videos."""
         return dict(self._pieces["shards"])
+
+    @cached_property
+    def _plans(self) -> Plans:
+        return Plans(*self._people(), self.config.animators, self.config.plan, self.config.seed)
 
     def _people(self) -> tuple[list[Row], list[Row]]:
         """Return sources and drivers as far as the rounds need them."""

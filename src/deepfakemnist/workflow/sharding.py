@@ -11,7 +11,7 @@ import math
 import re
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from deepfakemnist.ids import seed_from
@@ -19,8 +19,8 @@ from deepfakemnist.ids import seed_from
 Item = TypeVar("Item", bound=tuple[Any, ...])
 Value = TypeVar("Value")
 
-#: Separates source shard and round in the name of a fake shard; not allowed in ids.
-_ROUND_SEPARATOR = "@"
+#: Separate range, animator and round in the name of a shard; neither is allowed in ids.
+_ANIMATOR_SEPARATOR, _ROUND_SEPARATOR = "+", "@"
 #: Bits of a hash, hex digits of all of them, and the fewest in a name.
 _BITS, _DIGITS, _SHORTEST = 64, 16, 4
 #: Ranges are halved when they exceed the target by this factor, so that they hold the target on average.
@@ -97,16 +97,34 @@ def batches(sizes: Mapping[str, int], clips: int) -> dict[str, list[str]]:
         sizes: shard → number of clips.
         clips: target number of clips per job.
 
-    Returns: job name → its shards, sorted. Names are batch-NNNN, plus the round of the shards.
+    Returns: job name → its shards, sorted, of one animator. Names are batch-NNNN, plus animator and round.
     """
-    placed = sorted((_start_of(range_of(shard)), shard) for shard in sizes)
     limit = clips * _OVERFULL
-    ranges = _halve(placed, lambda part, _: len(part) > 1 and sum(sizes[shard] for _, shard in part) > limit)
-    jobs: dict[str, list[str]] = defaultdict(list)
-    for start, part in ranges.items():
-        for _, shard in part:
-            jobs[f"batch-{_name_of(start)}{shard.removeprefix(range_of(shard))}"].append(shard)
-    return {job: sorted(shards) for job, shards in jobs.items()}
+    alike: dict[str, list[str]] = defaultdict(list)
+    for shard in sizes:
+        alike[shard.removeprefix(range_of(shard))].append(shard)
+    jobs: dict[str, list[str]] = {}
+    for suffix, shards in alike.items():
+        placed = sorted((_start_of(range_of(shard)), shard) for shard in shards)
+        ranges = _halve(placed, lambda part, _: len(part) > 1 and sum(sizes[shard] for _, shard in part) > limit)
+        jobs |= {
+            f"batch-{_name_of(start)}{suffix}": sorted(shard for _, shard in part) for start, part in ranges.items()
+        }
+    return jobs
+
+
+def batches_of(sizes: Mapping[str, int], clips: int, alone: Collection[str]) -> dict[str, list[str]]:
+    """Group shards as :func:`batches` does, but make a job of each shard of some animators.
+
+    Args:
+        sizes: shard → number of clips.
+        clips: target number of clips per job.
+        alone: animators, as named in shards, whose jobs start at once.
+    """
+    return {
+        **batches({shard: size for shard, size in sizes.items() if label_of(shard) not in alone}, clips),
+        **batches({shard: size for shard, size in sizes.items() if label_of(shard) in alone}, 0),
+    }
 
 
 def shard_of_round(shard: str, number: int) -> str:
@@ -114,9 +132,19 @@ def shard_of_round(shard: str, number: int) -> str:
     return f"{shard}{_ROUND_SEPARATOR}{number}"
 
 
+def shard_of_animator(shard: str, label: str) -> str:
+    """Return the name of the shard of an animator: that of the range, and the label unless it is empty."""
+    return f"{shard}{_ANIMATOR_SEPARATOR}{label}" if label else shard
+
+
 def range_of(shard: str) -> str:
-    """Return the name of a fake shard without its round."""
-    return shard.split(_ROUND_SEPARATOR)[0]
+    """Return the name of a shard without its animator and round."""
+    return shard.split(_ROUND_SEPARATOR)[0].split(_ANIMATOR_SEPARATOR)[0]
+
+
+def label_of(shard: str) -> str:
+    """Return the animator in the name of a shard or batch; empty for the first one of a run."""
+    return (*shard.split(_ROUND_SEPARATOR)[0].split(_ANIMATOR_SEPARATOR), "")[1]
 
 
 def round_of(shard: str) -> int:

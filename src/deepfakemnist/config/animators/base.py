@@ -46,6 +46,9 @@ class AnimatorSettings(Settings):
     share: PositiveFloat = Field(
         1.0, description="share of the sources dealt to it, relative to the shares of the others"
     )
+    quota: PositiveInt | None = Field(
+        None, description="fakes to keep per action; null: its share of plan.quota. Needs plan.quota"
+    )
     source_frame: Literal["best"] | Annotated[int, Field(ge=0)] = Field(
         "best",
         description="frame of the source to animate: its index, from 0, or best: eyes open, mouth closed, frontal, "
@@ -102,7 +105,7 @@ class AnimatorSettings(Settings):
         The source frame is a column of each row, so that a fake whose frame stays the same is kept when the setting
         changes.
         """
-        elsewhere = ("share", "source_frame", "weights", "weights_sha256", "weights_url", *self.shapes_weights)
+        elsewhere = ("share", "quota", "source_frame", "weights", "weights_sha256", "weights_url", *self.shapes_weights)
         fields = type(self).model_fields
         return self.model_copy(
             update={name: fields[name].get_default(call_default_factory=True) for name in elsewhere if name in fields}
