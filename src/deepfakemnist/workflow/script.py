@@ -16,6 +16,7 @@ from deepfakemnist.errors import ConfigError, TooManyFailures
 from deepfakemnist.machine_errors import machine_error
 from deepfakemnist.tables.disk_room import GB, keep_free
 from deepfakemnist.workflow.run_plan import RunPlan
+from deepfakemnist.workflow.sharding import label_of, shard_of_animator
 from deepfakemnist.workflow.staged_files import staged_files
 
 #: Start-up takes 7 to 10 s (Python, torch, CUDA, weights, graphs), a clip 0.2 to 0.6 s on an H100: 2 to 6 % overhead.
@@ -120,12 +121,18 @@ def job_arguments(snakemake: Any, tables: list[str]) -> dict[str, Any]:
     batch = snakemake.wildcards.get("batch")
     # Table: results/gpu/animate/batch-0000.parquet or results/animate/SHARD.parquet; files: results/animate/SHARD.
     stage = table.parents[2] / table.parent.name if batch else table.parent
+    label = label_of(batch or snakemake.wildcards.shard)
     return {
-        "folders": {Path(path): stage / Path(path).stem for path in tables},
+        # Crops of drivers have no animator: their motions are those of the job's.
+        "folders": {Path(path): stage / _labelled(Path(path).stem, label) for path in tables},
         "table": table,
         "code": snakemake.params.code,
         "max_failed_fraction": max_failed_fraction(snakemake),
     }
+
+
+def _labelled(shard: str, label: str) -> str:
+    return shard if label_of(shard) == label else shard_of_animator(shard, label)
 
 
 def shard_arguments(snakemake: Any) -> dict[str, Any]:
