@@ -140,7 +140,7 @@ def test_a_source_is_cropped_as_far_as_it_is_used(raw, changes, used):
         ([], "animators: .*at least 1 item"),
         ([{"name": "mesh"}, {}], "config: animators: mesh twice; give each entry its own label, e.g. mesh-b"),
         ([{"name": "mesh"}, {"name": "mesh", "gaze": 3}], "animators.1.gaze: 3 is not allowed"),
-        ([{"name": "mesh"}, {"name": "fomm", "trian": {}}], "animators.1.trian: unknown key; did you mean 'train'"),
+        ([{"name": "mesh"}, {"name": "fomm", "traim": {}}], "animators.1.traim: unknown key; did you mean 'train'"),
         ([{"name": "mesh", "label": "drawn"}], "animators.0: label drawn must be mesh or begin with mesh-"),
         ([{"name": "mesh", "label": "mesh-fold-1"}], "label mesh-fold-1 would be ambiguous"),
         ([{"name": "fomm", "train": {"steps": 2}}, {"name": "fomm", "label": "fomm-b"}], "a run trains one"),
