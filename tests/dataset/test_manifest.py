@@ -189,6 +189,15 @@ def test_two_codes_of_a_stage_are_refused(run, tmp_path, stage):
         write(run, tmp_path)
 
 
+def test_animators_have_code_of_their_own(run, tmp_path):
+    made = [{"animator": "mesh", "code": "of mesh"}, {"animator": "tpsmm", "code": "of tpsmm"}]
+    rewritten(run.animate[0], ANIMATED, *made)
+    write(run, tmp_path)
+    rewritten(run.animate[0], ANIMATED, {}, {"animator": "mesh"})
+    with pytest.raises(ManifestError, match="stage animate of mesh: has 2 code digests"):
+        write(run, tmp_path)
+
+
 def test_a_fake_in_another_split_than_its_source_is_found(run, tmp_path):
     with pytest.raises(ManifestError, match=r"s1@d1: is in test, its source in train"):
         write(run, tmp_path, split_of={"s1": "train"})

@@ -1,4 +1,4 @@
-"""Uniformity of a dataset: one encoder setting per quality, one checkpoint per animator, one code per stage.
+"""Uniformity of a dataset: one encoder setting per quality, one checkpoint per animator, one code.
 
 Snakemake makes tables again when a setting changes. Results of two settings mean that it could not tell, as after
 ``--touch`` or ``--cleanup-metadata``, or that tables were copied from another run.
@@ -34,8 +34,8 @@ def mixed_tables(stages: Mapping[str, Iterable[Path]]) -> list[Mixture]:
     """Return every setting that has several values in the ok rows of a run's tables.
 
     Args:
-        stages: stage → its tables. Columns looked at: ``code``; ``encoder`` by ``quality``; ``checkpoint_sha256`` by
-            ``animator``, over all stages.
+        stages: stage → its tables. Columns looked at: ``code``, by ``animator`` where there is one; ``encoder`` by
+            ``quality``; ``checkpoint_sha256`` by ``animator``, over all stages.
     """
     found: _Found = defaultdict(lambda: defaultdict(dict))
     for stage, paths in stages.items():
@@ -43,7 +43,9 @@ def mixed_tables(stages: Mapping[str, Iterable[Path]]) -> list[Mixture]:
             for row in _rows(path):
                 _note(found, row, str(path))
                 if "code" in row:
-                    found[f"stage {stage}", "code digests"][_text(row["code"])].setdefault(row["video_id"], str(path))
+                    # Each animator has code of its own.
+                    subject = f"stage {stage}" + (f" of {row['animator']}" if row.get("animator") else "")
+                    found[subject, "code digests"][_text(row["code"])].setdefault(row["video_id"], str(path))
     return _problems(found)
 
 
