@@ -1,6 +1,5 @@
 """Animators of the run: which one a job belongs to, its settings, weights and code."""
 
-from deepfakemnist.code_digest import foreign_digest
 from deepfakemnist.workflow.params import key_texts_by
 from deepfakemnist.workflow.sharding import label_of, range_of
 

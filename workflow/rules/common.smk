@@ -9,7 +9,7 @@ sys.path.insert(0, str(ROOT / "src"))
 
 from snakemake.exceptions import WorkflowError
 
-from deepfakemnist.code_digest import code_digest, keep_facts_in
+from deepfakemnist.code_digest import code_digest, foreign_digest, keep_facts_in
 from deepfakemnist.config.load import load_config
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.liveness.motions import read_motions
@@ -88,6 +88,12 @@ def unless_released(files):
 def used_frames(wildcards):
     """Return how many frames of a source are used; None of a driver, all of whose motion is."""
     return CONFIG.used_source_frames if wildcards.role == "source" else None
+
+
+def plugin_code(plugin, *modules):
+    """Return the code digest of modules and, unless it is None, of the plug-in that they run."""
+    digest = code_digest(*modules)
+    return f"{digest} {foreign_digest(plugin.module)}" if plugin else digest
 
 
 def imagenet_file(wildcards):

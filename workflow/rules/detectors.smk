@@ -1,10 +1,23 @@
 """Training of detectors on every training set, and their predictions at every quality."""
 
+from deepfakemnist.config.detectors import DETECTOR_NAMES
+from deepfakemnist.config.plugins import DETECTORS as DETECTOR_PLUGINS
+from deepfakemnist.config.plugins import named as plugins_named
 from deepfakemnist.config.preparation import Preparation
 
 DETECTORS = {detector.slug: detector for detector in CONFIG.training.detectors}
 DATASETS = CONFIG.evaluation.datasets
 TRAINING_SETS = CONFIG.training_sets
+
+
+def detector_code(*modules):
+    """Return an input function for the code digest of modules and of the detector that they run."""
+
+    def digest_of(wildcards):
+        added = plugins_named(DETECTOR_PLUGINS, frozenset(DETECTOR_NAMES))
+        return plugin_code(added.get(DETECTORS[wildcards.detector].name), *modules)
+
+    return digest_of
 
 
 rule train:
@@ -34,7 +47,7 @@ rule train:
         preparation=Preparation.of(CONFIG).model_dump(mode="json"),
         tensorboard=CONFIG.training.tensorboard,
         gpus=CONFIG.training.gpus,
-        code=code_digest("training.loop"),
+        code=detector_code("training.loop"),
     script:
         "../scripts/train.py"
 
@@ -60,7 +73,7 @@ rule predict:
         mem_mb=growing(8000),
         runtime=growing(240),
     params:
-        code=code_digest("training.predict"),
+        code=detector_code("training.predict"),
     script:
         "../scripts/predict.py"
 
@@ -93,7 +106,7 @@ rule predict_dataset:
             INPUT_FILES.sha256(f"{DATASETS[wildcards.dataset]}/{name}.parquet")
             for name in ("frames", "videos")
         ],
-        code=code_digest("training.predict"),
+        code=detector_code("training.predict"),
     script:
         "../scripts/predict.py"
 
@@ -121,7 +134,7 @@ rule predict_perturbed:
     params:
         quality=list(CONFIG.compress.qualities)[0],
         kinds=list(CONFIG.evaluation.robustness),
-        code=code_digest("training.robustness"),
+        code=detector_code("training.robustness"),
     script:
         "../scripts/predict_perturbed.py"
 

@@ -1,5 +1,7 @@
 """Liveness detection on every animation, and selection of those that all providers classify as live."""
 
+from deepfakemnist.config.liveness import PLUGINS as LIVENESS_PLUGINS
+
 
 rule liveness:
     """One provider's liveness verdict on every animation of a shard."""
@@ -29,7 +31,9 @@ rule liveness:
         motions=asked_motions,
         answers=answers_folder(),
         fps=CONFIG.crop.fps,
-        code=code_digest("liveness.stages"),
+        code=lambda wildcards: plugin_code(
+            LIVENESS_PLUGINS.get(wildcards.provider), "liveness.stages"
+        ),
     script:
         "../scripts/liveness.py"
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from deepfakemnist.config.base import Fraction, Name, Settings, WeightFile
+from deepfakemnist.config.plugins import DETECTORS, named
 from deepfakemnist.config.training_sets import expand, problem_of
 
 #: Names in the registry of deepfakemnist.detectors; a test keeps the two in sync.
@@ -85,7 +86,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 class DetectorTraining(Settings):
     """Detector and training recipe; the preset fills in omitted values."""
 
-    name: str = Field(description=f"one of {', '.join(DETECTOR_NAMES)}, or timm:NAME for any timm model")
+    name: str = Field(
+        description=f"one of {', '.join(DETECTOR_NAMES)}, timm:NAME for any timm model, or that of a plug-in"
+    )
     label: str | None = Field(
         None, description="name in tables and folders; null: name. Two recipes of one detector need different labels"
     )
@@ -149,8 +152,11 @@ class DetectorTraining(Settings):
     @field_validator("name")
     @classmethod
     def _known(cls, name: str) -> str:
-        if name not in DETECTOR_NAMES and not _TIMM_NAME.fullmatch(name):
-            raise ValueError(f"unknown detector; allowed are {', '.join(DETECTOR_NAMES)} and timm:NAME")
+        added = named(DETECTORS, frozenset(DETECTOR_NAMES))
+        if name in added and added[name].problem:
+            raise ValueError(added[name].problem)
+        if name not in (*DETECTOR_NAMES, *added) and not _TIMM_NAME.fullmatch(name):
+            raise ValueError(f"unknown detector; allowed are {', '.join((*DETECTOR_NAMES, *added))} and timm:NAME")
         return name
 
     @field_validator("label")

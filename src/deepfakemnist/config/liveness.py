@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import reduce
+from operator import or_
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast, get_args
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from deepfakemnist.config.base import BaseUrl, Fraction, Settings, UrlPath, WeightFile
+from deepfakemnist.config.plugins import LIVENESS, Plugin, plugins
 
 
 class LocalSilentSettings(Settings):
@@ -119,21 +123,72 @@ class LinkfaceSettings(VendorSettings):
     complexity: Annotated[int, Field(ge=0, le=3)] = Field(1, description="0 easy, 1 normal, 2 hard, 3 hell")
 
 
-LivenessProvider = Annotated[
-    LocalSilentSettings
-    | LocalActionSettings
-    | BaiduSettings
-    | BaiduPictureSettings
-    | TianyanSettings
-    | LinkfaceSettings,
-    Field(discriminator="provider"),
-]
+_BUILT_IN: tuple[type[Settings], ...] = (
+    LocalSilentSettings, LocalActionSettings, BaiduSettings, BaiduPictureSettings, TianyanSettings, LinkfaceSettings
+)  # fmt: skip
 
 
-#: Provider names, as in the config.
-PROVIDER_NAMES: tuple[str, ...] = tuple(
-    get_args(provider.model_fields["provider"].annotation)[0] for provider in get_args(get_args(LivenessProvider)[0])
+def _name_of(settings: type[Settings]) -> str:
+    return str(get_args(settings.model_fields["provider"].annotation)[0])
+
+
+class PluginSettings(Settings):
+    """Base of the settings of a provider of another package.
+
+    A subclass has ``provider: Literal["local-…"]``, the name of its entry point, and ``module``: an importable module
+    with ``load(settings)``, which returns a :class:`~deepfakemnist.liveness.protocol.LivenessProvider`.
+    """
+
+    module: ClassVar[str]
+
+
+def _usable(plugin: Plugin) -> Plugin:
+    """Return the plug-in, with a problem if what it names is not the settings of a local provider of that name."""
+    settings = plugin.content
+    if plugin.problem:
+        return plugin
+    if not (isinstance(settings, type) and issubclass(settings, PluginSettings) and hasattr(settings, "module")):
+        problem = "is not a subclass of deepfakemnist.config.liveness.PluginSettings with a module"
+    elif "provider" not in settings.model_fields or _name_of(settings) != plugin.name:
+        problem = f"has not provider: Literal[{plugin.name!r}], the name of the entry point"
+    elif not plugin.name.startswith("local-"):
+        problem = "must be called local-…: services that are paid for need a ledger of answers, which plug-ins lack"
+    else:
+        return plugin
+    return plugin._replace(content=None, problem=f"{settings!r} of {plugin.package} {problem}")
+
+
+PLUGINS = {name: _usable(one) for name, one in plugins(LIVENESS, frozenset(_name_of(one) for one in _BUILT_IN)).items()}
+_CLASSES: tuple[type[Settings], ...] = (
+    *_BUILT_IN,
+    *(cast("type[Settings]", one.content) for one in PLUGINS.values() if not one.problem),
 )
+#: Provider names, as in the config.
+PROVIDER_NAMES: tuple[str, ...] = tuple(map(_name_of, _CLASSES))
+
+
+def _known(given: Any) -> Any:
+    """Say of a plug-in that cannot be used why. Raises: ValueError."""
+    name = given.get("provider") if isinstance(given, Mapping) else None
+    if isinstance(name, str) and name in PLUGINS and PLUGINS[name].problem:
+        raise ValueError(PLUGINS[name].problem)
+    return given
+
+
+if TYPE_CHECKING:
+    LivenessProvider = (
+        LocalSilentSettings
+        | LocalActionSettings
+        | BaiduSettings
+        | BaiduPictureSettings
+        | TianyanSettings
+        | LinkfaceSettings
+    )
+else:
+    #: Settings of a provider: those of the class that ``provider`` names.
+    LivenessProvider = Annotated[
+        Annotated[reduce(or_, _CLASSES), Field(discriminator="provider")], BeforeValidator(_known)
+    ]
 
 
 class LivenessSettings(Settings):

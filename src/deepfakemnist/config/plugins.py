@@ -23,19 +23,21 @@ class Plugin(NamedTuple):
     Attributes:
         name: name that the config uses.
         package: distribution that it comes from, with its version.
-        content: what it names; None if it cannot be used.
+        module: module that it names, which need not be imported.
+        content: what it names; None if it is not loaded, or cannot be used.
         problem: why it cannot be used; empty if it can.
     """
 
     name: str
     package: str
-    content: object | None
+    module: str
+    content: object | None = None
     problem: str = ""
 
 
 @cache
-def plugins(group: str, taken: frozenset[str]) -> dict[str, Plugin]:
-    """Return name → plug-in of a group; one that cannot be imported, or whose name is taken, has a problem.
+def named(group: str, taken: frozenset[str]) -> dict[str, Plugin]:
+    """Return name → plug-in of a group, without importing any; one whose name is taken has a problem.
 
     Args:
         group: one of ``ANIMATORS``, ``DETECTORS`` and ``LIVENESS``.
@@ -44,14 +46,24 @@ def plugins(group: str, taken: frozenset[str]) -> dict[str, Plugin]:
     found: dict[str, Plugin] = {}
     for point in sorted(entry_points(group=group), key=lambda one: (one.name, one.value)):
         package = f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown package"
+        problem = ""
         if point.name in taken or point.name in found:
             other = found[point.name].package if point.name in found else "deepfakemnist"
             problem = f"{package} and {other} both provide {point.name}; uninstall one of the packages"
-            found[point.name] = Plugin(point.name, package, None, problem)
-            continue
-        try:
-            found[point.name] = Plugin(point.name, package, point.load())
-        except Exception as error:  # whatever a stranger's package raises must not end runs that do not use it
-            problem = f"{point.value} of {package} cannot be imported: {type(error).__name__}: {error}"
-            found[point.name] = Plugin(point.name, package, None, problem)
+        found[point.name] = Plugin(point.name, package, point.module, problem=problem)
     return found
+
+
+@cache
+def plugins(group: str, taken: frozenset[str]) -> dict[str, Plugin]:
+    """Return name → plug-in of a group, imported; one that cannot be has a problem. Arguments: see `named`."""
+    return {name: one if one.problem else _loaded(group, one) for name, one in named(group, taken).items()}
+
+
+def _loaded(group: str, plugin: Plugin) -> Plugin:
+    (point,) = entry_points(group=group, name=plugin.name)
+    try:
+        return plugin._replace(content=point.load())
+    except Exception as error:  # whatever a stranger's package raises must not end runs that do not use it
+        problem = f"{point.value} of {plugin.package} cannot be imported: {type(error).__name__}: {error}"
+        return plugin._replace(problem=problem)

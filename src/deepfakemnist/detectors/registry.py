@@ -1,10 +1,15 @@
-"""Registry of detectors by name; a new family is a module with ``DETECTORS``, added to ``_FAMILIES``."""
+"""Registry of detectors by name; a new family is a module with ``DETECTORS``, added to ``_FAMILIES``.
+
+Other packages add one by an entry point, see :mod:`deepfakemnist.config.plugins`.
+"""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from deepfakemnist.config.base import WeightFile
+from deepfakemnist.config.plugins import DETECTORS as PLUGINS
+from deepfakemnist.config.plugins import plugins
 from deepfakemnist.detectors import frequency, meso, temporal, timm_nets, torchvision_nets
 from deepfakemnist.detectors.base import Detector, DetectorConfig, DetectorSpec
 from deepfakemnist.detectors.weights import read_weights
@@ -20,9 +25,20 @@ def detector_spec(name: str) -> DetectorSpec:
     """Return the registry entry of a detector. Raises: ConfigError for an unknown name, listing the known ones."""
     if name.startswith(timm_nets.PREFIX):
         return timm_nets.timm_spec(name)
-    if name not in DETECTORS:
-        raise ConfigError(f"unknown detector {name!r}; allowed: {', '.join(sorted(DETECTORS))}, and timm:NAME")
-    return DETECTORS[name]
+    if name in DETECTORS:
+        return DETECTORS[name]
+    added = plugins(PLUGINS, frozenset(DETECTORS))
+    if name not in added:
+        known = ", ".join(sorted((*DETECTORS, *added)))
+        raise ConfigError(f"unknown detector {name!r}; allowed: {known}, and timm:NAME")
+    plugin = added[name]
+    if plugin.problem:
+        raise ConfigError(f"detector {name}: {plugin.problem}")
+    if not isinstance(plugin.content, DetectorSpec) or plugin.content.config.name != name:
+        raise ConfigError(
+            f"detector {name}: {plugin.module} of {plugin.package} must name a DetectorSpec whose config has this name"
+        )
+    return plugin.content
 
 
 def detector_config(name: str) -> DetectorConfig:

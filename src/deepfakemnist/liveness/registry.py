@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
 
 from deepfakemnist.config.base import Settings
@@ -12,6 +13,7 @@ from deepfakemnist.config.liveness import (
     LinkfaceSettings,
     LocalActionSettings,
     LocalSilentSettings,
+    PluginSettings,
     TianyanSettings,
     VendorSettings,
 )
@@ -24,7 +26,8 @@ def build(
 ) -> LivenessProvider:
     """Return the liveness provider described by ``settings``.
 
-    To add a provider: a settings class in ``config.liveness.LivenessProvider``, a module here, and a branch below.
+    Other packages add one by an entry point, see ``config.liveness.PluginSettings``. To add one here: a settings
+    class in ``config.liveness.LivenessProvider``, a module here, and a branch below.
 
     Args:
         settings: one of ``config.liveness.LivenessProvider``.
@@ -44,6 +47,9 @@ def build(
         from deepfakemnist.liveness.local_action import LocalAction
 
         return LocalAction(settings)
+    if isinstance(settings, PluginSettings):
+        provider: LivenessProvider = import_module(settings.module).load(settings)
+        return provider
     if isinstance(settings, VendorSettings) and answers is not None:
         return _vendor(settings, dict(motions or {}), answers)
     raise ConfigError(
