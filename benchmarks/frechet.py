@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from deepfakemnist.actors import Actor, Framing, load_bank, perform
 from deepfakemnist.animate.registry import load_animator
-from deepfakemnist.config.animators import animator_settings
+from deepfakemnist.config.animators.registry import animator_settings
 from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.errors import Rejected
 from deepfakemnist.faces.identity import FaceEmbedder

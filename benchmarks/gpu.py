@@ -62,8 +62,8 @@ from deepfakemnist.animate.fomm.inference import Precision
 from deepfakemnist.animate.fomm.network import FirstOrderMotionModel
 from deepfakemnist.animate.training import loop as training
 from deepfakemnist.animate.training.pairs import TrainingClip
-from deepfakemnist.config.animators import animator_settings
 from deepfakemnist.config.animators.fomm import FommModel, TrainAnimatorSettings
+from deepfakemnist.config.animators.registry import animator_settings
 from deepfakemnist.detectors.registry import build
 from deepfakemnist.devices.reduced_precision import deterministic_cudnn
 from deepfakemnist.media.encode import WorkingClip, write_working_clip

@@ -37,7 +37,7 @@ from torch import Tensor, nn
 from deepfakemnist.actors.bank import load_bank
 from deepfakemnist.actors.cast import CastSettings, film, sources
 from deepfakemnist.animate.fomm.animator import FommAnimator
-from deepfakemnist.config.animators import animator_settings
+from deepfakemnist.config.animators.registry import animator_settings
 from deepfakemnist.config.detectors import DetectorTraining
 from deepfakemnist.dataset.training_sets import select_rows
 from deepfakemnist.detectors.base import Detector

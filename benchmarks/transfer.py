@@ -41,7 +41,7 @@ from deepfakemnist.animate.registry import load_animator
 from deepfakemnist.animation_quality.image_metrics import keypoint_error, reconstruction_l1, sharpness
 from deepfakemnist.animation_quality.judge import assess_clip
 from deepfakemnist.animation_quality.motion import ACTION_SIGNALS, EXPRESSIONS, Signals, measure_action
-from deepfakemnist.config.animators import animator_settings
+from deepfakemnist.config.animators.registry import animator_settings
 from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.errors import Rejected
 from deepfakemnist.faces.identity import FaceEmbedder

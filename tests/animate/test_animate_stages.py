@@ -17,8 +17,8 @@ from deepfakemnist.animate.fomm.animator import FommAnimator
 from deepfakemnist.animate.protocol import Motion
 from deepfakemnist.animate.stages import animate_shard, animate_shards, extract_motion_shard, extract_motion_shards
 from deepfakemnist.animate.training.stage import choose_training_clips, train_animator_stage
-from deepfakemnist.config.animators import animator_settings
 from deepfakemnist.config.animators.fomm import TrainAnimatorSettings
+from deepfakemnist.config.animators.registry import animator_settings
 from deepfakemnist.errors import ConfigError, TooManyFailures
 from deepfakemnist.ids import pair_id
 from deepfakemnist.media.decode import read_clip

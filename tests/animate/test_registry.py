@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from deepfakemnist.animate.registry import load_animator, weight_formats
-from deepfakemnist.config.animators import animator_names, animator_settings
+from deepfakemnist.config.animators.registry import animator_names, animator_settings
 from deepfakemnist.errors import ConfigError
 
 

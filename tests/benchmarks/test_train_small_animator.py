@@ -20,7 +20,7 @@ from deepfakemnist.actors.rendered_points import rendered_points
 from deepfakemnist.animate.fomm.animator import FommAnimator
 from deepfakemnist.animate.fomm.checkpoint import read_facts
 from deepfakemnist.animate.training.pairs import aperture_ratios
-from deepfakemnist.config.animators import animator_settings
+from deepfakemnist.config.animators.registry import animator_settings
 from deepfakemnist.faces.facial_points import FACIAL_POINTS, MIRRORED
 
 pytestmark = pytest.mark.slow

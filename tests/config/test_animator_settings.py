@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deepfakemnist.config.animators import animator_settings
+from deepfakemnist.config.animators.registry import animator_settings
 
 #: A value other than the default of every setting of First Order Motion Model alone.
 FOMM_ONLY = {

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deepfakemnist.config.animators import animator_settings
+from deepfakemnist.config.animators.registry import animator_settings
 from deepfakemnist.config.load import Config, load_config
 from deepfakemnist.config.schemas import schema_text
 from deepfakemnist.errors import ConfigError

@@ -14,9 +14,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from deepfakemnist.actors import Actor, load_bank, perform
-from deepfakemnist.config.animators import animator_settings
 from deepfakemnist.config.animators.base import AnimatorSettings
 from deepfakemnist.config.animators.fomm import DenseMotionModel, FommModel, GeneratorModel, KeypointModel
+from deepfakemnist.config.animators.registry import animator_settings
 from deepfakemnist.config.dataset import CompressSettings, FrameSettings, MarkSettings
 from deepfakemnist.config.liveness import LocalActionSettings
 from deepfakemnist.config.stages import CropSettings

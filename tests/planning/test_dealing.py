@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from deepfakemnist.config.animators import animator_settings
+from deepfakemnist.config.animators.registry import animator_settings
 from deepfakemnist.config.stages import PlanSettings
 from deepfakemnist.planning.assignment import assign, split_people
 from deepfakemnist.planning.dealing import Plans, deal, quotas

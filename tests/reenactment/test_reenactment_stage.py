@@ -10,7 +10,7 @@ import pytest
 from deepfakemnist.actors import Actor, Framing, load_bank, perform
 from deepfakemnist.animate.stages import extract_motion_shard
 from deepfakemnist.animation_quality.image_metrics import keypoint_error
-from deepfakemnist.config.animators import animator_settings
+from deepfakemnist.config.animators.registry import animator_settings
 from deepfakemnist.config.stages import AnimationQualitySettings, ReenactmentSettings
 from deepfakemnist.faces.landmarks import FaceLandmarker
 from deepfakemnist.media.encode import write_working_clip

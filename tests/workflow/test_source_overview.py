@@ -10,7 +10,7 @@ import pytest
 import yaml
 from tiny_project import ROOT, Project
 
-from deepfakemnist.config.animators import animator_settings
+from deepfakemnist.config.animators.registry import animator_settings
 from deepfakemnist.config.load import load_config
 from deepfakemnist.workflow.run_plan import RunPlan
 from deepfakemnist.workflow.source_overview import describe_animators

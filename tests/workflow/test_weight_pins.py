@@ -10,8 +10,8 @@ import yaml
 from tiny_project import ROOT
 
 from deepfakemnist.animate.liveportrait.checkpoint import weights_sha256
-from deepfakemnist.config.animators import animator_settings
 from deepfakemnist.config.animators.liveportrait import FILES
+from deepfakemnist.config.animators.registry import animator_settings
 from deepfakemnist.config.load import load_config
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.tables.checksums import file_facts

@@ -1,5 +1,5 @@
 from deepfakemnist.animate.stages import animate_shards
-from deepfakemnist.config.animators import animator_settings
+from deepfakemnist.config.animators.registry import animator_settings
 from deepfakemnist.workflow.script import device_of, input_path, job_arguments, stage_script
 
 with stage_script(snakemake):

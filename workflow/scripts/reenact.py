@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from deepfakemnist.config.animators import animator_settings
+from deepfakemnist.config.animators.registry import animator_settings
 from deepfakemnist.config.stages import AnimationQualitySettings, ReenactmentSettings
 from deepfakemnist.reenactment.stage import reenact_shard
 from deepfakemnist.workflow.script import device_of, input_path, max_failed_fraction, stage_script

@@ -116,7 +116,9 @@ def _fits(array: NDArray[Any], wanted: MotionArray) -> bool:
 
 
 def _text_of(shape: tuple[int | None, ...]) -> str:
-    return f"({', '.join('any' if length is None else str(length) for length in shape)})"
+    """Return a shape as Python writes it, with any for None."""
+    lengths = ", ".join("any" if length is None else str(length) for length in shape)
+    return f"({lengths},)" if len(shape) == 1 else f"({lengths})"
 
 
 @dataclass(frozen=True)

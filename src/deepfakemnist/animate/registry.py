@@ -15,7 +15,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepfakemnist.config.animators import CLASSES
+from deepfakemnist.config.animators.registry import CLASSES
 from deepfakemnist.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from functools import reduce
 from operator import or_
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 
 from pydantic import BeforeValidator, Field, PositiveFloat, PositiveInt, model_validator
 
 from deepfakemnist.config.base import BaseUrl, Fraction, Settings, UrlPath, WeightFile
-from deepfakemnist.config.plugins import LIVENESS, Plugin, plugins
+from deepfakemnist.config.plugins import LIVENESS, Plugin, PluginSettings, plugins
 
 
 class LocalSilentSettings(Settings):
@@ -124,22 +124,17 @@ class LinkfaceSettings(VendorSettings):
 
 
 _BUILT_IN: tuple[type[Settings], ...] = (
-    LocalSilentSettings, LocalActionSettings, BaiduSettings, BaiduPictureSettings, TianyanSettings, LinkfaceSettings
-)  # fmt: skip
+    LocalSilentSettings,
+    LocalActionSettings,
+    BaiduSettings,
+    BaiduPictureSettings,
+    TianyanSettings,
+    LinkfaceSettings,
+)
 
 
 def _name_of(settings: type[Settings]) -> str:
     return str(get_args(settings.model_fields["provider"].annotation)[0])
-
-
-class PluginSettings(Settings):
-    """Base of the settings of a provider of another package.
-
-    A subclass has ``provider: Literal["local-…"]``, the name of its entry point, and ``module``: an importable module
-    with ``load(settings)``, which returns a :class:`~deepfakemnist.liveness.protocol.LivenessProvider`.
-    """
-
-    module: ClassVar[str]
 
 
 def _usable(plugin: Plugin) -> Plugin:
@@ -148,7 +143,7 @@ def _usable(plugin: Plugin) -> Plugin:
     if plugin.problem:
         return plugin
     if not (isinstance(settings, type) and issubclass(settings, PluginSettings) and hasattr(settings, "module")):
-        problem = "is not a subclass of deepfakemnist.config.liveness.PluginSettings with a module"
+        problem = "is not a subclass of deepfakemnist.config.plugins.PluginSettings with a module"
     elif "provider" not in settings.model_fields or _name_of(settings) != plugin.name:
         problem = f"has not provider: Literal[{plugin.name!r}], the name of the entry point"
     elif not plugin.name.startswith("local-"):

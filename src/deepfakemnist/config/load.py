@@ -13,9 +13,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, PositiveInt, SerializeAsAny, ValidationError, model_validator
 
-from deepfakemnist.config.animators import CLASSES, AnyAnimator, animator_settings
 from deepfakemnist.config.animators.base import AnimatorSettings
 from deepfakemnist.config.animators.fomm import FommSettings
+from deepfakemnist.config.animators.registry import CLASSES, AnyAnimator, animator_settings
 from deepfakemnist.config.base import MIXED, Fraction, Settings
 from deepfakemnist.config.dataset import CompressSettings, DatasetSettings, FrameSettings, ReleaseSettings
 from deepfakemnist.config.detectors import EvaluationSettings, TrainingSettings

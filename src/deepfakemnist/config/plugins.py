@@ -12,9 +12,21 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.metadata import entry_points
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
+
+from deepfakemnist.config.base import Settings
 
 ANIMATORS, DETECTORS, LIVENESS = "deepfakemnist.animators", "deepfakemnist.detectors", "deepfakemnist.liveness"
+
+
+class PluginSettings(Settings):
+    """Base of the settings of a liveness provider of another package.
+
+    A subclass has ``provider: Literal["local-…"]``, the name of its entry point, and ``module``: an importable module
+    with ``load(settings)``, which returns a :class:`~deepfakemnist.liveness.protocol.LivenessProvider`.
+    """
+
+    module: ClassVar[str]
 
 
 class Plugin(NamedTuple):

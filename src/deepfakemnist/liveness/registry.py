@@ -13,10 +13,10 @@ from deepfakemnist.config.liveness import (
     LinkfaceSettings,
     LocalActionSettings,
     LocalSilentSettings,
-    PluginSettings,
     TianyanSettings,
     VendorSettings,
 )
+from deepfakemnist.config.plugins import PluginSettings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.liveness.protocol import LivenessProvider
 
@@ -26,7 +26,7 @@ def build(
 ) -> LivenessProvider:
     """Return the liveness provider described by ``settings``.
 
-    Other packages add one by an entry point, see ``config.liveness.PluginSettings``. To add one here: a settings
+    Other packages add one by an entry point, see ``config.plugins.PluginSettings``. To add one here: a settings
     class in ``config.liveness.LivenessProvider``, a module here, and a branch below.
 
     Args:

@@ -11,7 +11,7 @@ from deepfakemnist.animate.protocol import Motion
 from deepfakemnist.animate.registry import load_animator
 from deepfakemnist.animation_quality.image_metrics import keypoint_error, reconstruction_l1
 from deepfakemnist.animation_quality.motion import measure_action
-from deepfakemnist.config.animators import animator_settings
+from deepfakemnist.config.animators.registry import animator_settings
 from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.faces.landmarks import FaceLandmarker
 from deepfakemnist.faces.person_mask import PersonMask

@@ -7,7 +7,7 @@ import pytest
 from skimage import data, transform
 
 from deepfakemnist.animate.registry import load_animator
-from deepfakemnist.config.animators import animator_settings
+from deepfakemnist.config.animators.registry import animator_settings
 from deepfakemnist.faces.landmark_sets import FACE_LINES, NOSE
 from deepfakemnist.faces.landmarks import FaceLandmarker
 

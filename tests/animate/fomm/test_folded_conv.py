@@ -13,7 +13,7 @@ from deepfakemnist.animate.fomm.animator import FommAnimator
 from deepfakemnist.animate.fomm.checkpoint import load_checkpoint
 from deepfakemnist.animate.fomm.folded_conv import FoldedConv, check_reduced_layers
 from deepfakemnist.animate.fomm.inference import decoder_dtype, rewritten
-from deepfakemnist.config.animators import animator_settings
+from deepfakemnist.config.animators.registry import animator_settings
 from deepfakemnist.devices.reduced_precision import deterministic_cudnn
 
 pytestmark = pytest.mark.numeric

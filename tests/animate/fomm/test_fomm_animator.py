@@ -13,7 +13,7 @@ from skimage import data, img_as_ubyte
 from deepfakemnist.animate.fomm.animator import FommAnimator
 from deepfakemnist.animate.fomm.checkpoint import load_checkpoint
 from deepfakemnist.animate.protocol import Animator, Motion
-from deepfakemnist.config.animators import animator_settings
+from deepfakemnist.config.animators.registry import animator_settings
 from deepfakemnist.errors import ConfigError, Failed
 
 pytestmark = pytest.mark.numeric

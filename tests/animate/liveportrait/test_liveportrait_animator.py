@@ -16,7 +16,7 @@ from deepfakemnist.animate.liveportrait.openness import Opening, OpeningIndices,
 from deepfakemnist.animate.liveportrait.transfer import Transfer, keypoints
 from deepfakemnist.animate.protocol import Motion
 from deepfakemnist.animate.registry import load_animator
-from deepfakemnist.config.animators import animator_settings
+from deepfakemnist.config.animators.registry import animator_settings
 from deepfakemnist.errors import ConfigError, Failed, Rejected
 from deepfakemnist.faces.landmarks import FaceLandmarker
 from tests.animate.liveportrait.conftest import pictures

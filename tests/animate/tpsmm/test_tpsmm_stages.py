@@ -9,7 +9,7 @@ import pytest
 
 from deepfakemnist.animate.stages import animate_shard, extract_motion_shard
 from deepfakemnist.animate.tpsmm.checkpoint import LICENCE
-from deepfakemnist.config.animators import animator_settings
+from deepfakemnist.config.animators.registry import animator_settings
 from deepfakemnist.ids import pair_id
 from deepfakemnist.media.decode import read_clip
 from deepfakemnist.media.encode import write_working_clip

@@ -12,8 +12,8 @@ import yaml
 
 from deepfakemnist.animate.fomm.animator import FommAnimator
 from deepfakemnist.animate.training.stage import choose_training_clips, clips_of, train_animator_stage
-from deepfakemnist.config.animators import animator_settings
 from deepfakemnist.config.animators.fomm import FommSettings, TrainAnimatorSettings
+from deepfakemnist.config.animators.registry import animator_settings
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.tables.files import write_table

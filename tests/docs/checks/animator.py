@@ -12,7 +12,7 @@ from snakemake.utils import update_config
 import deepfakemnist
 from deepfakemnist.animate.protocol import Motion
 from deepfakemnist.animate.registry import load_animator
-from deepfakemnist.config.animators import animator_settings
+from deepfakemnist.config.animators.registry import animator_settings
 from deepfakemnist.config.load import Config, load_config
 from deepfakemnist.errors import ConfigError, Failed
 
