@@ -29,11 +29,12 @@ class RandomDeformation:
     """
 
     def __init__(self, batch: int, generator: torch.Generator, device: torch.device) -> None:
+        # Not blocking, because that would wait for all that the GPU has to do.
         noise = torch.randn(batch, 2, 3, generator=generator, device=generator.device) * _AFFINE_SIGMA
-        affine = noise.to(device) + torch.eye(2, 3, device=device)
+        affine = noise.to(device, non_blocking=True) + torch.eye(2, 3, device=device)
         self.matrix, self.offset = affine[:, :, :2], affine[:, :, 2]
         weights = torch.randn(batch, _SPLINE_POINTS**2, generator=generator, device=generator.device)
-        self.weights = weights.to(device) * _SPLINE_SIGMA
+        self.weights = weights.to(device, non_blocking=True) * _SPLINE_SIGMA
         self.centres = coordinate_grid(_SPLINE_POINTS, _SPLINE_POINTS, self.weights).view(-1, 2)
 
     def points(self, z: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from deepfakemnist.animate.fomm.network import FirstOrderMotionModel, Keypoints
+from deepfakemnist.animate.fomm.network import FirstOrderMotionModel, Keypoints, invert_2x2
 from deepfakemnist.animate.training.discriminator import (
     MultiScaleDiscriminator,
     discriminator_loss,
@@ -184,7 +184,7 @@ def equivariance_losses(
     value = (driving.value - deformation.points(deformed.value)).abs().mean()
     transformed = deformation.jacobian(deformed.value) @ deformed.jacobian
     identity = torch.eye(2, device=transformed.device)
-    jacobian = (identity - torch.linalg.inv(driving.jacobian) @ transformed).abs().mean()
+    jacobian = (identity - invert_2x2(driving.jacobian) @ transformed).abs().mean()
     return value, jacobian
 
 

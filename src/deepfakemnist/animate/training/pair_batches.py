@@ -47,7 +47,7 @@ class PairBatch(NamedTuple):
     frames: Tensor
     """(B, 2, 3, S, S) uint8: source and driving frame."""
     points: Tensor | None
-    """(B, 2, P, 2) facial points in -1..1, NaN where unknown; None where a clip has none."""
+    """(B, 2, P, 2) facial points in -1..1 of the augmented pictures, NaN where unknown; None where a clip has none."""
     mirrored: Tensor
     """(B,) bool."""
     gain: Tensor | None
@@ -58,7 +58,11 @@ class PairBatch(NamedTuple):
     @classmethod
     def of(cls, frames: list[Tensor], points: list[Tensor | None], plans: Sequence[PairPlan]) -> PairBatch:
         """Collate pairs (2, 3, S, S) uint8 and their facial points (2, P, 2)."""
-        known = [where for where in points if where is not None]
+        known = [
+            _mirrored(where) if plan.mirrored else where
+            for where, plan in zip(points, plans, strict=True)
+            if where is not None
+        ]
         gains = [plan.gain for plan in plans if plan.gain is not None]
         offsets = [plan.offset for plan in plans if plan.offset is not None]
         return cls(
@@ -89,6 +93,9 @@ class PairBatch(NamedTuple):
             both = (both * self.gain + self.offset).clamp(0, 1)
         if self.points is None:
             return Pairs(both[:, 0], both[:, 1], None, None)
-        swapped = self.points[:, :, MIRRORED] * self.points.new_tensor([-1.0, 1.0])
-        points = torch.where(mirrored[..., 0], swapped, self.points)
-        return Pairs(both[:, 0], both[:, 1], points[:, 0], points[:, 1])
+        return Pairs(both[:, 0], both[:, 1], self.points[:, 0], self.points[:, 1])
+
+
+def _mirrored(points: Tensor) -> Tensor:
+    """Return the facial points (..., P, 2) of the mirrored picture."""
+    return points[..., MIRRORED, :] * torch.tensor([-1.0, 1.0])

@@ -30,10 +30,12 @@ def perturb_images(images: Tensor, strength: float, random: torch.Generator) -> 
     batch, _, height, width = images.shape
 
     def normal(*shape: int) -> Tensor:
-        return strength * torch.randn(batch, *shape, generator=random, device=random.device).to(images.device)
+        return strength * torch.randn(batch, *shape, generator=random, device=random.device).to(
+            images.device, non_blocking=True
+        )
 
     def uniform(*shape: int) -> Tensor:
-        return torch.rand(batch, *shape, generator=random, device=random.device).to(images.device)
+        return torch.rand(batch, *shape, generator=random, device=random.device).to(images.device, non_blocking=True)
 
     x = torch.linspace(-1, 1, width, device=images.device)
     y = torch.linspace(-1, 1, height, device=images.device)[:, None]
