@@ -96,3 +96,15 @@ def test_the_error_of_a_rank_is_reported(data, tmp_path):
             train_detector, 2, tmp_path / "log", index=data.index, videos=data.videos, settings=recipe, seed=0,
             trained_on="raw", checkpoint=tmp_path / "c.safetensors", history=tmp_path / "h.tsv", device="cpu",
         )  # fmt: skip
+
+
+def test_a_script_without_a_guard_launches_processes(tmp_path):
+    """As Snakemake's scripts are, whose variables other processes lack."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from deepfakemnist.devices.launch import launch_distributed\n"
+        "launch_distributed(dict, 2, device='cpu')\n"
+        "print('done in', __file__)\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert done.stdout == f"done in {script}\n", done.stderr[-2000:]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -54,10 +56,27 @@ def launch_distributed(
         rdzv_backend="c10d", rdzv_endpoint="localhost:0", run_id=f"deepfakemnist-{os.getpid()}",
     )  # fmt: skip
     try:
-        elastic_launch(config, run_rank)(work, log_file, arguments, HeldGpus())
+        with main_script_left_alone():
+            elastic_launch(config, run_rank)(work, log_file, arguments, HeldGpus())
     except ChildFailedError as error:
         _, failure = error.get_first_failure()
         raise ConfigError(f"process {failure.local_rank} of {processes} failed: {failure.message}") from error
+
+
+@contextmanager
+def main_script_left_alone() -> Iterator[None]:
+    """Keep processes that are spawned meanwhile from running this process's main script.
+
+    Python's multiprocessing runs it in every one, for functions that it defines. A script of Snakemake would fail
+    there: it has no guard, and its variables are missing.
+    """
+    main = sys.modules["__main__"]
+    path = main.__dict__.pop("__file__", None)
+    try:
+        yield
+    finally:
+        if path is not None:
+            main.__file__ = path
 
 
 @record

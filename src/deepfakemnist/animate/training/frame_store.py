@@ -37,6 +37,7 @@ from deepfakemnist.animate.training.pairs import (
     needs_points,
 )
 from deepfakemnist.config.animators.fomm import TrainAnimatorSettings
+from deepfakemnist.devices.launch import main_script_left_alone
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.tables.checksums import file_facts
 from deepfakemnist.tables.files import atomic_path
@@ -115,7 +116,8 @@ def store_clips(
     write = partial(_write, settings=settings, cache=cache if by_points else None)
     if workers > 1 and len(missing) >= workers * _CLIPS_PER_PROCESS:
         # Spawned, because this process may have threads and a GPU.
-        with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        spawn = multiprocessing.get_context("spawn")
+        with main_script_left_alone(), ProcessPoolExecutor(workers, mp_context=spawn) as pool:
             list(pool.map(write, missing, missing.values()))
     else:
         for path, clip in missing.items():
