@@ -52,10 +52,16 @@ class Distributed(NamedTuple):
 
     def broadcast(self, *modules: nn.Module) -> None:
         """Broadcast the state of rank 0: on CPUs, batch norms see only their own rank's part of a batch."""
-        if self.world_size > 1:
-            for module in modules:
-                for value in module.state_dict().values():
-                    dist.broadcast(value, src=0)
+        if self.world_size == 1:
+            return
+        tensors = [tensor for module in modules for tensor in module.state_dict().values()]
+        # One collective per type: hundreds of small ones take seconds.
+        for dtype in dict.fromkeys(tensor.dtype for tensor in tensors):
+            values = [tensor for tensor in tensors if tensor.dtype == dtype]
+            flat = torch.cat([value.flatten() for value in values])
+            dist.broadcast(flat, src=0)
+            for value, part in zip(values, flat.split([value.numel() for value in values]), strict=True):
+                value.copy_(part.view(value.shape))
 
     def average_gradients(self, parameters: Sequence[nn.Parameter]) -> None:
         """Average the gradients over all ranks, in one collective; the ranks have gradients of the same parameters.

@@ -166,12 +166,11 @@ def train_animator(
             _write_samples(state, sampler, held_out_sampler, folder / "samples", seed, target)
         if writes_state:
             # On CPUs, batch norms saw their own rank's part of the batches only.
-            distributed.broadcast(state.result, state.networks)
+            distributed.broadcast(*dict.fromkeys([state.result, state.networks]))
             if distributed.is_main:
                 state.save(folder / STATE, facts)
     close()
 
-    distributed.broadcast(state.result)
     held_out_l1, copy_l1, landmark_error = measure(state.result, held_out_sampler, settings, seed, target)
     log.info("held-out L1 %.4f, copying the source %.4f, after %.0f s", held_out_l1, copy_l1, state.seconds)
     report = TrainingReport(
