@@ -143,3 +143,13 @@ def test_wilson_interval_and_kappa_match_hand_calculation():
     equal, kappa = agreement([True, True, False, False], [True, False, False, False])
     assert (equal, kappa) == (0.75, pytest.approx((0.75 - 0.5) / 0.5))
     assert agreement([True, True], [True, True]) == (1.0, None)
+
+
+def test_with_several_animators_the_page_says_how_many_of_each_are_accepted(tmp_path, verdict_tables):
+    verdicts, (selected,), judged = verdict_tables
+    write_liveness_page(verdicts, [selected], judged, tmp_path / "one.html")
+    assert "by animator" not in (tmp_path / "one.html").read_text()
+    rows = [{**row, "animator": "mesh" if n < 4 else "fomm"} for n, row in enumerate(read_rows(selected))]
+    write_table(rows, selected, SELECTED)
+    write_liveness_page(verdicts, [selected], judged, tmp_path / "two.html")
+    assert ["blink", "0 of 4 (0%)", "3 of 4 (75%)"] in cells(tmp_path / "two.html")

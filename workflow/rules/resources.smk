@@ -8,6 +8,16 @@ SET_RESOURCES = workflow.resource_settings.overwrite_resources
 GPUS = gpus_of_run(CONFIG.device, workflow.is_main_process, SET_RESOURCES)
 if CHECK_FILES and (advice := gpu_advice(CONFIG.device, SET_RESOURCES)):
     print(advice, file=sys.stderr)
+NEEDS_GPU = [
+    one.named
+    for one in ANIMATORS.values()
+    if one.gpu_only and not getattr(one, "allow_cpu", False)
+]
+if CHECK_FILES and not GPUS and NEEDS_GPU and not RUN_PLAN.released:
+    raise WorkflowError(
+        f"{', '.join(NEEDS_GPU)} needs a GPU, and this run has none: run it on a machine with one, set device: cuda to "
+        "request GPUs from a scheduler, or allow_cpu: true to wait many seconds for each frame"
+    )
 # Results of a run with packed media may lie in a bucket; their layout follows from the config alone.
 CLIPS_PER_JOB = clips_per_job(
     CONFIG.clips_per_gpu_job,

@@ -83,7 +83,7 @@ def assess_shard(
         )
         return {metric: getattr(quality, metric) for metric in _OF_FAKES}
 
-    names = ("video_id", "source_id", "driver_id", "person_id", "action", "split", "path", "pixels_sha256")
+    names = ("video_id", "source_id", "driver_id", "person_id", "action", "split", "animator", "path", "pixels_sha256")
     columns = (*names, "frames", "source_frame")
     hashes = " ".join(sorted(str(row["pixels_sha256"]) for row in drivers.values()))
     return run_shard(
@@ -94,7 +94,7 @@ def assess_shard(
         code=code,
         settings=settings,
         inputs=hashes,
-        depends_on=[name for name in columns if name not in ("path", "split")],
+        depends_on=[name for name in columns if name not in ("path", "split", "animator")],
         max_failed_fraction=max_failed_fraction,
     )
 

@@ -41,6 +41,25 @@ def acceptance_table(selection: Sequence[Row], verdicts: Sequence[Row], limits: 
     return Table(f"Accepted by liveness and by quality ({gate})", columns, lines)
 
 
+def animators_table(selection: Sequence[Row]) -> Table:
+    """Return how many fakes of each animator liveness accepts, per action and in total.
+
+    Args:
+        selection: rows of ``schemas.SELECTED``.
+    """
+    labels = sorted({row["animator"] for row in selection})
+    lines = []
+    for action in (*ACTIONS, "all"):
+        mine = [row for row in selection if action in (row["action"], "all")]
+        cells: list[str] = []
+        for label in labels:
+            live = [is_live(row) for row in mine if row["animator"] == label]
+            cells.append(f"{sum(live)} of {len(live)} ({sum(live) / len(live):.0%})" if live else "–")
+        if mine:
+            lines.append([action, *cells])
+    return Table("Accepted by liveness, by animator", ("action", *labels), lines)
+
+
 def figures_table(selection: Sequence[Row], judged: Sequence[Row]) -> Table:
     """Return percentiles of the gate's figures, of the fakes that liveness accepted and of those that it rejected.
 

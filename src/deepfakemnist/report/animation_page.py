@@ -36,27 +36,55 @@ _MAX_FAKES = 2000
 def write_animation_page(tables: Sequence[Path], reenacted: Sequence[Path], path: Path) -> None:
     """Write the page from ANIMATION_QUALITY tables of the fakes and REENACTED tables of the drivers."""
     rows = [row for row in read_rows(tables) if row["status"] == OK]
+    made, drivers = _by_animator(rows), _by_animator(read_rows(reenacted))
+    shown: list[Row] = sorted(rows, key=lambda row: row["video_id"])[:_MAX_FAKES]
+    several = len(made) > 1
+    every = Table(
+        f"Individual fakes ({len(shown)} of {len(rows)})",
+        ("video", *(["animator"] if several else []), "action", *_TITLES),
+        [
+            (
+                row["video_id"],
+                *([row["animator"]] if several else []),
+                row["action"],
+                *(_number(row[name]) for name in _METRICS),
+            )
+            for row in shown
+        ],
+    )
+    write_page(
+        path,
+        "Animation quality",
+        _INTRO,
+        [
+            *(_medians(mine, label if several else "") for label, mine in made.items()),
+            *(_reenactment(mine, label if len(drivers) > 1 else "") for label, mine in drivers.items()),
+            every,
+        ],
+    )
+
+
+def _by_animator(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Return label → rows; one empty label without rows, so that the tables are there."""
+    labels = sorted({row.get("animator") or "" for row in rows}) or [""]
+    return {label: [row for row in rows if (row.get("animator") or "") == label] for label in labels}
+
+
+def _medians(rows: Sequence[Row], label: str) -> Table:
+    """Return medians of the fakes by action; a label names their animator in the title."""
     summary = quality_table(ClipQuality(action=row["action"], **{name: row[name] for name in _METRICS}) for row in rows)
-    by_action = Table(
-        "Medians by action",
+    return Table(
+        f"Medians by action{f', {label}' if label else ''}",
         ("action", "fakes", *_TITLES, "fakes with transfer"),
         [
             (row["action"], row["clips"], *(_number(row[name]) for name in _METRICS), row["transfer_n"])
             for row in summary
         ],
     )
-    shown: list[Row] = sorted(rows, key=lambda row: row["video_id"])[:_MAX_FAKES]
-    every = Table(
-        f"Individual fakes ({len(shown)} of {len(rows)})",
-        ("video", "action", *_TITLES),
-        [(row["video_id"], row["action"], *(_number(row[name]) for name in _METRICS)) for row in shown],
-    )
-    write_page(path, "Animation quality", _INTRO, [by_action, _reenactment(reenacted), every])
 
 
-def _reenactment(tables: Sequence[Path]) -> Table:
-    """Return medians of the self-reenactment by action."""
-    rows = read_rows(tables)
+def _reenactment(rows: Sequence[Row], label: str) -> Table:
+    """Return medians of the self-reenactment by action; a label names the animator in the title."""
     actions = [
         *dict.fromkeys(action for action in ACTIONS if any(row["action"] == action for row in rows)),
         ALL_ACTIONS,
@@ -68,7 +96,7 @@ def _reenactment(tables: Sequence[Path]) -> Table:
         cells = [(scale, _median(row[name] for row in made)) for name, scale in _REENACTED.items()]
         shown.append((action, len(made), len(of) - len(made), *(_number(value * scale) for scale, value in cells)))
     columns = ("action", "drivers", "refused", "L1, levels", "AKD %", "AED", "LPIPS", "sharpness ratio")
-    return Table("Self-reenactment: medians by action", columns, shown)
+    return Table(f"Self-reenactment: medians by action{f', {label}' if label else ''}", columns, shown)
 
 
 def _median(values: Iterable[float | None]) -> float:

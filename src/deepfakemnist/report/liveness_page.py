@@ -17,7 +17,7 @@ from scipy.stats import binomtest
 from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.liveness.examples import example_fakes
 from deepfakemnist.media.decode import read_clip
-from deepfakemnist.report.acceptance_tables import acceptance_table, figures_table, is_live
+from deepfakemnist.report.acceptance_tables import acceptance_table, animators_table, figures_table, is_live
 from deepfakemnist.report.pages import Table, write_page
 from deepfakemnist.tables.files import atomic_path, read_rows
 from deepfakemnist.tables.schemas import OK, Row
@@ -62,6 +62,7 @@ def write_liveness_page(
     providers = sorted({row["provider"] for row in rows})
     tables = [
         _pass_rates(rows, selection, providers),
+        *([animators_table(selection)] if len({row.get("animator") for row in selection}) > 1 else []),
         *([acceptance_table(selection, rows, limits)] if limits else []),
         figures_table(selection, read_rows(judged)),
         _agreement(rows, providers),

@@ -265,6 +265,7 @@ ANIMATION_QUALITY = _schema(
     _PERSON,
     _ACTION,
     _SPLIT,
+    _ANIMATOR,
     _PATH,
     _FRAMES,
     column("source_frame", pa.int32(), "frame of the source clip that was animated, from 0"),
