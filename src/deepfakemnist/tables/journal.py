@@ -121,8 +121,8 @@ def entries_elsewhere(table: Path, keys: Collection[str]) -> dict[str, Entry]:
 
 
 def _shard(journal: Path) -> str:
-    """Return the name of the journal's shard, without the round."""
-    return journal.name.removesuffix(f".parquet{SUFFIX}").split("@")[0]
+    """Return the name of the journal's shard, without animator and round."""
+    return journal.name.removesuffix(f".parquet{SUFFIX}").split("@")[0].split("+")[0]
 
 
 def _related(one: str, other: str) -> bool:
