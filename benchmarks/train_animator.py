@@ -46,7 +46,7 @@ from deepfakemnist.devices.torch_device import choose_device
 from deepfakemnist.tables.checksums import file_facts
 
 ROOT = Path(__file__).parents[1]
-SIDE, FRAMES, ROUNDS = 256, 16, 11
+SIDE, FRAMES, ROUNDS = 256, 16, 7
 STEPS_CPU, STEPS_GPU, BATCH_CPU, BATCH_GPU = 1, 20, 8, 40
 #: Batches that a worker has ready, see ``frame_store``; dropped before a measurement.
 PREFETCHED = 4
@@ -115,6 +115,8 @@ def measure(clips: list[TrainingClip], folder: Path, device: torch.device, worke
         for kind, batches in kinds.items():
             for _ in range(PREFETCHED * workers if kind == "disk" else 0):
                 next(batches)
+            # While it runs, the workers get ahead again, so that they read one batch per measured step, not all.
+            run_steps(state, objective, batches, 1, device)
             wall, own = run_steps(state, objective, batches, steps, device)
             rates[kind].append(count * steps / wall)
             cpu[kind].append(own)
