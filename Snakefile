@@ -55,6 +55,7 @@ else:
     include: "workflow/rules/rounds.smk"
     include: "workflow/rules/batches.smk"
     include: "workflow/rules/animator.smk"
+    include: "workflow/rules/rendered.smk"
     include: "workflow/rules/animate.smk"
     include: "workflow/rules/judge.smk"
     include: "workflow/rules/liveness.smk"

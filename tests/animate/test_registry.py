@@ -12,7 +12,7 @@ from deepfakemnist.errors import ConfigError
 
 
 def test_animators_are_registered_by_their_files() -> None:
-    assert animator_names() == ["fomm", "liveportrait", "mesh", "tpsmm"]
+    assert animator_names() == ["fomm", "liveportrait", "mesh", "rendered", "tpsmm"]
     assert load_animator(animator_settings(), None).info.name == "mesh"
 
 

@@ -88,6 +88,7 @@ rule animate:
         settings=animator_settings,
         weights=weights_version,
         fps=CONFIG.crop.fps,
+        clips=rendered_version,
         code=animator_code("animate.stages"),
     script:
         "../scripts/animate.py"

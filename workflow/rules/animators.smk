@@ -28,7 +28,12 @@ def animator_settings(wildcards, input):
 
 
 def motion_tables(wildcards):
-    """Return the tables of the motions of all drivers, of the animator that a job's shard belongs to."""
+    """Return the tables of the motions of all drivers, of the animator that a job's shard belongs to.
+
+    Whoever renders elsewhere is given the crops of the drivers.
+    """
+    if not animator_of(wildcards).renders_here:
+        return driver_tables("crop/driver")
     shards = RUN_PLAN.motion_shards(animator_of(wildcards).named)
     return tables("<results>/extract_motion/{shard}.parquet", shards=shards)
 

@@ -56,19 +56,21 @@ def driver_crops(wildcards):
     return tables("<results>/crop/driver/{shard}.parquet", shards=map(range_of, shards))
 
 
+def shards_to_animate(wildcards):
+    """Return the fake shards of an animation job."""
+    if CLIPS_PER_JOB:
+        return look_up_fakes(wildcards.batch, 0) or []
+    return [wildcards.shard]
+
+
 def plans_to_animate(wildcards):
     """Return the plan tables of the fakes of a job."""
-    shards = [wildcards.get("shard")]
-    if CLIPS_PER_JOB:
-        shards = look_up_fakes(wildcards.batch, 0) or []
-    return tables("<results>/plan/{shard}.parquet", shards=shards)
+    return tables("<results>/plan/{shard}.parquet", shards=shards_to_animate(wildcards))
 
 
 def crops_to_animate(wildcards):
     """Return the tables of the cropped sources of a job's fakes."""
-    shards = [wildcards.get("shard")]
-    if CLIPS_PER_JOB:
-        shards = look_up_fakes(wildcards.batch, 0) or []
+    shards = shards_to_animate(wildcards)
     sources = (fake_round(round_of(shard)).sources_of(shard) for shard in shards)
     return tables(
         "<results>/crop/source/{shard}.parquet", shards=sorted(set().union(*sources))

@@ -1,5 +1,10 @@
 """Input files of the run, known by content: their versions are params of the rules that read them."""
 
+from deepfakemnist.animate.rendered_table import (
+    clips_by_pair,
+    clips_of_table,
+    rendered_animators,
+)
 from deepfakemnist.sources.released import KINDS
 from deepfakemnist.workflow.input_files import InputFiles
 from deepfakemnist.workflow.weight_pins import check_weight_files, check_weight_pins
@@ -9,6 +14,8 @@ INPUT_FILES = InputFiles(Path(RESULTS), compare=CHECK_FILES)
 if CHECK_FILES:
     try:
         check_weight_files(CONFIG, INPUT_FILES)
+        for one in rendered_animators(CONFIG.animators):
+            clips_of_table(one.table)
         if not RUN_PLAN.released and (
             unpinned := check_weight_pins(CONFIG.animators, INPUT_FILES, Path(RESULTS))
         ):

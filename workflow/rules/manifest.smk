@@ -60,13 +60,17 @@ rule manifest:
         ),
         *key_texts("dataset", {"folds": CONFIG.dataset.folds}),
         refused=lambda wildcards: described("refused", RUN_PLAN.refused()),
+        rendered=[
+            INPUT_FILES.sha256(one.table)
+            for one in rendered_animators(CONFIG.animators)
+        ],
         splits=lambda wildcards: described("splits", RUN_PLAN.split_of()),
         quota=unwatched(RUN_PLAN.quotas),
         reals=CONFIG.plan.reals,
         qualities=list(CONFIG.compress.qualities),
         folds=CONFIG.dataset.folds,
         max_failed_fraction=CONFIG.max_failed_fraction,
-        code=code_digest("dataset.manifest"),
+        code=code_digest("dataset.manifest", "animate.rendered_table"),
     script:
         "../scripts/manifest.py"
 

@@ -1,6 +1,8 @@
 from pathlib import Path
 
+from deepfakemnist.animate.rendered_table import surplus_clips
 from deepfakemnist.dataset.manifest import StageTables, write_manifest
+from deepfakemnist.tables.files import read_rows
 from deepfakemnist.workflow.script import run_plan_of, stage_script
 
 
@@ -26,7 +28,7 @@ with stage_script(snakemake):
         ),
         out=Path(snakemake.output.videos).parent,
         split_of=run_plan.split_of(),
-        refused=run_plan.refused(),
+        refused=[*run_plan.refused(), *surplus_clips(run_plan.config.animators, read_rows(paths("plan")))],
         qualities=snakemake.params.qualities,
         quota=snakemake.params.quota,
         reals=snakemake.params.reals,

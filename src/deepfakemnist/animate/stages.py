@@ -64,7 +64,7 @@ def extract_motion_shards(
     """
     animator = load_animator(settings, weights, device)
     sha256 = animator.info.weights_sha256 or ""
-    rows, folder_of = _rows_and_folders(folders)
+    rows, folder_of = rows_and_folders(folders)
 
     def extract_motion(row: Row) -> Row:
         check_unchanged(row["path"], row.get("sha256"))
@@ -136,12 +136,12 @@ def animate_shards(
     """
     animator = load_animator(settings, weights, device)
     info = animator.info
-    rows, folder_of = _rows_and_folders(folders)
+    rows, folder_of = rows_and_folders(folders)
     _check_weights(rows, info.weights_sha256 or "")
     planned = {row["motion_path"]: row.get("motion_sha256") for row in rows}
     # Plans of version 0.2 hold no hashes of motions, and a driver may have been cropped again.
     motions = {path: _digest_file(path) for path in planned}
-    rows = [{**row, "motion_sha256": motions[row["motion_path"]], **_source_frame(row, settings)} for row in rows]
+    rows = [{**row, "motion_sha256": motions[row["motion_path"]], **source_frame_of(row, settings)} for row in rows]
 
     def load(row: Row) -> tuple[Motion, np.ndarray]:
         check_unchanged(row["motion_path"], planned[row["motion_path"]])
@@ -153,7 +153,7 @@ def animate_shards(
                 f"{row['motion_path']} has {len(motion)} frames, the plan expects {row['motion_frames']}",
             )
         motion.check(info.motion)
-        return motion, _frame(row["source_path"], row["source_frame"])
+        return motion, frame_to_animate(row["source_path"], row["source_frame"])
 
     def render(row: Row, loaded: tuple[Motion, np.ndarray]) -> _Animation:
         motion, image = loaded
@@ -238,7 +238,7 @@ def _check_weights(rows: Iterable[Row], sha256: str) -> None:
         )
 
 
-def _rows_and_folders(folders: Mapping[Path, Path]) -> tuple[list[Row], dict[str, Path]]:
+def rows_and_folders(folders: Mapping[Path, Path]) -> tuple[list[Row], dict[str, Path]]:
     """Return the ok rows of all tables, and the output folder of each video."""
     rows_of = {folder: _ok_rows([table]) for table, folder in folders.items()}
     rows = [row for rows in rows_of.values() for row in rows]
@@ -255,7 +255,7 @@ def _ok_rows(tables: Iterable[Path]) -> list[Row]:
     ]
 
 
-def _source_frame(row: Row, settings: AnimatorSettings) -> Row:
+def source_frame_of(row: Row, settings: AnimatorSettings) -> Row:
     """Return the frame to animate of a planned pair, and its scores if the plan has them for that frame."""
     if settings.source_frame != "best":
         return {"source_frame": settings.source_frame}
@@ -263,7 +263,7 @@ def _source_frame(row: Row, settings: AnimatorSettings) -> Row:
     return {"source_frame": row.get("best_frame"), **scores}
 
 
-def _frame(path: str, index: int | None) -> np.ndarray:
+def frame_to_animate(path: str, index: int | None) -> np.ndarray:
     """Return the frame to animate."""
     if index is None:
         raise Failed("no_best_frame", f"the plan names no best frame of {path}; set animator.source_frame to a number")

@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "manifest": ("manifest", "check a dataset's manifest against the files on disk"),
     "marks": ("marks", "show the synthetic-media marks of files"),
     "orphans": ("orphans", "list and remove results that the run no longer plans"),
+    "plan": ("plan", "export the pairs that are rendered elsewhere"),
     "predict": ("predict", "score videos with a trained detector"),
     "release": ("release", "write a release folder"),
     "repair": ("repair", "have damaged results made again, and nothing else"),

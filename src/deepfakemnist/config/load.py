@@ -183,6 +183,11 @@ class Config(Settings):
                 f"storage.media: packed sends single files to jobs, and weights of {', '.join(folders)} are a folder; "
                 "pack it by `deepfakemnist animator convert FOLDER FILE.safetensors`"
             )
+        elsewhere = [one.named for one in self.animators if not one.renders_here]
+        if self.storage.media == "packed" and elsewhere:
+            raise ValueError(
+                f"storage.media: packed does not send the clips of {', '.join(elsewhere)} to jobs; use media: files"
+            )
         if self.disk.intermediate == "remove" and self.storage.media == "packed":
             raise ValueError(
                 "disk.intermediate: remove deletes clips, but with storage.media: packed the archives hold them too; "

@@ -11,19 +11,15 @@ from functools import partial
 from pathlib import Path
 
 from deepfakemnist.config.base import MediaLimits
-from deepfakemnist.errors import Rejected
 from deepfakemnist.media.container import every_frame, open_video
 from deepfakemnist.media.limits import limited
 from deepfakemnist.media.picture import Picture
 from deepfakemnist.media.pixels import PixelHash
-from deepfakemnist.media.probe import probe
+from deepfakemnist.media.probe import check_rate, probe
 from deepfakemnist.tables.file_versions import sha256_in, to_metadata, versions_of
 from deepfakemnist.tables.files import write_table
 from deepfakemnist.tables.schemas import RELEASED_CLIPS, Row
 from deepfakemnist.tables.shards import Tally, run_shard
-
-#: Relative difference up to which two frame rates count as equal; 1 % is invisible.
-_RATE_TOLERANCE = 0.01
 
 
 def import_released_shard(
@@ -78,9 +74,7 @@ def import_released_clip(row: Row, fps: float, limits: MediaLimits | None = None
 
 def _import_clip(row: Row, fps: float) -> Row:
     facts = probe(row["path"])
-    if facts["variable_rate"] or abs(facts["fps"] - fps) > _RATE_TOLERANCE * fps:
-        seen = f"{facts['fps']:.4g} frames per second{', unevenly spaced' if facts['variable_rate'] else ''}"
-        raise Rejected("other_rate", f"{row['path']}: {seen}; crop.fps sets {fps:g} for the whole dataset")
+    check_rate(row["path"], facts, fps)
     pixels = PixelHash()
     with open_video(row["path"]) as video:
         for frame in every_frame(video):

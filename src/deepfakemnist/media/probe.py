@@ -6,12 +6,14 @@ with a reason of :mod:`.container`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from deepfakemnist.errors import Rejected
 from deepfakemnist.media.container import bit_depth, open_video
 from deepfakemnist.media.decode import TimedFrames
 from deepfakemnist.media.display import frame_orientation
@@ -21,6 +23,8 @@ from deepfakemnist.tables.checksums import file_facts
 #: Frame intervals may differ from the median by this fraction before the rate counts as variable; MKV's rounding
 #: alone turns 30 frames per second into intervals of 33 and 34 ms.
 _INTERVAL_TOLERANCE = 0.1
+#: Relative difference up to which two frame rates count as equal; 1 % is invisible.
+_RATE_TOLERANCE = 0.01
 
 
 def probe(path: Path | str, start_s: float | None = None, end_s: float | None = None) -> dict[str, Any]:
@@ -68,6 +72,21 @@ def probe(path: Path | str, start_s: float | None = None, end_s: float | None = 
         "frames_left_out": frames.video.left_out,
         **file_facts(path)._asdict(),
     }
+
+
+def check_rate(path: Path | str, facts: Mapping[str, Any], fps: float) -> None:
+    """Compare the rate of a clip made elsewhere with that of the dataset, which is written at one rate.
+
+    Args:
+        path: the clip, for the message.
+        facts: what :func:`probe` returned.
+        fps: configured rate, frames per second; 1 % more or less counts as equal.
+
+    Raises: Rejected with reason other_rate.
+    """
+    if facts["variable_rate"] or abs(facts["fps"] - fps) > _RATE_TOLERANCE * fps:
+        seen = f"{facts['fps']:.4g} frames per second{', unevenly spaced' if facts['variable_rate'] else ''}"
+        raise Rejected("other_rate", f"{path}: {seen}; crop.fps sets {fps:g} for the whole dataset")
 
 
 def _is_variable_rate(times: list[Fraction]) -> bool:

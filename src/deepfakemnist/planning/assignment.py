@@ -161,7 +161,7 @@ def plan_shard(
     Args:
         assignments: assignments of the shard's sources.
         crops: CROPPED tables with the shard's sources.
-        motions: MOTIONS tables of all drivers.
+        motions: MOTIONS tables of all drivers; CROPPED ones for an animator outside of this project.
         table: PLANNED table to write.
         seed: the run's seed.
         code: digest of this module.
@@ -189,7 +189,7 @@ def plan_shard(
             "motion_path": driver["path"],
             "motion_sha256": driver.get("sha256"),
             "motion_frames": driver["frames"],
-            "motion_checkpoint_sha256": driver["checkpoint_sha256"],
+            "motion_checkpoint_sha256": driver.get("checkpoint_sha256", ""),
         }
 
     rows = [

@@ -91,7 +91,7 @@ PAIRS = pa.schema(
 
 LEDGER = pa.schema(
     [
-        column("kind", pa.string(), "source, driver or fake"),
+        column("kind", pa.string(), "source, driver or fake; or rendered, an unused row of a table of rendered clips"),
         COMPRESSED.field("video_id"),
         SELECTED.field("person_id"),
         SELECTED.field("action"),

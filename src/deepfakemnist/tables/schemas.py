@@ -198,7 +198,7 @@ PLANNED = _schema(
     column("source_clip_sha256", pa.string(), "sha256 of the file of the cropped source clip"),
     column("source_pixels_sha256", pa.string(), "pixel hash of the cropped source clip"),
     *BEST_FRAME,
-    column("motion_path", pa.string(), "motion file of the driver"),
+    column("motion_path", pa.string(), "motion file of the driver; its crop if the clip is rendered elsewhere"),
     column("motion_sha256", pa.string(), "sha256 of the motion file"),
     column("motion_frames", pa.int32(), "number of driver frames"),
     column("motion_checkpoint_sha256", pa.string(), "sha256 of the weights that the motion was extracted with"),

@@ -104,7 +104,7 @@ class _Prediction:
                 crop = _mean(lengths[role]) * typical_sizes.CROP * self.area
                 yield self._clips(f"{self.crops}/{role}", self.plan.count(role), crop)
             driver = _mean(lengths["driver"])
-            names = [one.name for one in self.config.animators]
+            names = [one.name for one in self.config.animators if one.renders_here]
             motion = driver * _mean([typical_sizes.motion_bytes(name) for name in names])
             yield self._clips("extract_motion", self.plan.count("driver") * len(names), motion)
             yield self._clips("animate", self.candidates, driver * typical_sizes.ANIMATION * self.area)

@@ -167,9 +167,10 @@ class RunPlan:
         return self.shards("fake") if self.released else self.first_round.shards
 
     def motion_shards(self, label: str | None = None) -> list[str]:
-        """Return the shards of motions of an animator, by its label; None: of all animators."""
+        """Return the shards of motions of an animator, by its label; None: of all that render here."""
+        rendering = [one.named for one in self.config.animators if one.renders_here]
         suffixes = self.config.animator_suffixes
-        chosen = [*suffixes.values()] if label is None else [suffixes[label]]
+        chosen = [suffixes[one] for one in rendering if label in (None, one)]
         return [shard_of_animator(shard, suffix) for suffix in chosen for shard in self.shards("driver")]
 
     def driver_batches(self, clips: int, alone: Collection[str] = ()) -> dict[str, list[str]]:

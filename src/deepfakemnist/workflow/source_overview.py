@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from deepfakemnist.config.animators.base import AnimatorSettings
 from deepfakemnist.config.animators.fomm import FommSettings
+from deepfakemnist.config.animators.rendered import RenderedSettings
 from deepfakemnist.config.base import SPLITS
 from deepfakemnist.config.load import Config
 from deepfakemnist.sources.sheets import Sheet
@@ -70,6 +71,9 @@ def describe_animators(animators: Sequence[AnimatorSettings]) -> str:
         share = f", {one.share / total:.0%} of the sources" if len(animators) > 1 else ""
         if isinstance(one, FommSettings) and one.needs_training:
             weights = f", trained on {one.train.clips or 'the crops of this run'}"
+        elif isinstance(one, RenderedSettings):
+            there = "" if one.table.is_file() else ", which does not exist yet (docs/rendered_elsewhere.md)"
+            weights = f", clips rendered elsewhere, listed in {one.table}{there}"
         else:
             weights = f" with {one.weight_file}" if one.weight_file else ", without weights"
         lines.append(f"Animator: {one.named}{weights}{share}")

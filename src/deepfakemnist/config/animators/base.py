@@ -27,6 +27,7 @@ class AnimatorSettings(Settings):
         module: importable module with ``load(settings, weights, device)``, which returns the animator.
         may_use_gpu: whether it runs on a GPU where there is one.
         gpu_only: whether a CPU is too slow for it, see :class:`GpuSettings`.
+        renders_here: whether this project renders, and takes motions of drivers for it; otherwise clips are imported.
         shapes_weights: settings whose effect the sha256 of the weights covers.
 
     Raises: ValueError for a label that does not say which animator it is.
@@ -35,6 +36,7 @@ class AnimatorSettings(Settings):
     module: ClassVar[str]
     may_use_gpu: ClassVar[bool] = True
     gpu_only: ClassVar[bool] = False
+    renders_here: ClassVar[bool] = True
     shapes_weights: ClassVar[tuple[str, ...]] = ()
 
     name: Name = Field(description="name of the animator")

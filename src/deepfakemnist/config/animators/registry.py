@@ -17,6 +17,7 @@ from deepfakemnist.config.animators.base import AnimatorSettings
 from deepfakemnist.config.animators.fomm import FommSettings
 from deepfakemnist.config.animators.liveportrait import LivePortraitSettings
 from deepfakemnist.config.animators.mesh import MeshSettings
+from deepfakemnist.config.animators.rendered import RenderedSettings
 from deepfakemnist.config.animators.tpsmm import TpsmmSettings
 from deepfakemnist.config.base import ACTIONS, Settings
 from deepfakemnist.config.plugins import ANIMATORS, Plugin, plugins
@@ -28,7 +29,7 @@ _REMOVED = {"warp": "mesh, which turns heads in 3-D, closes eyes and needs no we
 
 BUILT_IN: dict[str, type[AnimatorSettings]] = {
     settings.model_fields["name"].default: settings
-    for settings in (FommSettings, LivePortraitSettings, MeshSettings, TpsmmSettings)
+    for settings in (FommSettings, LivePortraitSettings, MeshSettings, RenderedSettings, TpsmmSettings)
 }
 
 
