@@ -121,7 +121,7 @@ def test_ledger_page_lists_rejected_and_failed_items_only_and_escapes_them(tmp_p
     write_ledger_page(tmp_path / "ledger.parquet", tmp_path / "page.html")
     (row,) = cells(tmp_path / "page.html")
     assert row[1] == "bad" and row[-1] == "&lt;script&gt;alert(1)&lt;/script&gt;"
-    assert "2 sources, drivers and fakes; 1 passed every stage" in (tmp_path / "page.html").read_text()
+    assert "2 items; 1 passed every stage" in (tmp_path / "page.html").read_text()
 
 
 @pytest.mark.parametrize(("source_frame", "animated"), [(4, 4), (None, 0), (7, 0)])

@@ -17,7 +17,7 @@ from deepfakemnist.animate.stages import frame_to_animate, rows_and_folders, sou
 from deepfakemnist.config.animators.base import AnimatorSettings
 from deepfakemnist.config.animators.rendered import RenderedSettings
 from deepfakemnist.config.base import MediaLimits
-from deepfakemnist.errors import ConfigError, Rejected
+from deepfakemnist.errors import ConfigError, Failed, Rejected
 from deepfakemnist.media.decode import read_frames
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.media.limits import limited
@@ -54,8 +54,8 @@ def import_rendered_shards(
         max_failed_fraction: see ``run_shard``.
         limits: on pixels, frames, seconds and memory of a clip; None: the default ones.
 
-    Reasons besides those of :mod:`.container`, all rejected: not_rendered, missing_file, length_differs, other_rate,
-    not_square, frame_size.
+    Reasons besides those of :mod:`.container`: rejected with not_rendered, missing_file, length_differs, other_rate,
+    not_square or frame_size; failed with source_changed.
 
     Raises: ConfigError for a missing or invalid table, TooManyFailures.
     """
@@ -90,6 +90,8 @@ def import_rendered_shards(
             raise Rejected("missing_file", f"{clip or 'the path is empty'}: no such file, says {settings.table}")
         with limited(limits or MediaLimits(), clip):
             facts = probe(clip)
+            if facts["sha256"] != row["clip_sha256"]:
+                raise Failed("source_changed", f"{clip}: replaced while it was imported; run the same command again")
             _check(clip, facts, row["motion_frames"], side, fps)
             target = folder_of[row["video_id"]] / f"{row['video_id']}.mp4"
             written = write_working_clip(target, _reduced(clip, side), fps)

@@ -83,12 +83,12 @@ def write_dataset_page(summary: Path, path: Path) -> None:
 
 
 def write_ledger_page(ledger: Path, path: Path) -> None:
-    """List every rejected or failed source, driver and fake with its stage, reason and detail."""
+    """List every rejected or failed item with its stage, reason and detail."""
     columns = ("kind", "video_id", "action", "stage", "status", "reason", "detail")
     items = read_rows(ledger)
     out = [row for row in items if row["status"] != OK]
     shown = [[row[name] for name in columns] for row in out[:_MAX_LEDGER_ROWS]]
-    intro = f"{len(items)} sources, drivers and fakes; {len(items) - len(out)} passed every stage."
+    intro = f"{len(items)} items; {len(items) - len(out)} passed every stage."
     if len(out) > len(shown):
         intro += f" The first {len(shown)} of the {len(out)} others are listed; ledger.parquet holds all."
     write_page(path, "Ledger", intro, [Table("Rejected and failed items", columns, shown)])
