@@ -141,7 +141,7 @@ motion = animator.prepare_driving(frames)
 motion.check(animator.info.motion)
 print(settings.named, settings.noise, len(list(animator.render(frames[0], motion))))
 wrong = {"name": "still", "noise": "loud"}
-for given in (wrong, {"name": "broken"}, {"name": "odd"}, {"name": "stil"}, {"name": "fomm"}):
+for given in (wrong, {"name": "broken"}, {"name": "odd"}, {"name": "stll"}, {"name": "fomm"}):
     try:
         animator_settings(given)
     except ValueError as error:
@@ -153,7 +153,7 @@ for given in (wrong, {"name": "broken"}, {"name": "odd"}, {"name": "stil"}, {"na
     assert "valid integer" in lines[1]
     assert "tiny_plugins.gone:Settings of tiny-plugins 0.3 cannot be imported: ModuleNotFoundError" in lines[2]
     assert "has not the default name 'odd', the name of the entry point" in lines[3]
-    assert "'stil' is an unknown animator; did you mean 'still'?" in lines[4]
+    assert "'stll' is an unknown animator; did you mean 'still'?" in lines[4]
     # Neither of the two is used in silence.
     assert "tiny-plugins 0.3 and deepfakemnist both provide fomm; uninstall one of the packages" in lines[5]
 
