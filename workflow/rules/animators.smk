@@ -128,3 +128,8 @@ def pairs_to_render(wildcards):
         if not ANIMATORS[label_of(shard)].renders_here
     )
     return tables("<results>/plan/{shard}.parquet", shards=shards)
+
+
+def software_of(wildcards):
+    """Return what made the clips of a shard, for the marks of the fakes."""
+    return "others, as released" if RUN_PLAN.released else animator_of(wildcards).name

@@ -10,6 +10,7 @@ sys.path.insert(0, str(ROOT / "src"))
 from snakemake.exceptions import WorkflowError
 
 from deepfakemnist.code_digest import code_digest, foreign_digest, keep_facts_in
+from deepfakemnist.config.detectors import plugin_of_detector
 from deepfakemnist.config.load import load_config
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.liveness.motions import read_motions
@@ -94,6 +95,17 @@ def plugin_code(plugin, *modules):
     """Return the code digest of modules and, unless it is None, of the plug-in that they run."""
     digest = code_digest(*modules)
     return f"{digest} {foreign_digest(plugin.module)}" if plugin else digest
+
+
+def detector_code(*modules):
+    """Return an input function for the code digest of modules and of the detector that they run."""
+
+    def digest_of(wildcards):
+        return plugin_code(
+            plugin_of_detector(DETECTORS[wildcards.detector].name), *modules
+        )
+
+    return digest_of
 
 
 def imagenet_file(wildcards):

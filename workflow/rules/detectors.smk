@@ -1,23 +1,10 @@
 """Training of detectors on every training set, and their predictions at every quality."""
 
-from deepfakemnist.config.detectors import DETECTOR_NAMES
-from deepfakemnist.config.plugins import DETECTORS as DETECTOR_PLUGINS
-from deepfakemnist.config.plugins import named as plugins_named
 from deepfakemnist.config.preparation import Preparation
 
 DETECTORS = {detector.slug: detector for detector in CONFIG.training.detectors}
 DATASETS = CONFIG.evaluation.datasets
 TRAINING_SETS = CONFIG.training_sets
-
-
-def detector_code(*modules):
-    """Return an input function for the code digest of modules and of the detector that they run."""
-
-    def digest_of(wildcards):
-        added = plugins_named(DETECTOR_PLUGINS, frozenset(DETECTOR_NAMES))
-        return plugin_code(added.get(DETECTORS[wildcards.detector].name), *modules)
-
-    return digest_of
 
 
 rule train:

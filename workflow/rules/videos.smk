@@ -5,11 +5,6 @@ CUT_PAIRS = CONFIG.compress.length == "pair" and not RUN_PLAN.released
 COMPRESSION = {**settings_of("compress"), "length": "pair" if CUT_PAIRS else "keep"}
 
 
-def software_of(wildcards):
-    """Return what made the clips of a shard, for the marks of the fakes."""
-    return "others, as released" if RUN_PLAN.released else animator_of(wildcards).name
-
-
 rule compress:
     """Encode every clip of a shard at each quality, real and fake alike."""
     input:

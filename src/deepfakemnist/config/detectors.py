@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from deepfakemnist.config.base import Fraction, Name, Settings, WeightFile
-from deepfakemnist.config.plugins import DETECTORS, named
+from deepfakemnist.config.plugins import DETECTORS, Plugin, named
 from deepfakemnist.config.training_sets import expand, problem_of
 
 #: Names in the registry of deepfakemnist.detectors; a test keeps the two in sync.
@@ -81,6 +81,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         "patience": None,
     },
 }
+
+
+def plugin_of_detector(name: str) -> Plugin | None:
+    """Return the plug-in that provides a detector; None for those of this package and of timm."""
+    return named(DETECTORS, frozenset(DETECTOR_NAMES)).get(name)
 
 
 class DetectorTraining(Settings):

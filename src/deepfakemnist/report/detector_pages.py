@@ -32,9 +32,9 @@ _INTRO = (
     "deviation over training seeds, where there are several; the interval is that of their mean. After a slash: the "
     "paper's result (arXiv 2108.07949), on its own 20,000 videos and comparable only with a run of that size; ≈ "
     "where it was read off a chart. The paper has as many fakes as reals, so its accuracy is a balanced accuracy, "
-    "and stands beside ours, whatever our ratio. {split} Protocols 6 to 10 "
-    "show the training sets with all actions and people; the tables in evaluation/ hold all. Videos and "
-    "people are a range, or a list in the order of the columns, where columns differ. A dash: not measured."
+    "and stands beside ours, whatever our ratio. {split} Protocols 6 to 10 show the training sets with all actions and "
+    "people; the tables in evaluation/ hold all. Unseen: of an animator whose fakes the detector was trained without. "
+    "Videos and people are a range, or a list in the order of the columns, where columns differ. A dash: not measured."
 )
 _SPLIT_BY_PERSON = (
     "The paper split by video, so one person may be in its training and its test split; here the splits are by person, "
