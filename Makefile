@@ -83,7 +83,7 @@ format: setup
 	$(BIN)/snakefmt Snakefile workflow/Snakefile workflow/rules workflow/actors.smk
 
 schemas: setup
-	$(BIN)/python -m deepfakemnist.config.schemas workflow/schemas
+	$(BIN)/python -m deepfakemnist.config.schemas workflow/schemas config/animators.md
 
 # One lock for every platform: a package that some lack stands behind a marker. Versions already in it are kept.
 lock: setup

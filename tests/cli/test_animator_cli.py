@@ -80,3 +80,14 @@ def test_conversion_refuses_what_it_would_destroy_or_cannot_read(tmp_path, capsy
         assert message in capsys.readouterr().err
     assert taken.read_bytes() == b"mine"
     assert not (tmp_path / "out.safetensors").exists()
+
+
+def test_settings_are_printed_from_the_models(capsys):
+    assert main(["animator", "settings", "mesh"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("mesh: Landmark mesh in 3-D")
+    assert "  mouth: driver  (driver, synthetic)  inside of a mouth that the source keeps closed" in shown
+    assert main(["animator", "settings"]) == 0
+    assert "\nfomm: " in capsys.readouterr().out
+    assert main(["animator", "settings", "fom"]) != 0
+    assert "no animator fom: there are fomm, " in capsys.readouterr().err

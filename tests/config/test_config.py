@@ -4,9 +4,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deepfakemnist.config.animators.registry import animator_settings
+from deepfakemnist.config.animators.registry import BUILT_IN, animator_settings
 from deepfakemnist.config.load import Config, load_config
 from deepfakemnist.config.schemas import schema_text
+from deepfakemnist.config.settings_page import keys, page
 from deepfakemnist.errors import ConfigError
 
 ROOT = Path(__file__).parents[2]
@@ -191,6 +192,15 @@ def test_presets_are_valid_on_top_of_the_config(raw, preset):
     update_config(merged, yaml.safe_load((ROOT / "config/presets" / preset).read_text()))
     config = Config.model_validate(merged)
     assert config.animators[0].source_frame == (0 if preset == "paper.yaml" else "best")
+
+
+def test_the_page_on_settings_of_animators_is_that_of_the_models():
+    text = page(BUILT_IN)
+    assert (ROOT / "config/animators.md").read_text(encoding="utf-8") == text, "run: make schemas"
+    assert "| `train.discriminator.num_blocks` | 4 | integer |" in text
+    for settings in BUILT_IN.values():
+        undescribed = [key.name for key in keys(settings) if not key.meaning and "." not in key.name]
+        assert undescribed in ([], ["name"]), undescribed
 
 
 @pytest.mark.parametrize("name", ["config", "sources", "drivers"])

@@ -1,10 +1,11 @@
-"""``deepfakemnist animator``: say what a weight file of an animator is, and pack it into safetensors."""
+"""``deepfakemnist animator``: settings of animators; what a weight file is, and its conversion to safetensors."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
+from deepfakemnist.errors import ConfigError
 from deepfakemnist.ids import printable
 
 
@@ -20,6 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     convert.add_argument("packed", type=Path, help="file to write, *.safetensors")
     convert.add_argument("--half", action="store_true", help="store float16: half the size, rounded to 3 digits")
     convert.set_defaults(run=run_convert)
+    settings = commands.add_parser("settings", help="print the settings of animators, of other packages too")
+    settings.add_argument("name", nargs="?", help="of this animator alone")
+    settings.set_defaults(run=run_settings)
 
 
 def run_inspect(arguments: argparse.Namespace) -> int:
@@ -35,6 +39,24 @@ def run_convert(arguments: argparse.Namespace) -> int:
 
     convert_weights(arguments.file, arguments.packed, half=arguments.half)
     _print_card(arguments.packed)
+    return 0
+
+
+def run_settings(arguments: argparse.Namespace) -> int:
+    """Print the settings of one animator, or of all. Raises: ConfigError for an unknown one."""
+    from deepfakemnist.config.animators.registry import CLASSES, PLUGINS
+    from deepfakemnist.config.settings_page import keys
+
+    name = arguments.name
+    if name is not None and name not in CLASSES:
+        reason = PLUGINS[name].problem if name in PLUGINS else f"there are {', '.join(sorted(CLASSES))}"
+        raise ConfigError(f"no animator {name}: {reason}")
+    for one, settings in sorted(CLASSES.items()):
+        if name in (None, one):
+            package = f" of {PLUGINS[one].package}" if one in PLUGINS else ""
+            print(f"{one}{package}: {(settings.__doc__ or '').strip().splitlines()[0]}")
+            for key in keys(settings):
+                print(f"  {key.name}: {key.default}  ({key.allowed})  {key.meaning}")
     return 0
 
 

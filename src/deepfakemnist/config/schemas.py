@@ -1,8 +1,9 @@
 """JSON Schema generation for the config and the sample sheets, from the models that validate them.
 
-    python -m deepfakemnist.config.schemas workflow/schemas
+    python -m deepfakemnist.config.schemas workflow/schemas config/animators.md
 
-Editors use the schemas for completion and validation; a test fails when they drift from the models.
+Editors use the schemas for completion and validation; a test fails when they drift from the models. A second argument is
+the page with the settings of animators.
 """
 
 import json
@@ -12,7 +13,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from deepfakemnist.config.animators.registry import BUILT_IN
 from deepfakemnist.config.load import Config
+from deepfakemnist.config.settings_page import page
 from deepfakemnist.config.sheets import DriverRow, SourceRow
 
 _MODELS: dict[str, type[BaseModel]] = {"config": Config, "sources": SourceRow, "drivers": DriverRow}
@@ -40,3 +43,6 @@ def write_schemas(folder: Path) -> list[Path]:
 if __name__ == "__main__":
     for written in write_schemas(Path(sys.argv[1])):
         print(written)
+    for named in map(Path, sys.argv[2:]):
+        named.write_text(page(BUILT_IN), encoding="utf-8")
+        print(named)
