@@ -88,6 +88,6 @@ def test_settings_are_printed_from_the_models(capsys):
     assert shown.startswith("mesh: Landmark mesh in 3-D")
     assert "  mouth: driver  (driver, synthetic)  inside of a mouth that the source keeps closed" in shown
     assert main(["animator", "settings"]) == 0
-    assert "\nfomm: " in capsys.readouterr().out
+    assert "\nmesh: " in capsys.readouterr().out
     assert main(["animator", "settings", "fom"]) != 0
     assert "no animator fom: there are fomm, " in capsys.readouterr().err

@@ -2,8 +2,8 @@
 
     python -m deepfakemnist.config.schemas workflow/schemas config/animators.md
 
-Editors use the schemas for completion and validation; a test fails when they drift from the models. A second argument is
-the page with the settings of animators.
+Editors use the schemas for completion and validation; a test fails when they drift from the models. The second argument
+is the page with the settings of animators.
 """
 
 import json

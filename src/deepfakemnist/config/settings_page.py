@@ -13,8 +13,8 @@ from deepfakemnist.config.animators.base import AnimatorSettings
 
 _INTRO = """# Settings of animators
 
-Keys of an entry of `animators`, or of `animator`. Made by `make schemas` from the models that validate the config; a test
-compares. `deepfakemnist animator settings` prints the same, of animators of other installed packages too.
+Keys of an entry of `animators`, or of `animator`, besides `name`. Made by `make schemas` from the models that validate
+the config; a test compares. `deepfakemnist animator settings` prints the same, of other packages' animators too.
 """
 
 
@@ -32,8 +32,14 @@ def page(classes: Mapping[str, type[AnimatorSettings]]) -> str:
     parts = [_INTRO]
     for name, settings in sorted(classes.items()):
         summary = (settings.__doc__ or name).strip().splitlines()[0]
-        rows = [f"| `{key.name}` | {_cell(key.default)} | {_cell(key.allowed)} | {_cell(key.meaning)} |" for key in keys(settings)]
-        parts += [f"## {name}\n\n{summary}\n", "| key | default | values | meaning |\n|---|---|---|---|\n" + "\n".join(rows) + "\n"]
+        rows = [
+            f"| `{key.name}` | {_cell(key.default)} | {_cell(key.allowed)} | {_cell(key.meaning)} |"
+            for key in keys(settings)
+        ]
+        parts += [
+            f"## {name}\n\n{summary}\n",
+            "| key | default | values | meaning |\n|---|---|---|---|\n" + "\n".join(rows) + "\n",
+        ]
     return "\n".join(parts)
 
 
