@@ -32,14 +32,11 @@ def page(classes: Mapping[str, type[AnimatorSettings]]) -> str:
     parts = [_INTRO]
     for name, settings in sorted(classes.items()):
         summary = (settings.__doc__ or name).strip().splitlines()[0]
-        rows = [
-            f"| `{key.name}` | {_cell(key.default)} | {_cell(key.allowed)} | {_cell(key.meaning)} |"
-            for key in keys(settings)
-        ]
-        parts += [
-            f"## {name}\n\n{summary}\n",
-            "| key | default | values | meaning |\n|---|---|---|---|\n" + "\n".join(rows) + "\n",
-        ]
+        rows = [" | ".join((f"`{key.name}`", *map(_cell, key[1:]))) for key in keys(settings) if key.name != "name"]
+        table = "\n".join(
+            ("| key | default | values | meaning |", "|---|---|---|---|", *(f"| {row} |" for row in rows))
+        )
+        parts += [f"## {name}\n\n{summary}\n", f"{table}\n"]
     return "\n".join(parts)
 
 
