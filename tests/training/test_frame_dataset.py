@@ -128,6 +128,22 @@ def test_fakes_of_unknown_sources_get_other_reals_until_the_classes_are_even(dat
     assert sorted(videos) == sorted({(row["label"], row["video_id"]) for row in only if row["quality"] == "raw"})
 
 
+def test_a_set_without_an_animator_leaves_out_its_fakes_and_their_reals(data):
+    frames = read_index(data.index, data.videos)
+    train = select_rows(frames, "train", "raw").to_pylist()
+    sources = sorted({row["source_id"] for row in train if row["label"] == 1})
+    of_mesh = set(sources[::2])
+    labels = [
+        "" if not row["label"] else "mesh" if row["source_id"] in of_mesh else "fomm" for row in frames.to_pylist()
+    ]
+    made = frames.set_column(frames.schema.get_field_index("animator"), "animator", pa.array(labels))
+    for name, kept in (("raw-only-mesh", of_mesh), ("raw-without-mesh", {*sources} - of_mesh)):
+        rows = select_rows(made, "train", name).to_pylist()
+        assert {row["source_id"] for row in rows if row["label"] == 1} == kept
+        assert {row["video_id"] for row in rows if row["label"] == 0} == kept
+    assert select_rows(made, "test", "raw").num_rows == select_rows(frames, "test", "raw").num_rows
+
+
 def test_splits_of_training_sets(data):
     frames = read_index(data.index, data.videos)
     for split, remainders in (("train", (1, 2)), ("val", (3,)), ("test", (0,))):

@@ -74,23 +74,31 @@ def test_training_sets_have_names():
     assert parse_training_set("c23-people-25-fold-3") == TrainingSet("c23", people=25, split="fold-3")
     assert parse_training_set("c23-people-25-fold-3").fold == 3
     assert parse_training_set("raw-only-nod-split-paper") == TrainingSet("raw", only="nod", split="paper")
+    assert parse_training_set("my-q-without-fomm-b-people-25") == TrainingSet(
+        "my-q", people=25, without_animator="fomm-b"
+    )
+    assert parse_training_set("raw-only-mesh-fold-2") == TrainingSet("raw", split="fold-2", only_animator="mesh")
     settings = TrainingSettings(
         detectors=[{"name": "meso4"}, {"name": "meso4", "label": "meso4_again"}],
         trained_on=["raw", "raw-only-each", "mixed-without-nod", "raw-only-nod", "mixed-by-driver"],
     )
-    assert settings.sets(["nod", "yaw"], folds=5) == [
+    assert settings.sets(["nod", "yaw"], ["mesh"], folds=5) == [
         "raw",
         "raw-only-nod",
         "raw-only-yaw",
         "mixed-without-nod",
         "mixed-by-driver",
     ]
-    assert settings.unusable_sets(["raw"], ["nod", "yaw"], folds=5) == {}
-    unusable = settings.unusable_sets(["c23"], ["yaw"], folds=5)
+    assert settings.unusable_sets(["raw"], ["nod", "yaw"], ["mesh"], folds=5) == {}
+    unusable = settings.unusable_sets(["c23"], ["yaw"], ["mesh"], folds=5)
     assert list(unusable) == ["raw", "raw-only-each", "mixed-without-nod", "raw-only-nod"]
-    assert expand(["c23-only-each-fold-each", "raw-fold-1"], ["nod", "yaw"], folds=2) == [
+    assert expand(["c23-only-each-fold-each", "raw-fold-1"], ["nod", "yaw"], ["mesh"], folds=2) == [
         "c23-only-nod-fold-0", "c23-only-nod-fold-1", "c23-only-yaw-fold-0", "c23-only-yaw-fold-1", "raw-fold-1",
     ]  # fmt: skip
+    assert expand(["c23-without-each-animator-split-paper"], ["nod"], ["mesh", "fomm-b"], folds=5) == [
+        "c23-without-mesh-split-paper", "c23-without-fomm-b-split-paper",
+    ]  # fmt: skip
+    assert "one animator" in problem_of("c23-without-mesh", ["c23"], ["nod"], ["mesh"], folds=5)
     with pytest.raises(ValueError, match="detectors contains duplicates"):
         TrainingSettings(detectors=[{"name": "meso4"}, {"name": "meso4"}], trained_on=["raw"])
 
@@ -105,11 +113,17 @@ def test_training_sets_have_names():
         ("c23-fold-01", "has no known quality"),
         ("c23-split-paper", ""),
         ("mixed-without-each-people-50-fold-each", ""),
+        ("c23-without-fomm-b-split-paper", ""),
+        ("c23-only-each-animator", ""),
+        ("c23-without-fomm", r"actions are ['nod'], animators are ['mesh', 'fomm-b']"),
+        ("c23-only-yaw", "an action that is not planned"),
     ],
 )
 def test_what_is_wrong_with_a_training_set_is_said(name, problem):
-    assert "3 or more" in problem_of("c23-fold-each", ["c23"], ["nod"], folds=2)  # nothing would be left to train on
-    said = problem_of(name, ["c23"], ["nod"], folds=5)
+    assert "3 or more" in problem_of(
+        "c23-fold-each", ["c23"], ["nod"], ["mesh"], folds=2
+    )  # nothing would be left to train on
+    said = problem_of(name, ["c23"], ["nod"], ["mesh", "fomm-b"], folds=5)
     assert problem in said and bool(problem) == bool(said)
 
 
