@@ -239,29 +239,32 @@ def test_kill_9_frees_the_gpu_even_if_children_survive(machine):
         os.kill(child, signal.SIGKILL)
 
 
-LAUNCHER = """
-import os, sys, time
-from deepfakemnist.devices.launch import launch_distributed
+#: Imported by the ranks, which do not run the launcher's script.
+RANK = """
+import os, signal, time
 
 def work(device):
     # A single write, because the ranks share the pipe and print may write in parts.
     os.write(1, f"{os.getpid()} {os.environ['CUDA_VISIBLE_DEVICES']}\\n".encode())
     # Like a process inside a CUDA call, it does not notice that its parent is gone.
-    import signal
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     while True:
         time.sleep(1)
+"""
+LAUNCHER = """
+from rank import work
+from deepfakemnist.devices.gpu_allocation import allocate_gpus
+from deepfakemnist.devices.launch import launch_distributed
 
-if __name__ == "__main__":
-    from deepfakemnist.devices.gpu_allocation import allocate_gpus
-    allocate_gpus(2)
-    launch_distributed(work, 2, device="cpu")
+allocate_gpus(2)
+launch_distributed(work, 2, device="cpu")
 """
 
 
 def test_a_process_group_keeps_its_gpus_when_only_its_launcher_is_killed(machine, tmp_path):
     machine("".join(FOUR.splitlines(keepends=True)[:2]))
+    (tmp_path / "rank.py").write_text(RANK)
     (tmp_path / "launcher.py").write_text(LAUNCHER)
     launcher = subprocess.Popen([sys.executable, tmp_path / "launcher.py"], stdout=subprocess.PIPE, text=True)
     ranks = []

@@ -127,7 +127,9 @@ class OneNodeSlurm:
     def submissions(self) -> Counter[str]:
         """Return partition → jobs that the controller has started there, by its log."""
         log = (self.folder / "slurmctld.log").read_text(errors="replace")
-        return Counter(re.findall(r"Allocate JobId=\d+ .*?Partition=(\w+)", log))
+        # The second form is that of the backfill scheduler, which may be the first to see a job.
+        started = re.findall(r"Allocate JobId=\d+ .*?Partition=(\w+)|Started JobId=\d+ in (\w+)", log)
+        return Counter(one or other for one, other in started)
 
     def log(self) -> str:
         """Return the logs of controller and node."""
@@ -137,7 +139,9 @@ class OneNodeSlurm:
         """Return the lines of the controller's log that say what became of its jobs."""
         log = (self.folder / "slurmctld.log").read_text(errors="replace").splitlines()
         return "\n".join(
-            line for line in log if re.search(r"Allocate JobId|_job_complete.*(WEXIT|WTERM)|[Rr]equeue", line)
+            line
+            for line in log
+            if re.search(r"Allocate JobId|Started JobId|_job_complete.*(WEXIT|WTERM)|[Rr]equeue", line)
         )
 
     def stop(self) -> None:

@@ -34,6 +34,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(ROOT / "config", folder / "config")
     config = tiny_config(folder) | {"device": "auto"}
     (folder / "mine.yaml").write_text(yaml.safe_dump(config))
+    (folder / "mesh.yaml").write_text("animator: null\nanimators: [{name: mesh}]\n")
     return folder
 
 
@@ -58,7 +59,7 @@ def resources(output: str) -> dict[str, dict[str, str]]:
     [
         ((), {}),
         (("--config", "training={gpus: 4}", f"liveness={CALLED_FROM_LOGIN}"), {"train": "4"}),
-        (("--config", "animator={name: mesh}"), dict.fromkeys(("extract_motion", "animate", "reenact"), "0")),
+        (("mesh.yaml",), dict.fromkeys(("extract_motion", "animate", "reenact"), "0")),
     ],
 )
 def test_gpu_jobs_get_their_gpus_on_one_node_of_the_gpu_partition(folder, words, gpus) -> None:
