@@ -100,9 +100,19 @@ def eight_bits(
 
     done = 0
     for batch, finite in _to_host(levels()) if device.type == "cuda" else levels():
-        check_finite(bool(finite), done)
+        _check_finite(bool(finite), done)
         done += len(batch)
         yield from batch.numpy()
+
+
+def unrounded(batches: Iterator[Tensor]) -> Iterator[NDArray[np.float32]]:
+    """Yield batches of frames (n, H, W, 3) in 0..1 of batches (n, 3, H, W). Raises: Failed("not_finite")."""
+    done = 0
+    for batch in batches:
+        images = batch.permute(0, 2, 3, 1).cpu().contiguous().numpy()
+        _check_finite(bool(np.isfinite(images).all()), done)
+        done += len(images)
+        yield images
 
 
 def to_tensor(images: Images, device: torch.device) -> Tensor:
@@ -140,7 +150,7 @@ def check_images(images: Images, dimensions: int, *, multiple: int = 1, smallest
         )
 
 
-def check_finite(finite: bool, frame: int) -> None:
+def _check_finite(finite: bool, frame: int) -> None:
     """Raise Failed("not_finite") unless the frames from this one on are finite."""
     if not finite:
         cause = "are the weights damaged? On a GPU, precision: exact has a larger range of values than fast"

@@ -124,15 +124,7 @@ class Plans:
         return [
             replace(one, animator=label)
             for label, mine in self.dealt.items()
-            for one in draw_candidates(
-                mine,
-                self._drivers,
-                self._plan_of(label),
-                self._seed,
-                [one for one in outcomes if one.animator == label],
-                everybody=self._everybody,
-                number=number,
-            )
+            for one in draw_candidates(mine, *self._asked(label, outcomes), everybody=self._everybody, number=number)
         ]
 
     def summary(self, outcomes: Sequence[CandidateOutcome]) -> list[Row]:
@@ -140,15 +132,12 @@ class Plans:
         return [
             {**row, "animator": label}
             for label, mine in self.dealt.items()
-            for row in quota_summary(
-                mine,
-                self._drivers,
-                self._plan_of(label),
-                self._seed,
-                [one for one in outcomes if one.animator == label],
-                everybody=self._everybody,
-            )
+            for row in quota_summary(mine, *self._asked(label, outcomes), everybody=self._everybody)
         ]
 
-    def _plan_of(self, label: str) -> PlanSettings:
-        return self._plan.model_copy(update={"quota": self._quotas and self._quotas[label]})
+    def _asked(
+        self, label: str, outcomes: Sequence[CandidateOutcome]
+    ) -> tuple[Sequence[Row], PlanSettings, int, list[CandidateOutcome]]:
+        """Return drivers, plan with its quota, seed and own outcomes of an animator."""
+        plan = self._plan.model_copy(update={"quota": self._quotas and self._quotas[label]})
+        return self._drivers, plan, self._seed, [one for one in outcomes if one.animator == label]

@@ -10,6 +10,7 @@ leaves those operations outside, and the same arithmetic in plain torch calls is
 from __future__ import annotations
 
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -68,7 +69,7 @@ def compiled(function: Callable[..., None]) -> Any:
         return numba.njit(**options)(function)
 
 
-class WinogradBlock(nn.Module):
+class WinogradBlock(nn.Module, ABC):
     """Base of residual blocks of two convolutions that work on one image at a time.
 
     Channels must be a multiple of 128. The images of a batch are distributed over ``torch.get_num_threads()`` threads.
@@ -88,9 +89,9 @@ class WinogradBlock(nn.Module):
             for_each_image(len(images), lambda index: self.block(images[index], out[index]))
         return torch.from_numpy(out).permute(0, 3, 1, 2)
 
+    @abstractmethod
     def block(self, x: Array, out: Array) -> None:
         """Write the result of the image ``x`` (H, W, C) to ``out`` (H, W, C)."""
-        raise NotImplementedError
 
 
 class WinogradResidual(WinogradBlock):

@@ -19,12 +19,12 @@ from torch import Tensor
 from deepfakemnist.animate.batched import (
     Batches,
     Images,
-    check_finite,
     check_images,
     eight_bits,
     inference,
     to_levels,
     to_tensor,
+    unrounded,
 )
 from deepfakemnist.animate.fomm.folded_conv import check_reduced_layers
 from deepfakemnist.animate.fomm.inference import arithmetic_of
@@ -191,12 +191,7 @@ class TpsmmAnimator:
             Failed("motion_without_pose"), see ``start_of``,
             MemoryError when not even one frame fits into GPU memory.
         """
-        done = 0
-        for batch in self._rendered(state, motion):
-            images = batch.permute(0, 2, 3, 1).cpu().contiguous().numpy()
-            check_finite(bool(np.isfinite(images).all()), done)
-            done += len(images)
-            yield images
+        yield from unrounded(self._rendered(state, motion))
 
     def _rendered(self, state: SourceState, motion: Motion) -> Iterator[Tensor]:
         """Yield (n, 3, H, W) on the device; each batch is valid until the next one is requested."""
