@@ -205,8 +205,8 @@ def prepare_pages(folder: Path, videos: int) -> None:
 
 def pages(folder: Path, videos: int) -> None:
     from deepfakemnist.report.animation_page import write_animation_page
+    from deepfakemnist.report.dataset_page import write_dataset_page, write_ledger_page
     from deepfakemnist.report.liveness_page import write_liveness_page, write_score_figure
-    from deepfakemnist.report.pages import write_dataset_page, write_ledger_page
     from deepfakemnist.report.quality_page import write_source_page
 
     made = _paths(json.loads((folder / "verdicts.json").read_text()))

@@ -61,7 +61,7 @@ def verdict_tables(tmp_path):
 
 def cells(page):
     rows = re.findall(r"<tr>(.*?)</tr>", page.read_text(), re.S)
-    return [re.findall(r"<td>(.*?)</td>", row, re.S) for row in rows]
+    return [re.findall(r"<td[^>]*>(.*?)</td>", row, re.S) for row in rows]
 
 
 def test_page_shows_pass_rates_intervals_agreement_and_cost(tmp_path, verdict_tables):

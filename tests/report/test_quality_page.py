@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import report_pages
 from PIL import Image
 
 from deepfakemnist.media.encode import write_working_clip
@@ -59,16 +60,18 @@ def test_page_counts_outcomes_and_lists_statistics(tmp_path: Path) -> None:
     write_source_page(ingested, cropped, refused, tmp_path / "page.html", aside)
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "3 of 6 videos gave a face crop" in text
-    assert "<td>sources</td><td>3</td><td>3</td><td>0</td>" in text
-    assert "<td>drivers</td><td>0</td><td>1</td><td>0</td>" in text
-    assert "<td>face side, px</td><td>100</td><td>101</td><td>110</td><td>119</td><td>120</td>" in text
-    assert "<td>red</td><td>1.50 – 4.00</td><td>38</td><td>shot at 1.5 s</td>" in text
-    assert "<td>green, blue</td><td>ab</td>" in text
-    assert "<td>ingest</td><td>source</td><td>rejected</td><td>missing_file</td><td>2</td>" in text
-    assert "<td>eve#1</td><td>excluded</td>" in text
-    assert "<td>without a video suffix</td><td>.jpg</td><td>7</td><td>a/b.jpg</td>" in text
-    assert "<td>face motion, % of face side</td><td>0.3</td>" in text
-    assert "no face &amp; &lt;nothing&gt;" in text and "http" not in text
+    rows = report_pages.rows(tmp_path / "page.html")
+    assert ["sources", "3", "3", "0"] in rows
+    assert ["drivers", "0", "1", "0"] in rows
+    assert any(row[:6] == ["face side, px", "100", "101", "110", "119", "120"] for row in rows)
+    assert ["red", "1.50 – 4.00", "38", "shot at 1.5 s"] in rows
+    assert ["green, blue", "ab"] in rows
+    assert ["ingest", "source", "rejected", "missing_file", "2"] in rows
+    assert any(row[2:4] == ["eve#1", "excluded"] for row in rows)
+    assert ["without a video suffix", ".jpg", "7", "a/b.jpg"] in rows
+    assert any(row[:2] == ["face motion, % of face side", "0.3"] for row in rows)
+    assert any(row[-1] == "no face & <nothing>" for row in rows)
+    assert "https://" not in text.partition("octet-stream")[0]
 
 
 def test_sheet_shows_the_middle_frame_of_every_crop(tmp_path: Path) -> None:

@@ -13,9 +13,9 @@ from deepfakemnist.evaluation.measurement import METRICS_COLUMNS
 from deepfakemnist.evaluation.stage import evaluate
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.report.contact_sheet import write_contact_sheet
+from deepfakemnist.report.dataset_page import write_dataset_page, write_ledger_page
 from deepfakemnist.report.figures import write_cross_quality_figure
 from deepfakemnist.report.metrics_page import write_actions_page, write_metrics_page
-from deepfakemnist.report.pages import write_dataset_page, write_ledger_page
 from deepfakemnist.tables.dataset_schemas import LEDGER, PREDICTIONS, VIDEOS
 from deepfakemnist.tables.files import write_table
 from deepfakemnist.tables.schemas import CROPPED
@@ -46,7 +46,7 @@ def evaluated(tmp_path):
 def cells(path):
     """Return the rows of all tables of a page."""
     rows = re.findall(r"<tr>(.*?)</tr>", path.read_text(encoding="utf-8"), flags=re.S)
-    return [re.findall(r"<td>(.*?)</td>", row, flags=re.S) for row in rows if "<td>" in row]
+    return [re.findall(r"<td[^>]*>(.*?)</td>", row, flags=re.S) for row in rows if "<td" in row]
 
 
 def test_metrics_page_shows_the_papers_accuracy_for_frame_level_only(evaluated, tmp_path):

@@ -38,7 +38,7 @@ rule audit:
         table="<results>/audit/audit.tsv",
         page=report(
             "<results>/report/audit.html",
-            category="Dataset",
+            category="3 Dataset",
             labels={"what": "confound audit"},
             caption="../report/audit.rst",
         ),

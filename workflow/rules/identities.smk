@@ -40,7 +40,7 @@ rule audit_identities:
         table="<results>/audit/identities.tsv",
         page=report(
             "<results>/report/identities.html",
-            category="Dataset",
+            category="3 Dataset",
             labels={"what": "identities"},
             caption="../report/identities.rst",
         ),

@@ -78,7 +78,7 @@ rule animation_page:
     output:
         page=report(
             "<results>/report/animation.html",
-            category="Animator",
+            category="4 Fakes",
             labels={"what": "animation quality"},
             caption="../report/animation.rst",
         ),

@@ -95,19 +95,19 @@ rule liveness_page:
     output:
         page=report(
             "<results>/report/liveness.html",
-            category="Dataset",
+            category="4 Fakes",
             labels={"what": "liveness"},
             caption="../report/liveness.rst",
         ),
         scores=report(
             "<results>/report/liveness_scores.svg",
-            category="Dataset",
+            category="4 Fakes",
             labels={"what": "liveness scores"},
             caption="../report/liveness.rst",
         ),
         examples=report(
             "<results>/report/liveness_examples.png",
-            category="Dataset",
+            category="4 Fakes",
             labels={"what": "accepted and rejected"},
             caption="../report/liveness.rst",
         ),

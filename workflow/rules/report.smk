@@ -26,19 +26,19 @@ rule dataset_pages:
     output:
         summary=report(
             "<results>/report/dataset.html",
-            category="Dataset",
+            category="3 Dataset",
             labels={"what": "summary"},
             caption="../report/dataset.rst",
         ),
         ledger=report(
             "<results>/report/ledger.html",
-            category="Dataset",
+            category="3 Dataset",
             labels={"what": "ledger"},
             caption="../report/ledger.rst",
         ),
         contact_sheet=report(
             "<results>/report/contact_sheet.png",
-            category="Dataset",
+            category="4 Fakes",
             labels={"what": "contact sheet"},
             caption="../report/contact_sheet.rst",
         ),
@@ -52,7 +52,7 @@ rule dataset_pages:
         mem_mb=by_videos(500, per_thousand=30),
         runtime=growing(60),
     params:
-        code=code_digest("report.pages"),
+        code=code_digest("report.dataset_page", "report.contact_sheet"),
     script:
         "../scripts/dataset_pages.py"
 
@@ -77,37 +77,37 @@ rule metrics_pages:
     output:
         table=report(
             "<results>/report/metrics.html",
-            category="Detectors",
+            category="5 Detectors",
             labels={"what": "metrics"},
             caption="../report/metrics.rst",
         ),
         actions=report(
             "<results>/report/actions.html",
-            category="Detectors",
+            category="5 Detectors",
             labels={"what": "per action"},
             caption="../report/actions.rst",
         ),
         protocols=report(
             "<results>/report/protocols.html",
-            category="Detectors",
+            category="5 Detectors",
             labels={"what": "protocols"},
             caption="../report/protocols.rst",
         ),
         figure=report(
             "<results>/report/cross_quality.svg",
-            category="Detectors",
+            category="5 Detectors",
             labels={"what": "across qualities"},
             caption="../report/cross_quality.rst",
         ),
         roc=report(
             "<results>/report/roc.svg",
-            category="Detectors",
+            category="5 Detectors",
             labels={"what": "ROC curves"},
             caption="../report/roc.rst",
         ),
         reliability=report(
             "<results>/report/reliability.svg",
-            category="Detectors",
+            category="5 Detectors",
             labels={"what": "reliability"},
             caption="../report/reliability.rst",
         ),

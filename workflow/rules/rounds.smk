@@ -43,7 +43,7 @@ rule quota:
         table="<results>/quota/quota.tsv",
         page=report(
             "<results>/report/quota.html",
-            category="Dataset",
+            category="3 Dataset",
             labels={"what": "quota"},
             caption="../report/quota.rst",
         ),

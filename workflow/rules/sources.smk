@@ -120,13 +120,13 @@ rule source_pages:
     output:
         page=report(
             "<results>/report/sources.html",
-            category="Dataset",
+            category="3 Dataset",
             labels={"what": "sources and drivers"},
             caption="../report/sources.rst",
         ),
         crops=report(
             "<results>/report/crops.png",
-            category="Dataset",
+            category="3 Dataset",
             labels={"what": "crops"},
             caption="../report/crops.rst",
         ),

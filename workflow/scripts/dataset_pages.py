@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from deepfakemnist.report.contact_sheet import write_contact_sheet
-from deepfakemnist.report.pages import write_dataset_page, write_ledger_page
+from deepfakemnist.report.dataset_page import write_dataset_page, write_ledger_page
 from deepfakemnist.workflow.script import stage_script
 
 with stage_script(snakemake):

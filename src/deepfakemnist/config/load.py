@@ -21,6 +21,7 @@ from deepfakemnist.config.dataset import CompressSettings, DatasetSettings, Fram
 from deepfakemnist.config.detectors import EvaluationSettings, TrainingSettings
 from deepfakemnist.config.disk import DiskSettings
 from deepfakemnist.config.liveness import PROVIDER_NAMES, LivenessSettings
+from deepfakemnist.config.report import ReportSettings
 from deepfakemnist.config.stages import (
     MOTION_JUDGED_FROM_S,
     AnimationQualitySettings,
@@ -86,6 +87,7 @@ class Config(Settings):
     release: ReleaseSettings = Field(default_factory=ReleaseSettings)
     training: TrainingSettings
     evaluation: EvaluationSettings
+    report: ReportSettings = Field(default_factory=ReportSettings)
     storage: StorageSettings = Field(default_factory=StorageSettings)
     disk: DiskSettings = Field(default_factory=DiskSettings)
     pathvars: dict[str, str] = Field(

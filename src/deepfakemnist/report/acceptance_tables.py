@@ -9,7 +9,7 @@ import numpy as np
 
 from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.liveness.select import FIGURES, NOT_LIVE, UNANSWERED
-from deepfakemnist.report.pages import Table
+from deepfakemnist.report.parts import Table
 from deepfakemnist.tables.schemas import OK, Row
 
 #: Passed by liveness and by quality: both, only liveness, only quality, neither.

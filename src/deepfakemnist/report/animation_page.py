@@ -9,7 +9,8 @@ from pathlib import Path
 
 from deepfakemnist.animation_quality.judge import ALL_ACTIONS, ClipQuality, quality_table
 from deepfakemnist.config.base import ACTIONS
-from deepfakemnist.report.pages import Table, write_page
+from deepfakemnist.report.pages import write_page
+from deepfakemnist.report.parts import Table
 from deepfakemnist.tables.files import read_rows
 from deepfakemnist.tables.schemas import OK, Row
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from deepfakemnist.dataset.audit_statement import statements
-from deepfakemnist.report.pages import Table, write_page
+from deepfakemnist.report.pages import write_page
+from deepfakemnist.report.parts import Table
 from deepfakemnist.tables.schemas import Row
 
 _INTRO = (

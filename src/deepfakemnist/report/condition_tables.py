@@ -12,7 +12,7 @@ from deepfakemnist.config.base import MIXED
 from deepfakemnist.config.perturbations import LEVELS, perturbed_name
 from deepfakemnist.config.training_sets import parse_training_set
 from deepfakemnist.report.measurement_cells import RUN, SIZES, Cells, RowIndex, cell, chance, sizes, sizes_in_order
-from deepfakemnist.report.pages import Table
+from deepfakemnist.report.parts import Table
 
 #: Groups of groups.tsv, as titles name them.
 _GROUPS = {

@@ -21,8 +21,9 @@ from deepfakemnist.report.measurement_cells import (
     sizes,
     sizes_in_order,
 )
-from deepfakemnist.report.pages import Table, write_page
+from deepfakemnist.report.pages import write_page
 from deepfakemnist.report.paper import ORIGINAL, paper_accuracy, paper_action_accuracy
+from deepfakemnist.report.parts import Table
 from deepfakemnist.report.set_comparisons import Comparison, compare_drivers, compare_sizes, compare_splits
 from deepfakemnist.tables.tsv import read_tsv
 

@@ -14,7 +14,8 @@ from PIL import Image
 from deepfakemnist.dataset.identity_findings import FINDINGS, LEAK, leak_message
 from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.media.decode import read_clip
-from deepfakemnist.report.pages import Picture, Table, write_page
+from deepfakemnist.report.pages import write_page
+from deepfakemnist.report.parts import Picture, Table
 from deepfakemnist.tables.files import read_rows
 from deepfakemnist.tables.schemas import OK, Row
 

@@ -18,7 +18,8 @@ from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.liveness.examples import example_fakes
 from deepfakemnist.media.decode import read_clip
 from deepfakemnist.report.acceptance_tables import acceptance_table, animators_table, figures_table, is_live
-from deepfakemnist.report.pages import Table, write_page
+from deepfakemnist.report.pages import write_page
+from deepfakemnist.report.parts import Table
 from deepfakemnist.tables.files import atomic_path, read_rows
 from deepfakemnist.tables.schemas import OK, Row
 

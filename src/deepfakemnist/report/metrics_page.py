@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from deepfakemnist.report.pages import Table, write_page
+from deepfakemnist.report.pages import write_page
 from deepfakemnist.report.paper import paper_accuracy
+from deepfakemnist.report.parts import Table
 from deepfakemnist.tables.tsv import read_tsv
 
 Cells = dict[str, str]

@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from deepfakemnist.media.decode import read_frames
-from deepfakemnist.report.pages import Table, write_page
+from deepfakemnist.report.pages import write_page
+from deepfakemnist.report.parts import Table
 from deepfakemnist.sources.video_files import REASONS
 from deepfakemnist.tables.files import atomic_path, read_rows
 from deepfakemnist.tables.schemas import FAILED, OK, REJECTED, Row

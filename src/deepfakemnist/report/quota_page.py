@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from deepfakemnist.planning.rounds import QUOTA_COLUMNS, CandidateOutcome
-from deepfakemnist.report.pages import Table, write_page
+from deepfakemnist.report.pages import write_page
+from deepfakemnist.report.parts import Table
 
 #: Columns of the quota table under other names on the page.
 _TITLES = {"tried": "animated", "pass_rate": "pass %"}

@@ -1,0 +1,53 @@
+"""One style for all charts: colours that colour-blind readers tell apart, and what Vega is told about the rest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import altair as alt
+
+#: Data of every chart: the rows of its :class:`deepfakemnist.report.parts.Chart`.
+ROWS = alt.NamedData(name="rows")
+
+#: Okabe and Ito's colours, without black, which dark pages would hide, in an order that grey print keeps apart too.
+#: https://jfly.uni-koeln.de/color/
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#B8A400")
+#: Real and fake, in every chart that tells them apart.
+REAL, FAKE = "#0072B2", "#D55E00"
+#: Guides: chance levels, diagonals, thresholds.
+GUIDE = "#888888"
+
+_THEME: dict[str, Any] = {
+    "background": None,
+    "font": "system-ui, sans-serif",
+    "view": {"stroke": None},
+    "range": {"category": list(COLOURS)},
+    "axis": {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "labelLimit": 240},
+    "axisXDiscrete": {"labelAngle": -30},
+    "legend": {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "labelLimit": 300},
+    "header": {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"},
+    "line": {"strokeWidth": 2},
+    "bar": {"cornerRadiusEnd": 2},
+}  # fmt: skip
+
+
+def percent_colour(field: str, title: str) -> alt.Color:
+    """Return the colour scale of heat maps in percent: 0 to 100, white at chance (50), the same on every page."""
+    scale = alt.Scale(domain=[0, 50, 100], range=["#B2182B", "#F7F7F7", "#2166AC"], type="linear")
+    return alt.Color(f"{field}:Q", scale=scale, title=title, legend=alt.Legend(gradientLength=120))
+
+
+def readable_on_percent_colour(field: str) -> Any:
+    """Return the colour of numbers in cells of :func:`percent_colour`: dark on light cells, white on dark ones."""
+    is_light = (alt.datum[field] > 20) & (alt.datum[field] < 82)
+    return alt.condition(is_light, alt.value("#1a1a1a"), alt.value("#ffffff"))
+
+
+def specification(drawing: alt.TopLevelMixin) -> dict[str, Any]:
+    """Return the Vega-Lite specification of a drawing in the report's style; its rows come from the page."""
+    spec: dict[str, Any] = drawing.to_dict()
+    spec["config"] = _THEME
+    if not {"facet", "hconcat", "vconcat", "concat", "repeat"} & spec.keys():
+        spec.setdefault("width", "container")
+        spec.setdefault("autosize", {"type": "fit-x", "contains": "padding"})
+    return spec
