@@ -15,7 +15,7 @@ import pytest
 from fake_schedulers import FakeScheduler, shell_words
 
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.schedulers import commands
+from deepfakemnist.schedulers import commands, records
 from deepfakemnist.schedulers.job import Job
 
 PROFILE = Path(__file__).parents[2] / "profiles/generic"
@@ -75,7 +75,7 @@ class Cluster:
         return state
 
     def left(self) -> list[str]:
-        return sorted(path.suffix for path in (self.run / commands.FOLDER).iterdir())
+        return sorted(path.suffix for path in (self.run / records.FOLDER).iterdir())
 
 
 @pytest.fixture(params=KINDS)

@@ -89,23 +89,41 @@ rule bad:
 """
 
 
-def test_an_interrupted_run_cancels_its_jobs(login: Login, tmp_path: Path) -> None:
+def slow_down_status(profile: Path) -> None:
+    """Have each question for the state of a job take a second."""
+    status = profile / "status"
+    status.rename(profile / "real_status")
+    status.write_text('#!/bin/sh\ntouch asking; sleep 1; exec "$(dirname "$0")/real_status" "$@"\n')
+    status.chmod(0o700)
+
+
+@pytest.mark.parametrize("ctrl_c", [True, pytest.param(False, marks=pytest.mark.extended)])
+def test_a_run_that_is_interrupted_while_it_asks_for_its_jobs_cancels_them(
+    login: Login, tmp_path: Path, ctrl_c: bool
+) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "Snakefile").write_text(SNAKEFILE)
+    slow_down_status(login.profile)
     process = login.start(folder, "--", "one.txt", "two.txt")
     until = time.monotonic() + 120
-    while len(list(folder.glob("*.started"))) < 2:
+    asking = folder / "asking"
+    while not (login.output.read_text().count("with external jobid") == 2 and asking.exists()):
         assert time.monotonic() < until and process.poll() is None, login.output.read_text()
+        asking.unlink(missing_ok=True)
         time.sleep(0.1)
+    # In this second, Snakemake's list of running jobs is empty.
     assert login.pbs.is_alive("101") and login.pbs.is_alive("102")
-    process.send_signal(signal.SIGINT)
+    if ctrl_c:
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) != 0
-    until = time.monotonic() + 60
+    until = time.monotonic() + 5
     while login.pbs.is_alive("101") or login.pbs.is_alive("102"):
         assert time.monotonic() < until, login.output.read_text()
         time.sleep(0.1)
-    assert list(folder.glob("*.txt")) == []
+    assert not list((folder / ".snakemake/deepfakemnist/jobs").glob("*.run"))
 
 
 @pytest.mark.extended

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+import shutil
+import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -73,3 +76,26 @@ def test_a_run_with_rounds_gives_the_pixels_of_a_local_run(
     assert remote.pixels() == local.pixels()
     assert {name for name, _ in remote.pixels() if "@" in name}, "no fake to compare"
     assert "Nothing to be done" in remote.run("-n", "--", *TARGETS)
+
+
+@pytest.mark.extended
+def test_a_run_that_is_interrupted_while_it_asks_for_its_jobs_cancels_them(
+    slurm: OneNodeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Jobs wait in the queue for ever.
+    slurm.command("scontrol", "update", "nodename=node0", "state=drain", "reason=test")
+    asking, slow = tmp_path / "asking", tmp_path / "bin/squeue"
+    slow.parent.mkdir()
+    slow.write_text(f'#!/bin/sh\ntouch {asking}; sleep 2; exec {shutil.which("squeue")} "$@"\n')
+    slow.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{slow.parent}:{slurm.environment['PATH']}")
+    project = SlurmProject.make(tmp_path / "run")
+    process = project.start("--", "results/crop/source/shard-0000.parquet")
+    until = time.monotonic() + 120
+    while not (slurm.command("squeue", "--noheader").strip() and asking.exists()):
+        assert time.monotonic() < until and process.poll() is None, project.output.read_text()
+        asking.unlink(missing_ok=True)
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=120) != 0
+    assert slurm.command("squeue", "--noheader").strip() == "", project.output.read_text()

@@ -66,6 +66,9 @@ onsuccess:
 
 
 onerror:
+    from deepfakemnist.schedulers.slurm import cancel_left
+
+    cancel_left(workflow.scheduler._executor)
     print(
         "\nA job failed; its log is named above, and the logs of all jobs are below "
         f"{LOGS}/. Finished videos are kept: run the same command again to resume. "
