@@ -83,14 +83,13 @@ rule select:
 
 
 rule liveness_page:
-    """Pass rates with confidence intervals, liveness against quality, scores with thresholds, cost, and examples."""
+    """Pass rates with confidence intervals, liveness against quality, scores with thresholds, and cost."""
     input:
         verdicts=fake_tables(
             "<results>/liveness/{provider}/{shard}.parquet", provider=PROVIDERS
         ),
         selected=fake_tables("<results>/select/{shard}.parquet"),
         judged=fake_tables("<results>/judge/{shard}.parquet"),
-        media=media_of(fake_tables("<results>/animate/{shard}.parquet")),
         rounds=tables_of_rounds,
     output:
         page=report(
@@ -103,12 +102,6 @@ rule liveness_page:
             "<results>/report/liveness_scores.svg",
             category="4 Fakes",
             labels={"what": "liveness scores"},
-            caption="../report/liveness.rst",
-        ),
-        examples=report(
-            "<results>/report/liveness_examples.png",
-            category="4 Fakes",
-            labels={"what": "accepted and rejected"},
             caption="../report/liveness.rst",
         ),
     log:

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from deepfakemnist.config.stages import SelectSettings
-from deepfakemnist.report.liveness_page import write_examples, write_liveness_page, write_score_figure
+from deepfakemnist.report.liveness_page import write_liveness_page, write_score_figure
 from deepfakemnist.workflow.script import stage_script
 
 with stage_script(snakemake):
@@ -11,4 +11,3 @@ with stage_script(snakemake):
     limits = SelectSettings(**snakemake.params.settings).limits
     write_liveness_page(verdicts, selected, judged, Path(snakemake.output.page), limits)
     write_score_figure(verdicts, Path(snakemake.output.scores))
-    write_examples(selected, Path(snakemake.output.examples))
