@@ -1,10 +1,16 @@
-"""Shared fixtures: the optional folder of real clips, and a simulated bfloat16 fault."""
+"""Shared fixtures: the optional folder of real clips, a browser, and a simulated bfloat16 fault."""
+
+from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -23,6 +29,21 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("DEEPFAKEMNIST_REAL_DATA names no folder of real clips")
     return Path(folder)
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """Chromium without a window; tests are skipped where it is not installed.
+
+    Not for the whole session: Playwright keeps an event loop running, in which other tests could run none.
+    """
+    from browser import find_chromium, launch
+    from playwright.sync_api import sync_playwright
+
+    if not (program := find_chromium()):
+        pytest.skip("no Chromium on PATH (.ci/install-chromium, as root on Debian)")
+    with sync_playwright() as playwright, launch(playwright, program) as browser:
+        yield browser
 
 
 @pytest.fixture
