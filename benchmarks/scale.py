@@ -205,14 +205,16 @@ def prepare_pages(folder: Path, videos: int) -> None:
 
 def pages(folder: Path, videos: int) -> None:
     from deepfakemnist.report.animation_page import write_animation_page
-    from deepfakemnist.report.dataset_page import write_dataset_page, write_ledger_page
+    from deepfakemnist.report.dataset_page import write_dataset_page
+    from deepfakemnist.report.ledger_page import write_ledger_page
     from deepfakemnist.report.liveness_page import write_liveness_page, write_score_figure
     from deepfakemnist.report.quality_page import write_source_page
 
     made = _paths(json.loads((folder / "verdicts.json").read_text()))
     stages = _paths(json.loads((folder / "stages.json").read_text())["tables"])
-    write_dataset_page(folder / "manifest/summary.json", folder / "d.html")
-    write_ledger_page(folder / "manifest/ledger.parquet", folder / "g.html")
+    manifest = [folder / "manifest" / name for name in ("summary.json", "ledger.parquet", "videos.parquet")]
+    write_dataset_page(*manifest, folder / "d.html")
+    write_ledger_page(manifest[1], folder / "g.html")
     write_liveness_page(made["verdicts"], made["selected"], made["judged"], folder / "l.html", {"tearing": 1.0})
     write_score_figure(made["verdicts"], folder / "s.svg")
     write_animation_page(made["judged"], [], folder / "a.html")

@@ -1,6 +1,5 @@
-"""Report pages on dataset, ledger and metrics, and the contact sheet."""
+"""Report pages on metrics, and the contact sheet."""
 
-import json
 import re
 
 import numpy as np
@@ -13,10 +12,9 @@ from deepfakemnist.evaluation.measurement import METRICS_COLUMNS
 from deepfakemnist.evaluation.stage import evaluate
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.report.contact_sheet import write_contact_sheet
-from deepfakemnist.report.dataset_page import write_dataset_page, write_ledger_page
 from deepfakemnist.report.figures import write_cross_quality_figure
 from deepfakemnist.report.metrics_page import write_actions_page, write_metrics_page
-from deepfakemnist.tables.dataset_schemas import LEDGER, PREDICTIONS, VIDEOS
+from deepfakemnist.tables.dataset_schemas import PREDICTIONS, VIDEOS
 from deepfakemnist.tables.files import write_table
 from deepfakemnist.tables.schemas import CROPPED
 from deepfakemnist.tables.tsv import read_tsv, write_tsv
@@ -95,33 +93,6 @@ def test_cross_quality_figure_counts_the_clips_that_it_shows(evaluated, tmp_path
     write_tsv(tmp_path / "more.tsv", METRICS_COLUMNS, [*shown, *other])
     write_cross_quality_figure(tmp_path / "more.tsv", tmp_path / "a.svg")
     assert "8 people, 8 videos" in (tmp_path / "a.svg").read_text()
-
-
-def test_dataset_page_shows_the_counts_of_the_summary(tmp_path):
-    summary = {
-        "outcomes": {"source": {"ok": 20, "rejected": 3, "failed": 1}, "driver": {"ok": 20}, "fake": {"ok": 7}},
-        "reasons": {"source · crop · no_face": 3},
-        "actions": {"nod": {"ok": 7, "rejected": 2}},
-        "splits": {split: {"real": 1, "fake": 2, "people": 3} for split in ("train", "val", "test")},
-        "bytes": {"raw": 2_500_000},
-        "frames": 99,
-    }
-    (tmp_path / "summary.json").write_text(json.dumps(summary))
-    write_dataset_page(tmp_path / "summary.json", tmp_path / "page.html")
-    rows = cells(tmp_path / "page.html")
-    assert ["source", "20", "3", "1", "24"] in rows
-    assert ["nod", "7", "2", "0"] in rows
-    assert ["raw", "2.50"] in rows
-
-
-def test_ledger_page_lists_rejected_and_failed_items_only_and_escapes_them(tmp_path):
-    ok = {"kind": "source", "video_id": "good", "stage": "frames", "status": "ok", "reason": "", "detail": ""}
-    bad = {**ok, "video_id": "bad", "status": "failed", "reason": "error", "detail": "<script>alert(1)</script>"}
-    write_table([ok, bad], tmp_path / "ledger.parquet", LEDGER)
-    write_ledger_page(tmp_path / "ledger.parquet", tmp_path / "page.html")
-    (row,) = cells(tmp_path / "page.html")
-    assert row[1] == "bad" and row[-1] == "&lt;script&gt;alert(1)&lt;/script&gt;"
-    assert "2 items; 1 passed every stage" in (tmp_path / "page.html").read_text()
 
 
 @pytest.mark.parametrize(("source_frame", "animated"), [(4, 4), (None, 0), (7, 0)])

@@ -12,11 +12,12 @@ else:
 
 
 rule dataset_pages:
-    """Summary and ledger pages, and a contact sheet of real and fake clips."""
+    """Pages on contents and ledger, and a contact sheet of real and fake clips."""
     input:
         videos="<results>/manifest/videos.parquet",
         ledger="<results>/manifest/ledger.parquet",
         summary="<results>/manifest/summary.json",
+        quota=branch(CONFIG.plan.quota is not None, then="<results>/quota/quota.tsv"),
         drivers=driver_tables("crop/driver"),
         media=media_of(
             tables("<results>/compress/real/{shard}.parquet"),
@@ -27,7 +28,7 @@ rule dataset_pages:
         summary=report(
             "<results>/report/dataset.html",
             category="3 Dataset",
-            labels={"what": "summary"},
+            labels={"what": "contents"},
             caption="../report/dataset.rst",
         ),
         ledger=report(
@@ -52,7 +53,10 @@ rule dataset_pages:
         mem_mb=by_videos(500, per_thousand=30),
         runtime=growing(60),
     params:
-        code=code_digest("report.dataset_page", "report.contact_sheet"),
+        notice=CONFIG.report.notice,
+        code=code_digest(
+            "report.dataset_page", "report.ledger_page", "report.contact_sheet"
+        ),
     script:
         "../scripts/dataset_pages.py"
 
