@@ -101,7 +101,7 @@ def _seconds(table: pa.Table) -> np.ndarray:
 
 
 def _actions_chart(actions: Mapping[str, Mapping[str, int]], wanted: Mapping[str, int]) -> Part:
-    named = [action for action in ACTIONS if action in actions or action in wanted]
+    named: list[str] = [action for action in ACTIONS if action in actions or action in wanted]
     named += [action for action in actions if action and action not in named]
     title = "Fakes by action"
     if not named:
