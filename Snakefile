@@ -70,6 +70,7 @@ include: "workflow/rules/weights.smk"
 include: "workflow/rules/detectors.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/overview.smk"
 include: "workflow/rules/start_and_end.smk"
 
 

@@ -137,11 +137,21 @@ rule metrics_pages:
         "../scripts/metrics_pages.py"
 
 
+#: Pages that the front page leads to.
+REPORT_PAGES = [
+    rules.dataset_pages.output,
+    rules.audit.output.page,
+    rules.audit_identities.output.page,
+    PAGES_OF_THE_RUN,
+    branch(CONFIG.plan.quota is not None, then="<results>/report/quota.html"),
+    rules.metrics_pages.output,
+]
+
+
 rule report:
     """All pages of snakemake --report, and the dataset behind them."""
     input:
         rules.dataset.input,
-        PAGES_OF_THE_RUN,
-        rules.dataset_pages.output,
-        branch(CONFIG.plan.quota is not None, then="<results>/report/quota.html"),
-        rules.metrics_pages.output,
+        REPORT_PAGES,
+        "<results>/report/overview.html",
+        "<results>/report/cost.html",

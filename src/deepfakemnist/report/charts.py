@@ -21,6 +21,7 @@ _THEME: dict[str, Any] = {
     "background": None,
     "font": "system-ui, sans-serif",
     "view": {"stroke": None},
+    "mark": {"color": COLOURS[0]},
     "range": {"category": list(COLOURS)},
     "axis": {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "labelLimit": 240},
     "axisXDiscrete": {"labelAngle": -30},

@@ -1,0 +1,103 @@
+"""Report page on the cost of the run: time, memory and disk per stage, and paid answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import altair as alt
+
+from deepfakemnist.report.charts import ROWS
+from deepfakemnist.report.cost import RunCost, StageCost, duration, size_text
+from deepfakemnist.report.pages import write_page
+from deepfakemnist.report.parts import Chart, Lead, Part, Table
+
+_REMARK = "simulated, nothing paid"
+
+
+def write_cost_page(path: Path, cost: RunCost, notices: Sequence[str] = (), simulated: Sequence[str] = ()) -> None:
+    """Write time, memory and disk per stage, and paid answers, as charts and tables.
+
+    Args:
+        path: HTML file to write.
+        cost: of the run.
+        notices: sentences above everything.
+        simulated: providers whose answers a simulator gave, at the price that the service would have asked.
+    """
+    timed = [one for one in cost.stages if one.jobs]
+    order = [one.stage for one in timed]
+    parts: list[Part] = [
+        _stage_chart("Processor time per stage", timed, order, "cpu_min", "processor time, min", _minutes),
+        _stage_chart(
+            "Largest memory of a job", timed, order, "memory_mb", "memory, MB", lambda one: round(one.memory_mb)
+        ),
+        Table(
+            "Stages",
+            ("stage", "jobs", "processor time, min", "job time, min", "GPU time, min", "memory, MB", "disk, MB"),
+            [
+                (
+                    one.stage,
+                    one.jobs,
+                    f"{one.cpu_s / 60:.2f}",
+                    f"{one.wall_s / 60:.2f}",
+                    f"{one.gpu_s / 60:.2f}",
+                    f"{one.memory_mb:.0f}" if one.jobs else "–",
+                    f"{one.disk_bytes / 1e6:.2f}",
+                )
+                for one in cost.stages
+            ],
+            file="cost",
+        ),
+        Table(
+            "Paid answers of liveness services",
+            ("provider", "answers", "price, in the contract's currency", "remark"),
+            [
+                (
+                    one.provider,
+                    one.answers,
+                    f"{one.cost:.3f}",
+                    "simulated, nothing paid" if one.provider in simulated else "",
+                )
+                for one in cost.paid
+            ],
+        ),
+    ]
+    lead = Lead(
+        f"Time, memory and disk of {sum(one.jobs for one in timed):,} jobs. They took {duration(cost.cpu_hours)} of "
+        f"processor time, {duration(cost.job_hours)} of job time and {duration(cost.gpu_hours)} of GPU time, and left "
+        f"{size_text(cost.disk_bytes)} of files.",
+        "Job time is the sum over jobs, which run side by side; GPU time is that for which a job held a GPU, loading "
+        "included. Memory is the largest resident set of a job. Disk is what files below the results take now.",
+        "A job that was stopped and run again counts as its last run, and start-up of Snakemake is in no figure.",
+    )
+    write_page(path, "Cost", lead, parts, notices)
+
+
+def _minutes(one: StageCost) -> float:
+    return round(one.cpu_s / 60, 3)
+
+
+def _stage_chart(
+    title: str,
+    stages: Sequence[StageCost],
+    order: Sequence[str],
+    name: str,
+    axis: str,
+    value: Callable[[StageCost], float],
+) -> Chart:
+    rows = [{"stage": one.stage, name: value(one), "jobs": one.jobs} for one in stages]
+    drawing = (
+        alt.Chart(ROWS)
+        .mark_bar()
+        .encode(
+            y=alt.Y("stage:N", sort=list(order), title=None),
+            x=alt.X(f"{name}:Q", title=axis, axis=alt.Axis(tickCount=6)),
+            tooltip=["stage:N", f"{name}:Q", "jobs:Q"],
+        )
+        .properties(height=alt.Step(18))
+    )
+    top = max(stages, key=value, default=None)
+    most = f"; most in {top.stage}, {value(top):,}" if top else ""
+    return Chart(
+        title, drawing, rows, f"Bars of {axis} by stage{most}.", f"{sum(one.jobs for one in stages):,} jobs.", name
+    )
