@@ -113,8 +113,13 @@ async function showChart(figure) {
   const actions = {export: true, source: false, compiled: false, editor: false};
   const settings = {renderer: "svg", actions, downloadFileName: figure.dataset.file, logLevel: 1};
   await embed(figure.querySelector(".drawing"), spec, settings);
-  // The drawing is one picture to those who listen; its parts would be a hundred.
-  for (const svg of figure.querySelectorAll(".drawing svg")) svg.setAttribute("aria-hidden", "true");
+  // The drawing is one picture to those who listen; its parts would be a hundred. Beside it is a menu, which is none.
+  const drawing = figure.querySelector(".drawing"), svg = drawing.querySelector("svg.marks");
+  for (const name of ["role", "aria-label"]) {
+    svg.setAttribute(name, drawing.getAttribute(name));
+    drawing.removeAttribute(name);
+  }
+  drawing.querySelector("summary").setAttribute("aria-label", "Save the drawing");
   const details = figure.querySelector("details.data");
   const columns = rows.length ? Object.keys(rows[0]) : [];
   details.addEventListener("toggle", async () => {
