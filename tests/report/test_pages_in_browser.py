@@ -10,7 +10,7 @@ from pathlib import Path
 
 import altair as alt
 import pytest
-from browser import OpenPage, accessibility, cut_off, opened, wait_until_shown
+from browser import accessibility, cut_off, opened, wait_until_shown
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from deepfakemnist.report.charts import ROWS
@@ -27,9 +27,7 @@ ACCURACY = [
     for place, quality in enumerate(("raw", "c23", "c40"))
 ]
 TABLE = Table("People", ["person", "action", "accuracy, %"], PEOPLE)
-WORDS = (
-    "rejected: the face covers less than a tenth of the frame, and the head turns by more than thirty degrees at once"
-)
+WORDS = "rejected: the face covers less than a tenth of the frame, and the head turns by more than thirty degrees"
 WIDE = Table(
     "Ledger",
     ["video_id", "person", "stage", "status", "reason", "detail", "frames", "fps", "width, px", "height, px"],
@@ -38,7 +36,8 @@ WIDE = Table(
 
 
 def chart() -> Chart:
-    drawing = alt.Chart(ROWS).mark_bar().encode(x="action:N", xOffset="quality:N", y=alt.Y("accuracy, %:Q"), color="quality:N")  # fmt: skip
+    place = alt.Chart(ROWS).encode(x="action:N", xOffset="quality:N", y=alt.Y("accuracy, %:Q"))
+    drawing = place.mark_bar().encode(color="quality:N")
     return Chart("Accuracy", drawing, ACCURACY, "Bars of accuracy by action and quality, all above 70 %.", "n = 40.")
 
 
@@ -133,9 +132,10 @@ def stops(page: Page) -> list[str]:
         page.keyboard.press("Tab")
         name = page.evaluate(
             """() => {
-              const one = document.activeElement, part = one.closest("section")?.id ?? "";
-              return one === document.body ? "" : part + " " + (one.getAttribute("aria-label") ?? one.textContent.trim())
-                + " " + (one.getAttribute("role") ?? one.tagName.toLowerCase());
+              const one = document.activeElement;
+              if (one === document.body) return "";
+              const name = one.getAttribute("aria-label") ?? one.textContent.trim();
+              return [one.closest("section")?.id, name, one.getAttribute("role") ?? one.tagName.toLowerCase()].join(" ");
             }"""
         )
         if not name or found[:1] == [name]:
@@ -162,8 +162,10 @@ def test_a_page_has_contrast_and_names_for_those_who_do_not_see_it(chromium: Bro
         assert accessibility(found.page.main_frame) == []
         # axe-core passes over the words of drawings.
         paper, *inks = found.page.evaluate(
-            """() => [document.body, ...document.querySelectorAll("svg text")].map(
-              (one, place) => getComputedStyle(one)[place ? "fill" : "backgroundColor"].match(/[0-9.]+/g).map(Number))"""
+            """() => [
+              getComputedStyle(document.body).backgroundColor,
+              ...Array.from(document.querySelectorAll("svg text"), one => getComputedStyle(one).fill),
+            ].map(colour => colour.match(/[0-9.]+/g).map(Number))"""
         )
         assert inks and min(contrast(ink, paper) for ink in inks) >= 4.5
 
@@ -204,6 +206,6 @@ def test_a_hundred_thousand_rows_open_sort_and_are_found(
         everything.get_by_role("searchbox").fill("clip-54321")
         expect(everything.locator("tbody tr")).to_have_count(1)
         assert column(everything, 4) == ["54.321"]
-        record_property("log", f"100,000 rows: shown after {ready:.1f} s, sorted and found after "
-                        f"{time.monotonic() - start:.1f} s, {(tmp_path / 'ledger.html').stat().st_size / 1e6:.1f} MB")  # fmt: skip
+        size, found_after = (tmp_path / "ledger.html").stat().st_size / 1e6, time.monotonic() - start
+    record_property("log", f"{size:.1f} MB: shown after {ready:.1f} s, sorted and found after {found_after:.1f} s")
     assert ready < 60
