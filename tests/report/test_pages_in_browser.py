@@ -135,7 +135,8 @@ def stops(page: Page) -> list[str]:
               const one = document.activeElement;
               if (one === document.body) return "";
               const name = one.getAttribute("aria-label") ?? one.textContent.trim();
-              return [one.closest("section")?.id, name, one.getAttribute("role") ?? one.tagName.toLowerCase()].join(" ");
+              const part = one.closest("section")?.id, role = one.getAttribute("role") ?? one.tagName.toLowerCase();
+              return [part, name, role].join(" ");
             }"""
         )
         if not name or found[:1] == [name]:
