@@ -207,7 +207,7 @@ def pages(folder: Path, videos: int) -> None:
     from deepfakemnist.report.animation_page import write_animation_page
     from deepfakemnist.report.dataset_page import write_dataset_page
     from deepfakemnist.report.ledger_page import write_ledger_page
-    from deepfakemnist.report.liveness_page import write_liveness_page, write_score_figure
+    from deepfakemnist.report.liveness_page import write_liveness_page
     from deepfakemnist.report.quality_page import write_source_page
 
     made = _paths(json.loads((folder / "verdicts.json").read_text()))
@@ -216,7 +216,6 @@ def pages(folder: Path, videos: int) -> None:
     write_dataset_page(*manifest, folder / "d.html")
     write_ledger_page(manifest[1], folder / "g.html")
     write_liveness_page(made["verdicts"], made["selected"], made["judged"], folder / "l.html", {"tearing": 1.0})
-    write_score_figure(made["verdicts"], folder / "s.svg")
     write_animation_page(made["judged"], [], folder / "a.html")
     roles = ("source", "driver")
     ingested, cropped = ([path for role in roles for path in stages[name][role]] for name in ("ingest", "crop"))

@@ -81,7 +81,7 @@ def test_dataset_page_draws_fakes_by_action_against_the_quota_and_names_actions_
     assert "Not planned at all: blink" in text
     lengths = charts["Length of the videos"]
     assert sum(row["videos"] for row in lengths if row["class"] == "real") == 2
-    assert max(row["to_s"] for row in lengths) == 2.0
+    assert max(row["length_s_end"] for row in lengths) == 2.0
 
 
 def test_ledger_page_lists_rejected_and_failed_items_only_and_says_what_their_reasons_mean(tmp_path: Path) -> None:

@@ -1,14 +1,12 @@
+"""Report page on liveness."""
+
 import json
-import re
 
 import pytest
+import report_pages
 
-from deepfakemnist.report.liveness_page import (
-    agreement,
-    wilson,
-    write_liveness_page,
-    write_score_figure,
-)
+from deepfakemnist.report.liveness_charts import wilson
+from deepfakemnist.report.liveness_page import agreement, write_liveness_page
 from deepfakemnist.tables.files import read_rows, write_table
 from deepfakemnist.tables.schemas import ANIMATION_QUALITY, SELECTED, VERDICTS
 
@@ -54,19 +52,14 @@ def verdict_tables(tmp_path):
     return [tmp_path / "a.parquet", tmp_path / "b.parquet"], [tmp_path / "s.parquet"], [tmp_path / "j.parquet"]
 
 
-def cells(page):
-    rows = re.findall(r"<tr>(.*?)</tr>", page.read_text(), re.S)
-    return [re.findall(r"<td[^>]*>(.*?)</td>", row, re.S) for row in rows]
-
-
 def test_page_shows_pass_rates_intervals_agreement_and_cost(tmp_path, verdict_tables):
     write_liveness_page(*verdict_tables, tmp_path / "page.html")
-    rows = cells(tmp_path / "page.html")
-    assert ["local-silent", "blink", "silent", "6", "8", "75.0", "40.9–92.9", "0", "0"] in rows
-    assert ["baidu", "blink", "silent", "3", "6", "50.0", "18.8–81.2", "2", "0"] in rows
-    assert ["accepted by all", "blink", "", "3", "8", "37.5", "13.7–69.4", "0", "0"] in rows
+    rows = report_pages.rows(tmp_path / "page.html")
+    assert ["local-silent", "blink", "silent", "6", "8", "75 [41–93]", "0", "0"] in rows
+    assert ["baidu", "blink", "silent", "3", "6", "50 [19–81]", "2", "0"] in rows
+    assert ["all providers", "blink", "", "3", "8", "38 [14–69]", "0", "0"] in rows
     # The local provider passed all six that both checked: agreement by chance alone, kappa 0.
-    assert ["baidu", "local-silent", "6", "3", "0", "3", "0", "50.0", "0.00"] in rows
+    assert ["baidu", "local-silent", "6", "3", "0", "3", "0", "50", "0.00"] in rows
     assert ["baidu", "6", "1.200", "0.400", "2.00", "0.50"] in rows
     assert ["local-silent", "8", "free", "–", "–", "0.50"] in rows
     assert ["baidu", "not_asked", "2"] in rows
@@ -74,7 +67,7 @@ def test_page_shows_pass_rates_intervals_agreement_and_cost(tmp_path, verdict_ta
 
 def test_page_shows_the_gates_figures_of_accepted_and_rejected_fakes(tmp_path, verdict_tables):
     write_liveness_page(*verdict_tables, tmp_path / "page.html")
-    rows = cells(tmp_path / "page.html")
+    rows = report_pages.rows(tmp_path / "page.html")
     assert ["identity", "accepted", "3", "0.02", "0.10", "0.18"] in rows
     assert ["identity", "rejected", "5", "0.34", "0.50", "0.66"] in rows
     assert ["sharpness", "accepted", "0", "–", "–", "–"] in rows
@@ -89,26 +82,34 @@ def test_page_counts_liveness_against_the_quality_gate(tmp_path, verdict_tables)
     of_gate[2] |= refused
     write_table(of_gate, selected, SELECTED)
     write_liveness_page(verdicts, [selected], judged, tmp_path / "page.html", {"max_tearing": 0.3})
-    rows = cells(tmp_path / "page.html")
+    rows = report_pages.rows(tmp_path / "page.html")
     assert ["all providers", "blink", "8", "2", "1", "1", "4"] in rows
     assert ["all providers", "all", "8", "2", "1", "1", "4"] in rows
     assert ["local-silent", "all", "8", "3", "3", "0", "2"] in rows
     assert ["baidu", "all", "6", "2", "1", "1", "2"] in rows
     # What the gate refuses is still live.
-    assert ["accepted by all", "blink", "", "3", "8", "37.5", "13.7–69.4", "0", "0"] in rows
+    assert ["all providers", "blink", "", "3", "8", "38 [14–69]", "0", "0"] in rows
     assert ["tearing", "accepted", "3", "0.50", "0.50", "0.50"] in rows
     assert "Accepted by liveness and by quality (max_tearing 0.3)" in (tmp_path / "page.html").read_text()
 
 
-@pytest.mark.slow
-def test_figure_shows_each_provider_and_is_reproducible(tmp_path, verdict_tables):
-    for name in ("a.svg", "b.svg"):
-        write_score_figure(verdict_tables[0], tmp_path / name)
-    text = (tmp_path / "a.svg").read_text()
-    assert text == (tmp_path / "b.svg").read_text()
-    assert ">baidu<" in text
-    assert ">local-silent<" in text
-    assert "stroke-dasharray" in text  # thresholds
+def test_charts_show_pass_rates_with_intervals_and_scores_with_thresholds(tmp_path, verdict_tables):
+    write_liveness_page(*verdict_tables, tmp_path / "page.html", notices=["Demo."])
+    charts = report_pages.charts(tmp_path / "page.html")
+    rates = {(row["provider"], row["action"]): row for row in charts["Pass rates"]}
+    assert rates["local-silent", "blink"] == {
+        "provider": "local-silent", "action": "blink", "live %": 75.0, "low %": 40.9, "high %": 92.9, "live": 6,
+        "verdicts": 8,
+    }  # fmt: skip
+    assert ("all providers", "all") in rates
+    scores = charts["Scores of baidu"]
+    assert {row["verdict"]: row["fakes"] for row in scores if row["verdict"]} == {"live": 3, "not live": 3}
+    live = next(row for row in scores if row["verdict"] == "live")
+    assert live["score"] <= 0.8 <= live["score_end"]
+    assert [row["threshold"] for row in scores if row["threshold"] is not None] == [0.3]
+    text = report_pages.text(tmp_path / "page.html")
+    assert "Demo." in text
+    assert "6 scores, 3 live. Dashed: threshold 0.3." in text
 
 
 def test_a_run_without_fakes_has_a_page(tmp_path):
@@ -116,9 +117,7 @@ def test_a_run_without_fakes_has_a_page(tmp_path):
         write_table([], tmp_path / f"{name}.parquet", schema)
     tables = [[tmp_path / f"{name}.parquet"] for name in ("v", "s", "j")]
     write_liveness_page(*tables, tmp_path / "page.html", {"max_tearing": 0.3})
-    write_score_figure([tmp_path / "v.parquet"], tmp_path / "scores.svg")
     assert "None." in (tmp_path / "page.html").read_text()
-    assert "no scores" in (tmp_path / "scores.svg").read_text()
 
 
 def test_wilson_interval_and_kappa_match_hand_calculation():
@@ -137,4 +136,4 @@ def test_with_several_animators_the_page_says_how_many_of_each_are_accepted(tmp_
     rows = [{**row, "animator": "mesh" if n < 4 else "fomm"} for n, row in enumerate(read_rows(selected))]
     write_table(rows, selected, SELECTED)
     write_liveness_page(verdicts, [selected], judged, tmp_path / "two.html")
-    assert ["blink", "0 of 4 (0%)", "3 of 4 (75%)"] in cells(tmp_path / "two.html")
+    assert ["blink", "0 of 4 (0%)", "3 of 4 (75%)"] in report_pages.rows(tmp_path / "two.html")

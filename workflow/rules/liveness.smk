@@ -98,12 +98,6 @@ rule liveness_page:
             labels={"what": "liveness"},
             caption="../report/liveness.rst",
         ),
-        scores=report(
-            "<results>/report/liveness_scores.svg",
-            category="4 Fakes",
-            labels={"what": "liveness scores"},
-            caption="../report/liveness.rst",
-        ),
     log:
         "<logs>/liveness_page.log",
     benchmark:
@@ -115,6 +109,7 @@ rule liveness_page:
         runtime=growing(60),
     params:
         settings=settings_of("select"),
+        notice=CONFIG.report.notice,
         code=code_digest("report.liveness_page"),
     script:
         "../scripts/liveness_page.py"

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from deepfakemnist.config.stages import SelectSettings
-from deepfakemnist.report.liveness_page import write_liveness_page, write_score_figure
+from deepfakemnist.report.liveness_page import write_liveness_page
 from deepfakemnist.workflow.script import stage_script
 
 with stage_script(snakemake):
@@ -9,5 +9,5 @@ with stage_script(snakemake):
     selected = [Path(path) for path in snakemake.input.selected]
     judged = [Path(path) for path in snakemake.input.judged]
     limits = SelectSettings(**snakemake.params.settings).limits
-    write_liveness_page(verdicts, selected, judged, Path(snakemake.output.page), limits)
-    write_score_figure(verdicts, Path(snakemake.output.scores))
+    notices = [snakemake.params.notice]
+    write_liveness_page(verdicts, selected, judged, Path(snakemake.output.page), limits, notices)

@@ -17,6 +17,7 @@ REAL, FAKE = "#0072B2", "#D55E00"
 #: Guides: chance levels, diagonals, thresholds.
 GUIDE = "#888888"
 
+# No rounded bars: Vega-Lite loses the x of stacked ones with bins.
 _THEME: dict[str, Any] = {
     "background": None,
     "font": "system-ui, sans-serif",
@@ -28,7 +29,6 @@ _THEME: dict[str, Any] = {
     "legend": {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "labelLimit": 300},
     "header": {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal"},
     "line": {"strokeWidth": 2},
-    "bar": {"cornerRadiusEnd": 2},
 }  # fmt: skip
 
 

@@ -198,7 +198,7 @@ def _lengths(best: pa.Table) -> list[Part]:
     edges = np.linspace(low, high, _BINS + 1)
     labels = best["label"].to_numpy()
     rows = [
-        {"from_s": round(float(start), 3), "to_s": round(float(end), 3), "class": name, "videos": int(count)}
+        {"length_s": round(float(start), 3), "length_s_end": round(float(end), 3), "class": name, "videos": int(count)}
         for name, label in (("real", 0), ("fake", 1))
         for start, end, count in zip(
             edges[:-1], edges[1:], np.histogram(seconds[labels == label], edges)[0], strict=True
@@ -208,8 +208,8 @@ def _lengths(best: pa.Table) -> list[Part]:
         alt.Chart(ROWS)
         .mark_bar()
         .encode(
-            x=alt.X("from_s:Q", title="length, s", bin="binned"),
-            x2="to_s:Q",
+            x=alt.X("length_s:Q", title="length, s", bin="binned"),
+            x2="length_s_end:Q",
             y=alt.Y("videos:Q", title="videos", axis=alt.Axis(tickMinStep=1)),
             color=alt.Color(
                 "class:N",
@@ -217,7 +217,7 @@ def _lengths(best: pa.Table) -> list[Part]:
                 scale=alt.Scale(domain=["real", "fake"], range=[REAL, FAKE]),
                 legend=alt.Legend(orient="bottom"),
             ),
-            tooltip=["from_s:Q", "to_s:Q", "class:N", "videos:Q"],
+            tooltip=["length_s:Q", "length_s_end:Q", "class:N", "videos:Q"],
         )
         .properties(height=180)
     )

@@ -1,4 +1,4 @@
-"""Liveness report page: pass rates of fakes, agreement of providers, score histograms and cost."""
+"""Report page on liveness: pass rates of fakes, scores, agreement of providers, reasons and cost."""
 
 from __future__ import annotations
 
@@ -8,32 +8,27 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 
-import matplotlib
 import numpy as np
-from scipy.stats import binomtest
 
 from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.report.acceptance_tables import acceptance_table, animators_table, figures_table, is_live
+from deepfakemnist.report.liveness_charts import ALL, ALL_PROVIDERS, pass_rate_chart, score_charts, wilson
 from deepfakemnist.report.pages import write_page
-from deepfakemnist.report.parts import Table
-from deepfakemnist.tables.files import atomic_path, read_rows
+from deepfakemnist.report.parts import Lead, Part, Table
+from deepfakemnist.report.units import number, with_interval
+from deepfakemnist.tables.files import read_rows
 from deepfakemnist.tables.schemas import OK, Row
 
-matplotlib.use("Agg")
-from matplotlib import pyplot as plt
-
-_INTRO = (
-    "A fake is accepted if every provider classifies it as live. All clips are fakes, so live % is the APCER of "
-    "ISO/IEC 30107-3 on these attacks. Intervals are 95 % Wilson intervals over clips; clips of one person or one "
-    "driver are not independent, so the true intervals are wider. A clip that a cheaper provider rejected is not sent "
-    "to a more expensive one: rates of gated providers cover only the clips sent to them. Liveness does not see "
-    "quality: a quiet, clean fake may fail and a torn one pass. Figures of the quality gate are those of the page on "
-    "animation quality; limits on them are set in select, and a fake must then pass both."
+_LEAD = Lead(
+    "How many fakes pass liveness detection, the filter that the paper accepts fakes by.",
+    "A fake is accepted if every provider classifies it as live. All clips are attacks, so the share of live ones is "
+    "the APCER of ISO/IEC 30107-3. A clip that a cheaper provider rejected is not sent to a more expensive one: rates "
+    "of such providers are of the clips sent to them.",
+    "Liveness does not see quality: a quiet, clean fake may fail and a torn one pass. Intervals are over clips; clips "
+    "of one person are not independent, so the true ones are wider.",
 )
-_BINS = 24
 #: Both live, only one, only the other, neither.
 _PAIRS = ((True, True), (True, False), (False, True), (False, False))
-_LIVE, _NOT_LIVE = "#2a7f62", "#b0413e"
 
 
 def write_liveness_page(
@@ -42,8 +37,9 @@ def write_liveness_page(
     judged: Sequence[Path],
     path: Path,
     limits: Mapping[str, float] | None = None,
+    notices: Sequence[str] = (),
 ) -> None:
-    """Write an HTML page: pass rates per action and provider, quality, agreement of providers, reasons and cost.
+    """Write an HTML page: pass rates per action and provider, scores, quality, agreement, reasons and cost.
 
     Args:
         verdicts: VERDICTS tables of all providers and shards.
@@ -51,55 +47,24 @@ def write_liveness_page(
         judged: ANIMATION_QUALITY tables of all shards.
         path: page to write.
         limits: the quality gate, setting → limit; None or empty: none was set.
+        notices: see :func:`deepfakemnist.report.pages.write_page`.
     """
     rows, selection = read_rows(verdicts), read_rows(selected)
     providers = sorted({row["provider"] for row in rows})
-    tables = [
-        _pass_rates(rows, selection, providers),
-        *([animators_table(selection)] if len({row.get("animator") for row in selection}) > 1 else []),
-        *([acceptance_table(selection, rows, limits)] if limits else []),
+    rates = _pass_rates(rows, selection, providers)
+    people = len({row["person_id"] for row in selection if row["person_id"]})
+    parts: list[Part | None] = [
+        pass_rate_chart(rates, people),
+        _rate_table(rates),
+        *score_charts(rows),
+        animators_table(selection) if len({row.get("animator") for row in selection}) > 1 else None,
+        acceptance_table(selection, rows, limits) if limits else None,
         figures_table(selection, read_rows(judged)),
         _agreement(rows, providers),
         _reasons(rows),
         _costs(rows, providers),
     ]
-    write_page(path, "Liveness", _INTRO, tables)
-
-
-def write_score_figure(verdicts: Sequence[Path], path: Path) -> None:
-    """Plot a stacked histogram of scores per provider, live and not live, with its thresholds, as SVG."""
-    by_provider: dict[str, list[Row]] = defaultdict(list)
-    for row in read_rows(verdicts):
-        if row["status"] == OK and row["score"] is not None:
-            by_provider[row["provider"]].append(row)
-    names = sorted(by_provider) or ["no scores"]
-    # A fixed hash salt makes the SVG byte-identical between runs.
-    with plt.rc_context({"svg.hashsalt": "deepfakemnist", "svg.fonttype": "none"}):
-        figure, axes = plt.subplots(
-            1, len(names), figsize=(0.6 + 3.2 * len(names), 2.8), squeeze=False, layout="constrained"
-        )
-        for axis, name in zip(axes[0], names, strict=True):
-            shown = by_provider.get(name, [])
-            scores = [[row["score"] for row in shown if row["live"] == live] for live in (True, False)]
-            limits = sorted({row["threshold"] for row in shown if row["threshold"] is not None})
-            if shown:
-                edges = np.linspace(0, max(1.0, *(row["score"] for row in shown)), _BINS + 1)
-                axis.hist(scores, bins=edges, stacked=True, color=[_LIVE, _NOT_LIVE], label=["live", "not live"])
-                axis.legend(fontsize=8, frameon=False)
-            for limit in limits:
-                axis.axvline(limit, color="black", linestyle="--", linewidth=1)
-            axis.set(title=name, xlabel="score; dashed: threshold", ylabel="clips")
-        with atomic_path(path) as part:
-            figure.savefig(part, format="svg", metadata={"Date": None})
-        plt.close(figure)
-
-
-def wilson(hits: int, total: int) -> tuple[float, float] | None:
-    """Return the 95 % confidence interval of a proportion (Wilson, 1927); None without trials."""
-    if not total:
-        return None
-    interval = binomtest(hits, total).proportion_ci(0.95, method="wilson")
-    return float(interval.low), float(interval.high)
+    write_page(path, "Liveness", _LEAD, [part for part in parts if part is not None], notices)
 
 
 def agreement(one: Sequence[bool], other: Sequence[bool]) -> tuple[float, float | None]:
@@ -110,32 +75,47 @@ def agreement(one: Sequence[bool], other: Sequence[bool]) -> tuple[float, float 
     return equal, (equal - by_chance) / (1 - by_chance) if by_chance < 1 else None
 
 
-def _pass_rates(rows: Sequence[Row], selection: Sequence[Row], providers: Sequence[str]) -> Table:
-    lines = []
+def _pass_rates(rows: Sequence[Row], selection: Sequence[Row], providers: Sequence[str]) -> list[Row]:
+    """Return counts of live fakes and of verdicts by provider and action, and of fakes that all accept."""
+    lines: list[Row] = []
     for provider in providers:
-        for action in (*ACTIONS, "all"):
-            mine = [row for row in rows if row["provider"] == provider and action in (row["action"], "all")]
+        for action in (*ACTIONS, ALL):
+            mine = [row for row in rows if row["provider"] == provider and action in (row["action"], ALL)]
             if mine:
                 answered = [row for row in mine if row["status"] == OK]
-                asked = " ".join(sorted({row["asked_motion"] for row in mine if action != "all"}))
-                not_asked = sum(row["reason"] == "not_asked" for row in mine)
-                unanswered = len(mine) - len(answered) - not_asked
+                asked = " ".join(sorted({row["asked_motion"] for row in mine if action != ALL}))
                 live = sum(row["live"] for row in answered)
-                lines.append([provider, action, asked, *_share(live, len(answered)), not_asked, unanswered])
-    for action in (*ACTIONS, "all"):
-        checked = [row for row in selection if action in (row["action"], "all")]
+                not_sent = sum(row["reason"] == "not_asked" for row in mine)
+                lines.append(
+                    {"provider": provider, "action": action, "motion": asked, "live": live,
+                     "verdicts": len(answered), "not_sent": not_sent, "missing": len(mine) - len(answered) - not_sent}
+                )  # fmt: skip
+    for action in (*ACTIONS, ALL):
+        checked = [row for row in selection if action in (row["action"], ALL)]
         if checked:
             accepted = sum(is_live(row) for row in checked)
-            lines.append(["accepted by all", action, "", *_share(accepted, len(checked)), 0, 0])
-    columns = ("provider", "action", "motion", "live", "verdicts", "live %", "95 % CI", "not sent", "no verdict")
-    return Table("Pass rates", columns, lines)
+            lines.append(
+                {"provider": ALL_PROVIDERS, "action": action, "motion": "", "live": accepted, "verdicts": len(checked),
+                 "not_sent": 0, "missing": 0}
+            )  # fmt: skip
+    return lines
 
 
-def _share(hits: int, total: int) -> tuple[int, int, str, str]:
+def _rate_table(rates: Sequence[Row]) -> Table:
+    names = ("provider", "action", "motion", "live", "verdicts")
+    lines = [
+        [*(row[name] for name in names), live_percent(row["live"], row["verdicts"]), row["not_sent"], row["missing"]]
+        for row in rates
+    ]
+    columns = ("provider", "action", "motion asked", "live", "verdicts", "live, % [95 % CI]", "not sent", "no verdict")
+    note = "Not sent: a cheaper provider had rejected the clip. No verdict: the provider failed."
+    return Table("Pass rates in numbers", columns, lines, note)
+
+
+def live_percent(hits: int, total: int) -> str:
+    """Return a share in percent with its Wilson interval, a dash without trials."""
     interval = wilson(hits, total)
-    if interval is None:
-        return hits, total, "–", "–"
-    return hits, total, f"{100 * hits / total:.1f}", f"{100 * interval[0]:.1f}–{100 * interval[1]:.1f}"
+    return with_interval(100 * hits / total, *(100 * limit for limit in interval)) if interval else "–"
 
 
 def _agreement(rows: Sequence[Row], providers: Sequence[str]) -> Table:
@@ -150,11 +130,12 @@ def _agreement(rows: Sequence[Row], providers: Sequence[str]) -> Table:
             a, b = ([answers[name][video] for video in both] for name in (one, other))
             equal, kappa = agreement(a, b)
             counts = [sum((x, y) == pair for x, y in zip(a, b, strict=True)) for pair in _PAIRS]
-            lines.append(
-                [one, other, len(both), *counts, f"{100 * equal:.1f}", "–" if kappa is None else f"{kappa:.2f}"]
-            )
-    columns = ("A", "B", "clips", "both live", "only A", "only B", "neither", "agreement %", "Cohen's kappa")
-    return Table("Agreement between providers", columns, lines)
+            lines.append([one, other, len(both), *counts, f"{100 * equal:.0f}", number(kappa)])
+    columns = ("A", "B", "clips", "both live", "only A", "only B", "neither", "agreement, %", "Cohen's κ")
+    note = (
+        "Of clips that both classified. κ: 1 is full agreement, 0 what chance gives, – where one verdict never changes."
+    )
+    return Table("Agreement between providers", columns, lines, note)
 
 
 def _reasons(rows: Sequence[Row]) -> Table:
@@ -185,5 +166,9 @@ def _costs(rows: Sequence[Row], providers: Sequence[str]) -> Table:
                 f"{seconds:.2f}",
             ]
         )
-    columns = ("provider", "verdicts", "cost", "cost per live clip", "requests per clip", "median latency, s")
-    return Table("Cost (contract currency) and latency", columns, lines)
+    columns = (
+        "provider", "verdicts", "cost, price units", "cost per live clip, price units", "requests per clip",
+        "median latency, s",
+    )  # fmt: skip
+    note = "A price unit is one of the currency in which the provider's price is configured, that of the contract."
+    return Table("Cost and latency", columns, lines, note)
