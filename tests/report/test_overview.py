@@ -11,7 +11,7 @@ import report_pages
 
 from deepfakemnist.evaluation.measurement import METRICS_COLUMNS
 from deepfakemnist.report.cost import duration, run_cost, size_text
-from deepfakemnist.report.cost_page import write_cost_page
+from deepfakemnist.report.cost_parts import cost_parts
 from deepfakemnist.report.overview import (
     Contents,
     contents,
@@ -23,6 +23,7 @@ from deepfakemnist.report.overview import (
     warnings,
 )
 from deepfakemnist.report.overview_page import write_overview
+from deepfakemnist.report.pages import write_page
 from deepfakemnist.tables.dataset_schemas import LEDGER, VIDEOS
 from deepfakemnist.tables.files import write_table
 from deepfakemnist.tables.schemas import VERDICTS
@@ -193,10 +194,10 @@ def test_cost_sums_jobs_by_stage_and_counts_a_file_with_two_names_once(tmp_path:
     assert [(one.provider, one.answers, one.cost) for one in cost.paid] == [("baidu", 2, 1.0)]
 
 
-def test_cost_page_names_simulated_answers_as_not_paid(tmp_path: Path) -> None:
+def test_simulated_answers_are_named_as_not_paid(tmp_path: Path) -> None:
     results = finished_run(tmp_path)
     cost = run_cost(results, results / "benchmarks", {}, [results / "liveness/a.parquet"])
-    write_cost_page(tmp_path / "cost.html", cost, simulated=["baidu"])
+    write_page(tmp_path / "cost.html", "Cost", "Cost.", cost_parts(cost, simulated=["baidu"]))
     rows = report_pages.rows(tmp_path / "cost.html")
     assert ["crop", "2", "0.50", "2.00", "0.00", "200", f"{cost.stages[0].disk_bytes / 1e6:.2f}"] in rows
     assert ["baidu", "2", "1.000", "simulated, nothing paid"] in rows
@@ -209,7 +210,7 @@ def test_front_page_has_the_run_in_numbers_and_leads_to_all_pages(tmp_path: Path
     write_table(ITEMS, tmp_path / "ledger.parquet", LEDGER)
     found, ledger = holding(folder=tmp_path), read_ledger(tmp_path / "ledger.parquet")
     cost = run_cost(results, results / "benchmarks", {})
-    write_cost_page(tmp_path / "cost.html", cost)
+    write_page(tmp_path / "cost.html", "Other page", "It shows this. And that.", [])
     write_overview(
         tmp_path / "overview.html",
         contents=found,
@@ -236,7 +237,7 @@ def test_front_page_has_the_run_in_numbers_and_leads_to_all_pages(tmp_path: Path
     assert {"seed": "2021", "detectors": "meso4; resnet50", "ffmpeg version": "ffmpeg 8"}.items() <= {
         row[0]: row[1] for row in tables["Made with"][1:]
     }.items()
-    assert '<a href="cost.html" data-page="cost.html">Cost</a>: Time, memory and disk of 4 jobs.' in page.read_text()
+    assert '<a href="cost.html" data-page="cost.html">Other page</a>: It shows this.' in page.read_text()
     shown = report_pages.charts(page)
     assert {"action": "nod", "animator": "mesh", "fakes": 0} in shown["Fakes per action"]
     assert {"step": "face crops", "fate": "rejected", "reason": "no_face", "videos": 1} in shown[

@@ -88,7 +88,7 @@ rule train_animator:
         checkpoint="<results>/animator/checkpoint.safetensors",
         history=report(
             "<results>/animator/training.json",
-            category="7 Animator",
+            category="6 Animator",
             labels={"what": "training log"},
             caption="../report/animator.rst",
         ),

@@ -43,12 +43,6 @@ rule overview:
             labels={"what": "the run"},
             caption="../report/overview.rst",
         ),
-        cost=report(
-            "<results>/report/cost.html",
-            category="6 Cost",
-            labels={"what": "time, memory, disk"},
-            caption="../report/cost.rst",
-        ),
     log:
         "<logs>/overview.log",
     benchmark:
@@ -82,6 +76,6 @@ rule overview:
                 "detectors": sorted(DETECTORS),
             }
         ),
-        code=code_digest("report.overview_page", "report.cost_page"),
+        code=code_digest("report.overview_page"),
     script:
         "../scripts/overview.py"

@@ -154,4 +154,3 @@ rule report:
         rules.dataset.input,
         REPORT_PAGES,
         "<results>/report/overview.html",
-        "<results>/report/cost.html",

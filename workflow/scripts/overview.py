@@ -1,7 +1,6 @@
 from pathlib import Path
 
 from deepfakemnist.report.cost import run_cost
-from deepfakemnist.report.cost_page import write_cost_page
 from deepfakemnist.report.overview import contents, described_pages, funnel, made_with, ranking, read_ledger, warnings
 from deepfakemnist.report.overview_page import write_overview
 from deepfakemnist.tables.tsv import read_tsv
@@ -13,7 +12,6 @@ with stage_script(snakemake):
     found, ledger = contents(videos), read_ledger(Path(given.ledger))
     audit, findings = read_tsv(Path(given.audit)), read_tsv(Path(given.identities))
     cost = run_cost(Path(params.results), Path(params.benchmarks), params.gpus, verdicts)
-    write_cost_page(Path(snakemake.output.cost), cost, [params.notice], params.simulated)
     write_overview(
         Path(snakemake.output.overview),
         contents=found,
@@ -33,7 +31,7 @@ with stage_script(snakemake):
         findings=findings,
         cost=cost,
         made_with=made_with(videos, params.run),
-        pages=described_pages([*given.pages, snakemake.output.cost]),
+        pages=described_pages(given.pages),
         actions=params.actions,
         simulated=params.simulated,
         notices=[params.notice],

@@ -16,7 +16,7 @@ class ReportSettings(Settings):
         "nothing; null: none",
     )
     gallery_mb: NonNegativeFloat = Field(
-        2.5,
+        2.0,
         description="maximum size of all clips on the gallery page, MB; clips are chosen and shortened to fit. "
         "In report.html they take 1.8 times as much. 0: no clips",
     )

@@ -13,6 +13,7 @@ from deepfakemnist.dataset.audit_statement import statements
 from deepfakemnist.dataset.identity_findings import count_findings
 from deepfakemnist.report.charts import ROWS
 from deepfakemnist.report.cost import RunCost, duration, size_text
+from deepfakemnist.report.cost_parts import cost_parts
 from deepfakemnist.report.measurement_cells import cell
 from deepfakemnist.report.overview import Contents, Ranked, Step
 from deepfakemnist.report.pages import render, write_page
@@ -62,6 +63,7 @@ def write_overview(
         _splits(contents),
         _detectors(ranked),
         Block("Audit", render("bullets.html.j2", sentences=_audit_sentences(audit, findings))),
+        *cost_parts(cost, simulated),
         Block("Pages", render("page_list.html.j2", pages=pages)),
         Table("Made with", (Column("what", is_name=True), Column("value", is_name=True)), list(made_with)),
     ]

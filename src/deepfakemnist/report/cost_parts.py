@@ -1,38 +1,43 @@
-"""Report page on the cost of the run: time, memory and disk per stage, and paid answers."""
+"""Cost of the run on the front page: time, memory and disk per stage, and paid answers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import altair as alt
 
 from deepfakemnist.report.charts import ROWS
 from deepfakemnist.report.cost import RunCost, StageCost, duration, size_text
-from deepfakemnist.report.pages import write_page
-from deepfakemnist.report.parts import Chart, Lead, Part, Table
+from deepfakemnist.report.pages import render
+from deepfakemnist.report.parts import Block, Chart, Part, Table
 
 _REMARK = "simulated, nothing paid"
 
 
-def write_cost_page(path: Path, cost: RunCost, notices: Sequence[str] = (), simulated: Sequence[str] = ()) -> None:
-    """Write time, memory and disk per stage, and paid answers, as charts and tables.
+def cost_parts(cost: RunCost, simulated: Sequence[str] = ()) -> list[Part]:
+    """Return time, memory and disk per stage, and paid answers, as a summary, charts and tables.
 
     Args:
-        path: HTML file to write.
         cost: of the run.
-        notices: sentences above everything.
         simulated: providers whose answers a simulator gave, at the price that the service would have asked.
     """
     timed = [one for one in cost.stages if one.jobs]
     order = [one.stage for one in timed]
+    summary = (
+        f"{sum(one.jobs for one in timed):,} jobs took {duration(cost.cpu_hours)} of processor time, "
+        f"{duration(cost.job_hours)} of job time and {duration(cost.gpu_hours)} of GPU time, and left "
+        f"{size_text(cost.disk_bytes)} of files. Job time is the sum over jobs, which run side by side; GPU time is "
+        "that for which a job held a GPU, loading included. Memory is the largest resident set of a job. A job that "
+        "was stopped and run again counts as its last run, and the time of Snakemake itself is in no figure."
+    )
     parts: list[Part] = [
+        Block("Cost", render("sentences.html.j2", sentences=[summary])),
         _stage_chart("Processor time per stage", timed, order, "cpu_min", "processor time, min", _minutes),
         _stage_chart(
             "Largest memory of a job", timed, order, "memory_mb", "memory, MB", lambda one: round(one.memory_mb)
         ),
         Table(
-            "Stages",
+            "Cost by stage",
             ("stage", "jobs", "processor time, min", "job time, min", "GPU time, min", "memory, MB", "disk, MB"),
             [
                 (
@@ -48,29 +53,24 @@ def write_cost_page(path: Path, cost: RunCost, notices: Sequence[str] = (), simu
             ],
             file="cost",
         ),
-        Table(
-            "Paid answers of liveness services",
-            ("provider", "answers", "price, in the contract's currency", "remark"),
-            [
-                (
-                    one.provider,
-                    one.answers,
-                    f"{one.cost:.3f}",
-                    "simulated, nothing paid" if one.provider in simulated else "",
-                )
-                for one in cost.paid
-            ],
-        ),
     ]
-    lead = Lead(
-        f"Time, memory and disk of {sum(one.jobs for one in timed):,} jobs. They took {duration(cost.cpu_hours)} of "
-        f"processor time, {duration(cost.job_hours)} of job time and {duration(cost.gpu_hours)} of GPU time, and left "
-        f"{size_text(cost.disk_bytes)} of files.",
-        "Job time is the sum over jobs, which run side by side; GPU time is that for which a job held a GPU, loading "
-        "included. Memory is the largest resident set of a job. Disk is what files below the results take now.",
-        "A job that was stopped and run again counts as its last run, and start-up of Snakemake is in no figure.",
-    )
-    write_page(path, "Cost", lead, parts, notices)
+    if cost.paid:
+        parts.append(
+            Table(
+                "Paid answers of liveness services",
+                ("provider", "answers", "price, in the contract's currency", "remark"),
+                [
+                    (
+                        one.provider,
+                        one.answers,
+                        f"{one.cost:.3f}",
+                        "simulated, nothing paid" if one.provider in simulated else "",
+                    )
+                    for one in cost.paid
+                ],
+            )
+        )
+    return parts
 
 
 def _minutes(one: StageCost) -> float:
