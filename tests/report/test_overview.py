@@ -255,6 +255,7 @@ def test_a_front_page_is_written_of_a_run_without_detectors_or_fakes(tmp_path: P
     )  # fmt: skip
     text = report_pages.text(tmp_path / "overview.html")
     assert "0 fake" in text and "No detector was evaluated on the test split." in text
+    assert "No record of the jobs' time lies where this page was made" in text
 
 
 def test_a_list_of_pages_refuses_html_that_is_no_page(tmp_path: Path) -> None:

@@ -22,6 +22,9 @@ def cost_parts(cost: RunCost, simulated: Sequence[str] = ()) -> list[Part]:
         simulated: providers whose answers a simulator gave, at the price that the service would have asked.
     """
     timed = [one for one in cost.stages if one.jobs]
+    if not timed:
+        nothing = "No record of the jobs' time lies where this page was made, as in runs with results in a bucket."
+        return [Block("Cost", render("sentences.html.j2", sentences=[nothing])), *_paid_answers(cost, simulated)]
     order = [one.stage for one in timed]
     summary = (
         f"{sum(one.jobs for one in timed):,} jobs took {duration(cost.cpu_hours)} of processor time, "
@@ -54,23 +57,18 @@ def cost_parts(cost: RunCost, simulated: Sequence[str] = ()) -> list[Part]:
             file="cost",
         ),
     ]
-    if cost.paid:
-        parts.append(
-            Table(
-                "Paid answers of liveness services",
-                ("provider", "answers", "price, in the contract's currency", "remark"),
-                [
-                    (
-                        one.provider,
-                        one.answers,
-                        f"{one.cost:.3f}",
-                        "simulated, nothing paid" if one.provider in simulated else "",
-                    )
-                    for one in cost.paid
-                ],
-            )
-        )
-    return parts
+    return [*parts, *_paid_answers(cost, simulated)]
+
+
+def _paid_answers(cost: RunCost, simulated: Sequence[str]) -> list[Part]:
+    if not cost.paid:
+        return []
+    columns = ("provider", "answers", "price, in the contract's currency", "remark")
+    rows = [
+        (one.provider, one.answers, f"{one.cost:.3f}", "simulated, nothing paid" if one.provider in simulated else "")
+        for one in cost.paid
+    ]
+    return [Table("Paid answers of liveness services", columns, rows)]
 
 
 def _minutes(one: StageCost) -> float:
