@@ -92,6 +92,7 @@ rule animation_page:
         mem_mb=by_videos(600, per_thousand=15),
         runtime=growing(30),
     params:
+        notice=CONFIG.report.notice,
         code=code_digest("report.animation_page"),
     script:
         "../scripts/animation_page.py"

@@ -8,4 +8,5 @@ with stage_script(snakemake):
         [Path(path) for path in snakemake.input.tables],
         [Path(path) for path in snakemake.input.reenacted],
         Path(snakemake.output.page),
+        [snakemake.params.notice],
     )
