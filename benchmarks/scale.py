@@ -107,14 +107,16 @@ def prepare_metrics_pages(folder: Path, sets: int) -> None:
 
 def metrics_pages(folder: Path, sets: int) -> None:
     from deepfakemnist.config.detectors import PROTOCOLS
+    from deepfakemnist.report.actions_page import write_actions_page
     from deepfakemnist.report.curve_figures import write_reliability_figure, write_roc_figure
     from deepfakemnist.report.detector_pages import write_protocols_page
     from deepfakemnist.report.figures import write_cross_quality_figure
-    from deepfakemnist.report.metrics_page import write_actions_page, write_metrics_page
+    from deepfakemnist.report.metrics_page import MetricsTables, write_metrics_page
 
     of = {name: folder / f"{name}.tsv" for name in TABLES}
-    write_metrics_page(of["metrics"], of["pairs"], folder / "m.html", of["unscored"], of["calibration"])
-    write_actions_page(of["actions"], folder / "a.html")
+    tables = MetricsTables(of["metrics"], of["pairs"], of["unscored"], of["calibration"])
+    write_metrics_page(tables, folder / "m.html")
+    write_actions_page(of["metrics"], of["actions"], folder / "a.html")
     write_cross_quality_figure(of["metrics"], folder / "q.svg")
     write_roc_figure(of["curves"], folder / "r.svg")
     write_reliability_figure(of["curves"], folder / "c.svg")

@@ -127,8 +127,10 @@ rule metrics_pages:
     params:
         protocols=CONFIG.evaluation.protocols,
         published_split=RUN_PLAN.released,
+        notice=CONFIG.report.notice,
         code=code_digest(
             "report.metrics_page",
+            "report.actions_page",
             "report.detector_pages",
             "report.figures",
             "report.curve_figures",

@@ -1,30 +1,29 @@
 from pathlib import Path
 
+from deepfakemnist.report.actions_page import write_actions_page
 from deepfakemnist.report.curve_figures import write_reliability_figure, write_roc_figure
 from deepfakemnist.report.detector_pages import write_protocols_page
 from deepfakemnist.report.figures import write_cross_quality_figure
-from deepfakemnist.report.metrics_page import write_actions_page, write_metrics_page
+from deepfakemnist.report.metrics_page import MetricsTables, write_metrics_page
 from deepfakemnist.workflow.script import stage_script
 
 with stage_script(snakemake):
-    metrics, actions = Path(snakemake.input.metrics), Path(snakemake.input.actions)
-    write_metrics_page(
-        metrics,
-        Path(snakemake.input.pairs),
-        Path(snakemake.output.table),
-        unscored=Path(snakemake.input.unscored),
-        calibration=Path(snakemake.input.calibration),
-    )
-    write_actions_page(actions, Path(snakemake.output.actions))
+    notices = [snakemake.params.notice]
+    names = ("metrics", "actions", "pairs", "groups", "unscored", "calibration", "curves")
+    metrics, actions, pairs, groups, unscored, calibration, curves = (Path(snakemake.input[name]) for name in names)
+    tables = MetricsTables(metrics, pairs, unscored, calibration)
+    write_metrics_page(tables, Path(snakemake.output.table), notices)
+    write_actions_page(metrics, actions, Path(snakemake.output.actions), notices)
     write_cross_quality_figure(metrics, Path(snakemake.output.figure))
-    write_roc_figure(Path(snakemake.input.curves), Path(snakemake.output.roc))
-    write_reliability_figure(Path(snakemake.input.curves), Path(snakemake.output.reliability))
+    write_roc_figure(curves, Path(snakemake.output.roc))
+    write_reliability_figure(curves, Path(snakemake.output.reliability))
     write_protocols_page(
         metrics=metrics,
         actions=actions,
-        groups=Path(snakemake.input.groups),
+        groups=groups,
         others=[Path(path) for path in snakemake.input.others],
         protocols=snakemake.params.protocols,
         path=Path(snakemake.output.protocols),
         published_split=snakemake.params.published_split,
+        notices=notices,
     )

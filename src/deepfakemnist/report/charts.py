@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import altair as alt
@@ -52,3 +53,29 @@ def specification(drawing: alt.TopLevelMixin) -> dict[str, Any]:
         spec.setdefault("width", "container")
         spec.setdefault("autosize", {"type": "fit-x", "contains": "padding"})
     return spec
+
+
+def choice(name: str, options: Sequence[str], label: str) -> alt.Parameter:
+    """Return a menu from which a reader chooses the value of a column that is drawn, the first one at first.
+
+    The drawing needs ``.add_params(choice)`` and ``.transform_filter(alt.datum[column] == choice)``.
+
+    Args:
+        name: of the parameter, a word.
+        options: values of the column, at least one.
+        label: what stands before the menu.
+    """
+    return alt.param(name=name, value=options[0], bind=alt.binding_select(options=list(options), name=f"{label} "))
+
+
+def tooltips(rows: Sequence[Mapping[str, Any]]) -> list[alt.Tooltip]:
+    """Return what is shown of a mark under the pointer: every column with a value in some row."""
+    filled = [name for name in rows[0] if any(row[name] is not None for row in rows)]
+    return [
+        alt.Tooltip(field=name, type="quantitative" if isinstance(_known(rows, name), int | float) else "nominal")
+        for name in filled
+    ]
+
+
+def _known(rows: Sequence[Mapping[str, Any]], name: str) -> Any:
+    return next(row[name] for row in rows if row[name] is not None)

@@ -11,7 +11,17 @@ from collections.abc import Collection, Sequence
 from deepfakemnist.config.base import MIXED
 from deepfakemnist.config.perturbations import LEVELS, perturbed_name
 from deepfakemnist.config.training_sets import parse_training_set
-from deepfakemnist.report.measurement_cells import RUN, SIZES, Cells, RowIndex, cell, chance, sizes, sizes_in_order
+from deepfakemnist.report.measurement_cells import (
+    RUN,
+    SIZES,
+    Cells,
+    RowIndex,
+    as_tested,
+    cell,
+    chance,
+    sizes,
+    sizes_in_order,
+)
 from deepfakemnist.report.parts import Table
 
 #: Groups of groups.tsv, as titles name them.
@@ -25,7 +35,7 @@ _GROUPS = {
 }
 _VALUES = ("seen", "unseen", "low", "middle", "high")
 #: Perturbations, and their levels in column titles.
-_LEVELS = {
+PERTURBATIONS = {
     "jpeg": ("JPEG", "quality {:g}"),
     "resize": ("resizing", "scale {:g}"),
     "blur": ("blur", "σ {:g} pixels"),
@@ -33,54 +43,57 @@ _LEVELS = {
     "h264": ("H.264", "crf {:g}"),
 }
 _MEASURES = (("frame", "balanced_accuracy", "balanced accuracy"), ("video", "auc", "video-level AUC"))
+_AT_VIDEO_LEVEL = (("balanced_accuracy", "balanced accuracy"), ("auc", "AUC"))
 _LABELS = ("detector", "trained on", "tested on")
 
 
 def group_tables(title: str, groups: Sequence[Cells], kinds: Collection[str]) -> list[Table]:
-    """Return a table per kind of group with a column per value, at video level, of detectors tested as trained.
+    """Return a table per kind of group and metric with a column per value, at video level, of detectors as trained.
 
     Args:
         title: number and name of the protocol.
         groups: rows of groups.tsv.
         kinds: values of the column ``group``.
     """
-    rows = [row for row in groups if _is_whole(row["trained_on"]) and _is_as_trained(row)]
+    rows = [row for row in groups if is_whole(row["trained_on"]) and _is_as_trained(row)]
     tables = []
     for kind in dict.fromkeys(row["group"] for row in rows if row["group"] in kinds):
         of_kind = [row for row in rows if row["group"] == kind]
         by_value = RowIndex(of_kind, (*RUN, "value"))
         found = {row["value"] for row in of_kind}
         values = [*(value for value in _VALUES if value in found), *sorted(found.difference(_VALUES))]
-        shown = []
-        for key in _runs(of_kind):
-            detector, trained_on, tested_on = key
-            run = {"detector": detector, "trained_on": trained_on, "tested_on": tested_on}
-            measured = [by_value.find("video", **run, value=value) for value in values]
-            cells = [cell(one, name) for name in ("balanced_accuracy", "auc") for one in measured]
-            shown.append([*key, *cells, *sizes_in_order(measured)])
-        shown.append(chance(len(_LABELS), 2 * len(values)))
-        columns = [f"{value}: {what}" for what in ("balanced accuracy", "AUC") for value in values]
-        tables.append(Table(f"{title} {_GROUPS.get(kind, kind)} (video level)", (*_LABELS, *columns, *SIZES), shown))
+        for metric, what in _AT_VIDEO_LEVEL:
+            shown = []
+            for key in _runs(of_kind):
+                detector, trained_on, tested_on = key
+                run = {"detector": detector, "trained_on": trained_on, "tested_on": tested_on}
+                measured = [by_value.find("video", **run, value=value) for value in values]
+                shown.append([*key, *(cell(one, metric) for one in measured), *sizes_in_order(measured)])
+            shown.append(chance(len(_LABELS), len(values)))
+            name = f"{title} {_GROUPS.get(kind, kind)}: {what} (video level)"
+            tables.append(Table(name, (*_LABELS, *values, *SIZES), shown))
     return tables or [Table(f"{title} (video level)", _LABELS, [])]
 
 
-def animator_tables(title: str, groups: Sequence[Cells]) -> list[Table]:
+def animator_tables(title: str, groups: Sequence[Cells], trained: Sequence[str]) -> list[Table]:
     """Return a table per metric: fakes of each animator, of detectors trained with and without it, at video level.
 
     Training sets are those that name an animator, and beside them those of their quality with all. A column is one
-    animator's test fakes against all test reals.
+    animator's test fakes against all test reals; that of an animator without test fakes has dashes.
 
     Args:
         title: number and name of the protocol.
         groups: rows of groups.tsv.
+        trained: names of all training sets.
     """
     rows = [row for row in groups if row["group"] == "animator" and _is_as_trained(row)]
     chosen = {name: parse_training_set(name) for name in dict.fromkeys(row["trained_on"] for row in rows)}
     apart = {(one.quality, one.split) for one in chosen.values() if one.by_animator}
-    animators = sorted({row["value"] for row in rows})
+    named = (name for one in map(parse_training_set, trained) for name in (one.only_animator, one.without_animator))
+    animators = sorted({*(row["value"] for row in rows), *(name for name in named if name)})
     by_value = RowIndex(rows, (*RUN, "value"))
     tables = []
-    for metric, what in (("balanced_accuracy", "balanced accuracy"), ("auc", "AUC")):
+    for metric, what in _AT_VIDEO_LEVEL:
         shown = []
         for detector, trained_on, tested_on in _runs(rows):
             one = chosen[trained_on]
@@ -109,7 +122,7 @@ def dataset_tables(title: str, whole: Sequence[Cells], others: Sequence[Cells]) 
         whole: rows of metrics.tsv on the run's own test clips.
         others: such rows with ``tested_on`` as ``NAME:QUALITY``.
     """
-    rows = [row for row in others if ":" in row["tested_on"] and _is_whole(row["trained_on"])]
+    rows = [row for row in others if ":" in row["tested_on"] and is_whole(row["trained_on"])]
     names = list(dict.fromkeys(row["tested_on"].split(":")[0] for row in rows))
     qualities = dict.fromkeys(row["tested_on"].split(":")[1] for row in rows)
     tables, own, other = [], RowIndex(whole, RUN), RowIndex(rows, RUN)
@@ -137,12 +150,12 @@ def perturbation_tables(title: str, whole: Sequence[Cells], others: Sequence[Cel
         whole: rows of metrics.tsv on the run's own test clips.
         others: such rows with ``tested_on`` as ``QUALITY+PERTURBATION`` and its level.
     """
-    rows = [row for row in others if "+" in row["tested_on"] and _is_whole(row["trained_on"])]
+    rows = [row for row in others if "+" in row["tested_on"] and is_whole(row["trained_on"])]
     tested = {row["tested_on"] for row in rows}
     tables, own, other = [], RowIndex(whole, RUN), RowIndex(rows, RUN)
     for level, metric, what in _MEASURES:
         for quality in sorted({name.split("+")[0] for name in tested}):
-            for kind, (name, heading) in _LEVELS.items():
+            for kind, (name, heading) in PERTURBATIONS.items():
                 where = [perturbed_name(quality, kind, strength) for strength in LEVELS[kind]]
                 if not tested.intersection(where):
                     continue
@@ -164,7 +177,7 @@ def perturbation_tables(title: str, whole: Sequence[Cells], others: Sequence[Cel
     return tables or [Table(title, _LABELS[:2], [])]
 
 
-def _is_whole(trained_on: str) -> bool:
+def is_whole(trained_on: str) -> bool:
     """Say whether a training set has all actions, animators and people, and is no fold."""
     chosen = parse_training_set(trained_on)
     return chosen.fold is None and chosen.people == 100 and not (chosen.only or chosen.without or chosen.by_animator)
@@ -176,4 +189,4 @@ def _is_as_trained(row: Cells) -> bool:
 
 def _runs(rows: Sequence[Cells]) -> list[tuple[str, str, str]]:
     found = {(row["detector"], row["trained_on"], row["tested_on"]) for row in rows}
-    return sorted(found, key=lambda run: (run[0], run[1], run[2] != "raw", run[2]))
+    return sorted(found, key=lambda run: as_tested(dict(zip(RUN, run, strict=True))))

@@ -1,15 +1,19 @@
-"""Cells of the report's tables of comparisons: a metric with interval, spread and the paper's result; sizes; chance."""
+"""Cells of the report's tables of detectors: a metric with interval, spread and the paper's result; sizes; chance."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from deepfakemnist.config.training_sets import parse_training_set
+from deepfakemnist.report.rounding import TOO_FEW, USUAL, decimals, with_interval
 
 Cells = dict[str, str]
 
 #: Balanced accuracy and AUC, in percent, of any answer that does not depend on the clip.
-CHANCE = "50.0"
+CHANCE = "50"
 #: Last columns of every table: what its figures and intervals are of.
 SIZES = ("videos", "people", "interval for")
 NO_SIZES = [""] * len(SIZES)
@@ -18,29 +22,73 @@ RUN = ("detector", "trained_on", "tested_on")
 _TOO_FEW = re.compile(r"too few people( with (?:reals|fakes))? \((\d+)\)")
 
 
-def cell(rows: Sequence[Cells], name: str, paper: str | None = None) -> str:
+class Percent(NamedTuple):
+    """A metric in percent: value, ends of its 95 % interval, standard deviation over seeds; None where undefined."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    sd: float | None = None
+
+
+def over_seeds(rows: Sequence[Cells]) -> Cells | None:
+    """Return the row of a measurement for all seeds: of their mean, or of the only one; None without rows."""
+    return next((row for row in rows if row["seed"] == "mean"), rows[0] if rows else None)
+
+
+def percent(rows: Sequence[Cells], name: str) -> Percent:
+    """Return a metric of a measurement.
+
+    Args:
+        rows: rows of one measurement: one per seed, and mean and sd where there are several seeds.
+        name: column of the metric.
+    """
+    row = over_seeds(rows)
+    if row is None or not row[name]:
+        return Percent(None)
+    spread = next((one[name] for one in rows if one["seed"] == "sd"), "")
+    low, high = (row.get(f"{name}_{end}") for end in ("low", "high"))
+    return Percent(*(100 * float(text) if text else None for text in (row[name], low, high, spread)))
+
+
+def cell(rows: Sequence[Cells], name: str, paper: str | None = None, *, with_people: bool = True) -> str:
     """Return a metric as ``94.3 [91.0–97.1] ± 0.8 / 94.32``: value, interval, spread over seeds, the paper's result.
 
-    ``94.3 [6 people]`` has too few people for an interval, ``94.3 [8 people with fakes]`` too few in one class.
+    ``94 [6 people]`` has too few people for an interval, ``94 [8 people with fakes]`` too few in one class.
 
     Args:
         rows: rows of one measurement: one per seed, and mean and sd where there are several seeds.
         name: column of the metric.
         paper: the paper's result in percent, as text; None where it has none.
+        with_people: say in the cell that people are too few for an interval.
     """
-    by_seed = {row["seed"]: row for row in rows}
-    row = by_seed.get("mean") or (rows[0] if rows else None)
-    if row is None or not row[name]:
+    found = percent(rows, name)
+    row = over_seeds(rows)
+    if row is None or found.value is None:
         text = "–"
     else:
-        text = f"{100 * float(row[name]):.1f}"
-        if row.get(f"{name}_low") and row.get(f"{name}_high"):
-            text += f" [{100 * float(row[f'{name}_low']):.1f}–{100 * float(row[f'{name}_high']):.1f}]"
-        elif found := _TOO_FEW.search(row.get("generalises_to", "")):
-            text += f" [{found[2]} {'person' if found[2] == '1' else 'people'}{found[1] or ''}]"
-        if "sd" in by_seed and by_seed["sd"][name]:
-            text += f" ± {100 * float(by_seed['sd'][name]):.1f}"
+        few = _TOO_FEW.search(row.get("generalises_to", ""))
+        without = TOO_FEW if few else USUAL
+        text = with_interval(found.value, found.low, found.high, without)
+        if few and found.low is None and with_people:
+            text += f" [{few[2]} {'person' if few[2] == '1' else 'people'}{few[1] or ''}]"
+        if found.sd is not None:
+            text += f" ± {found.sd:.{decimals(found.low, found.high, without)}f}"
     return text if paper is None else f"{text} / {paper}"
+
+
+def as_tested(row: Cells) -> tuple[object, ...]:
+    """Return a key that sorts rows by detector, training set and test quality, raw first."""
+    trained = parse_training_set(row["trained_on"])
+    return (
+        row["detector"], trained.quality != "raw", trained.quality, row["trained_on"],
+        row["tested_on"] != "raw", row["tested_on"],
+    )  # fmt: skip
+
+
+def qualities_of(rows: Iterable[Cells]) -> list[str]:
+    """Return the test qualities of rows, raw first."""
+    return sorted({row["tested_on"] for row in rows}, key=lambda name: (name != "raw", name))
 
 
 class RowIndex:
@@ -56,6 +104,11 @@ class RowIndex:
         self._rows: dict[tuple[str, ...], list[Cells]] = defaultdict(list)
         for row in rows:
             self._rows[row["level"], *(row[name] for name in columns)].append(row)
+
+    def measurements(self) -> list[dict[str, str]]:
+        """Return the values of the columns that occur, by column, in the order of the table."""
+        found = dict.fromkeys(key[1:] for key in self._rows)
+        return [dict(zip(self._columns, key, strict=True)) for key in found]
 
     def find(self, level: str, **wanted: str) -> list[Cells]:
         """Return the rows of a level that have the wanted cells, in the order of the table.

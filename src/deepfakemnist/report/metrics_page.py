@@ -1,213 +1,178 @@
-"""Report pages of detector metrics: over all seeds and of each, pairwise comparisons, per action, unscored clips."""
+"""Report page of detector metrics: charts of the results, then tables over all seeds, comparisons, unscored clips."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
+from deepfakemnist.report.compact_tables import compact
+from deepfakemnist.report.comparison_tables import comparison_tables
+from deepfakemnist.report.few_people import too_few_people
+from deepfakemnist.report.measurement_cells import Cells, as_tested, cell, over_seeds
+from deepfakemnist.report.metric_charts import accuracy_chart, cross_quality_chart
 from deepfakemnist.report.pages import write_page
 from deepfakemnist.report.paper import paper_accuracy
-from deepfakemnist.report.parts import Table
+from deepfakemnist.report.parts import Lead, Part, Table
 from deepfakemnist.tables.tsv import read_tsv
 
-Cells = dict[str, str]
-
-#: Metrics shown after balanced accuracy and AUC, and their labels.
-_MORE_METRICS = {
+_KEYS = {"detector": "detector", "trained_on": "trained on", "tested_on": "tested on"}
+_MAIN = {"balanced_accuracy": "balanced accuracy %", "auc": "AUC %"}
+_RATES = {
     "accuracy": "accuracy %",
     "eer": "EER %",
     "average_precision": "AP %",
     "tpr_at_fpr_1": "TPR % at FPR 1 %",
     "tpr_at_fpr_5": "TPR % at FPR 5 %",
-    "brier": "Brier %",
+}
+_ERRORS = {
+    "brier": "Brier score %",
     "calibration_error": "ECE %",
     "apcer": "APCER %",
     "bpcer": "BPCER %",
     "acer": "ACER %",
 }
-_MEASUREMENT = ("detector", "trained_on", "tested_on", "split", "level")
-_METRIC_TITLES = (
-    "balanced accuracy %",
-    "95 % CI",
-    "paper %",
-    "chance %",
-    "AUC %",
-    "95 % CI",
-    *_MORE_METRICS.values(),
-)
-_COUNTS = {"n_videos": "videos", "n_frames": "frames", "n_people": "people", "n_without_frames": "unscored clips"}
-_COMPARED = {"balanced_accuracy": "balanced accuracy, points", "auc": "AUC, points"}
-#: Maximum number of unscored clips on the page; unscored.tsv holds all.
-_MAX_UNSCORED = 500
+_SIZES = {
+    "n_videos": "videos",
+    "n_people": "people",
+    "n_without_frames": "unscored clips",
+    "generalises_to": "interval for",
+}
+_MERGEABLE = ("level", "seeds", "seed", *_SIZES.values())
+_LEVELS = {"frame": "by frame", "video": "by video (mean P(fake) of its frames)"}
 
-_INTRO = (
-    "95 % intervals are clustered by person, and by driver where fakes of several people share drivers; the last "
-    "column says what they hold for. With fewer than 10 people there is no interval and no p-value. The first table "
-    "has one row per measurement: of several seeds the mean, whose interval covers the variance between seeds too, "
-    "and the standard deviations over seeds. The paper's figures (arXiv 2108.07949; ≈: read off a chart) are frame-"
-    "level accuracies on its own 20,000 videos, as many fakes as reals, split by video; they are comparable with "
-    "balanced accuracies only, of a run of that size on those sources. Chance is that of balanced accuracy; that of "
-    "plain accuracy is the share of the larger class. APCER is the fraction of missed fakes of the worst action, "
-    "BPCER that of reals classified as fake, ACER their mean. A clip that could not be scored counts as an error in "
-    "its class and is listed below. Comparisons are paired, pooled over seeds, and adjusted (Holm) for all of one "
-    "metric on one split and level."
+_LEAD = Lead(
+    shows="How well each detector tells real from fake videos, by the quality it was trained on and the one it was "
+    "tested on. Balanced accuracy is the mean of the shares of reals and of fakes classified correctly; AUC is the "
+    "probability that a fake scores above a real. Guessing gives 50 % in both, whatever the class ratio.",
+    reading="In brackets: 95 % intervals, clustered by person, and by driver where people share drivers; after ±: the "
+    "standard deviation over training seeds. A video that could not be scored counts as an error.",
+    limits="The figures hold for people, animators and encoders like these, not for deepfakes at large; the paper's "
+    "are frame accuracies on its own 20,000 videos, comparable only with a run of that size.",
 )
 
 
-def write_metrics_page(
-    metrics: Path, pairs: Path, path: Path, unscored: Path | None = None, calibration: Path | None = None
-) -> None:
+class MetricsTables(NamedTuple):
+    """Tables of the evaluation stage; None for those that are not shown."""
+
+    metrics: Path
+    pairs: Path
+    unscored: Path | None = None
+    calibration: Path | None = None
+
+
+def write_metrics_page(tables: MetricsTables, path: Path, notices: Sequence[str] = ()) -> None:
     """Show all metrics of every detector, training set and test quality, and pairwise comparisons of detectors.
 
     Args:
-        metrics, pairs, unscored, calibration: tables of the evaluation stage.
+        tables: tables of the evaluation stage.
         path: page to write.
+        notices: sentences above all else.
     """
-    measurements: dict[tuple[str, ...], list[Cells]] = {}
-    for row in read_tsv(metrics):
-        measurements.setdefault(tuple(row[name] for name in _MEASUREMENT), []).append(row)
-    tables = [_over_seeds(measurements)]
-    if any(len(rows) > 1 for rows in measurements.values()):
-        tables.append(_every_seed(measurements))
-    tables.append(_comparisons(read_tsv(pairs)))
-    if calibration is not None:
-        tables.append(_calibration(read_tsv(calibration)))
-    if unscored is not None:
-        tables.append(_unscored(read_tsv(unscored)))
-    write_page(path, "Detectors", _INTRO, tables)
+    rows = read_tsv(tables.metrics)
+    of: dict[tuple[str, str], dict[tuple[str, ...], list[Cells]]] = {}
+    for row in sorted(rows, key=as_tested):
+        by_key = of.setdefault((row["split"], row["level"]), {})
+        by_key.setdefault(tuple(row[name] for name in _KEYS), []).append(row)
+    frames, videos = (list(of.get(("test", level), {}).values()) for level in _LEVELS)
+    parts: list[Part] = [
+        *accuracy_chart(frames),
+        *cross_quality_chart(frames, videos),
+        _main("Test split, by frame: balanced accuracy and AUC", frames),
+        _main("Test split, by video: balanced accuracy and AUC", videos),
+        *comparison_tables(read_tsv(tables.pairs)),
+        _further("Test split: error rates", [*frames, *videos], _RATES),
+        _further(
+            "Test split: calibration and presentation attack error rates", [*frames, *videos], _ERRORS, _ERRORS_NOTE
+        ),
+    ]
+    if tables.calibration is not None:
+        parts.append(_calibration(sorted(read_tsv(tables.calibration), key=as_tested)))
+    joined = [
+        found
+        for (split, level), by_key in of.items()
+        if split == "test" and level not in _LEVELS
+        for found in by_key.values()
+    ]
+    parts.append(_further("Test split: other ways to join the frames of a video", joined, _MAIN, _JOINED_NOTE))
+    if any(len(found) > 1 for found in (*frames, *videos)):
+        parts.append(_every_seed([*frames, *videos]))
+    chosen = [found for level in _LEVELS for found in of.get(("val", level), {}).values()]
+    parts.append(_further("Validation split (not a test: epochs and thresholds were chosen on it)", chosen, _MAIN))
+    if tables.unscored is not None:
+        parts.append(_unscored(read_tsv(tables.unscored)))
+    write_page(path, "Detectors", _LEAD, parts, [*notices, too_few_people(rows)])
 
 
-def write_actions_page(actions: Path, path: Path) -> None:
-    """Show balanced accuracy and AUC on the fakes of each action against all reals, which outnumber them."""
-    keys = ("detector", "trained_on", "tested_on", "split", "level", "seed", "action")
-    counts = ("n_videos", "n_people", "generalises_to")
+_ERRORS_NOTE = (
+    "ECE: expected calibration error. APCER: share of missed fakes of the worst action; BPCER: share of reals "
+    "classified as fake; ACER: their mean (ISO/IEC 30107-3). No interval is computed for these."
+)
+_JOINED_NOTE = "video_median: median P(fake) of a video's frames; video_top: mean of the highest few."
+
+
+def _main(title: str, measurements: Sequence[Sequence[Cells]]) -> Table:
+    rows = []
+    for found in measurements:
+        row = _row(found)
+        # The paper's figures are of frames, as far as can be told.
+        paper = (
+            paper_accuracy(row["detector"], row["trained_on"], row["tested_on"]) if row["level"] == "frame" else None
+        )
+        values = [_value(found, "balanced_accuracy"), paper or "", _value(found, "auc")]
+        rows.append([*(row[name] for name in _KEYS), *values, _seeds(found), *(row[name] for name in _SIZES)])
+    columns = (*_KEYS.values(), _MAIN["balanced_accuracy"], "paper %", _MAIN["auc"], "seeds", *_SIZES.values())
+    return compact(Table(title, columns, rows), (*_MERGEABLE, "paper %"))
+
+
+def _further(title: str, measurements: Sequence[Sequence[Cells]], metrics: dict[str, str], note: str = "") -> Table:
+    rows = []
+    for found in measurements:
+        row = _row(found)
+        values = [_value(found, name) for name in metrics]
+        rows.append([*(row[name] for name in (*_KEYS, "level")), *values, *(row[name] for name in _SIZES)])
+    columns = (*_KEYS.values(), "level", *metrics.values(), *_SIZES.values())
+    return compact(Table(title, columns, rows, note), _MERGEABLE)
+
+
+def _every_seed(measurements: Sequence[Sequence[Cells]]) -> Table:
     rows = [
         [
-            *(row[name] for name in keys),
-            *(text for name in ("balanced_accuracy", "auc") for text in (percent(row[name]), interval(row, name))),
-            *(row[name] for name in counts),
+            *(row[name] for name in (*_KEYS, "level", "seed")),
+            *(_value([row], name) for name in _MAIN),
+            *(row[name] for name in ("n_videos", "n_people", "generalises_to")),
         ]
-        for row in read_tsv(actions)
-    ]
-    columns = (
-        *(name.replace("_", " ") for name in keys),
-        "balanced accuracy %",
-        "95 % CI",
-        "AUC %",
-        "95 % CI",
-        "videos",
-        "people",
-        "interval for",
-    )
-    intro = "Fakes of one action against all reals. Chance is 50 % in both columns of percentages."
-    write_page(path, "Metrics by action", intro, [Table("Actions", columns, rows)])
-
-
-def percent(value: str) -> str:
-    """Return a share as percent with two decimals; a dash where it is undefined."""
-    return f"{100 * float(value):.2f}" if value else "–"
-
-
-def interval(row: Cells, name: str) -> str:
-    """Return the interval of a metric in percent; a dash where there is none."""
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return f"{100 * float(low):.1f}–{100 * float(high):.1f}" if low and high else "–"
-
-
-def _over_seeds(measurements: dict[tuple[str, ...], list[Cells]]) -> Table:
-    rows = []
-    for key, found in measurements.items():
-        by_seed = {row["seed"]: row for row in found}
-        row, spread = by_seed.get("mean") or found[0], by_seed.get("sd")
-        deviations = [percent(spread[name]) if spread else "–" for name in ("balanced_accuracy", "auc")]
-        seeds = str(sum(name not in ("mean", "sd") for name in by_seed))
-        rows.append([*key, seeds, *_metrics(row), *deviations, *_sizes(row)])
-    columns = (
-        *(name.replace("_", " ") for name in _MEASUREMENT),
-        "seeds",
-        *_METRIC_TITLES,
-        "balanced accuracy, sd over seeds",
-        "AUC, sd over seeds",
-        *_COUNTS.values(),
-        "interval for",
-    )
-    return Table("Metrics by detector, training set and test quality, over all seeds", columns, rows)
-
-
-def _every_seed(measurements: dict[tuple[str, ...], list[Cells]]) -> Table:
-    rows = [
-        [*key, row["seed"], *_metrics(row), *_sizes(row)]
-        for key, found in measurements.items()
+        for found in measurements
         for row in found
         if row["seed"] not in ("mean", "sd")
     ]
-    keys = (name.replace("_", " ") for name in _MEASUREMENT)
-    return Table("Metrics of every seed", (*keys, "seed", *_METRIC_TITLES, *_COUNTS.values(), "interval for"), rows)
+    columns = (*_KEYS.values(), "level", "seed", *_MAIN.values(), "videos", "people", "interval for")
+    return compact(Table("Test split: every training seed", columns, rows), _MERGEABLE)
 
 
-def _metrics(row: Cells) -> list[str]:
-    in_paper = (row["split"], row["level"]) == ("test", "frame")  # the only figures in the paper
-    paper = paper_accuracy(row["detector"], row["trained_on"], row["tested_on"]) if in_paper else None
-    more = []
-    for name in _MORE_METRICS:
-        text = percent(row[name])
-        has_interval = row.get(f"{name}_low") and row.get(f"{name}_high")
-        more.append(f"{text} [{interval(row, name)}]" if has_interval else text)
-    return [
-        percent(row["balanced_accuracy"]),
-        interval(row, "balanced_accuracy"),
-        paper or "",
-        "50",
-        percent(row["auc"]),
-        interval(row, "auc"),
-        *more,
-    ]
+def _value(found: Sequence[Cells], name: str) -> str:
+    # That people are too few is said above the page and in a column.
+    return cell(found, name, with_people=False)
 
 
-def _sizes(row: Cells) -> list[str]:
-    return [*(row[name] for name in _COUNTS), row["generalises_to"]]
+def _row(found: Sequence[Cells]) -> Cells:
+    row = over_seeds(found)
+    assert row is not None  # a measurement has a row
+    return row
 
 
-def _comparisons(pairs: Sequence[Cells]) -> Table:
-    keys = ("detector", "other", "trained_on", "tested_on", "split", "level", "seeds")
-    rows = [
-        [
-            *(row[name] for name in keys),
-            *(text for name in _COMPARED for text in _difference(row, name)),
-            *(row[name] for name in ("n_videos", "n_people", "generalises_to")),
-        ]
-        for row in pairs
-    ]
-    columns = (
-        *("minus" if name == "other" else name.replace("_", " ") for name in keys),
-        *(text for title in _COMPARED.values() for text in (title, "95 % CI", "p", "p, adjusted")),
-        "videos",
-        "people",
-        "interval for",
-    )
-    return Table("Pairwise comparison of detectors", columns, rows)
-
-
-def _difference(row: Cells, name: str) -> list[str]:
-    value = row[f"{name}_difference"]
-    low, high = (row[f"{name}_{end}"] for end in ("low", "high"))
-    ends = f"{100 * float(low):+.1f} to {100 * float(high):+.1f}" if low and high else "–"
-    texts = [f"{100 * float(value):+.2f}" if value else "–", ends]
-    for column in (f"{name}_p", f"{name}_p_holm"):
-        p = row[column]
-        texts.append("–" if not p else "< 0.001" if float(p) < 0.001 else f"{float(p):.3f}")
-    return texts
+def _seeds(found: Sequence[Cells]) -> str:
+    return str(sum(row["seed"] not in ("mean", "sd") for row in found))
 
 
 def _calibration(rows: Sequence[Cells]) -> Table:
-    keys = ("detector", "trained_on", "tested_on", "seed", "level")
     measures = {
         "calibration_error": "ECE %",
         "calibration_error_scaled": "ECE %, scaled",
-        "brier": "Brier %",
-        "brier_scaled": "Brier %, scaled",
+        "brier": "Brier score %",
+        "brier_scaled": "Brier score %, scaled",
     }
-    counts = {
+    sizes = {
         "n_val_videos": "val videos",
         "n_val_people": "val people",
         "n_videos": "test videos",
@@ -215,25 +180,23 @@ def _calibration(rows: Sequence[Cells]) -> Table:
     }
     shown = [
         [
-            *(row[name] for name in keys),
-            f"{float(row['temperature']):.2f}" if row["temperature"] else "–",
-            *(percent(row[name]) for name in measures),
-            *(row[name] for name in counts),
+            *(row[name] for name in (*_KEYS, "level", "seed")),
+            f"{float(row['temperature']):.2g}" if row["temperature"] else "–",
+            *(f"{100 * float(row[name]):.1f}" if row[name] else "–" for name in measures),
+            *(row[name] for name in sizes),
         ]
         for row in rows
     ]
-    columns = (*(name.replace("_", " ") for name in keys), "temperature", *measures.values(), *counts.values())
-    return Table("Calibration on test, before and after scaling by a temperature chosen on val", columns, shown)
+    columns = (*_KEYS.values(), "level", "seed", "temperature", *measures.values(), *sizes.values())
+    title = "Calibration on test, before and after scaling by a temperature chosen on val"
+    return compact(Table(title, columns, shown), ("level", "seed", *sizes.values()))
 
 
 def _unscored(clips: Sequence[Cells]) -> Table:
-    columns = ("split", "quality", "class", "action", "person", "clip", "runs")
     names = ("split", "quality", "label", "action", "person_id", "video_id", "runs")
+    columns = ("split", "quality", "class", "action", "person", "video", "runs")
     rows = [
         [{"0": "real", "1": "fake"}.get(row[name], row[name]) if name == "label" else row[name] for name in names]
-        for row in clips[:_MAX_UNSCORED]
+        for row in clips
     ]
-    title = f"Clips that could not be scored: {len(clips)}"
-    if len(clips) > _MAX_UNSCORED:
-        title += f", of which the first {_MAX_UNSCORED} (unscored.tsv has all)"
-    return Table(title, columns, rows)
+    return Table(f"Clips that could not be scored: {len(clips)}", columns, rows)
