@@ -7,7 +7,17 @@ from collections.abc import Sequence
 from deepfakemnist.config.base import ACTIONS, MIXED
 from deepfakemnist.config.training_sets import TrainingSet, parse_training_set
 from deepfakemnist.report.action_charts import Measured, training_action_charts
-from deepfakemnist.report.measurement_cells import SIZES, Cells, RowIndex, as_tested, cell, over_seeds, percent, sizes
+from deepfakemnist.report.measurement_cells import (
+    SIZES,
+    Cells,
+    RowIndex,
+    as_tested,
+    cell,
+    chance,
+    over_seeds,
+    percent,
+    sizes,
+)
 from deepfakemnist.report.paper import ORIGINAL, paper_accuracy, paper_action_accuracy
 from deepfakemnist.report.parts import Part, Table
 
@@ -78,14 +88,10 @@ def action_training(by_run: RowIndex, by_action: RowIndex) -> list[Part]:
                 rows.append([action, other, run["tested_on"], cell(found, "balanced_accuracy"), *sizes([found])])
                 if found:
                     measured.append(_measured({**where, "test action": other}, found))
-        parts += [
-            Table(
-                f"4. Cross-action generalisation, {title}: {detector}",
-                (title, "test action", "tested on", "balanced accuracy", *SIZES),
-                rows,
-            )
-            for detector, rows in by_detector.items()
-        ]
+        columns = (title, "test action", "tested on", "balanced accuracy", *SIZES)
+        for detector, rows in by_detector.items():
+            name = f"4. Cross-action generalisation, {title}: {detector}"
+            parts.append(Table(name, columns, [*rows, chance(3, 1)]))
     if not parts:
         return [Table("4. Cross-action generalisation, trained on one action or all but one", ("action",), [])]
     return [*training_action_charts(measured), *parts]

@@ -40,7 +40,7 @@ def robustness_chart(title: str, whole: Sequence[Cells], others: Sequence[Cells]
                 for level, (setting, tested_on) in enumerate(zip(settings, (quality, *where), strict=True)):
                     found = (other if level else own).find("frame", **run, tested_on=tested_on)
                     if (row := over_seeds(found)) and row["balanced_accuracy"]:
-                        labels = {"perturbation": name, **{"trained on": trained_on, "detector": detector}}
+                        labels = {"perturbation": name, "trained on": trained_on, "detector": detector}
                         labels |= {"tested on": quality, "setting": setting}
                         measured = figures("balanced accuracy %", percent(found, "balanced_accuracy"))
                         rows.append({**labels, "level": level, **measured, **counts(row)})

@@ -45,7 +45,7 @@ def test_the_protocol_of_the_page_is_a_table_of_the_reports_page(tmp_path):
     write_protocols_page(metrics, actions, None, [], protocols, tmp_path / "page.html")
     tables = (tmp_path / "page.html").read_text(encoding="utf-8").split("<h2>")
     (worst,) = [part for part in tables if part.startswith("13. Worst action (video level)</h2>")]
-    assert "nod" in worst and "0.0 [4 people] ± 0.0" in worst and "blink" not in worst
+    assert "nod" in worst and "0 [4 people] ± 0" in worst and "blink" not in worst
     write_protocols_page(metrics, actions, None, [], PROTOCOLS, tmp_path / "all.html")
 
 
