@@ -11,7 +11,7 @@ from PIL import Image
 from deepfakemnist.media.encode import write_working_clip
 from deepfakemnist.report.quality_page import write_crops_sheet, write_missing, write_source_page
 from deepfakemnist.sources.sheets import refusal
-from deepfakemnist.tables.files import write_table
+from deepfakemnist.tables.files import read_rows, write_table
 from deepfakemnist.tables.schemas import CROPPED, INGESTED, Row
 
 COLOURS = {"red": (200, 40, 40), "green": (40, 160, 60), "blue": (40, 60, 200)}
@@ -57,21 +57,37 @@ def test_page_counts_outcomes_and_lists_statistics(tmp_path: Path) -> None:
     ingested, cropped = tables(tmp_path)
     refused = [refusal("eve#1", "x.tsv: person_id eve: no consent", reason="excluded")]
     aside = [{"reason": "no_video_suffix", "suffix": ".jpg", "files": 7, "example": "a/b.jpg"}]
-    write_source_page(ingested, cropped, refused, tmp_path / "page.html", aside)
+    write_source_page(ingested, cropped, refused, tmp_path / "page.html", aside, ["Demo."])
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "3 of 6 videos gave a face crop" in text
     rows = report_pages.rows(tmp_path / "page.html")
     assert ["sources", "3", "3", "0"] in rows
     assert ["drivers", "0", "1", "0"] in rows
-    assert any(row[:6] == ["face side, px", "100", "101", "110", "119", "120"] for row in rows)
+    assert ["face side, px", "source", "100", "101", "110", "119", "120"] in rows
     assert ["red", "1.50 – 4.00", "38", "shot at 1.5 s"] in rows
-    assert ["green, blue", "ab"] in rows
-    assert ["ingest", "source", "rejected", "missing_file", "2"] in rows
-    assert any(row[2:4] == ["eve#1", "excluded"] for row in rows)
+    assert ["blue, green", "ab"] in rows
+    assert ["2", "source", "ingest: missing_file (rejected)", "The file does not exist."] in rows
+    assert ["eve#1", "source", "before ingest", "excluded", "x.tsv: person_id eve: no consent"] in rows
     assert ["without a video suffix", ".jpg", "7", "a/b.jpg"] in rows
-    assert any(row[:2] == ["face motion, % of face side", "0.3"] for row in rows)
+    assert any(row[:3] == ["face motion, % of face side", "source", "0.3"] for row in rows)
+    assert "Demo." in report_pages.text(tmp_path / "page.html")
     assert any(row[-1] == "no face & <nothing>" for row in rows)
     assert "https://" not in text.partition("octet-stream")[0]
+
+
+def test_statistics_of_sources_and_drivers_are_apart(tmp_path: Path) -> None:
+    ingested, cropped = tables(tmp_path)
+    driver = {**read_rows(cropped)[0], "video_id": "129", "role": "driver", "face_px": 300.0}
+    write_table([driver], tmp_path / "d.parquet", CROPPED)
+    write_source_page(ingested, [*cropped, str(tmp_path / "d.parquet")], [], tmp_path / "page.html")
+    bars = report_pages.charts(tmp_path / "page.html")["Crop statistics"]
+    assert {row["quantity"] for row in bars} == {"face side, px", "sharpness"}, "the others do not vary"
+    of_driver = [row for row in bars if row["kind"] == "driver" and row["quantity"] == "face side, px"]
+    assert [(row["crops"], row["share"], row["value_end"]) for row in of_driver] == [(1, 100.0, 300.0)]
+    assert sum(row["crops"] for row in bars if row["kind"] == "source") == 6
+    found = report_pages.tables(tmp_path / "page.html")
+    assert found["Individual crops: pictures"][1][:4] == ["129", "p-red", "driver", "300"]
+    assert found["Percentiles of the crop statistics"][2][:3] == ["face side, px", "driver", "300"]
 
 
 def test_sheet_shows_the_middle_frame_of_every_crop(tmp_path: Path) -> None:

@@ -144,6 +144,7 @@ rule source_pages:
         refused=lambda wildcards: described(
             "refused", [RUN_PLAN.refused(), RUN_PLAN.left_aside()]
         ),
+        notice=CONFIG.report.notice,
         code=code_digest("report.quality_page"),
     script:
         "../scripts/source_pages.py"

@@ -7,6 +7,7 @@ with stage_script(snakemake):
     ingested = [*snakemake.input.ingest_source, *snakemake.input.ingest_driver]
     cropped = [*snakemake.input.crop_source, *snakemake.input.crop_driver]
     plan = run_plan_of(snakemake)
-    write_source_page(ingested, cropped, plan.refused(), Path(snakemake.output.page), plan.left_aside())
+    notices = [snakemake.params.notice]
+    write_source_page(ingested, cropped, plan.refused(), Path(snakemake.output.page), plan.left_aside(), notices)
     write_crops_sheet(cropped, Path(snakemake.output.crops))
     write_missing(ingested, Path(snakemake.output.missing))

@@ -1,4 +1,4 @@
-"""Report page on sources and drivers: outcomes, reasons of rejection, crop statistics, and a sheet of all crops."""
+"""Report page on sources and drivers: outcomes, reasons of rejection and crop statistics; and a sheet of all crops."""
 
 from __future__ import annotations
 
@@ -12,32 +12,22 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from deepfakemnist.media.decode import read_frames
+from deepfakemnist.report.crop_statistics import crop_chart, crop_percentiles, crop_tables
 from deepfakemnist.report.pages import write_page
-from deepfakemnist.report.parts import Table
+from deepfakemnist.report.parts import Column, Lead, Part, Table
+from deepfakemnist.report.reason_texts import what_happened
+from deepfakemnist.report.units import counted
 from deepfakemnist.sources.video_files import REASONS
 from deepfakemnist.tables.files import atomic_path, read_rows
 from deepfakemnist.tables.schemas import FAILED, OK, REJECTED, Row
 from deepfakemnist.tables.tsv import write_tsv
 
-#: Columns of CROPPED and their labels.
-_CROP_COLUMNS = {
-    "face_px": "face side, px",
-    "frames": "frames",
-    "sharpness": "sharpness",
-    "brightness": "brightness",
-    "face_motion": "face motion, % of face side",
-    "face_score": "detection score",
-    "face_fraction": "face detection rate",
-    "other_faces": "frames with another face, share",
-    "interpolated": "interpolated boxes, share",
-    "yaw_range": "yaw range, degrees",
-    "pitch_range": "pitch range, degrees",
-    "roll_range": "roll range, degrees",
-    "padded": "padded area, share",
-}
-_BARS = "▁▂▃▄▅▆▇█"
-_BINS = 16
-_MAX_ROWS = 2000
+_LEAD = (
+    "Sharpness is the variance of the Laplacian, brightness the mean luma (0 to 255), face motion what is left of the "
+    "motion in a face when that of a photograph is taken away; ranges of yaw, pitch and roll span the 5th to 95th "
+    "percentile. Sources and drivers are counted apart.",
+    "Crop statistics describe pictures, not people: they do not say whose face it is, or whether the clip is genuine.",
+)
 _THUMB, _COLUMNS, _CAPTION, _MAX_CROPS = 160, 6, 18, 240
 
 
@@ -47,6 +37,7 @@ def write_source_page(
     refused: Sequence[Row],
     path: Path,
     left_aside: Sequence[Row] = (),
+    notices: Sequence[str] = (),
 ) -> None:
     """Write the page.
 
@@ -55,53 +46,46 @@ def write_source_page(
         refused: ledger rows of videos refused before ingest: invalid lines, excluded and unselected videos.
         path: HTML file to write.
         left_aside: of a searched folder, see :func:`deepfakemnist.sources.video_files.count_left_aside`.
+        notices: see :func:`deepfakemnist.report.pages.write_page`.
     """
     ingest_rows, crops = read_rows(ingested), read_rows(cropped)
-    usable = [row for row in crops if row["status"] == OK]
+    usable = sorted((row for row in crops if row["status"] == OK), key=lambda row: row["video_id"])
     out = [
         *(("before ingest", row["kind"], row) for row in refused),
         *(("ingest", row["role"], row) for row in ingest_rows if row["status"] != OK),
         *(("crop", row["role"], row) for row in crops if row["status"] != OK),
     ]
-    reasons = Counter((stage, role, row["status"], row["reason"]) for stage, role, row in out)
-    statistics = [row for name in _CROP_COLUMNS if (row := _distribution(name, usable))]
-    tables = [
+    reasons = Counter((role, stage, row["status"], row["reason"]) for stage, role, row in out)
+    parts: list[Part | None] = [
         Table("Outcomes", ("", OK, REJECTED, FAILED), _outcomes(usable, [(r, row) for _, r, row in out])),
-        Table("Reasons for leaving videos out", ("stage", "kind", "status", "reason", "videos"), _count_rows(reasons)),
+        crop_chart(usable),
+        crop_percentiles(usable),
         Table(
-            "Files left aside in the searched folder",
-            ("reason", "suffix", "files", "for example"),
-            [(REASONS[row["reason"]], row["suffix"], row["files"], row["example"]) for row in left_aside],
-        ),
-        Table("Crop statistics", ("quantity", "min", "5 %", "median", "95 %", "max", "histogram"), statistics),
-        Table(
-            "Videos with cuts",
-            ("video", "kept, s", "dropped frames", "cuts"),
-            [_cut_row(row) for row in usable if _has_cuts(row)],
-        ),
-        Table("Duplicates by pixel hash", ("videos", "pixel hash"), _duplicates(usable)),
-        Table(
-            "Individual crops",
-            ("video", "person", *_CROP_COLUMNS.values()),
-            [
-                [row["video_id"], row["person_id"], *(_short(row[name]) for name in _CROP_COLUMNS)]
-                for row in usable[:_MAX_ROWS]
-            ],
+            "Reasons for leaving videos out", ("videos", "kind", "stage: reason", "what happened"), _reasons(reasons)
         ),
         Table(
             "Individual videos left out",
-            ("stage", "kind", "video", "reason", "detail"),
-            [(stage, kind, row["video_id"], row["reason"], row["detail"]) for stage, kind, row in out[:_MAX_ROWS]],
+            ("video", "kind", "stage", "reason", "detail"),
+            [(row["video_id"], kind, stage, row["reason"], row["detail"]) for stage, kind, row in out],
         ),
+        *crop_tables(usable),
+        Table(
+            "Videos with cuts",
+            ("video", Column("kept, s", is_name=True), "dropped frames", "cuts"),
+            [_cut_row(row) for row in usable if _has_cuts(row)],
+        ),
+        Table("Duplicates by pixel hash", ("videos", "pixel hash"), _duplicates(usable)),
     ]
-    intro = (
-        f"{len(usable)} of {len(refused) + len(ingest_rows)} videos gave a face crop. Sharpness is the variance of the "
-        "Laplacian, brightness the mean luma (0 to 255), face motion what is left of the motion in a face "
-        "when that of a photograph is taken away; yaw, pitch and roll ranges span the 5th to 95th percentile."
-    )
-    if max(len(usable), len(out)) > _MAX_ROWS:
-        intro += f" Lists show the first {_MAX_ROWS} rows; the tables of ingest and crop hold all."
-    write_page(path, "Sources and drivers", intro, tables)
+    if left_aside:
+        parts.append(
+            Table(
+                "Files left aside in the searched folder",
+                ("reason", "suffix", "files", "for example"),
+                [(REASONS[row["reason"]], row["suffix"], row["files"], row["example"]) for row in left_aside],
+            )
+        )
+    shows = f"{len(usable):,} of {counted(len(refused) + len(ingest_rows), 'video')} gave a face crop."
+    write_page(path, "Sources and drivers", Lead(shows, *_LEAD), [part for part in parts if part is not None], notices)
 
 
 def write_crops_sheet(cropped: Sequence[str], path: Path) -> None:
@@ -152,22 +136,11 @@ def _outcomes(usable: Sequence[Row], out: Sequence[tuple[str, Row]]) -> list[tup
     return [(f"{role}s", *(counts[role, state] for state in (OK, REJECTED, FAILED))) for role in ("source", "driver")]  # type: ignore[misc]
 
 
-def _count_rows(reasons: Counter[tuple[str, str, str, str]]) -> list[tuple[object, ...]]:
-    return [(*key, count) for key, count in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))]
-
-
-def _distribution(name: str, rows: Sequence[Row]) -> list[str] | None:
-    """Return a column's label, five percentiles and a text histogram; None where no row has a value."""
-    values = [row[name] for row in rows if row[name] is not None]
-    if not values:
-        return None
-    counts, _ = np.histogram(values, bins=_BINS)
-    bars = "".join(_BARS[int(np.ceil(count / counts.max() * (len(_BARS) - 1)))] for count in counts)
-    return [_CROP_COLUMNS[name], *(_short(value) for value in np.percentile(values, [0, 5, 50, 95, 100])), bars]
-
-
-def _short(value: float | None) -> str:
-    return "" if value is None else f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
+def _reasons(reasons: Counter[tuple[str, str, str, str]]) -> list[tuple[object, ...]]:
+    return [
+        (count, role, f"{stage}: {reason} ({status})", what_happened(reason))
+        for (role, stage, status, reason), count in sorted(reasons.items(), key=lambda item: (-item[1], item[0]))
+    ]
 
 
 def _has_cuts(row: Row) -> bool:

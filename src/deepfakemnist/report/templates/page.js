@@ -109,6 +109,11 @@ async function showTable(table) {
 async function showChart(figure) {
   const {spec, rows} = JSON.parse(await unpack(figure.querySelector(".island")));
   spec.datasets = {...spec.datasets, rows};
+  // Small drawings side by side: as many as fit, with room for their axes.
+  if (spec.columns) {
+    const width = figure.querySelector(".drawing").clientWidth - 40;
+    spec.columns = Math.max(1, Math.min(spec.columns, Math.floor(width / (spec.spec.width + 48))));
+  }
   const embed = await loadVega();
   const actions = {export: true, source: false, compiled: false, editor: false};
   const settings = {renderer: "svg", actions, downloadFileName: figure.dataset.file, logLevel: 1};
