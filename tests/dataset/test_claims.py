@@ -124,7 +124,8 @@ def finding(verdict: str, one: int, other: int) -> Row:
 def confound(verdict: str) -> Row:
     return {
         "quality": "c23", "facts": "container", "verdict": verdict, "fact": "fps", "auc": 0.9, "pair_auc": None,
-        "p": 0.01, "detectable_auc": 0.7, "forest_auc": 0.9, "videos": 8, "people": 4, "telling": "fps 0.90",
+        "p": 0.01, "detectable_auc": 0.7, "auc_limit": 0.6, "forest_auc": 0.9, "videos": 8, "people": 4,
+        "telling": "fps 0.90",
     }  # fmt: skip
 
 
@@ -134,11 +135,11 @@ NO_ENCODER = K.but(encoder=None)
 CASES: dict[str, tuple[Dataset, Dataset]] = {
     "people": (K, P),
     "people unknown": (P, K),
-    "confounds": (K.given(confounds=[confound("clear")]), K),
+    "confounds": (K.given(confounds=[confound("no difference")]), K),
     "confounds unknown": (K, K.given(confounds=[confound("leak")])),
     "allowed leaks": (
         K.given(confounds=[confound("leak")], allow_leaks="as it was published"),
-        K.given(confounds=[confound("clear")], allow_leaks="as it was published"),
+        K.given(confounds=[confound("no difference")], allow_leaks="as it was published"),
     ),
     "every quality": (K, K.without(video_id="s0", quality="raw")),
     "some qualities": (K.without(video_id="s0", quality="raw"), K),

@@ -89,7 +89,8 @@ def test_release_has_the_authors_layout_and_a_matching_manifest(tmp_path: Path) 
 def confounds(path: Path, verdict: str) -> Path:
     row = {
         "quality": "c23", "facts": "container", "verdict": verdict, "fact": "fps", "auc": 0.9, "pair_auc": 1.0,
-        "p": 0.001, "detectable_auc": 0.62, "forest_auc": 0.9, "videos": 8, "people": 4, "telling": "fps 0.90",
+        "p": 0.001, "detectable_auc": 0.62, "auc_limit": 0.6, "forest_auc": 0.9, "videos": 8, "people": 4,
+        "telling": "fps 0.90",
     }  # fmt: skip
     sizes = {**row, "facts": "size", "verdict": "differs", "fact": "coded bytes", "telling": "coded bytes 0.90"}
     write_tsv(path, audit_statement.COLUMNS, [row, sizes])
@@ -114,10 +115,10 @@ def test_a_leak_stops_the_release_unless_its_reason_is_given(tmp_path: Path) -> 
 
 def test_the_card_says_what_was_looked_for_and_what_was_not(tmp_path: Path) -> None:
     found = write_release(
-        Path("results/manifest"), tmp_path / "a", SETTINGS, audit=confounds(tmp_path / "audit.tsv", "clear")
+        Path("results/manifest"), tmp_path / "a", SETTINGS, audit=confounds(tmp_path / "audit.tsv", "no difference")
     )
     card = (found / "README.md").read_text()
-    assert "a fact with an AUC of 0.62 would have been found four times in five, 8 videos of 4 people." in card
+    assert "no fact has an AUC above 0.60 (95 % confidence), 8 videos of 4 people." in card
     assert "released all the same" not in card
     assert (
         "It was not tested whether anything besides the picture" in (release(tmp_path / "b") / "README.md").read_text()

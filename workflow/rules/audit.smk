@@ -55,6 +55,7 @@ rule audit:
     params:
         settings=CONFIG.dataset.audit.model_dump(mode="json"),
         seed=CONFIG.seed,
+        notice=unwatched(CONFIG.report.notice),
         code=code_digest("dataset.audit", "report.audit_page"),
     script:
         "../scripts/audit.py"

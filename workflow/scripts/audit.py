@@ -13,4 +13,4 @@ with stage_script(snakemake):
         settings=AuditSettings(**snakemake.params.settings),
         seed=snakemake.params.seed,
     )
-    write_audit_page(rows, Path(snakemake.output.page))
+    write_audit_page(rows, Path(snakemake.output.page), [snakemake.params.notice])

@@ -23,7 +23,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.metrics import roc_auc_score
 
 from deepfakemnist.config.dataset import AuditSettings
-from deepfakemnist.dataset.audit_statement import CLEAR, COLUMNS, DIFFERS, LEAK, LEAKING, SLIGHT, TOO_FEW
+from deepfakemnist.dataset.audit_statement import CANNOT_TELL, COLUMNS, DIFFERS, LEAK, LEAKING, NO_DIFFERENCE, SLIGHT
 from deepfakemnist.dataset.clip_facts import SETS
 from deepfakemnist.dataset.file_facts import Fact
 from deepfakemnist.dataset.separability import Separation, permuted_labels, separate
@@ -39,8 +39,8 @@ from deepfakemnist.tables.tsv import write_tsv
 ALPHA = 0.05
 #: Up to this AUC a difference that is certain is still too small for a detector to exploit.
 TOLERATED_AUC = 0.55
-#: A set is called clear only where a fact of this AUC would have been found.
-CLEAR_AUC = 0.75
+#: A set has no difference only where a fact of this AUC would have been found, and none may have more.
+LARGEST_AUC = 0.75
 #: Facts of :mod:`.traces` that an animation may change without anything being wrong.
 _OF_START = ("distance to source", "start sharpness")
 _TREES = 100
@@ -128,7 +128,7 @@ def score_facts(
         return None
     names, features = _feature_matrix(facts)
     if not names:
-        return AuditScore(Separation(None, 0.5, None, 1.0, None), 0.5, "", "")
+        return AuditScore(Separation(None, 0.5, None, 1.0, None, None), 0.5, "", "")
     forest = _forest_scores(features, target, people, settings.folds, seed)
     columns = np.column_stack([features, forest])
     permutations = _permutations(tuple(labels), tuple(people), settings.permutations, seed)
@@ -144,14 +144,16 @@ def verdict(facts: str, score: AuditScore, significant: bool) -> str:
     """Return the verdict on a set of facts.
 
     ``leak``: a fact that nothing in the picture can cause depends on the class; ``differs``: a fact that the picture
-    causes does; ``slight``: the difference is certain but at most TOLERATED_AUC; ``clear``: none was found, and an AUC
-    of CLEAR_AUC would have been; ``too few``: none was found among too few videos.
+    causes does; ``slight``: the difference is certain but at most TOLERATED_AUC; ``no difference``: all facts are
+    equal, or none was found, an AUC of LARGEST_AUC would have been, and no AUC may be larger than that;
+    ``cannot tell``: none was found, and there are too few videos to say that there is none.
     """
     found = score.separation
     if significant:
         largest = max(found.auc, found.pair_auc or 0.5)
         return SLIGHT if largest <= TOLERATED_AUC else LEAK if facts in LEAKING else DIFFERS
-    return CLEAR if found.detectable_auc is None or found.detectable_auc <= CLEAR_AUC else TOO_FEW
+    limits = [limit for limit in (found.detectable_auc, found.auc_limit) if limit is not None]
+    return NO_DIFFERENCE if max(limits, default=0.5) <= LARGEST_AUC else CANNOT_TELL
 
 
 @lru_cache(maxsize=2)
@@ -171,7 +173,7 @@ def _with_verdicts(found: Sequence[tuple[Row, AuditScore | None]]) -> list[Row]:
     rows = []
     for number, (head, score) in enumerate(found):
         if score is None:
-            rows.append({**dict.fromkeys(COLUMNS), **head, "verdict": TOO_FEW})
+            rows.append({**dict.fromkeys(COLUMNS), **head, "verdict": CANNOT_TELL})
             continue
         one = score.separation
         rows.append(
@@ -183,6 +185,7 @@ def _with_verdicts(found: Sequence[tuple[Row, AuditScore | None]]) -> list[Row]:
                 "pair_auc": one.pair_auc,
                 "p": adjusted[number],
                 "detectable_auc": one.detectable_auc,
+                "auc_limit": one.auc_limit,
                 "forest_auc": score.forest_auc,
                 "telling": score.telling,
             }

@@ -18,13 +18,14 @@ COLUMNS = (
     "pair_auc",
     "p",
     "detectable_auc",
+    "auc_limit",
     "forest_auc",
     "videos",
     "people",
     "telling",
 )
 #: Values of ``verdict``, see :func:`deepfakemnist.dataset.audit.verdict`.
-LEAK, DIFFERS, SLIGHT, CLEAR, TOO_FEW = "leak", "differs", "slight", "clear", "too few"
+LEAK, DIFFERS, SLIGHT, NO_DIFFERENCE, CANNOT_TELL = "leak", "differs", "slight", "no difference", "cannot tell"
 #: Sets of facts that nothing in the picture can cause.
 LEAKING = ("container", "traces")
 _WORDS = {
@@ -67,13 +68,13 @@ def statements(rows: Sequence[Row]) -> list[str]:
         sentences.append(f"LEAK: {message}.")
     for facts in LEAKING:
         of = [row for row in rows if row["facts"] == facts]
-        clear = [row for row in of if row["verdict"] == CLEAR]
-        if of and len(clear) == len(of):
+        equal = [row for row in of if row["verdict"] == NO_DIFFERENCE]
+        if of and len(equal) == len(of):
             sentences.append(
-                f"Real and fake do not differ in {_WORDS[facts]}: {_power(clear)}, "
-                f"{clear[0]['videos']} videos of {clear[0]['people']} people."
+                f"Real and fake do not differ in {_WORDS[facts]}: {_limit(equal)}, "
+                f"{equal[0]['videos']} videos of {equal[0]['people']} people."
             )
-        few = [row for row in of if row["verdict"] == TOO_FEW]
+        few = [row for row in of if row["verdict"] == CANNOT_TELL]
         if few:
             sentences.append(
                 f"Too few videos ({few[0]['videos']} of {few[0]['people']} people) to tell whether real and fake "
@@ -96,11 +97,10 @@ def statements(rows: Sequence[Row]) -> list[str]:
     return sentences
 
 
-def _power(rows: Sequence[Row]) -> str:
-    known = [float(row["detectable_auc"]) for row in rows if row["detectable_auc"] not in (None, "")]
-    if not known:
-        return "all are equal"
-    return f"a fact with an AUC of {max(known):.2f} would have been found four times in five"
+def _limit(rows: Sequence[Row]) -> str:
+    """Return how large a difference may be at most, in 95 of 100 datasets."""
+    known = [float(row["auc_limit"]) for row in rows if row["auc_limit"] not in (None, "")]
+    return f"no fact has an AUC above {max(known):.2f} (95 % confidence)" if known else "all are equal"
 
 
 def _pairs(row: Row) -> str:

@@ -34,6 +34,9 @@ class Separation(NamedTuple):
     p: float
     #: AUC of a fact that would be found significant with probability POWER; None when no fact varies.
     detectable_auc: float | None
+    #: Upper limit of the AUCs of all facts, over all videos and over pairs, with confidence 1 - alpha for all together;
+    #: None when no fact varies.
+    auc_limit: float | None
 
 
 def permuted_labels(labels: Sequence[int], people: Sequence[str], count: int, seed: int) -> NDArray[np.uint8]:
@@ -73,11 +76,11 @@ def separate(
         labels: (N,) 0 or 1, both present.
         people: (N,) person in each video.
         permutations: (R, N) from :func:`permuted_labels`.
-        alpha: significance level, for the detectable AUC.
+        alpha: significance level, for the detectable AUC and the limit of the AUCs.
     """
     target = np.asarray(labels, np.float64)
     if not features.shape[1]:
-        return Separation(None, 0.5, None, 1.0, None)
+        return Separation(None, 0.5, None, 1.0, None, None)
     ranks = _Ranks(features, target, people)
     observed = ranks.aucs(target[None])
     step = max(1, _CHUNK // len(target))
@@ -91,7 +94,8 @@ def separate(
     count = features.shape[1]
     fact = int(z.argmax()) % count
     of_pairs = observed[0, count + fact] if observed.shape[1] > count else None
-    needed = float(np.quantile(largest, 1 - alpha)) + float(norm.ppf(POWER))
+    critical = float(np.quantile(largest, 1 - alpha))
+    needed = critical + float(norm.ppf(POWER))
     fakes, reals = target.sum(), (1 - target).sum()
     # Of a fact without ties, by the rank-sum test.
     per_auc = float(np.sqrt((len(target) + 1) / (12 * fakes * reals)))
@@ -101,6 +105,7 @@ def separate(
         None if of_pairs is None else _folded(of_pairs),
         p,
         min(1.0, 0.5 + needed * per_auc),
+        min(1.0, 0.5 + float((np.abs(observed[0] - mean) + critical * spread).max())),
     )
 
 
