@@ -37,7 +37,7 @@ WIDE = Table(
 
 def chart() -> Chart:
     place = alt.Chart(ROWS).encode(x="action:N", xOffset="quality:N", y=alt.Y("accuracy, %:Q"))
-    drawing = place.mark_bar().encode(color="quality:N")
+    drawing = place.mark_bar().encode(color="quality:N") + alt.Chart(ROWS).mark_rule().encode(y=alt.datum(50))
     return Chart("Accuracy", drawing, ACCURACY, "Bars of accuracy by action and quality, all above 70 %.", "n = 40.")
 
 

@@ -119,11 +119,12 @@ async function showChart(figure) {
   const settings = {renderer: "svg", actions, downloadFileName: figure.dataset.file, logLevel: 1};
   await embed(figure.querySelector(".drawing"), spec, settings);
   // The drawing is one picture to those who listen; its parts would be a hundred. Beside it is a menu, which is none.
-  const drawing = figure.querySelector(".drawing"), svg = drawing.querySelector("svg.marks");
+  const drawing = figure.querySelector(".drawing"), picture = drawing.querySelector(".chart-wrapper");
   for (const name of ["role", "aria-label"]) {
-    svg.setAttribute(name, drawing.getAttribute(name));
+    picture.setAttribute(name, drawing.getAttribute(name));
     drawing.removeAttribute(name);
   }
+  picture.querySelector("svg").setAttribute("aria-hidden", "true");
   drawing.querySelector("summary").setAttribute("aria-label", "Save the drawing");
   const details = figure.querySelector("details.data");
   const columns = rows.length ? Object.keys(rows[0]) : [];
