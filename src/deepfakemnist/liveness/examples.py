@@ -1,26 +1,20 @@
-"""Fakes that the page on liveness shows: the first accepted and the first rejected one of every action."""
+"""Rejected fakes that the gallery shows: the first of every animator and action."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable
 
-from deepfakemnist.config.base import ACTIONS
-from deepfakemnist.tables.files import read_rows
-from deepfakemnist.tables.schemas import OK, Row
+from deepfakemnist.tables.schemas import REJECTED, Row
 
 
-def example_fakes(selected: Sequence[Path]) -> dict[tuple[str, bool], Row | None]:
-    """Return the first accepted and the first rejected fake of every action, None if there is none.
+def first_rejected(selected: Iterable[Row]) -> dict[tuple[str, str], Row]:
+    """Return the first rejected fake of every animator and action that has one.
 
     Args:
-        selected: tables of select, in the order of the shards.
+        selected: rows of SELECTED, in the order of the shards.
     """
-    rows = read_rows(selected)
-    return {
-        (action, status): next(
-            (row for row in rows if row["action"] == action and (row["status"] == OK) == status), None
-        )
-        for action in ACTIONS
-        for status in (True, False)
-    }
+    found: dict[tuple[str, str], Row] = {}
+    for row in selected:
+        if row["status"] == REJECTED:
+            found.setdefault((row["animator"] or "", row["action"]), row)
+    return found

@@ -1,0 +1,174 @@
+"""Tables of a run behind the gallery: accepted and rejected fakes, sources, drivers, qualities, and what has no fake."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deepfakemnist.config.base import ACTIONS
+from deepfakemnist.liveness.examples import first_rejected
+from deepfakemnist.report.gallery import Fake
+from deepfakemnist.tables.files import column_names, read_table
+from deepfakemnist.tables.schemas import OK, Row
+
+_VIDEO = (
+    "video_id", "label", "split", "action", "source_id", "driver_id", "animator", "path", "frames", "source_frame",
+    "liveness",
+)  # fmt: skip
+_SELECTED = (
+    "video_id", "split", "action", "source_id", "driver_id", "animator", "path", "frames", "liveness", "status",
+    "reason", "detail",
+)  # fmt: skip
+_FIGURES = ("transfer", "identity_kept", "sharpness_ratio")
+#: Figures of an encoded clip beside its quality.
+_QUALITY = ("video_id", "quality", "path", "bytes", "psnr_db", "ssim", "vmaf")
+
+
+@dataclass(frozen=True)
+class GalleryTables:
+    """Tables that a run has; released trees have no more than the first two.
+
+    Args:
+        videos, ledger: of the manifest.
+        selected: SELECTED tables.
+        judged: ANIMATION_QUALITY tables.
+        sources, drivers: CROPPED tables.
+    """
+
+    videos: Path
+    ledger: Path
+    selected: Sequence[Path] = ()
+    judged: Sequence[Path] = ()
+    sources: Sequence[Path] = ()
+    drivers: Sequence[Path] = ()
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A real clip and its number of frames."""
+
+    path: str
+    frames: int
+
+
+@dataclass
+class Material:
+    """What the gallery chooses from.
+
+    Args:
+        accepted, rejected: fakes.
+        sources, drivers: id → clip; a source of the dataset as it is there.
+        providers: liveness providers that gave a verdict on any fake.
+    """
+
+    accepted: list[Fake] = field(default_factory=list)
+    rejected: list[Fake] = field(default_factory=list)
+    sources: dict[str, Clip] = field(default_factory=dict)
+    drivers: dict[str, Clip] = field(default_factory=dict)
+    providers: list[str] = field(default_factory=list)
+
+
+def read_material(tables: GalleryTables, quality: str) -> Material:
+    """Return the fakes at a quality and at most one rejected per animator and action, and the clips they are made of.
+
+    Only the columns needed are read. Raises: DamagedTable.
+    """
+    material = Material()
+    judged = _figures(tables.judged)
+    for row in _rows([tables.videos], _VIDEO, [("quality", "==", quality)]):
+        if row["label"]:
+            measured = judged.get(row["video_id"], {})
+            material.accepted.append(_fake(row, measured, row["source_frame"]))
+        else:
+            material.sources[row["video_id"]] = Clip(row["path"], row["frames"])
+    rows = _rows(tables.selected, _SELECTED)
+    for row in first_rejected(rows).values():
+        measured = judged.get(row["video_id"], {})
+        refusal = ": ".join(text for text in (row["reason"], row["detail"]) if text)
+        material.rejected.append(_fake(row, measured, measured.get("source_frame"), refusal))
+    named = (text for row in rows if (text := row["liveness"]))
+    material.providers = sorted({name for text in dict.fromkeys(named) for name in json.loads(text)})
+    wanted = {fake.source_id for fake in material.rejected} - material.sources.keys()
+    material.sources |= _crops(tables.sources, wanted)
+    material.drivers = _crops(tables.drivers, {fake.driver_id for fake in (*material.accepted, *material.rejected)})
+    return material
+
+
+def encoded_at(videos: Path, video_id: str, qualities: Sequence[str]) -> list[Row]:
+    """Return path, bytes and similarity of a clip of the dataset at every quality, in the order given."""
+    rows = _rows([videos], _QUALITY, [("video_id", "==", video_id)])
+    return sorted(
+        (row for row in rows if row["quality"] in qualities), key=lambda row: qualities.index(row["quality"])
+    )
+
+
+def without_fake(ledger: Path, accepted: Iterable[Fake], planned: Sequence[str] | None) -> list[tuple[str, str]]:
+    """Return the actions without a fake in the dataset and why: not planned, or what became of their fakes.
+
+    Args:
+        ledger: the manifest's ledger.
+        accepted: fakes of the dataset.
+        planned: actions of the config; None: the dataset was imported.
+    """
+    made = {fake.action for fake in accepted}
+    lacking = [action for action in ACTIONS if action not in made]
+    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    if lacking:
+        for row in _rows([ledger], ("action", "stage", "reason"), [("kind", "==", "fake"), ("status", "!=", OK)]):
+            counts[row["action"]][f"{row['stage']}: {row['reason'].replace('_', ' ')}"] += 1
+    found = []
+    for action in lacking:
+        if planned is not None and action not in planned:
+            why = "not among plan.actions"
+        elif counts[action]:
+            why = "; ".join(f"{count} left out by {text}" for text, count in counts[action].most_common())
+        else:
+            why = "none in the published tree" if planned is None else "no fake was planned: no driver, or no quota"
+        found.append((action, why))
+    return found
+
+
+def _fake(row: Row, measured: Mapping[str, Any], source_frame: int | None, refusal: str = "") -> Fake:
+    return Fake(
+        video_id=row["video_id"],
+        action=row["action"],
+        animator=row["animator"] or "",
+        split=row["split"] or "",
+        source_id=row["source_id"] or "",
+        driver_id=row["driver_id"] or "",
+        path=row["path"] or "",
+        frames=row["frames"] or 0,
+        source_frame=source_frame,
+        refusal=refusal,
+        verdicts=json.loads(row["liveness"] or "{}"),
+        transfer=measured.get("transfer"),
+        identity_kept=measured.get("identity_kept"),
+        sharpness_ratio=measured.get("sharpness_ratio"),
+    )
+
+
+def _figures(judged: Sequence[Path]) -> dict[str, Row]:
+    columns = ("video_id", "source_frame", "status", *_FIGURES)
+    return {row["video_id"]: row for row in _rows(judged, columns) if row["status"] == OK}
+
+
+def _crops(tables: Sequence[Path], wanted: set[str]) -> dict[str, Clip]:
+    rows = _rows(tables, ("video_id", "path", "frames", "status"), [("status", "==", OK)])
+    return {row["video_id"]: Clip(row["path"], row["frames"]) for row in rows if row["video_id"] in wanted}
+
+
+def _rows(
+    paths: Sequence[Path], columns: Sequence[str], filters: Sequence[tuple[str, str, object]] | None = None
+) -> list[Row]:
+    """Return rows with these columns, None where a table has no such column."""
+    found: list[Row] = []
+    for path in paths:
+        there = set(column_names(path))
+        lacking = dict.fromkeys(name for name in columns if name not in there)
+        kept = [name for name in columns if name in there]
+        found += [{**lacking, **row} for row in read_table(path, kept, filters).to_pylist()]
+    return found
