@@ -52,6 +52,7 @@ if RUN_PLAN.released:
 else:
 
     include: "workflow/rules/sources.smk"
+    include: "workflow/rules/source_pages.smk"
     include: "workflow/rules/rounds.smk"
     include: "workflow/rules/batches.smk"
     include: "workflow/rules/animator.smk"
@@ -69,6 +70,7 @@ include: "workflow/rules/release.smk"
 include: "workflow/rules/weights.smk"
 include: "workflow/rules/detectors.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/gallery.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/overview.smk"
 include: "workflow/rules/start_and_end.smk"

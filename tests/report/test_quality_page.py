@@ -1,4 +1,4 @@
-"""Report page on sources and drivers, sheet of crops, and list of missing files."""
+"""Report page on sources and drivers, and list of missing files."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import report_pages
-from PIL import Image
 
 from deepfakemnist.media.encode import write_working_clip
-from deepfakemnist.report.quality_page import write_crops_sheet, write_missing, write_source_page
+from deepfakemnist.report.quality_page import write_missing, write_source_page
 from deepfakemnist.sources.sheets import refusal
 from deepfakemnist.tables.files import read_rows, write_table
 from deepfakemnist.tables.schemas import CROPPED, INGESTED, Row
@@ -88,19 +87,6 @@ def test_statistics_of_sources_and_drivers_are_apart(tmp_path: Path) -> None:
     found = report_pages.tables(tmp_path / "page.html")
     assert found["Individual crops: pictures"][1][:4] == ["129", "p-red", "driver", "300"]
     assert found["Percentiles of the crop statistics"][2][:3] == ["face side, px", "driver", "300"]
-
-
-def test_sheet_shows_the_middle_frame_of_every_crop(tmp_path: Path) -> None:
-    _, cropped = tables(tmp_path)
-    write_crops_sheet(cropped, tmp_path / "crops.png")
-    sheet = np.array(Image.open(tmp_path / "crops.png"))
-    assert sheet.shape == (178, 960, 3)
-    for place, name in enumerate(("blue", "green", "red")):  # by id
-        assert np.abs(sheet[80, 160 * place + 80].astype(int) - COLOURS[name]).max() <= 2
-    assert (sheet[:160, 480:] == 255).all()
-    write_table([], tmp_path / "none.parquet", CROPPED)
-    write_crops_sheet([str(tmp_path / "none.parquet")], tmp_path / "none.png")
-    assert Image.open(tmp_path / "none.png").size == (960, 178)
 
 
 def test_missing_files_are_listed_once_with_the_videos_that_need_them(tmp_path: Path) -> None:

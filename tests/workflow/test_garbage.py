@@ -65,7 +65,7 @@ def write_run(settings, rejected=("d@driver",)):
 
 
 def write_pages():
-    for page in ("manifest/videos.parquet", "report/crops.png", "report/contact_sheet.png", "report/liveness.html"):
+    for page in ("manifest/videos.parquet", "report/crops.html", "report/gallery.html", "report/liveness.html"):
         path = Path("results", page)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
@@ -85,15 +85,15 @@ def animation(name):
 
 def test_of_a_complete_run_crops_of_sources_and_animations_are_spent_but_for_examples(settings):
     write_run(settings)
-    # a is the first that was accepted, d the first that was rejected: the page on liveness shows them.
-    assert spent(settings) == {*crops(), animation("b"), animation("c")}
+    # d is the first that was rejected: the gallery shows it.
+    assert spent(settings) == {*crops(), animation("a"), animation("b"), animation("c")}
 
 
 @pytest.mark.parametrize("lacking", ["compress/fake", "judge", "liveness/local-action", "select"])
 def test_animations_stay_until_all_that_is_made_from_them_is_there(settings, lacking):
     write_run(settings)
     Path("results", lacking, "b.parquet").unlink()
-    assert spent(settings) == {animation("c")}
+    assert spent(settings) == {animation("a"), animation("c")}
 
 
 def test_animations_stay_while_what_was_made_from_earlier_ones_is_older(settings):
@@ -102,11 +102,11 @@ def test_animations_stay_while_what_was_made_from_earlier_ones_is_older(settings
     assert animation("b") not in spent(settings) and animation("c") in spent(settings)
 
 
-@pytest.mark.parametrize("lacking", ["identify/a.parquet", "frames/fake/d.parquet", "report/crops.png"])
+@pytest.mark.parametrize("lacking", ["identify/a.parquet", "frames/fake/d.parquet", "report/crops.html"])
 def test_crops_stay_until_tables_and_pages_are_complete(settings, lacking):
     write_run(settings)
     Path("results", lacking).unlink()
-    assert spent(settings) == {animation("b"), animation("c")}
+    assert spent(settings) == {animation("a"), animation("b"), animation("c")}
 
 
 def test_crops_stay_while_another_round_may_follow(settings):
@@ -141,7 +141,7 @@ def test_clips_in_archives_stay(settings):
 
 def test_removed_clips_are_no_damage_until_they_are_forgotten(settings):
     write_run(settings)
-    assert "Removed 6 intermediate clips" in remove_intermediate(plan_of(settings), Path("results"))
+    assert "Removed 7 intermediate clips" in remove_intermediate(plan_of(settings), Path("results"))
     assert not any(Path(path).exists() for path in crops())
     assert spent(settings) == set()
     missing = {str(damage.path) for damage in find_repairs(Path("results")).damaged if damage.kind == "missing"}
@@ -149,7 +149,7 @@ def test_removed_clips_are_no_damage_until_they_are_forgotten(settings):
     forget_removed(Path("results"))
     found = find_repairs(Path("results")).damaged
     assert {str(damage.path) for damage in found if damage.kind == "missing"} == {
-        *crops(), animation("b"), animation("c")
+        *crops(), animation("a"), animation("b"), animation("c")
     }  # fmt: skip
 
 

@@ -88,7 +88,7 @@ def test_a_dataset_made_through_a_bucket_has_the_pixels_of_a_local_one(nodes: Se
     forget(nodes)
     assert "Nothing to be done" in nodes.run(*TARGETS, options=("-n",))
     # Another machine goes on: with all rounds known, and with media from the bucket.
-    page = "results/report/contact_sheet.png"
+    page = "results/report/gallery.html"
     assert "rule compress" not in nodes.run(page)
 
     nodes.download(tmp_path / "downloaded")

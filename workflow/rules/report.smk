@@ -1,4 +1,4 @@
-"""Pages for snakemake --report: dataset contents, contact sheet, and detector metrics."""
+"""Pages for snakemake --report: dataset contents and detector metrics."""
 
 if RUN_PLAN.released:
     # Imported clips come without sources, animations and liveness verdicts to report on.
@@ -12,18 +12,12 @@ else:
 
 
 rule dataset_pages:
-    """Pages on contents and ledger, and a contact sheet of real and fake clips."""
+    """Pages on contents and ledger."""
     input:
         videos="<results>/manifest/videos.parquet",
         ledger="<results>/manifest/ledger.parquet",
         summary="<results>/manifest/summary.json",
         quota=branch(CONFIG.plan.quota is not None, then="<results>/quota/quota.tsv"),
-        drivers=driver_tables("crop/driver"),
-        media=media_of(
-            tables("<results>/compress/real/{shard}.parquet"),
-            fake_tables("<results>/compress/fake/{shard}.parquet"),
-            driver_tables("crop/driver"),
-        ),
     output:
         summary=report(
             "<results>/report/dataset.html",
@@ -37,12 +31,6 @@ rule dataset_pages:
             labels={"what": "ledger"},
             caption="../report/ledger.rst",
         ),
-        contact_sheet=report(
-            "<results>/report/contact_sheet.png",
-            category="4 Fakes",
-            labels={"what": "contact sheet"},
-            caption="../report/contact_sheet.rst",
-        ),
     log:
         "<logs>/dataset_pages.log",
     benchmark:
@@ -54,9 +42,7 @@ rule dataset_pages:
         runtime=growing(60),
     params:
         notice=CONFIG.report.notice,
-        code=code_digest(
-            "report.dataset_page", "report.ledger_page", "report.contact_sheet"
-        ),
+        code=code_digest("report.dataset_page", "report.ledger_page"),
     script:
         "../scripts/dataset_pages.py"
 

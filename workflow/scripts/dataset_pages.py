@@ -1,6 +1,5 @@
 from pathlib import Path
 
-from deepfakemnist.report.contact_sheet import write_contact_sheet
 from deepfakemnist.report.dataset_page import write_dataset_page
 from deepfakemnist.report.ledger_page import write_ledger_page
 from deepfakemnist.tables.tsv import read_tsv
@@ -12,8 +11,3 @@ with stage_script(snakemake):
     quota = read_tsv(Path(snakemake.input.quota)) if snakemake.input.quota else []
     write_dataset_page(summary, ledger, videos, Path(snakemake.output.summary), quota, notices)
     write_ledger_page(ledger, Path(snakemake.output.ledger), notices)
-    write_contact_sheet(
-        videos,
-        [Path(path) for path in snakemake.input.drivers],
-        Path(snakemake.output.contact_sheet),
-    )

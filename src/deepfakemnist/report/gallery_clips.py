@@ -1,11 +1,11 @@
-"""Clips and stills that the gallery carries: cut around the action, marked, encoded small, and within a limit of bytes."""
+"""Clips and stills of the gallery: cut around the action, marked, encoded small, and within a limit of bytes."""
 
 from __future__ import annotations
 
 import base64
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
@@ -65,7 +65,7 @@ class Take:
     path: str
     frames: int
     peak: int
-    still: int
+    still: int = field(compare=False)  # clips that differ in it alone are carried once
     is_synthetic: bool
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from deepfakemnist.report.gallery_tables import (
 )
 from deepfakemnist.report.pages import render, write_page
 from deepfakemnist.report.parts import Block, Lead
+from deepfakemnist.report.units import number
 
 #: Fakes shown at most; in the order of their choice.
 MAX_GROUPS = 60
@@ -118,7 +118,7 @@ class _Group:
 def _place(group: _Group) -> tuple[int, str, int, str]:
     """Return where a group is on the page: by action, animator and what it is shown for, rejected ones last."""
     fake, reason = group.choice.fake, group.choice.reasons[0]
-    order = ACTIONS.index(fake.action) if fake.action in ACTIONS else len(ACTIONS)  # type: ignore[arg-type]
+    order = ACTIONS.index(fake.action) if fake.action in ACTIONS else len(ACTIONS)
     return order, fake.animator, len(RANK) if fake.refusal else RANK[reason], fake.video_id
 
 
@@ -221,9 +221,9 @@ def _group_context(group: _Group, providers: Sequence[str], shelf: Shelf, severa
         "pictures": pictures,
         "plays": group.clips is not None,
         "figures": [
-            ("transfer", _two(fake.transfer)),
-            ("identity kept", _two(fake.identity_kept)),
-            ("sharpness ratio", _two(fake.sharpness_ratio)),
+            ("transfer", number(fake.transfer)),
+            ("identity kept", number(fake.identity_kept)),
+            ("sharpness ratio", number(fake.sharpness_ratio)),
         ],
         "providers": [(name, *_verdict(fake, name)) for name in providers],
         "animator": (fake.animator or "not known") if several or fake.animator else "",
@@ -273,7 +273,3 @@ def _filters(groups: Sequence[_Group], several: bool) -> list[dict[str, Any]]:
 
 def _words(action: str) -> str:
     return action.replace("_", " ")
-
-
-def _two(value: float | None) -> str:
-    return "–" if value is None or not math.isfinite(value) else f"{value:.2f}"

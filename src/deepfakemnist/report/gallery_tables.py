@@ -1,4 +1,4 @@
-"""Tables of a run behind the gallery: accepted and rejected fakes, sources, drivers, qualities, and what has no fake."""
+"""Tables of a run behind the gallery: accepted and rejected fakes, sources, drivers, and actions without a fake."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.liveness.examples import first_rejected
 from deepfakemnist.report.gallery import Fake
+from deepfakemnist.report.reason_texts import what_happened
 from deepfakemnist.tables.files import column_names, read_table
 from deepfakemnist.tables.schemas import OK, Row
 
@@ -101,9 +102,7 @@ def read_material(tables: GalleryTables, quality: str) -> Material:
 def encoded_at(videos: Path, video_id: str, qualities: Sequence[str]) -> list[Row]:
     """Return path, bytes and similarity of a clip of the dataset at every quality, in the order given."""
     rows = _rows([videos], _QUALITY, [("video_id", "==", video_id)])
-    return sorted(
-        (row for row in rows if row["quality"] in qualities), key=lambda row: qualities.index(row["quality"])
-    )
+    return sorted((row for row in rows if row["quality"] in qualities), key=lambda row: qualities.index(row["quality"]))
 
 
 def without_fake(ledger: Path, accepted: Iterable[Fake], planned: Sequence[str] | None) -> list[tuple[str, str]]:
@@ -116,18 +115,22 @@ def without_fake(ledger: Path, accepted: Iterable[Fake], planned: Sequence[str] 
     """
     made = {fake.action for fake in accepted}
     lacking = [action for action in ACTIONS if action not in made]
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
+    counts: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
     if lacking:
         for row in _rows([ledger], ("action", "stage", "reason"), [("kind", "==", "fake"), ("status", "!=", OK)]):
-            counts[row["action"]][f"{row['stage']}: {row['reason'].replace('_', ' ')}"] += 1
-    found = []
+            counts[row["action"]][row["stage"], row["reason"]] += 1
+    found: list[tuple[str, str]] = []
     for action in lacking:
         if planned is not None and action not in planned:
-            why = "not among plan.actions"
+            why = "Not among plan.actions."
         elif counts[action]:
-            why = "; ".join(f"{count} left out by {text}" for text, count in counts[action].most_common())
+            why = " ".join(
+                f"{count:,} left out at {stage}: {what_happened(reason)}"
+                for (stage, reason), count in counts[action].most_common()
+            )
         else:
-            why = "none in the published tree" if planned is None else "no fake was planned: no driver, or no quota"
+            unplanned = "No fake was planned: no driver of it, or no quota."
+            why = "None in the published tree." if planned is None else unplanned
         found.append((action, why))
     return found
 

@@ -1,24 +1,19 @@
-"""Report page on sources and drivers: outcomes, reasons of rejection and crop statistics; and a sheet of all crops."""
+"""Report page on sources and drivers: outcomes, reasons of rejection and crop statistics."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 
-import numpy as np
-from PIL import Image, ImageDraw, ImageFont
-
-from deepfakemnist.media.decode import read_frames
 from deepfakemnist.report.crop_statistics import crop_chart, crop_percentiles, crop_tables
 from deepfakemnist.report.pages import write_page
 from deepfakemnist.report.parts import Column, Lead, Part, Table
 from deepfakemnist.report.reason_texts import what_happened
 from deepfakemnist.report.units import counted
 from deepfakemnist.sources.video_files import REASONS
-from deepfakemnist.tables.files import atomic_path, read_rows
+from deepfakemnist.tables.files import read_rows
 from deepfakemnist.tables.schemas import FAILED, OK, REJECTED, Row
 from deepfakemnist.tables.tsv import write_tsv
 
@@ -28,7 +23,6 @@ _LEAD = (
     "percentile. Sources and drivers are counted apart.",
     "Crop statistics describe pictures, not people: they do not say whose face it is, or whether the clip is genuine.",
 )
-_THUMB, _COLUMNS, _CAPTION, _MAX_CROPS = 160, 6, 18, 240
 
 
 def write_source_page(
@@ -86,30 +80,6 @@ def write_source_page(
         )
     shows = f"{len(usable):,} of {counted(len(refused) + len(ingest_rows), 'video')} gave a face crop."
     write_page(path, "Sources and drivers", Lead(shows, *_LEAD), [part for part in parts if part is not None], notices)
-
-
-def write_crops_sheet(cropped: Sequence[str], path: Path) -> None:
-    """Write a PNG with the middle frame of every crop, sorted by id; above 240 crops, an even subset of 240.
-
-    Args:
-        cropped: tables of crop.
-        path: PNG to write.
-    """
-    rows = sorted((row for row in read_rows(cropped) if row["status"] == OK), key=lambda row: row["video_id"])
-    chosen = sorted(set(np.linspace(0, len(rows) - 1, min(len(rows), _MAX_CROPS)).round().astype(int).tolist()))
-    shown = [rows[number] for number in chosen]
-    lines = -(-max(len(shown), 1) // _COLUMNS)
-    sheet = Image.new("RGB", (_COLUMNS * _THUMB, lines * (_THUMB + _CAPTION)), (255, 255, 255))
-    draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(size=11)
-    for number, row in enumerate(shown):
-        left, top = number % _COLUMNS * _THUMB, number // _COLUMNS * (_THUMB + _CAPTION)
-        frame = next(islice(read_frames(row["path"]), row["frames"] // 2, None))
-        sheet.paste(Image.fromarray(frame).resize((_THUMB, _THUMB), Image.Resampling.LANCZOS), (left, top))
-        draw.text((left + 3, top + _THUMB + 2), f"{row['video_id'][:20]}  {row['face_px']:.0f} px", (20, 20, 20), font)
-    if not shown:
-        draw.text((10, 10), "no face crops", (176, 0, 32), font)
-    with atomic_path(path) as part:
-        sheet.save(part, format="PNG")
 
 
 def write_missing(ingested: Sequence[str], path: Path) -> None:

@@ -2,7 +2,7 @@
 
 Face crops of sources and animations are lossless, and take more than the dataset that is encoded from them. Animations
 may go once every table that is made from them is there, crops once all rounds, the manifest and the pages are. A few
-animations stay, which the page on liveness shows.
+rejected animations stay, which the gallery shows.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from deepfakemnist.dataset.removed_clips import RemovedClip, read_removed, remove_clips
 from deepfakemnist.dataset.repair import check_idle
 from deepfakemnist.errors import ConfigError
-from deepfakemnist.liveness.examples import example_fakes
+from deepfakemnist.liveness.examples import first_rejected
 from deepfakemnist.tables.disk_room import GB
 from deepfakemnist.tables.files import PART_FILE, read_rows
 from deepfakemnist.tables.schemas import OK
@@ -22,7 +22,7 @@ from deepfakemnist.workflow.orphans import Orphans, find_orphans, planned_tables
 from deepfakemnist.workflow.run_plan import RunPlan
 
 #: Made from crops of sources besides the tables of shards, below the results.
-_MADE_OF_ALL_CROPS = ("manifest/videos.parquet", "report/crops.png", "report/contact_sheet.png", "report/liveness.html")
+_MADE_OF_ALL_CROPS = ("manifest/videos.parquet", "report/crops.html", "report/gallery.html", "report/liveness.html")
 #: Rules whose jobs read intermediate clips.
 _READERS = ("train_animator", "animate", "judge", "liveness", "call_vendor", "compress", "identify", "source_pages")
 
@@ -146,8 +146,9 @@ def _no_round_follows(plan: RunPlan, results: Path) -> bool:
 
 
 def _examples(selected: Sequence[Path]) -> set[str]:
-    """Return the paths of the animations that the page on liveness shows."""
-    return {row["path"] for row in example_fakes(selected).values() if row is not None}
+    """Return the paths of the rejected animations that the gallery shows; of accepted ones it shows the dataset's."""
+    rows = read_rows(selected, ["animator", "action", "path", "status"])
+    return {row["path"] for row in first_rejected(rows).values()}
 
 
 def _clips(table: Path) -> Iterator[RemovedClip]:
