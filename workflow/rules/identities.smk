@@ -55,6 +55,7 @@ rule audit_identities:
         runtime=growing(120),
     params:
         settings=CONFIG.dataset.identities.model_dump(mode="json"),
+        notice=unwatched(CONFIG.report.notice),
         code=code_digest("dataset.identity_audit", "report.identity_page"),
     script:
         "../scripts/audit_identities.py"

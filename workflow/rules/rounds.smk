@@ -59,6 +59,7 @@ rule quota:
     params:
         pool=lambda wildcards: digest(RUN_PLAN.pool()),
         on_shortfall=CONFIG.plan.on_shortfall,
+        notice=CONFIG.report.notice,
         code=code_digest("planning.rounds", "report.quota_page"),
     script:
         "../scripts/quota.py"

@@ -13,4 +13,4 @@ with stage_script(snakemake):
         path=Path(snakemake.output.table),
         settings=IdentitySettings(**snakemake.params.settings),
     )
-    write_identity_page(findings, identities, Path(snakemake.output.page))
+    write_identity_page(findings, identities, Path(snakemake.output.page), [snakemake.params.notice])

@@ -13,4 +13,4 @@ with stage_script(snakemake):
     if text := check_shortfall(rows, run_plan.config.plan):
         logging.getLogger("quota").warning("%s", text)
     write_tsv(snakemake.output.table, QUOTA_COLUMNS, rows)
-    write_quota_page(rows, outcomes, Path(snakemake.output.page))
+    write_quota_page(rows, outcomes, Path(snakemake.output.page), [snakemake.params.notice])

@@ -11,70 +11,87 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from deepfakemnist.dataset.identity_findings import FINDINGS, LEAK, leak_message
+from deepfakemnist.dataset.identity_findings import ACCEPTED, LEAK, WARNING, count_findings, leak_message
 from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.media.decode import read_clip
-from deepfakemnist.report.pages import write_page
-from deepfakemnist.report.parts import Picture, Table
+from deepfakemnist.report.pages import render, write_page
+from deepfakemnist.report.parts import Block, Lead, Picture, Table
+from deepfakemnist.report.units import counted
 from deepfakemnist.tables.files import read_rows
 from deepfakemnist.tables.schemas import OK, Row
 
 _THUMB, _MOMENTS = 88, 3
-#: Findings with pictures; the table names the others.
+#: Findings with pictures; a table without names the others.
 _MAX_PICTURES = 100
-_MAX_ROWS = 2000
-_INTRO = (
-    "Every source was compared with every other by the mean face embedding (dlib) of its clip. equal_pixels: equal "
-    "decoded frames. same_face: two person ids at a distance of dataset.identities.same_face at most; similar_face: at "
-    "most similar_face, to be looked at; two_faces: one person id whose clips are further apart than other_face. A "
-    "leak is in two splits, and stops a release. If the pictures show one person, give both the same person_id or "
-    "exclude one; if they show two people, add the pair to dataset.identities.accepted."
+_READING = (
+    "Every source was compared with every other by the mean face embedding (dlib) of its clip, where about 0.6 tells "
+    "people apart. equal_pixels: equal decoded frames. same_face: two person ids whose clips are at most "
+    "dataset.identities.same_face apart. similar_face: at most similar_face, to be looked at. two_faces: one person id "
+    "whose clips are further apart than other_face. A leak is in two splits, and stops a release."
+)
+_LIMITS = (
+    "An embedding errs, with relatives and poor pictures above all: the pictures decide. If they show one person, give "
+    "both the same person_id or exclude one; if they show two, add the pair to dataset.identities.accepted."
 )
 
 
-def write_identity_page(findings: Sequence[Row], identities: Sequence[Path], path: Path) -> None:
+def write_identity_page(
+    findings: Sequence[Row], identities: Sequence[Path], path: Path, notices: Sequence[str] = ()
+) -> None:
     """Write the findings of :func:`deepfakemnist.dataset.identity_audit.audit_identities` as a page, leaks first.
 
     Args:
         findings: rows of the audit, in its order.
         identities: IDENTITIES tables, for the clips to show and the number of clips without a face.
         path: HTML file to write.
+        notices: see :func:`deepfakemnist.report.pages.write_page`.
     """
     rows = read_rows(identities)
     clips = {row["video_id"]: row["path"] for row in rows}
     unseen = [row for row in rows if row["status"] != OK]
-    intro = _INTRO
-    if message := leak_message([row for row in findings if row["verdict"] == LEAK]):
-        intro = f"LEAK. {message} {intro}"
-    if len(findings) > _MAX_PICTURES:
-        intro += (
-            f" The first {_MAX_PICTURES} of {len(findings)} findings have pictures; audit/identities.tsv holds all."
-        )
-    columns = ("verdict", "finding", "person", "other person", "splits", "distance", "video", "other video", "reason")
+    has_reasons = any(row["reason"] for row in findings)
     shown: list[list[Any]] = []
-    for number, row in enumerate(findings[:_MAX_ROWS]):
-        names = ("verdict", "finding", "person_id", "other_person_id")
+    for number, row in enumerate(findings):
         splits = row["split"] if row["split"] == row["other_split"] else f"{row['split']}, {row['other_split']}"
-        cells = [*(row[name] for name in names), splits, f"{row['distance']:.2f}"]
+        people = list(dict.fromkeys((row["person_id"], row["other_person_id"])))
+        cells = [f"{row['verdict']}: {row['finding']}", " and ".join(people), splits, f"{row['distance']:.2f}"]
         for video in (row["video_id"], row["other_video_id"]):
             cells.append(_picture(video, clips.get(video)) if number < _MAX_PICTURES else video)
-        shown.append([*cells, row["reason"]])
-    tables = [
-        Table(
-            "Summary", ("finding", "count"), [(names[1], _count(findings, kind)) for kind, names in FINDINGS.items()]
-        ),
-        Table("Findings", columns, shown),
+        shown.append([*cells, *([row["reason"]] if has_reasons else [])])
+    columns = ("finding", "people", "splits", "distance", "video", "other video", *(["reason"] if has_reasons else []))
+    further = Table("Further findings, without pictures", columns, shown[_MAX_PICTURES:])
+    verdict = [*_verdict(findings), _compared(rows, unseen)]
+    parts = [
+        Block("Verdict", render("sentences.html.j2", sentences=verdict)),
+        Table("Findings", columns, shown[:_MAX_PICTURES]),
+        *([further] if further.rows else []),
         Table(
             "Sources that could not be compared",
             ("video", "person", "reason", "detail"),
-            [[row[name] for name in ("video_id", "person_id", "reason", "detail")] for row in unseen[:_MAX_ROWS]],
+            [[row[name] for name in ("video_id", "person_id", "reason", "detail")] for row in unseen],
         ),
     ]
-    write_page(path, "Identities", intro, tables)
+    lead = Lead("Whether a face or a clip is in two splits, or under two person ids.", _READING, _LIMITS)
+    write_page(path, "Identities", lead, parts, notices)
 
 
-def _count(findings: Sequence[Row], kind: str) -> int:
-    return sum(row["finding"] == kind for row in findings)
+def _verdict(findings: Sequence[Row]) -> list[str]:
+    """Return what was found: leaks, what is to be looked at, what was accepted."""
+    of = {name: [row for row in findings if row["verdict"] == name] for name in (LEAK, WARNING, ACCEPTED)}
+    accepted = ", but for accepted pairs" if any(row["split"] != row["other_split"] for row in of[ACCEPTED]) else ""
+    nothing = f"No face and no clip was found in two splits{accepted}."
+    sentences = [f"LEAK. {leak_message(of[LEAK])}" if of[LEAK] else nothing]
+    if of[WARNING]:
+        sentences.append(f"To be looked at: {count_findings(of[WARNING])}.")
+    if of[ACCEPTED]:
+        sentences.append(f"Accepted in dataset.identities.accepted: {count_findings(of[ACCEPTED])}.")
+    return sentences
+
+
+def _compared(rows: Sequence[Row], unseen: Sequence[Row]) -> str:
+    people = len({row["person_id"] for row in rows})
+    not_seen = f"; {len(unseen):,} could not be compared" if unseen else ""
+    return f"{counted(len(rows), 'source')} of {counted(people, 'person id')}{not_seen}."
 
 
 def _picture(video: str, path: str | None) -> Picture | str:
