@@ -15,7 +15,7 @@ from deepfakemnist.dataset.identity_findings import ACCEPTED, LEAK, WARNING, cou
 from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.media.decode import read_clip
 from deepfakemnist.report.pages import render, write_page
-from deepfakemnist.report.parts import Block, Lead, Picture, Table
+from deepfakemnist.report.parts import Block, Lead, Part, Picture, Table
 from deepfakemnist.report.units import counted
 from deepfakemnist.tables.files import read_rows
 from deepfakemnist.tables.schemas import OK, Row
@@ -61,7 +61,7 @@ def write_identity_page(
     columns = ("finding", "people", "splits", "distance", "video", "other video", *(["reason"] if has_reasons else []))
     further = Table("Further findings, without pictures", columns, shown[_MAX_PICTURES:])
     verdict = [*_verdict(findings), _compared(rows, unseen)]
-    parts = [
+    parts: list[Part] = [
         Block("Verdict", render("sentences.html.j2", sentences=verdict)),
         Table("Findings", columns, shown[:_MAX_PICTURES]),
         *([further] if further.rows else []),

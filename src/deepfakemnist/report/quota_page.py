@@ -10,7 +10,7 @@ import altair as alt
 
 from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.planning.rounds import FULL, QUOTA_COLUMNS, CandidateOutcome
-from deepfakemnist.report.charts import GUIDE, ROWS
+from deepfakemnist.report.charts import COLOURS, ROWS
 from deepfakemnist.report.pages import render, write_page
 from deepfakemnist.report.parts import Block, Chart, Lead, Part, Table
 from deepfakemnist.report.units import counted
@@ -107,7 +107,7 @@ def _chart(account: Sequence[Mapping[str, Any]], outcomes: Sequence[CandidateOut
         order=alt.Order("round:Q"),
         tooltip=tips,
     )
-    marks = base.mark_tick(color=GUIDE, thickness=3).encode(x="quota:Q", tooltip=tips)
+    marks = base.mark_tick(color=COLOURS[5], thickness=3).encode(x="quota:Q", tooltip=tips)
     total = sum(row["accepted"] for row in rows)
     by = f" Within an action, from above: {', '.join(labels)}." if is_named else ""
     return Chart(
@@ -115,6 +115,6 @@ def _chart(account: Sequence[Mapping[str, Any]], outcomes: Sequence[CandidateOut
         (bars + marks).properties(height=len(actions) * (16 * len(labels) + 4)),
         rows,
         f"Accepted fakes by action and round, {total} in all, with the quotas.",
-        f"{counted(total, 'accepted fake')}, those beyond the quota too. Grey marks: the quota.{by}",
+        f"{counted(total, 'accepted fake')}, those beyond the quota too. Orange marks: the quota.{by}",
         file="rounds",
     )
