@@ -224,6 +224,24 @@ def pages(folder: Path, videos: int) -> None:
     write_source_page(ingested, cropped, [], folder / "q.html")
 
 
+def overview(folder: Path, videos: int) -> None:
+    from deepfakemnist.report.cost import run_cost
+    from deepfakemnist.report.overview import contents, funnel, made_with, read_ledger, warnings
+    from deepfakemnist.report.overview_page import write_overview
+
+    table = folder / "manifest/videos.parquet"
+    found, ledger = contents(table), read_ledger(folder / "manifest/ledger.parquet")
+    verdicts = _paths(json.loads((folder / "verdicts.json").read_text()))["verdicts"]
+    said = warnings(
+        contents=found, ledger=ledger, actions=ACTIONS, findings=[], audit=[], quota=[], simulated=[], has_vendors=True
+    )
+    write_overview(
+        folder / "o.html", contents=found, steps=funnel(ledger), ranked=[], warnings=said, audit=[], findings=[],
+        cost=run_cost(folder, folder / "benchmarks", {}, verdicts), made_with=made_with(table, {}), pages=[],
+        actions=ACTIONS,
+    )  # fmt: skip
+
+
 STAGES = {
     "measure": Stage(prepare_measure, measure, (2000, 20_000)),
     "evaluate": Stage(prepare_evaluate, evaluate, (7, 28)),
@@ -235,6 +253,7 @@ STAGES = {
     "manifest_files": Stage(prepare_manifest_files, manifest, (2000, 20_000)),
     "release_files": Stage(prepare_release_files, release, (2000, 20_000)),
     "pages": Stage(prepare_pages, pages, (2000, 20_000, 200_000)),
+    "overview": Stage(prepare_pages, overview, (2000, 20_000, 200_000)),
 }
 
 

@@ -50,7 +50,7 @@ rule overview:
     conda:
         "../../envs/media.yaml"
     resources:
-        mem_mb=by_videos(500, per_thousand=30),
+        mem_mb=by_videos(600, per_thousand=2),
         runtime=growing(60),
     params:
         notice=CONFIG.report.notice,
