@@ -86,12 +86,7 @@ rule train_animator:
         media=crop_media(),
     output:
         checkpoint="<results>/animator/checkpoint.safetensors",
-        history=report(
-            "<results>/animator/training.json",
-            category="6 Animator",
-            labels={"what": "training log"},
-            caption="../report/animator.rst",
-        ),
+        history="<results>/animator/training.json",
     log:
         "<logs>/train_animator.log",
     benchmark:
@@ -107,3 +102,30 @@ rule train_animator:
         settings=lambda wildcards: ANIMATOR_TRAINING.settings,
     script:
         "../scripts/train_animator.py"
+
+
+rule animator_page:
+    """Report page on the training of the animator."""
+    input:
+        history="<results>/animator/training.json",
+    output:
+        page=report(
+            "<results>/report/animator.html",
+            category="6 Animator",
+            labels={"what": "training"},
+            caption="../report/animator.rst",
+        ),
+    log:
+        "<logs>/animator_page.log",
+    benchmark:
+        "<benchmarks>/animator_page.tsv"
+    conda:
+        "../../envs/media.yaml"
+    resources:
+        mem_mb=growing(500),
+        runtime=growing(10),
+    params:
+        notice=CONFIG.report.notice,
+        code=code_digest("report.animator_page"),
+    script:
+        "../scripts/animator_page.py"

@@ -8,6 +8,10 @@ else:
         rules.source_pages.output,
         rules.animation_page.output,
         rules.liveness_page.output,
+        branch(
+            CONFIG.trained_animator is not None,
+            then="<results>/report/animator.html",
+        ),
     ]
 
 

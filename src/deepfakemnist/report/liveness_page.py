@@ -15,7 +15,8 @@ from deepfakemnist.report.acceptance_tables import acceptance_table, animators_t
 from deepfakemnist.report.liveness_charts import ALL, ALL_PROVIDERS, pass_rate_chart, score_charts, wilson
 from deepfakemnist.report.pages import write_page
 from deepfakemnist.report.parts import Lead, Part, Table
-from deepfakemnist.report.units import number, with_interval
+from deepfakemnist.report.rounding import with_interval
+from deepfakemnist.report.units import number
 from deepfakemnist.tables.files import read_rows
 from deepfakemnist.tables.schemas import OK, Row
 
@@ -115,7 +116,7 @@ def _rate_table(rates: Sequence[Row]) -> Table:
 def live_percent(hits: int, total: int) -> str:
     """Return a share in percent with its Wilson interval, a dash without trials."""
     interval = wilson(hits, total)
-    return with_interval(100 * hits / total, *(100 * limit for limit in interval)) if interval else "–"
+    return with_interval(100 * hits / total, 100 * interval[0], 100 * interval[1]) if interval else "–"
 
 
 def _agreement(rows: Sequence[Row], providers: Sequence[str]) -> Table:

@@ -32,21 +32,6 @@ def counted(number: int, one: str, several: str = "") -> str:
     return f"{number:,} {one if number == 1 else several or one + 's'}"
 
 
-def digits_of(low: float, high: float) -> int:
-    """Return how many decimals of a value its interval justifies: two significant digits of half the interval's width.
-
-    At most 3; 1 where the interval has no width.
-    """
-    half = (high - low) / 2
-    return min(max(1 - math.floor(math.log10(half)), 0), 3) if half > 0 else 1
-
-
-def with_interval(value: float, low: float, high: float) -> str:
-    """Return ``75 [41–93]``: a value with its interval, in the decimals that the interval justifies."""
-    digits = digits_of(low, high)
-    return f"{value:.{digits}f} [{low:.{digits}f}–{high:.{digits}f}]"
-
-
 def number(value: float | None, digits: int = 2) -> str:
     """Return a number with some decimals; a dash for none."""
     return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
