@@ -13,11 +13,11 @@ from deepfakemnist.report.gallery_page import GallerySettings
 from deepfakemnist.report.gallery_tables import GalleryTables
 from deepfakemnist.tables.dataset_schemas import LEDGER, VIDEOS
 from deepfakemnist.tables.files import write_table
-from deepfakemnist.tables.schemas import ANIMATION_QUALITY, CROPPED, SELECTED
+from deepfakemnist.tables.schemas import ANIMATION_QUALITY, CROPPED, SELECTED, VERDICTS
 
 SIDE, FRAMES, PEAK = 64, 20, 12
 SETTINGS = GallerySettings(["raw", "c40"], 10.0, 1.0, ["nod", "yaw", "smile"])
-VERDICTS = {"local": {"live": True, "score": 1.25, "threshold": 1.0}}
+ANSWERS = {"local": {"live": True, "score": 1.25, "threshold": 1.0}}
 #: Fakes: accepted ones of nod and yaw, one rejected; transfer and identity kept.
 FIGURES = {"s1@nod-d1": (1.0, 0.8), "s2@nod-d1": (0.5, 0.4), "s1@yaw-d2": (1.2, 0.6), "s2@yaw-d2": (0.1, 0.3)}
 REJECTED = "s2@yaw-d2"
@@ -49,7 +49,7 @@ def write_run(folder: Path) -> GalleryTables:
         fakes.append({**pair, "split": "test" if source == "s1" else "train", "animator": "fomm", "frames": FRAMES})
     for fake in fakes:
         if fake["video_id"] != REJECTED:
-            more = {"label": 1, "liveness": json.dumps(VERDICTS), "source_frame": 3}
+            more = {"label": 1, "liveness": json.dumps(ANSWERS), "source_frame": 3}
             for quality, decibels in (("raw", None), ("c40", 31.4)):
                 more |= {"quality": quality, "psnr_db": decibels, "ssim": 0.9, "bytes": 12_300}
                 videos.append({**fake, **more, "path": made[fake["video_id"] + quality]})
@@ -64,7 +64,7 @@ def write_run(folder: Path) -> GalleryTables:
     no = {"local": {"live": False, "score": 0.2, "threshold": 1.0}}
     selected = [
         {**fake, **(refusal if fake["video_id"] == REJECTED else OK), "path": made.get(fake["video_id"], ""),
-         "liveness": json.dumps(no if fake["video_id"] == REJECTED else VERDICTS)}
+         "liveness": json.dumps(no if fake["video_id"] == REJECTED else ANSWERS)}
         for fake in fakes
     ]  # fmt: skip
     write_table(selected, folder / "select.parquet", SELECTED)
@@ -75,15 +75,22 @@ def write_run(folder: Path) -> GalleryTables:
     ]  # fmt: skip
     judged = [{name: row[name] for name in row if name in ANIMATION_QUALITY.names} for row in judged]
     write_table(judged, folder / "judge.parquet", ANIMATION_QUALITY)
+    unasked = {"video_id": REJECTED, "action": "yaw", "provider": "vendor", "status": "rejected", "reason": "not_asked"}
+    write_table([unasked], folder / "vendor.parquet", VERDICTS)
     for role, names in (("source", ("s1", "s2")), ("driver", ("nod-d1", "yaw-d2"))):
         rows = [{"video_id": name, "path": made[name], "frames": FRAMES, **OK} for name in names]
         write_table(rows, folder / f"{role}.parquet", CROPPED)
     return GalleryTables(
-        folder / "videos.parquet", folder / "ledger.parquet", [folder / "select.parquet"], [folder / "judge.parquet"],
-        [folder / "source.parquet"], [folder / "driver.parquet"],
-    )  # fmt: skip
+        videos=folder / "videos.parquet",
+        ledger=folder / "ledger.parquet",
+        selected=[folder / "select.parquet"],
+        judged=[folder / "judge.parquet"],
+        verdicts=[folder / "vendor.parquet"],
+        sources=[folder / "source.parquet"],
+        drivers=[folder / "driver.parquet"],
+    )
 
 
 def released(tables: GalleryTables) -> GalleryTables:
     """Return what a released tree has of the tables."""
-    return replace(tables, selected=(), judged=(), sources=(), drivers=())
+    return replace(tables, selected=(), judged=(), verdicts=(), sources=(), drivers=())

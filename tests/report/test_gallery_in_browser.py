@@ -104,6 +104,8 @@ def test_zoom_follows_the_arrow_keys_in_all_pictures_of_a_group(shown: Page) -> 
     width = one.locator("video").first.evaluate("clip => clip.offsetWidth")
     assert len(set(origins)) == 1 and float(origins[0].split("px")[0]) == pytest.approx(0.6 * width, abs=1)
     assert zoom.get_attribute("aria-pressed") == "true"
+    marks = one.locator(".shot").evaluate_all("shots => shots.map(shot => getComputedStyle(shot, '::after').content)")
+    assert marks == ["none", "none", '"SYNTHETIC"'], "what is enlarged need not have the mark in the picture"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -65,7 +65,7 @@ def test_every_group_names_its_clips_figures_and_verdicts(page: Path) -> None:
     assert "split test transfer 1.00 identity kept 0.80 sharpness ratio –" in text
     assert "local live 1.2 (threshold 1)" in text
     text = words(found["s2@yaw-d2"])
-    assert "yaw by fomm rejected source" in text and "local not live 0.2 (threshold 1)" in text
+    assert "yaw by fomm rejected source" in text and "local not live 0.2 (threshold 1) vendor not sent –" in text
     assert "Rejected: liveness: local: score 0.2 &lt;threshold&gt;" in text
 
 

@@ -8,6 +8,11 @@ rule gallery_page:
         ledger="<results>/manifest/ledger.parquet",
         selected=unless_released(fake_tables("<results>/select/{shard}.parquet")),
         judged=unless_released(fake_tables("<results>/judge/{shard}.parquet")),
+        verdicts=unless_released(
+            fake_tables(
+                "<results>/liveness/{provider}/{shard}.parquet", provider=PROVIDERS
+            )
+        ),
         rounds=unless_released(tables_of_rounds),
         sources=unless_released(tables("<results>/crop/source/{shard}.parquet")),
         drivers=unless_released(driver_tables("crop/driver")),
@@ -32,7 +37,7 @@ rule gallery_page:
     conda:
         "../../envs/media.yaml"
     resources:
-        mem_mb=by_videos(800, per_thousand=40),
+        mem_mb=by_videos(800, per_thousand=100),
         runtime=growing(60),
     params:
         notice=CONFIG.report.notice,

@@ -11,6 +11,7 @@ with stage_script(snakemake):
         ledger=Path(given.ledger),
         selected=[Path(path) for path in given.selected],
         judged=[Path(path) for path in given.judged],
+        verdicts=[Path(path) for path in given.verdicts],
         sources=[Path(path) for path in given.sources],
         drivers=[Path(path) for path in given.drivers],
     )

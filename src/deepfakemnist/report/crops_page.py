@@ -55,7 +55,7 @@ def write_crops_page(ingested: Sequence[str], cropped: Sequence[str], path: Path
     left_out = [row for row in (*videos, *crops) if row["status"] != OK]
     shown = _even_subset(left_out, _MAX_LEFT_OUT)
     items = [_left_out(row, by_id.get((row["role"], row["video_id"]), row)) for row in shown]
-    blocks.append(_block("Left out", items, len(left_out)))
+    blocks.append(_block("Left out", items, len(left_out), is_wide=True))
     write_page(path, "Face crops", _LEAD, blocks, notices)
 
 
@@ -72,8 +72,8 @@ def _even_subset(rows: Sequence[Row], most: int) -> list[Row]:
     return [rows[place] for place in places]
 
 
-def _block(title: str, items: Sequence[dict[str, Any]], count: int) -> Block:
-    html = render("crops.html.j2", items=items, count=count)
+def _block(title: str, items: Sequence[dict[str, Any]], count: int, is_wide: bool = False) -> Block:
+    html = render("crops.html.j2", items=items, count=count, is_wide=is_wide)
     return Block(f"{title}: {count:,}", html)
 
 

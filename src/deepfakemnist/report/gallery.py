@@ -29,6 +29,7 @@ class Fake:
         source_frame: frame of the source that was animated; None: not known.
         refusal: reason of rejection and what was measured; "": accepted.
         verdicts: provider → live, score and threshold.
+        unanswered: provider → why it gave no verdict.
         transfer, identity_kept, sharpness_ratio: of ANIMATION_QUALITY; None: not measured.
     """
 
@@ -43,6 +44,7 @@ class Fake:
     source_frame: int | None = None
     refusal: str = ""
     verdicts: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    unanswered: Mapping[str, str] = field(default_factory=dict)
     transfer: float | None = None
     identity_kept: float | None = None
     sharpness_ratio: float | None = None

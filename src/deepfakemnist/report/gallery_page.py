@@ -33,7 +33,8 @@ _LEAD = Lead(
     "Play starts the three clips of a row together. The still of a source is the frame that was animated, those of "
     "driver and fake the moment of greatest change. Transfer: amplitude of the action in the fake divided by that in "
     "its driver, 1 is full transfer; identity kept: 1 is the source person, 0 an unrelated one; sharpness ratio: "
-    "sharpness of the face divided by that of the source frame; all measured before compression. A dash: not measured.",
+    "that of the face divided by that of the source frame. A dash: not measured. Not sent: a cheaper provider had "
+    "rejected the clip.",
     "Every fake is a synthetic video of an event that never happened. Extremes were chosen to be shown: they do not "
     "say how good fakes are on average, and the clips here are encoded anew, so nothing can be measured on them.",
 )
@@ -240,7 +241,8 @@ def _verdict(fake: Fake, provider: str) -> tuple[str, str]:
     """Return a provider's verdict and its score with the threshold."""
     given = fake.verdicts.get(provider)
     if given is None:
-        return "no verdict", "–"
+        reason = fake.unanswered.get(provider, "")
+        return "not sent" if reason == "not_asked" else f"no verdict: {_words(reason)}".rstrip(": "), "–"
     text = "live" if given["live"] else "not live"
     score, threshold = given.get("score"), given.get("threshold")
     if score is None:

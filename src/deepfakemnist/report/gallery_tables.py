@@ -37,6 +37,7 @@ class GalleryTables:
         videos, ledger: of the manifest.
         selected: SELECTED tables.
         judged: ANIMATION_QUALITY tables.
+        verdicts: VERDICTS tables of all providers.
         sources, drivers: CROPPED tables.
     """
 
@@ -44,6 +45,7 @@ class GalleryTables:
     ledger: Path
     selected: Sequence[Path] = ()
     judged: Sequence[Path] = ()
+    verdicts: Sequence[Path] = ()
     sources: Sequence[Path] = ()
     drivers: Sequence[Path] = ()
 
@@ -87,12 +89,19 @@ def read_material(tables: GalleryTables, quality: str) -> Material:
         else:
             material.sources[row["video_id"]] = Clip(row["path"], row["frames"])
     rows = _rows(tables.selected, _SELECTED)
-    for row in first_rejected(rows).values():
+    examples = first_rejected(rows).values()
+    unanswered = _unanswered(tables.verdicts, [row["video_id"] for row in examples])
+    for row in examples:
         measured = judged.get(row["video_id"], {})
         refusal = ": ".join(text for text in (row["reason"], row["detail"]) if text)
-        material.rejected.append(_fake(row, measured, measured.get("source_frame"), refusal))
-    named = (text for row in rows if (text := row["liveness"]))
-    material.providers = sorted({name for text in dict.fromkeys(named) for name in json.loads(text)})
+        material.rejected.append(
+            _fake(row, measured, measured.get("source_frame"), refusal, unanswered[row["video_id"]])
+        )
+    named = {text for row in rows if (text := row["liveness"])}
+    material.providers = sorted(
+        {name for text in named for name in json.loads(text)}
+        | {name for reasons in unanswered.values() for name in reasons}
+    )
     wanted = {fake.source_id for fake in material.rejected} - material.sources.keys()
     material.sources |= _crops(tables.sources, wanted)
     material.drivers = _crops(tables.drivers, {fake.driver_id for fake in (*material.accepted, *material.rejected)})
@@ -135,7 +144,13 @@ def without_fake(ledger: Path, accepted: Iterable[Fake], planned: Sequence[str] 
     return found
 
 
-def _fake(row: Row, measured: Mapping[str, Any], source_frame: int | None, refusal: str = "") -> Fake:
+def _fake(
+    row: Row,
+    measured: Mapping[str, Any],
+    source_frame: int | None,
+    refusal: str = "",
+    unanswered: Mapping[str, str] | None = None,
+) -> Fake:
     return Fake(
         video_id=row["video_id"],
         action=row["action"],
@@ -148,10 +163,20 @@ def _fake(row: Row, measured: Mapping[str, Any], source_frame: int | None, refus
         source_frame=source_frame,
         refusal=refusal,
         verdicts=json.loads(row["liveness"] or "{}"),
+        unanswered=unanswered or {},
         transfer=measured.get("transfer"),
         identity_kept=measured.get("identity_kept"),
         sharpness_ratio=measured.get("sharpness_ratio"),
     )
+
+
+def _unanswered(verdicts: Sequence[Path], videos: Sequence[str]) -> dict[str, dict[str, str]]:
+    """Return video → provider → why it gave no verdict."""
+    found: dict[str, dict[str, str]] = {name: {} for name in videos}
+    wanted = [("video_id", "in", videos), ("status", "!=", OK)]
+    for row in _rows(verdicts, ("video_id", "provider", "reason"), wanted) if videos else []:
+        found[row["video_id"]][row["provider"]] = row["reason"]
+    return found
 
 
 def _figures(judged: Sequence[Path]) -> dict[str, Row]:
