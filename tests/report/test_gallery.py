@@ -46,7 +46,7 @@ def test_a_fake_against_its_driver_is_no_worse_than_one_that_does_not_move() -> 
 
 
 def test_without_measures_one_accepted_fake_is_shown() -> None:
-    assert reasons(choose([fake("b"), fake("a", float("nan"))], [])) == {"a": ("accepted",)}
+    assert reasons(choose([fake("b"), fake("a", float("nan"))], [])) == {"a": ("not measured",)}
     assert reasons(choose([fake("a", 1.0, 0.5)], [])) == {"a": ("the only accepted one",)}
     assert choose([], []) == []
 

@@ -12,7 +12,7 @@ from typing import Any
 _NO_TRANSFER = 0.01
 #: What a fake is shown for; of each animator and action those of the first line come before those of the next.
 _RANKS = (
-    ("transfer closest to 1", "rejected", "the only accepted one", "accepted"),
+    ("transfer closest to 1", "rejected", "the only accepted one", "not measured"),
     ("transfer farthest from 1",),
     ("identity kept best", "identity kept worst"),
 )
@@ -97,7 +97,7 @@ def _extremes(fakes: Sequence[Fake]) -> list[Choice]:
             reasons[ranked[-1].video_id].append(worst)
     if not reasons:
         first = min(fakes, key=lambda fake: fake.video_id)
-        reasons[first.video_id].append("the only accepted one" if len(fakes) == 1 else "accepted")
+        reasons[first.video_id].append("the only accepted one" if len(fakes) == 1 else "not measured")
     by_id = {fake.video_id: fake for fake in fakes}
     return [Choice(by_id[name], tuple(sorted(texts, key=lambda text: RANK[text]))) for name, texts in reasons.items()]
 

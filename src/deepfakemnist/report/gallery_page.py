@@ -227,7 +227,7 @@ def _group_context(group: _Group, providers: Sequence[str], shelf: Shelf, severa
             ("sharpness ratio", number(fake.sharpness_ratio)),
         ],
         "providers": [(name, *_verdict(fake, name)) for name in providers],
-        "animator": (fake.animator or "not known") if several or fake.animator else "",
+        "animator": f"by {fake.animator}" if fake.animator else "animator not known" if several else "",
     }
 
 
