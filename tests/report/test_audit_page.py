@@ -33,7 +33,7 @@ def test_what_could_not_be_told_is_no_finding_of_no_difference(tmp_path: Path) -
         ("cannot tell", 60.0, 71.2),
     ]
     assert report_pages.tables(tmp_path / "page.html")["Separability of real and fake"][1] == [
-        "c23", "container", "no difference", "fps", "60.0", "71.2", "0.400", "80", "40",
+        "c23", "container", "no difference", "fps", "60", "71", "0.400", "80", "40",
     ]  # fmt: skip
 
 

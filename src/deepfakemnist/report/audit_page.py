@@ -20,6 +20,7 @@ from deepfakemnist.dataset.audit_statement import (
 from deepfakemnist.report.charts import COLOURS, GUIDE, ROWS
 from deepfakemnist.report.pages import render, write_page
 from deepfakemnist.report.parts import Block, Chart, Lead, Part, Table
+from deepfakemnist.report.rounding import decimals
 from deepfakemnist.report.units import counted
 from deepfakemnist.tables.schemas import Row
 
@@ -58,7 +59,7 @@ def write_audit_page(rows: Sequence[Row], path: Path, notices: Sequence[str] = (
     found = [
         (
             *(row[name] for name in ("quality", "facts", "verdict", "fact")),
-            *(_percent(row[name]) for name in ("auc", "auc_limit")),
+            *_with_limit(row["auc"], row["auc_limit"]),
             "–" if row["p"] is None else f"{row['p']:.3f}",
             *(row[name] for name in ("videos", "people")),
         )
@@ -137,6 +138,14 @@ def _chart(rows: Sequence[Row]) -> Chart | None:
         f"upper limit. Within a set, from above: {', '.join(qualities)}.",
         file="separability",
     )
+
+
+def _with_limit(auc: float | None, limit: float | None) -> tuple[str, str]:
+    """Return AUC and limit in percent, with the decimals that the distance between them justifies."""
+    if auc is None or limit is None:
+        return _percent(auc), _percent(limit)
+    digits = decimals(100 * (2 * auc - limit), 100 * limit)
+    return f"{100 * auc:.{digits}f}", f"{100 * limit:.{digits}f}"
 
 
 def _percent(value: float | None) -> str:
