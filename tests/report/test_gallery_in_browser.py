@@ -108,9 +108,11 @@ def test_zoom_follows_the_arrow_keys_in_all_pictures_of_a_group(shown: Page) -> 
     assert marks == ["none", "none", '"SYNTHETIC"'], "what is enlarged need not have the mark in the picture"
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_is_accessible_and_fits_a_phone(chromium: Browser, page: Path, scheme: str) -> None:
-    with opened(chromium, page, width=420, scheme=scheme) as found:
+@pytest.mark.parametrize(("width", "scheme"), [(420, "light"), (420, "dark"), (1040, "light")])
+def test_the_page_is_accessible_and_fits_a_phone_and_the_report(
+    chromium: Browser, page: Path, width: int, scheme: str
+) -> None:
+    with opened(chromium, page, width=width, scheme=scheme) as found:
         wait_until_shown(found.page)
         assert accessibility(found.page.main_frame) == []
         assert cut_off(found.page) == []
