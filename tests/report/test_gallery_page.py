@@ -14,6 +14,7 @@ import pytest
 import report_pages
 from PIL import Image
 
+from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.media.decode import read_frames
 from deepfakemnist.report.gallery_clips import LEVELS, Level, Shelf, Take, encode_h264, peak_of
 from deepfakemnist.report.gallery_page import write_gallery_page
@@ -168,6 +169,24 @@ def test_a_run_without_an_accepted_fake_has_a_gallery(tables: GalleryTables, tmp
     write_table([], tmp_path / "videos.parquet", VIDEOS)
     write_gallery_page(replace(gallery_run.released(none)), tmp_path / "page.html", SETTINGS)
     assert "No fake was made." in report_pages.text(tmp_path / "page.html")
+
+
+def test_of_many_animators_a_bounded_number_of_fakes_is_shown_and_the_page_says_how_many_are_not(
+    tables: GalleryTables, tmp_path: Path
+) -> None:
+    row = next(row for row in read_rows(tables.videos) if row["label"])
+    rows = [
+        {**row, "video_id": f"{animator}-{action}", "animator": f"animator{animator}", "action": action, "path": "gone"}
+        for animator in range(10)
+        for action in ACTIONS
+    ]
+    write_table(rows, tmp_path / "videos.parquet", VIDEOS)
+    tree = replace(gallery_run.released(tables), videos=tmp_path / "videos.parquet")
+    write_gallery_page(tree, tmp_path / "page.html", SETTINGS)
+    found = groups(tmp_path / "page.html")
+    assert len(found) == 60 and len({name.split("-")[0] for name in found}) == 10
+    assert {name.split("-")[1] for name in found} == set(ACTIONS)
+    assert "Not shown for space: 40 more fakes" in report_pages.text(tmp_path / "page.html")
 
 
 def test_clips_are_as_good_as_the_limit_lets_them_be(tmp_path: Path) -> None:

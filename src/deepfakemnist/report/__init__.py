@@ -1,1 +1,1 @@
-"""Report for ``snakemake --report``: self-contained HTML pages, figures and contact sheets."""
+"""Report for ``snakemake --report``: self-contained HTML pages with tables, charts and clips."""
