@@ -86,7 +86,7 @@ def prepare_evaluate(folder: Path, sets: int) -> None:
     measure(folder, 1000)
     one = read_table(folder / "measured/raw.parquet")
     at = one.schema.get_field_index("trained_on")
-    for name in expand(PAPER_SETS, ACTIONS, folds=5)[1:sets]:
+    for name in expand(PAPER_SETS, ACTIONS, (), folds=5)[1:sets]:
         table = one.set_column(at, "trained_on", pa.array([name] * one.num_rows))
         write_table(table, folder / f"measured/{name}.parquet", MEASURED)
 
@@ -108,18 +108,13 @@ def prepare_metrics_pages(folder: Path, sets: int) -> None:
 def metrics_pages(folder: Path, sets: int) -> None:
     from deepfakemnist.config.detectors import PROTOCOLS
     from deepfakemnist.report.actions_page import write_actions_page
-    from deepfakemnist.report.curve_figures import write_reliability_figure, write_roc_figure
     from deepfakemnist.report.detector_pages import write_protocols_page
-    from deepfakemnist.report.figures import write_cross_quality_figure
     from deepfakemnist.report.metrics_page import MetricsTables, write_metrics_page
 
     of = {name: folder / f"{name}.tsv" for name in TABLES}
-    tables = MetricsTables(of["metrics"], of["pairs"], of["unscored"], of["calibration"])
+    tables = MetricsTables(of["metrics"], of["pairs"], of["unscored"], of["calibration"], of["curves"])
     write_metrics_page(tables, folder / "m.html")
     write_actions_page(of["metrics"], of["actions"], folder / "a.html")
-    write_cross_quality_figure(of["metrics"], folder / "q.svg")
-    write_roc_figure(of["curves"], folder / "r.svg")
-    write_reliability_figure(of["curves"], folder / "c.svg")
     write_protocols_page(of["metrics"], of["actions"], of["groups"], [], PROTOCOLS, folder / "p.html")
 
 

@@ -52,7 +52,7 @@ rule dataset_pages:
 
 
 rule metrics_pages:
-    """Detector metrics next to the paper's, as tables and a figure."""
+    """Detector metrics next to the paper's, as charts and tables."""
     input:
         metrics="<results>/evaluation/metrics.tsv",
         actions="<results>/evaluation/actions.tsv",
@@ -61,6 +61,12 @@ rule metrics_pages:
         unscored="<results>/evaluation/unscored.tsv",
         calibration="<results>/evaluation/calibration.tsv",
         curves="<results>/evaluation/curves.tsv",
+        histories=expand(
+            "<results>/detectors/{detector}/{trained_on}/seed{seed}/history.tsv",
+            detector=DETECTORS,
+            trained_on=TRAINING_SETS,
+            seed=CONFIG.training.seeds,
+        ),
         others=[
             f"<results>/evaluation/{where}/metrics.tsv"
             for where in (
@@ -87,24 +93,6 @@ rule metrics_pages:
             labels={"what": "protocols"},
             caption="../report/protocols.rst",
         ),
-        figure=report(
-            "<results>/report/cross_quality.svg",
-            category="5 Detectors",
-            labels={"what": "across qualities"},
-            caption="../report/cross_quality.rst",
-        ),
-        roc=report(
-            "<results>/report/roc.svg",
-            category="5 Detectors",
-            labels={"what": "ROC curves"},
-            caption="../report/roc.rst",
-        ),
-        reliability=report(
-            "<results>/report/reliability.svg",
-            category="5 Detectors",
-            labels={"what": "reliability"},
-            caption="../report/reliability.rst",
-        ),
     log:
         "<logs>/metrics_pages.log",
     benchmark:
@@ -122,8 +110,6 @@ rule metrics_pages:
             "report.metrics_page",
             "report.actions_page",
             "report.detector_pages",
-            "report.figures",
-            "report.curve_figures",
         ),
     script:
         "../scripts/metrics_pages.py"

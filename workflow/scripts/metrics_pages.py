@@ -1,9 +1,7 @@
 from pathlib import Path
 
 from deepfakemnist.report.actions_page import write_actions_page
-from deepfakemnist.report.curve_figures import write_reliability_figure, write_roc_figure
 from deepfakemnist.report.detector_pages import write_protocols_page
-from deepfakemnist.report.figures import write_cross_quality_figure
 from deepfakemnist.report.metrics_page import MetricsTables, write_metrics_page
 from deepfakemnist.workflow.script import stage_script
 
@@ -11,12 +9,10 @@ with stage_script(snakemake):
     notices = [snakemake.params.notice]
     names = ("metrics", "actions", "pairs", "groups", "unscored", "calibration", "curves")
     metrics, actions, pairs, groups, unscored, calibration, curves = (Path(snakemake.input[name]) for name in names)
-    tables = MetricsTables(metrics, pairs, unscored, calibration)
+    histories = [Path(path) for path in snakemake.input.histories]
+    tables = MetricsTables(metrics, pairs, unscored, calibration, curves, histories)
     write_metrics_page(tables, Path(snakemake.output.table), notices)
     write_actions_page(metrics, actions, Path(snakemake.output.actions), notices)
-    write_cross_quality_figure(metrics, Path(snakemake.output.figure))
-    write_roc_figure(curves, Path(snakemake.output.roc))
-    write_reliability_figure(curves, Path(snakemake.output.reliability))
     write_protocols_page(
         metrics=metrics,
         actions=actions,

@@ -1,4 +1,4 @@
-"""Calibration and ROC curves: temperature scaling chosen on val, expected calibration error before and after, on test.
+"""Calibration: temperature scaling chosen on val, expected calibration error before and after, on test.
 
 Temperature scaling (Guo et al., arXiv 1706.04599) divides every logit by one number, so it changes neither the order of
 frame scores nor any frame-level AUC. The temperature is that of val at the qualities that the detector was trained on.
@@ -20,7 +20,8 @@ from deepfakemnist.config.detectors import EvaluationSettings
 from deepfakemnist.config.training_sets import parse_training_set
 from deepfakemnist.evaluation import metrics
 from deepfakemnist.evaluation.aggregation import RUN, Run, filter_rows, frame_level, read_predictions, video_level
-from deepfakemnist.evaluation.metrics import Floats, Ranking
+from deepfakemnist.evaluation.curves import CURVE_COLUMNS, curves_of
+from deepfakemnist.evaluation.metrics import Floats
 from deepfakemnist.evaluation.temperature import fit_temperature
 from deepfakemnist.tables.schemas import Row
 
@@ -39,9 +40,7 @@ CALIBRATION_COLUMNS = (
     "n_videos",
     "n_people",
 )
-CURVES_COLUMNS = (*CALIBRATION_KEY, "curve", "x", "y", "n")
-#: Points of a ROC curve that are kept; a figure shows no more.
-_POINTS = 200
+CURVES_COLUMNS = (*CALIBRATION_KEY, *CURVE_COLUMNS)
 
 
 class Temperature(NamedTuple):
@@ -72,10 +71,9 @@ def temperature_of(paths: Sequence[Path | str], run: Run) -> Temperature:
 def calibrate(
     predictions: pa.Table, run: Run, temperature: Temperature, settings: EvaluationSettings
 ) -> tuple[list[Row], list[Row]]:
-    """Return calibration before and after temperature scaling, and the points of ROC and reliability curves.
+    """Return calibration before and after temperature scaling, and the points of the curves of :mod:`.curves`.
 
-    Without a temperature there are no scaled figures. Curves are of videos: ``roc`` has FPR and TPR, ``reliability``
-    and ``reliability_scaled`` have mean P(fake), share of fakes and number of videos of each bin that holds any.
+    Without a temperature there are no scaled figures. Curves are of videos.
 
     Args:
         predictions: rows of tables.PREDICTIONS of one quality, see aggregation.read_predictions.
@@ -112,10 +110,7 @@ def calibrate(
             }
         )
         if level == "video":
-            curves += [{**key, **point} for point in _roc(labels, samples["score"].to_numpy())]
-            curves += [{**key, **point} for point in _reliability(labels, scores, bins, "reliability")]
-            if scaled is not None:
-                curves += [{**key, **point} for point in _reliability(labels, scaled, bins, "reliability_scaled")]
+            curves = [{**key, **point} for point in curves_of(samples, scaled, bins)]
     return rows, curves
 
 
@@ -128,28 +123,3 @@ def _scores(samples: pa.Table) -> tuple[Floats, Floats, pa.Table]:
     """Return labels and P(fake); a clip that could not be scored is certain of the wrong class."""
     labels, scores = (samples[name].to_numpy().astype(np.float64) for name in ("label", "score"))
     return labels, np.clip(scores, 0.0, 1.0), samples
-
-
-def _roc(labels: Floats, scores: Floats) -> list[Row]:
-    curve = Ranking(labels, scores).curve(np.ones(len(labels)))
-    if curve is None:
-        return []
-    kept = np.unique(np.linspace(0, len(curve.fpr) - 1, _POINTS).round().astype(int))
-    return [
-        {"curve": "roc", "x": float(x), "y": float(y), "n": len(labels)}
-        for x, y in zip(curve.fpr[kept], curve.tpr[kept], strict=True)
-    ]
-
-
-def _reliability(labels: Floats, scores: Floats, bins: int, name: str) -> list[Row]:
-    at = metrics.calibration_bins(scores, bins)
-    counts = np.bincount(at, minlength=bins)
-    return [
-        {
-            "curve": name,
-            "x": float(scores[at == one].mean()),
-            "y": float(labels[at == one].mean()),
-            "n": int(counts[one]),
-        }
-        for one in np.flatnonzero(counts)
-    ]

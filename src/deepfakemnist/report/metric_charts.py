@@ -27,7 +27,7 @@ def accuracy_chart(measurements: Sequence[Sequence[Cells]]) -> list[Chart]:
     rows: Rows = []
     for found in measurements:
         row = over_seeds(found)
-        if row is None or not _is_plain(row["trained_on"]) or row["trained_on"] != row["tested_on"]:
+        if row is None or not is_plain(row["trained_on"]) or row["trained_on"] != row["tested_on"]:
             continue
         paper = paper_accuracy(row["detector"], row["trained_on"], row["tested_on"])
         rows.append(
@@ -79,7 +79,7 @@ def cross_quality_chart(frames: Sequence[Sequence[Cells]], videos: Sequence[Sequ
     for (name, what), measurements in zip(_METRICS.items(), (frames, videos), strict=True):
         for found in measurements:
             row = over_seeds(found)
-            if row is None or not _is_plain(row["trained_on"]):
+            if row is None or not is_plain(row["trained_on"]):
                 continue
             paper = paper_accuracy(row["detector"], row["trained_on"], row["tested_on"]) if name != "auc" else None
             figure = percent(found, name)
@@ -165,6 +165,6 @@ def number(text: str) -> float:
     return float(text.removeprefix("≈"))
 
 
-def _is_plain(trained_on: str) -> bool:
+def is_plain(trained_on: str) -> bool:
     """Say whether a training set is a quality or all of them, without restriction."""
     return parse_training_set(trained_on) == TrainingSet(trained_on)

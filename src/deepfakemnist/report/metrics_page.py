@@ -8,12 +8,14 @@ from typing import NamedTuple
 
 from deepfakemnist.report.compact_tables import compact
 from deepfakemnist.report.comparison_tables import comparison_tables
+from deepfakemnist.report.curve_charts import curve_charts
 from deepfakemnist.report.few_people import too_few_people
 from deepfakemnist.report.measurement_cells import Cells, as_tested, cell, over_seeds
 from deepfakemnist.report.metric_charts import accuracy_chart, cross_quality_chart
 from deepfakemnist.report.pages import write_page
 from deepfakemnist.report.paper import paper_accuracy
 from deepfakemnist.report.parts import Lead, Part, Table
+from deepfakemnist.report.training_charts import training_chart
 from deepfakemnist.tables.tsv import read_tsv
 
 _KEYS = {"detector": "detector", "trained_on": "trained on", "tested_on": "tested on"}
@@ -53,12 +55,14 @@ _LEAD = Lead(
 
 
 class MetricsTables(NamedTuple):
-    """Tables of the evaluation stage; None for those that are not shown."""
+    """Tables of the evaluation stage and histories of trainings; None for those that are not shown."""
 
     metrics: Path
     pairs: Path
     unscored: Path | None = None
     calibration: Path | None = None
+    curves: Path | None = None
+    histories: Sequence[Path] = ()
 
 
 def write_metrics_page(tables: MetricsTables, path: Path, notices: Sequence[str] = ()) -> None:
@@ -78,6 +82,8 @@ def write_metrics_page(tables: MetricsTables, path: Path, notices: Sequence[str]
     parts: list[Part] = [
         *accuracy_chart(frames),
         *cross_quality_chart(frames, videos),
+        *curve_charts(read_tsv(tables.curves) if tables.curves else [], _people(videos)),
+        *training_chart(tables.histories),
         _main("Test split, by frame: balanced accuracy and AUC", frames),
         _main("Test split, by video: balanced accuracy and AUC", videos),
         *comparison_tables(read_tsv(tables.pairs)),
@@ -159,6 +165,11 @@ def _row(found: Sequence[Cells]) -> Cells:
     row = over_seeds(found)
     assert row is not None  # a measurement has a row
     return row
+
+
+def _people(measurements: Sequence[Sequence[Cells]]) -> str:
+    numbers = sorted({int(row["n_people"]) for found in measurements for row in found if row["n_people"]})
+    return "–".join(map(str, dict.fromkeys((numbers[0], numbers[-1])))) if numbers else "?"
 
 
 def _seeds(found: Sequence[Cells]) -> str:
