@@ -77,17 +77,8 @@ def test_detectors_away_from_their_quality_or_of_some_actions_have_no_curve(tmp_
 def test_trainings_show_train_and_val_by_epoch_and_the_epoch_kept(tmp_path):
     path = tmp_path / "detectors/meso4/c23/seed1/history.tsv"
     path.parent.mkdir(parents=True)
-    columns = [
-        "epoch",
-        "learning_rate",
-        "train_loss",
-        "train_accuracy",
-        "val_loss",
-        "val_balanced_accuracy",
-        "val_auc",
-        "chosen",
-    ]
-    values = [(1, 0.1, 0.9, 0.5, 0.7, 0.5, 0.55, 0), (2, 0.1, 0.4, 0.8, 0.6, 0.75, 0.8, 1)]
+    columns = ["epoch", "train_loss", "train_accuracy", "val_loss", "val_balanced_accuracy", "val_auc", "chosen"]
+    values = [(1, 0.9, 0.5, 0.7, 0.5, 0.55, 0), (2, 0.4, 0.8, 0.6, 0.75, 0.8, 1)]
     write_tsv(path, columns, [dict(zip(columns, row, strict=True)) for row in values])
     other = tmp_path / "detectors/meso4/c23-fold-0/seed1/history.tsv"  # left out, not read
     rows = charts(write(tmp_path, histories=[path, other]))[TRAINING]

@@ -9,6 +9,7 @@ import time
 from collections import Counter
 
 import pytest
+import report_pages
 import yaml
 from tiny_project import BAD, GOOD, ODD, ROOT, Project
 
@@ -90,11 +91,18 @@ def test_predictions_and_metrics_cover_splits_qualities_and_levels(finished):
 
 
 def test_protocols_on_other_data_reach_the_report(finished):
-    page = (finished.folder / "results/report/protocols.html").read_text(encoding="utf-8")
-    for number, header in {"6": "seen: AUC", "7, 8": ">other<", "9": "σ 30 grey levels", "10": "fomm: AUC"}.items():
-        part = re.search(rf"<h2>{number}\. .*?(?=<h2>|$)", page, re.DOTALL).group()
-        assert re.search(header, part), number
-        assert "meso4" in part, number  # rows, not only the header
+    page = finished.folder / "results/report/protocols.html"
+    shown = report_pages.tables(page)
+    for number, column in {"6": "seen", "7, 8": "other", "9": "σ 30 grey levels", "10": "fomm"}.items():
+        found = [table for title, table in shown.items() if title.startswith(f"{number}. ") and column in table[0]]
+        assert any(row[0] == "meso4" for table in found for row in table[1:]), number  # rows, not only the header
+    assert report_pages.charts(page)["9. Robustness: balanced accuracy by strength"]
+
+
+def test_trainings_and_curves_reach_the_report(finished):
+    shown = report_pages.charts(finished.folder / "results/report/metrics.html")
+    assert {row["detector"] for row in shown["Training: loss and accuracy by epoch"]} == {"meso4"}
+    assert {"roc"} <= {row["curve"] for row in shown["ROC curves"]}
 
 
 def test_second_run_has_nothing_to_do(finished):

@@ -71,8 +71,8 @@ def _roc(curves: Sequence[Cells], people: str) -> list[Chart]:
         line.encode(y=y, order="point:Q", tooltip=tooltips(rows)),
     )
     band_words = (
-        "Choose a detector for its band: 95 % intervals of the TPR at fixed FPRs, clustered by person, each of which holds "
-        "at its FPR, not for the whole curve."
+        "Choose a detector for its band: 95 % intervals of the TPR at fixed FPRs, clustered by person, each of which "
+        "holds at its FPR, not for the whole curve."
         if has_band
         else "No bands: fewer than 10 people in a class."
     )
