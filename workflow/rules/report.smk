@@ -118,6 +118,7 @@ rule metrics_pages:
 #: Pages that the front page leads to.
 REPORT_PAGES = [
     rules.dataset_pages.output,
+    rules.gallery_page.output,
     rules.audit.output.page,
     rules.audit_identities.output.page,
     PAGES_OF_THE_RUN,
