@@ -41,6 +41,8 @@ def dataset_page(folder: Path, **more: Any) -> Path:
         item("source", "a", "frames"),
         item("source", "b", "frames"),
         item("source", "c", "crop", "rejected", "no_face"),
+        item("driver", "d1", "crop", "rejected", "no_face", action="blink"),
+        item("driver", "d2", "extract_motion", action="yaw"),
         item("fake", "a@nod", "frames", action="nod"),
         item("fake", "b@nod", "animate", "failed", "error", action="nod"),
         item("fake", "b@smile", "select", "rejected", "liveness", action="smile"),
@@ -58,13 +60,15 @@ def test_dataset_page_says_what_there_is_and_what_became_of_the_rest(tmp_path: P
     page = dataset_page(tmp_path, notices=["Demo."])
     text, tables = report_pages.text(page), report_pages.tables(page)
     assert "Demo." in text
-    assert "2 real videos and 1 fake of 2 people, 4 s in all, each at 2 qualities (raw, c40): 1.51 MB" in text
+    assert "2 real videos and 1 fake of 1 person, 4 s in all, each at 2 qualities (raw, c40): 1.51 MB" in text
     assert tables["Splits"][1] == ["train", "2", "2", "1", "33", "0.0667"]
     assert [row[0] for row in tables["Splits"][1:]] == ["train", "val", "test"]
     assert tables["Size on disk"][1:] == [["raw", "3", "1.5", "2,667", "4,000"], ["c40", "3", "0.006", "10.7", "16"]]
     assert tables["Outcomes by stage"][1:] == [
         ["source", "crop", "3", "2", "1", "0"],
         ["source", "frames", "2", "2", "0", "0"],
+        ["driver", "crop", "2", "1", "1", "0"],
+        ["driver", "extract_motion", "1", "1", "0", "0"],
         ["fake", "animate", "3", "2", "0", "1"],
         ["fake", "select", "2", "1", "1", "0"],
         ["fake", "frames", "1", "1", "0", "0"],
@@ -78,7 +82,9 @@ def test_dataset_page_draws_fakes_by_action_against_the_quota_and_names_actions_
     assert of["nod", "accepted"] == (1, 4), "the quotas of two animators add up"
     assert (of["nod", "failed"], of["smile", "rejected"]) == ((1, 4), (1, None))
     assert "smile: 0 accepted of 1; dropped: 1 at select (liveness)." in text
-    assert "Not planned at all: blink" in text
+    assert "blink: not planned, because all its drivers were dropped: 1 at crop (no_face)." in text
+    assert "yaw: not planned, although there are drivers; see plan.actions." in text
+    assert "up: not planned, and no driver performs it." in text
     lengths = charts["Length of the videos"]
     assert sum(row["videos"] for row in lengths if row["class"] == "real") == 2
     assert max(row["length_s_end"] for row in lengths) == 2.0

@@ -84,8 +84,8 @@ def _glance(data: Mapping[str, Any], best: pa.Table, table: pa.Table) -> list[st
     """Return what is in the dataset in sentences."""
     splits = data["splits"].values()
     real, fake = (sum(one[label] for one in splits) for label in ("real", "fake"))
-    known = [one["people"] for one in splits if one["people"] is not None]
-    people = f" of {counted(sum(known), 'person', 'people')}" if known else ""
+    is_known = all(one["people"] is not None for one in splits)
+    people = f" of {counted(pc.count_distinct(best['person_id']).as_py(), 'person', 'people')}" if is_known else ""
     factor, unit = size_unit([pc.sum(table["bytes"]).as_py() or 0])
     size = in_unit((pc.sum(table["bytes"]).as_py() or 0) / factor)
     qualities = list(data["bytes"])
@@ -150,11 +150,22 @@ def _missing_actions(items: Sequence[Row], actions: Mapping[str, Mapping[str, in
             )
             named = ", ".join(f"{count} at {where}" for where, count in why.most_common())
             sentences.append(f"{action}: 0 accepted of {sum(counts.values())}; dropped: {named}.")
-    if none := [action for action in ACTIONS if action not in actions]:
-        sentences.append(f"Not planned at all: {', '.join(none)}; no usable driver, or not in plan.actions.")
+    sentences += [f"{action}: {_why_not_planned(items, action)}." for action in ACTIONS if action not in actions]
     if not sentences:
         return None
     return Block("Actions without an accepted fake", render("sentences.html.j2", sentences=sentences))
+
+
+def _why_not_planned(items: Sequence[Row], action: str) -> str:
+    """Return why there is not even a candidate of an action."""
+    drivers = [row for row in items if row["kind"] == "driver" and row["action"] == action]
+    if not drivers:
+        return "not planned, and no driver performs it"
+    if any(row["status"] == OK for row in drivers):
+        return "not planned, although there are drivers; see plan.actions"
+    why = Counter(f"{row['stage']} ({row['reason']})" for row in drivers)
+    named = ", ".join(f"{count} at {where}" for where, count in why.most_common())
+    return f"not planned, because all its drivers were dropped: {named}"
 
 
 def _splits(splits: Mapping[str, Mapping[str, Any]], best: pa.Table) -> Table:

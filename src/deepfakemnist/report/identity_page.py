@@ -15,7 +15,7 @@ from deepfakemnist.dataset.identity_findings import ACCEPTED, LEAK, WARNING, cou
 from deepfakemnist.errors import Failed, Rejected
 from deepfakemnist.media.decode import read_clip
 from deepfakemnist.report.pages import render, write_page
-from deepfakemnist.report.parts import Block, Lead, Part, Picture, Table
+from deepfakemnist.report.parts import Block, Column, Lead, Part, Picture, Table
 from deepfakemnist.report.units import counted
 from deepfakemnist.tables.files import read_rows
 from deepfakemnist.tables.schemas import OK, Row
@@ -58,7 +58,8 @@ def write_identity_page(
         for video in (row["video_id"], row["other_video_id"]):
             cells.append(_picture(video, clips.get(video)) if number < _MAX_PICTURES else video)
         shown.append([*cells, *([row["reason"]] if has_reasons else [])])
-    columns = ("finding", "people", "splits", "distance", "video", "other video", *(["reason"] if has_reasons else []))
+    names = ("finding", "people", "splits", "distance", "video", "other video", *(["reason"] if has_reasons else []))
+    columns = [Column(name, is_name=name != "distance") for name in names]
     further = Table("Further findings, without pictures", columns, shown[_MAX_PICTURES:])
     verdict = [*_verdict(findings), _compared(rows, unseen)]
     parts: list[Part] = [

@@ -68,7 +68,7 @@ def write_source_page(
             ("video", Column("kept, s", is_name=True), "dropped frames", "cuts"),
             [_cut_row(row) for row in usable if _has_cuts(row)],
         ),
-        Table("Duplicates by pixel hash", ("videos", "pixel hash"), _duplicates(usable)),
+        Table("Duplicates by pixel hash", (Column("videos", is_name=True), "pixel hash"), _duplicates(usable)),
     ]
     if left_aside:
         parts.append(
