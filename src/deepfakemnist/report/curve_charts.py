@@ -55,7 +55,9 @@ def _roc(curves: Sequence[Cells], people: str) -> list[Chart]:
         .transform_filter((detector == _ALL) | (alt.datum.detector == detector))
         .encode(
             color=alt.Color(
-                "detector:N", sort=detectors, legend=alt.Legend(orient="bottom", columns=3, symbolOpacity=1)
+                "detector:N",
+                scale=alt.Scale(domain=detectors),
+                legend=alt.Legend(orient="bottom", columns=3, symbolOpacity=1),
             ),
             detail="seed:N",
             x=alt.X("FPR %:Q", title="false positive rate, %", scale=alt.Scale(domain=[0, 100])),

@@ -44,7 +44,9 @@ def robustness_chart(title: str, whole: Sequence[Cells], others: Sequence[Cells]
                         labels |= {"tested on": quality, "setting": setting}
                         measured = figures("balanced accuracy %", percent(found, "balanced_accuracy"))
                         rows.append({**labels, "level": level, **measured, **counts(row)})
-    perturbations, trained = (list(dict.fromkeys(row[name] for row in rows)) for name in ("perturbation", "trained on"))
+    perturbations, trained, detectors = (
+        list(dict.fromkeys(row[name] for row in rows)) for name in ("perturbation", "trained on", "detector")
+    )
     chosen = [choice("perturbation", perturbations, "Perturbation"), choice("trained", trained, "Trained on")]
     base = (
         alt.Chart(ROWS)
@@ -52,7 +54,9 @@ def robustness_chart(title: str, whole: Sequence[Cells], others: Sequence[Cells]
         .transform_filter(alt.datum["trained on"] == chosen[1])
         .encode(
             x=alt.X("setting:N", sort=alt.EncodingSortField("level", op="min"), title="strength"),
-            color=alt.Color("detector:N", legend=alt.Legend(orient="bottom", columns=3)),
+            color=alt.Color(
+                "detector:N", scale=alt.Scale(domain=detectors), legend=alt.Legend(orient="bottom", columns=3)
+            ),
             tooltip=tooltips(rows),
         )
     )

@@ -125,6 +125,9 @@ async function showChart(figure) {
     drawing.removeAttribute(name);
   }
   picture.querySelector("svg").setAttribute("aria-hidden", "true");
+  // Menus of the drawing come before it, and are no part of the picture.
+  const menus = picture.querySelector(".vega-bindings");
+  if (menus) drawing.before(menus);
   drawing.querySelector("summary").setAttribute("aria-label", "Save the drawing");
   const details = figure.querySelector("details.data");
   const columns = rows.length ? Object.keys(rows[0]) : [];
