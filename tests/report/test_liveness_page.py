@@ -112,6 +112,13 @@ def test_charts_show_pass_rates_with_intervals_and_scores_with_thresholds(tmp_pa
     assert "6 scores, 3 live. Dashed: threshold 0.3." in text
 
 
+def test_of_one_provider_what_all_accept_is_not_drawn_again(tmp_path, verdict_tables):
+    verdicts, selected, judged = verdict_tables
+    write_liveness_page(verdicts[:1], selected, judged, tmp_path / "page.html")
+    rates = report_pages.charts(tmp_path / "page.html")["Pass rates"]
+    assert {row["provider"] for row in rates} == {"local-silent"}
+
+
 def test_a_run_without_fakes_has_a_page(tmp_path):
     for name, schema in (("v", VERDICTS), ("s", SELECTED), ("j", ANIMATION_QUALITY)):
         write_table([], tmp_path / f"{name}.parquet", schema)

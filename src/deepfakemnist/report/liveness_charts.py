@@ -37,7 +37,11 @@ def pass_rate_chart(rates: Sequence[Row], people: int | None) -> Chart | None:
         people: number of people in the fakes; None: not known.
     """
     rows = []
+    # What a single provider accepts is what all accept.
+    is_one = len({rate["provider"] for rate in rates}) == 2
     for rate in rates:
+        if is_one and rate["provider"] == ALL_PROVIDERS:
+            continue
         if interval := wilson(rate["live"], rate["verdicts"]):
             low, high = (round(100 * limit, 1) for limit in interval)
             percent = round(100 * rate["live"] / rate["verdicts"], 1)
