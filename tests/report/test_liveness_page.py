@@ -143,4 +143,4 @@ def test_with_several_animators_the_page_says_how_many_of_each_are_accepted(tmp_
     rows = [{**row, "animator": "mesh" if n < 4 else "fomm"} for n, row in enumerate(read_rows(selected))]
     write_table(rows, selected, SELECTED)
     write_liveness_page(verdicts, [selected], judged, tmp_path / "two.html")
-    assert ["blink", "0 of 4 (0%)", "3 of 4 (75%)"] in report_pages.rows(tmp_path / "two.html")
+    assert ["blink", "0 of 4: 0 [0–49]", "3 of 4: 75 [30–95]"] in report_pages.rows(tmp_path / "two.html")

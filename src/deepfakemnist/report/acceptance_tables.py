@@ -9,6 +9,7 @@ import numpy as np
 
 from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.liveness.select import FIGURES, NOT_LIVE, UNANSWERED
+from deepfakemnist.report.liveness_charts import live_percent
 from deepfakemnist.report.parts import Table
 from deepfakemnist.tables.schemas import OK, Row
 
@@ -54,10 +55,11 @@ def animators_table(selection: Sequence[Row]) -> Table:
         cells: list[str] = []
         for label in labels:
             live = [is_live(row) for row in mine if row["animator"] == label]
-            cells.append(f"{sum(live)} of {len(live)} ({sum(live) / len(live):.0%})" if live else "–")
+            cells.append(f"{sum(live)} of {len(live)}: {live_percent(sum(live), len(live))}" if live else "–")
         if mine:
             lines.append([action, *cells])
-    return Table("Accepted by liveness, by animator", ("action", *labels), lines)
+    note = "Accepted fakes of those checked, and percent with the 95 % interval."
+    return Table("Accepted by liveness, by animator", ("action", *labels), lines, note)
 
 
 def figures_table(selection: Sequence[Row], judged: Sequence[Row]) -> Table:

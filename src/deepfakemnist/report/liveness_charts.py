@@ -1,4 +1,4 @@
-"""Charts of the page on liveness: pass rates with intervals by action and provider, and scores with thresholds."""
+"""Pass rates with intervals for the page on liveness, and its charts: rates by action and provider, and scores."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from scipy.stats import binomtest
 from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.report.charts import COLOURS, GUIDE, ROWS
 from deepfakemnist.report.parts import Chart
+from deepfakemnist.report.rounding import with_interval
 from deepfakemnist.report.units import counted
 from deepfakemnist.tables.schemas import OK, Row
 
@@ -27,6 +28,12 @@ def wilson(hits: int, total: int) -> tuple[float, float] | None:
         return None
     interval = binomtest(hits, total).proportion_ci(0.95, method="wilson")
     return float(interval.low), float(interval.high)
+
+
+def live_percent(hits: int, total: int) -> str:
+    """Return a share in percent with its Wilson interval, a dash without trials."""
+    interval = wilson(hits, total)
+    return with_interval(100 * hits / total, 100 * interval[0], 100 * interval[1]) if interval else "–"
 
 
 def pass_rate_chart(rates: Sequence[Row], people: int | None) -> Chart | None:

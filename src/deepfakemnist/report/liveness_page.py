@@ -12,10 +12,9 @@ import numpy as np
 
 from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.report.acceptance_tables import acceptance_table, animators_table, figures_table, is_live
-from deepfakemnist.report.liveness_charts import ALL, ALL_PROVIDERS, pass_rate_chart, score_charts, wilson
+from deepfakemnist.report.liveness_charts import ALL, ALL_PROVIDERS, live_percent, pass_rate_chart, score_charts
 from deepfakemnist.report.pages import write_page
 from deepfakemnist.report.parts import Lead, Part, Table
-from deepfakemnist.report.rounding import with_interval
 from deepfakemnist.report.units import number
 from deepfakemnist.tables.files import read_rows
 from deepfakemnist.tables.schemas import OK, Row
@@ -111,12 +110,6 @@ def _rate_table(rates: Sequence[Row]) -> Table:
     columns = ("provider", "action", "motion asked", "live", "verdicts", "live, % [95 % CI]", "not sent", "no verdict")
     note = "Not sent: a cheaper provider had rejected the clip. No verdict: the provider failed."
     return Table("Pass rates in numbers", columns, lines, note)
-
-
-def live_percent(hits: int, total: int) -> str:
-    """Return a share in percent with its Wilson interval, a dash without trials."""
-    interval = wilson(hits, total)
-    return with_interval(100 * hits / total, 100 * interval[0], 100 * interval[1]) if interval else "–"
 
 
 def _agreement(rows: Sequence[Row], providers: Sequence[str]) -> Table:
