@@ -145,6 +145,7 @@ def test_removed_clips_are_said_to_be_removed(tmp_path: Path) -> None:
     write_gallery_page(tables, tmp_path / "page.html", SETTINGS)
     found = groups(tmp_path / "page.html")
     assert "clip removed or not readable" in found["s2@yaw-d2"] and "still only" in found["s2@yaw-d2"]
+    assert len(stills(found["s2@yaw-d2"])) == 1, "the source is there"
     assert len(stills(found["s1@yaw-d2"])) == 1 and 'class="play"' in found["s1@yaw-d2"]
     assert len(stills(found["s2@nod-d1"])) == 3
 

@@ -24,7 +24,7 @@ from deepfakemnist.report.parts import Block, Lead
 from deepfakemnist.report.units import number
 
 #: Fakes shown at most; in the order of their choice.
-MAX_GROUPS = 60
+_MAX_GROUPS = 60
 #: Share of the clips' bytes for fakes at several qualities.
 _FOR_QUALITIES = 0.3
 _LEAD = Lead(
@@ -64,7 +64,7 @@ def write_gallery_page(
     """Write the page. Clips that are not there any more are left out, and the page says so."""
     material = read_material(tables, settings.qualities[0])
     found = choose(material.accepted, material.rejected)
-    groups = [_Group(choice) for choice in found[:MAX_GROUPS]]
+    groups = [_Group(choice) for choice in found[:_MAX_GROUPS]]
     shelf = Shelf(settings.megabytes, settings.fps)
     _find_takes(groups, material, shelf)
     comparisons = _compare(groups, tables, settings, shelf)
@@ -77,11 +77,11 @@ def write_gallery_page(
     _LOG.info("%d of %d fakes play; %d bytes of clips", playing, len(groups), sum(map(len, shelf.clips.values())))
     groups.sort(key=_place)
     several = len({group.choice.fake.animator for group in groups}) > 1
-    shown = [_group_context(group, material.providers, shelf, several) for group in groups]
+    shown = [_group_context(group, material, shelf, several) for group in groups]
     html = render(
         "gallery.html.j2",
         groups=shown,
-        filters=_filters(groups, several),
+        filters=_filters(groups),
         more=len(found) - len(groups),
         playing=playing,
         level=level,
@@ -124,7 +124,7 @@ def _place(group: _Group) -> tuple[int, str, int, str]:
 
 
 def _find_takes(groups: Sequence[_Group], material: Material, shelf: Shelf) -> None:
-    """Find source, driver and fake of every group; driver and fakes are cut at the same frames."""
+    """Find source, driver and fake of every group; a driver and its fakes are cut at the same frames."""
     shortest: dict[str, int] = {}
     for group in groups:
         fake = group.choice.fake
@@ -137,24 +137,18 @@ def _find_takes(groups: Sequence[_Group], material: Material, shelf: Shelf) -> N
         frames = min(shortest[fake.driver_id], driver.frames) if driver else fake.frames
         made = Take(fake.path, frames, 0, 0, is_synthetic=True)
         driven = Take(driver.path, frames, 0, 0, is_synthetic=False) if driver else None
-        has_driver = driven is not None and shelf.has(driven)
-        has_fake = shelf.has(made)
-        if not has_driver and not has_fake:
-            continue
-        moved = driven if driven and has_driver else made
-        if (moved.path, frames) not in peaks:
-            peaks[moved.path, frames] = peak_of(moved.path, frames)
-        peak = peaks[moved.path, frames]
         if source:
             still = fake.source_frame or 0
             # A real may be cut to the length of its fake, before the frame that was animated.
             take = Take(source.path, source.frames, 0, still if still < source.frames else 0, is_synthetic=False)
             if shelf.has(take):
                 group.takes["source"] = take
-        if driven and has_driver:
-            group.takes["driver"] = replace(driven, peak=peak, still=peak)
-        if has_fake:
-            group.takes["fake"] = replace(made, peak=peak, still=peak)
+        moving = {role: take for role, take in (("driver", driven), ("fake", made)) if take and shelf.has(take)}
+        if moved := next(iter(moving.values()), None):
+            if (moved.path, frames) not in peaks:
+                peaks[moved.path, frames] = peak_of(moved.path, frames)
+            peak = peaks[moved.path, frames]
+            group.takes |= {role: replace(take, peak=peak, still=peak) for role, take in moving.items()}
 
 
 def _compare(
@@ -172,7 +166,7 @@ def _compare(
     for animator, group in sorted(firsts.items()):
         rows = encoded_at(tables.videos, group.choice.fake.video_id, settings.qualities)
         takes = [replace(group.takes["fake"], path=row["path"]) for row in rows]
-        if not all(map(shelf.has, takes)) or shelf.bytes_of(takes, COMPARISON) > left:
+        if len(takes) < 2 or not all(map(shelf.has, takes)) or shelf.bytes_of(takes, COMPARISON) > left:
             continue
         left -= shelf.bytes_of(takes, COMPARISON)
         clips = shelf.keep(takes, COMPARISON) or []
@@ -198,12 +192,16 @@ def _quality_facts(row: dict[str, Any]) -> list[tuple[str, str]]:
     return facts + [(name, format(value, form)) for name, value, form in similar if value is not None]
 
 
-def _group_context(group: _Group, providers: Sequence[str], shelf: Shelf, several: bool) -> dict[str, Any]:
+def _group_context(group: _Group, material: Material, shelf: Shelf, several: bool) -> dict[str, Any]:
     fake = group.choice.fake
-    names = {"source": fake.source_id, "driver": fake.driver_id, "fake": fake.video_id}
+    known = {
+        "source": (fake.source_id, fake.source_id in material.sources),
+        "driver": (fake.driver_id, fake.driver_id in material.drivers),
+        "fake": (fake.video_id, True),
+    }
     pictures = []
     clips = dict(zip(group.takes, group.clips or [], strict=False))
-    for role, name in names.items():
+    for role, (name, has_row) in known.items():
         take = group.takes.get(role)
         pictures.append(
             {
@@ -211,7 +209,9 @@ def _group_context(group: _Group, providers: Sequence[str], shelf: Shelf, severa
                 "name": name,
                 "still": shelf.still(take) if take else "",
                 "clip": clips.get(role, ""),
-                "missing": _why_missing(role, name),
+                "missing": ("clip removed or not readable" if has_row else "not in the tables")
+                if name
+                else "not known",
             }
         )
     return {
@@ -226,15 +226,9 @@ def _group_context(group: _Group, providers: Sequence[str], shelf: Shelf, severa
             ("identity kept", number(fake.identity_kept)),
             ("sharpness ratio", number(fake.sharpness_ratio)),
         ],
-        "providers": [(name, *_verdict(fake, name)) for name in providers],
+        "providers": [(name, *_verdict(fake, name)) for name in material.providers],
         "animator": f"by {fake.animator}" if fake.animator else "animator not known" if several else "",
     }
-
-
-def _why_missing(role: str, name: str) -> str:
-    if not name:
-        return "not known"
-    return "removed as an intermediate clip" if role != "fake" else "clip removed or not readable"
 
 
 def _verdict(fake: Fake, provider: str) -> tuple[str, str]:
@@ -250,7 +244,7 @@ def _verdict(fake: Fake, provider: str) -> tuple[str, str]:
     return text, f"{score:.2g}" if threshold is None else f"{score:.2g} (threshold {threshold:.2g})"
 
 
-def _filters(groups: Sequence[_Group], several: bool) -> list[dict[str, Any]]:
+def _filters(groups: Sequence[_Group]) -> list[dict[str, Any]]:
     """Return the choices by which the page filters, those that tell anything apart."""
     fakes = [group.choice.fake for group in groups]
     offered = (
