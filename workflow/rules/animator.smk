@@ -112,7 +112,7 @@ rule animator_page:
         page=report(
             "<results>/report/animator.html",
             category="6 Animator",
-            labels={"what": "training"},
+            labels={"what": "training of the animator"},
             caption="../report/animator.rst",
         ),
     log:
