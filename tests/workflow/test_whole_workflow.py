@@ -140,7 +140,7 @@ def test_report_is_one_file_without_warnings(finished, tmp_path):
     output = finished.run("--report", str(tmp_path / "report.html"))
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "Docutils System Messages" not in text and "WARNING" not in output
-    for label in ("gallery", "ledger", "metrics", "across qualities", "training of the animator"):
+    for label in ("gallery", "ledger", "metrics", "training of the animator"):
         assert label in text
 
 
