@@ -37,7 +37,9 @@ WIDE = Table(
 
 def chart() -> Chart:
     place = alt.Chart(ROWS).encode(x="action:N", xOffset="quality:N", y=alt.Y("accuracy, %:Q"))
-    drawing = place.mark_bar().encode(color="quality:N") + alt.Chart(ROWS).mark_rule().encode(y=alt.datum(50))
+    chosen = alt.param("action", bind=alt.binding_select(options=["all", "yaw"], name="action "), value="all")
+    bars = place.mark_bar().encode(color="quality:N").transform_filter("action == 'all' || datum.action == action")
+    drawing = (bars + alt.Chart(ROWS).mark_rule().encode(y=alt.datum(50))).add_params(chosen)
     return Chart("Accuracy", drawing, ACCURACY, "Bars of accuracy by action and quality, all above 70 %.", "n = 40.")
 
 
@@ -117,6 +119,9 @@ def test_a_chart_has_marks_and_its_data_open_and_are_saved(shown: Page) -> None:
     assert accuracy.locator("svg g.mark-rect.role-mark path").count() == len(ACCURACY)
     assert "quality" in accuracy.locator("svg").first.text_content()
     drawing = accuracy.get_by_role("img", name="Bars of accuracy by action and quality, all above 70 %.")
+    assert drawing.bounding_box()["width"] > 600
+    accuracy.get_by_role("combobox", name="action").select_option("yaw")
+    expect(accuracy.locator("svg g.mark-rect.role-mark path")).to_have_count(3)
     assert drawing.bounding_box()["width"] > 600
     accuracy.get_by_text("Data (9 rows)").click()
     accuracy.get_by_role("table").wait_for()
