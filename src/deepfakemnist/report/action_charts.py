@@ -9,7 +9,7 @@ import altair as alt
 
 from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.report.charts import ROWS, choice, tooltips
-from deepfakemnist.report.measurement_cells import Cells, Percent, qualities_of
+from deepfakemnist.report.measurement_cells import Cells, Percent
 from deepfakemnist.report.metric_charts import counts, figures, heat_map, number, shown, sizes_of
 from deepfakemnist.report.paper import ORIGINAL, paper_action_accuracy
 from deepfakemnist.report.parts import Chart
@@ -77,7 +77,7 @@ def training_action_charts(measured: Sequence[Measured]) -> list[Chart]:
             {
                 **{name: value for name, value in where.items() if name != "kind"},
                 **figures("balanced accuracy %", found),
-                "shown": shown(found, row),
+                "shown": f"{found.value:.0f}",  # ten columns have to fit a phone
                 **counts(row),
             }
             for where, found, row in measured
@@ -85,26 +85,23 @@ def training_action_charts(measured: Sequence[Measured]) -> list[Chart]:
         ]
         if not rows:
             continue
-        chosen = choice("detector", list(dict.fromkeys(row["detector"] for row in rows)), "Detector")
-        qualities = qualities_of([{"tested_on": row["tested on"]} for row in rows])
-        quality = choice("quality", qualities, "Tested on")
         tested = list(dict.fromkeys(row["test action"] for row in rows))
-        base = (
-            alt.Chart(ROWS)
-            .transform_filter(alt.datum.detector == chosen)
-            .transform_filter(alt.datum["tested on"] == quality)
-            .encode(
-                x=alt.X("test action:N", sort=tested, title="tested on", axis=alt.Axis(orient="top", labelAngle=-40)),
-                y=alt.Y("action:N", sort=tested, title=kind),
-                tooltip=tooltips(rows),
-            )
+        chart = alt.Chart(ROWS).encode(
+            x=alt.X("test action:N", sort=tested, title="tested on", axis=alt.Axis(orient="top", labelAngle=-60)),
+            y=alt.Y("action:N", sort=tested, title=kind),
+            tooltip=tooltips(rows),
         )
-        params = [chosen, quality] if len(qualities) > 1 else [chosen]
-        filtered = base if len(qualities) > 1 else base.add_params(alt.param(name="quality", value=qualities[0]))
-        drawing = heat_map(filtered, "balanced accuracy %", "%").add_params(*params)
+        menus = []
+        for name, column, label in (("detector", "detector", "Detector"), ("quality", "tested on", "Tested on")):
+            values = list(dict.fromkeys(row[column] for row in rows))
+            if len(values) > 1:
+                menus.append(choice(name, values, label))
+                chart = chart.transform_filter(alt.datum[column] == menus[-1])
+        drawing = heat_map(chart, "balanced accuracy %", "%").add_params(*menus)
         height = 26 * len({row["action"] for row in rows})
         caption = (
-            f"{sizes_of(rows)} of test per cell, by frame; each test action against all reals. Blue: above guessing."
+            f"{sizes_of(rows)} of test per cell, by frame; each test action against all reals. Blue: above 50 %, "
+            "which is guessing; the data have the intervals."
         )
         alt_text = f"Heat map of balanced accuracy, {kind} (rows) by test action (columns), for each detector."
         title = f"4. Cross-action generalisation, {kind}"

@@ -60,7 +60,8 @@ def accuracy_chart(measurements: Sequence[Sequence[Cells]]) -> list[Chart]:
     best = max(rows, key=lambda row: row["balanced accuracy %"])
     caption = (
         f"Filled points: this run, {sizes_of(rows)} of test, with the 95 % interval where there is one; open "
-        "diamonds: the paper's accuracy on its own videos. Dashed: guessing."
+        "diamonds: the paper's accuracy on its own videos. Dashed: guessing, which an interval that crosses it does "
+        "not exclude."
     )
     alt_text = (
         f"Balanced accuracy by detector and quality; the highest is {best['balanced accuracy %']:.0f} % of "
@@ -115,7 +116,7 @@ def cross_quality_chart(frames: Sequence[Sequence[Cells]], videos: Sequence[Sequ
     )
     drawing = heat_map(base, "%", "%").add_params(chosen).properties(height=24 * len(order))
     caption = (
-        f"{sizes_of(rows)} of test. Blue is better than guessing (50 %), red worse. Away from the quality of "
+        f"{sizes_of(rows)} of test. Blue: above 50 %, which is guessing; red: below. Away from the quality of "
         "training, a detector shows what it learnt of the encoder. Hover or open the data for intervals and the "
         "paper's figures."
     )
@@ -127,7 +128,8 @@ def cross_quality_chart(frames: Sequence[Sequence[Cells]], videos: Sequence[Sequ
 
 def heat_map(base: alt.Chart, field: str, title: str) -> Any:
     """Return cells in the colours of percentages with the text of the column ``shown``, of a chart with x and y."""
-    cells = base.mark_rect(stroke="#88888855").encode(color=percent_colour(field, title))
+    colour = percent_colour(field, title).legend(orient="bottom", gradientLength=160)
+    cells = base.mark_rect(stroke="#88888855").encode(color=colour)
     return alt.layer(cells, base.mark_text(fontSize=12).encode(text="shown:N", color=readable_on_percent_colour(field)))
 
 

@@ -55,7 +55,9 @@ def robustness_chart(title: str, whole: Sequence[Cells], others: Sequence[Cells]
         .encode(
             x=alt.X("setting:N", sort=alt.EncodingSortField("level", op="min"), title="strength"),
             color=alt.Color(
-                "detector:N", scale=alt.Scale(domain=detectors), legend=alt.Legend(orient="bottom", columns=3)
+                "detector:N",
+                scale=alt.Scale(domain=detectors),
+                legend=alt.Legend(orient="bottom", columns=3, symbolOpacity=1),
             ),
             tooltip=tooltips(rows),
         )
@@ -71,8 +73,8 @@ def robustness_chart(title: str, whole: Sequence[Cells], others: Sequence[Cells]
         .properties(height=320)
     )
     caption = (
-        f"{sizes_of(rows)} of test, by frame; bars: 95 % intervals where there are any. Dashed: guessing. Each "
-        "perturbation from none, at the left, to its strongest."
+        f"{sizes_of(rows)} of test, by frame; bars: 95 % intervals where there are any. Dashed: guessing, which a bar "
+        "that crosses it does not exclude. Each perturbation from none, at the left, to its strongest."
     )
     alt_text = f"Balanced accuracy of each detector against the strength of {', '.join(perturbations)}."
     return [Chart(f"{title}: balanced accuracy by strength", drawing, rows, alt_text, caption, "robustness")]
