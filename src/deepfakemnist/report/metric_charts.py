@@ -55,7 +55,7 @@ def accuracy_chart(measurements: Sequence[Sequence[Cells]]) -> list[Chart]:
         base.mark_point(filled=True, size=70, opacity=1).encode(
             x=alt.X("balanced accuracy %:Q", title="balanced accuracy, %", scale=alt.Scale(zero=False))
         ),
-        base.mark_point(shape="diamond", size=90, strokeWidth=2).encode(x="paper %:Q"),
+        base.mark_point(shape="diamond", size=90, strokeWidth=2, opacity=1).encode(x="paper %:Q"),
     ).properties(height=(14 * len(qualities) + 14) * len({row["detector"] for row in rows}))
     best = max(rows, key=lambda row: row["balanced accuracy %"])
     caption = (

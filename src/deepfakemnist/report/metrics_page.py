@@ -12,9 +12,9 @@ from deepfakemnist.report.curve_charts import curve_charts
 from deepfakemnist.report.few_people import too_few_people
 from deepfakemnist.report.measurement_cells import Cells, as_tested, cell, over_seeds
 from deepfakemnist.report.metric_charts import accuracy_chart, cross_quality_chart
-from deepfakemnist.report.pages import write_page
+from deepfakemnist.report.pages import render, write_page
 from deepfakemnist.report.paper import paper_accuracy
-from deepfakemnist.report.parts import Lead, Part, Table
+from deepfakemnist.report.parts import Block, Lead, Part, Table
 from deepfakemnist.report.training_charts import training_chart
 from deepfakemnist.tables.tsv import read_tsv
 
@@ -54,6 +54,16 @@ _LEAD = Lead(
 )
 
 
+_OTHER_PAGES = (
+    ("actions.html", "By action", "accuracy on the fakes of each action, beside the paper's"),
+    (
+        "protocols.html",
+        "Protocols",
+        "unseen qualities, actions, drivers, animators, datasets and perturbations; subgroups; splits",
+    ),
+)
+
+
 class MetricsTables(NamedTuple):
     """Tables of the evaluation stage and histories of trainings; None for those that are not shown."""
 
@@ -80,6 +90,7 @@ def write_metrics_page(tables: MetricsTables, path: Path, notices: Sequence[str]
         by_key.setdefault(tuple(row[name] for name in _KEYS), []).append(row)
     frames, videos = (list(of.get(("test", level), {}).values()) for level in _LEVELS)
     parts: list[Part] = [
+        Block("", render("page_list.html.j2", pages=_OTHER_PAGES)),
         *accuracy_chart(frames),
         *cross_quality_chart(frames, videos),
         *curve_charts(read_tsv(tables.curves) if tables.curves else [], _people(videos)),
