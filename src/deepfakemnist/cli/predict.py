@@ -195,7 +195,8 @@ def _write_pictures(arguments: argparse.Namespace, checkpoint: Checkpoint, name:
     if not scored.tracks or not (arguments.timeline or arguments.overlay or arguments.heat_map):
         return
     # Matplotlib takes a second to import.
-    from deepfakemnist.training.score_pictures import write_heat_map, write_overlay, write_timeline
+    from deepfakemnist.training.score_pictures import write_heat_map, write_overlay
+    from deepfakemnist.training.timeline import write_timeline
 
     if arguments.timeline:
         write_timeline(scored, arguments.output / f"{name}.timeline.png", name)

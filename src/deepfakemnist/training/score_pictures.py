@@ -1,4 +1,4 @@
-"""Pictures of a video's scores: timeline, annotated video, and heat maps of the most suspicious frames."""
+"""Pictures of a video's scores: annotated video, and heat maps of the most suspicious frames."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from deepfakemnist.detectors.base import Detector
@@ -20,51 +19,8 @@ from deepfakemnist.media.ffmpeg import absolute, find_ffmpeg, frames_input, run_
 from deepfakemnist.tables.files import atomic_path
 from deepfakemnist.training.score_video import FaceTrack, ScoredSegment, VideoScore
 
-#: Tracks with a line of their own in a legend; a long video has hundreds.
-_IN_LEGEND = 10
 #: Side of a frame in a sheet of heat maps, pixels.
 _TILE = 256
-
-
-def write_timeline(scored: VideoScore, path: Path, title: str = "") -> None:
-    """Write a PNG: P(fake) of every scored frame over time, a line per face track, with the threshold and the cuts.
-
-    Parts in which nothing could be judged are grey.
-    """
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
-    axis = figure.add_subplot()
-    for face in scored.skipped:
-        axis.axvspan(face.from_s, face.to_s, color="0.9", zorder=0)
-    for cut in scored.cuts_s:
-        axis.axvline(cut, color="0.6", linewidth=0.8, linestyle=":", zorder=1)
-    threshold = scored.decision.threshold
-    axis.axhline(threshold, color="black", linewidth=1, linestyle="--", label=f"threshold {threshold:.2f}")
-    for track in scored.tracks:
-        named = len(scored.tracks) <= _IN_LEGEND
-        label = f"face {track.number}: {track.score:.2f}, {track.verdict}" if named else None
-        times, scores = _points(track)
-        (line,) = axis.plot(times, scores, marker="o", markersize=3, linewidth=1.2, label=label)
-        axis.hlines(track.score, times[0], times[-1], color=line.get_color(), linewidth=3, alpha=0.35)
-    axis.set(xlim=(0, max(scored.length_s, 0.1)), ylim=(-0.03, 1.03), xlabel="time (s)", ylabel="P(fake), calibrated")
-    axis.set_title(f"{title}: {scored.verdict}" if title else scored.verdict, loc="left")
-    axis.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    with atomic_path(path) as part:
-        figure.savefig(part, format="png", dpi=120, metadata={"Software": None})
-
-
-def _points(track: FaceTrack) -> tuple[list[float], list[float]]:
-    """Return times and scores of a track's frames, with a NaN where the face is away: no line is drawn there."""
-    times: list[float] = []
-    scores: list[float] = []
-    until = track.segments[0].from_s
-    for segment in track.segments:
-        if segment.from_s > until + 1e-6:
-            times.append(until)
-            scores.append(np.nan)
-        times += [frame.time_s for frame in segment.frames]
-        scores += [frame.score for frame in segment.frames]
-        until = segment.to_s
-    return times, scores
 
 
 def write_overlay(scored: VideoScore, fps: float, path: Path) -> None:
