@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 import report_pages
 
 from deepfakemnist.report.dataset_page import write_dataset_page
@@ -112,6 +113,7 @@ def test_every_reason_has_a_sentence_and_says_what_to_do() -> None:
     assert all(what_happened(reason).endswith(".") and what_to_do(reason) for reason in known_reasons())
 
 
+@pytest.mark.slow
 def test_a_ledger_of_100_000_rows_is_complete_and_small(tmp_path: Path) -> None:
     rows = [
         item("fake", f"s{n % 997}@d{n}", "select", "rejected", "liveness", detail=f"score {n}") for n in range(100_000)
