@@ -17,11 +17,13 @@ from deepfakemnist.tables.files import read_rows
 from deepfakemnist.tables.schemas import FAILED, OK, REJECTED, Row
 from deepfakemnist.tables.tsv import write_tsv
 
-_LEAD = (
+_READING = (
     "Sharpness is the variance of the Laplacian, brightness the mean luma (0 to 255), face motion what is left of the "
     "motion in a face when that of a photograph is taken away; ranges of yaw, pitch and roll span the 5th to 95th "
-    "percentile. Sources and drivers are counted apart.",
-    "Crop statistics describe pictures, not people: they do not say whose face it is, or whether the clip is genuine.",
+    "percentile. Sources and drivers are counted apart."
+)
+_LIMITS = (
+    "Crop statistics describe pictures, not people: they do not say whose face it is, or whether the clip is genuine."
 )
 
 
@@ -51,7 +53,7 @@ def write_source_page(
     ]
     reasons = Counter((role, stage, row["status"], row["reason"]) for stage, role, row in out)
     parts: list[Part | None] = [
-        Table("Outcomes", ("", OK, REJECTED, FAILED), _outcomes(usable, [(r, row) for _, r, row in out])),
+        Table("Outcomes", ("kind", OK, REJECTED, FAILED), _outcomes(usable, [(r, row) for _, r, row in out])),
         crop_chart(usable),
         crop_percentiles(usable),
         Table(
@@ -79,7 +81,8 @@ def write_source_page(
             )
         )
     shows = f"{len(usable):,} of {counted(len(refused) + len(ingest_rows), 'video')} gave a face crop."
-    write_page(path, "Sources and drivers", Lead(shows, *_LEAD), [part for part in parts if part is not None], notices)
+    lead = Lead(shows, _READING, _LIMITS)
+    write_page(path, "Sources and drivers", lead, [part for part in parts if part is not None], notices)
 
 
 def write_missing(ingested: Sequence[str], path: Path) -> None:
