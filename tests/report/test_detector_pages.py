@@ -124,7 +124,7 @@ def row_of(table, *first):
 
 
 def test_within_quality_cells_have_seeds_and_the_papers_result(page, file):
-    table = page["1. Within-quality evaluation: balanced accuracy"]
+    table = page["1. Within-quality evaluation: balanced accuracy, %"]
     row = row_of(table, "resnet50")
     assert list(row) == ["detector", "raw", "c23", "interval for"]
     # Wilson's lower end for 12 of 12 people, with the t quantile 2.2 of 11 degrees of freedom.
@@ -147,9 +147,9 @@ def test_a_constant_answer_is_at_chance_whatever_the_class_ratio(page):
     """Two of three clips are fake, so calling all of them fake is right for 66.7 % of the clips."""
     for title, table in page.items():
         assert "'67" not in str([row for row in table if row[0] == "xception"]), title
-    constant = row_of(page["1. Within-quality evaluation: balanced accuracy"], "xception")
+    constant = row_of(page["1. Within-quality evaluation: balanced accuracy, %"], "xception")
     assert constant["raw"].startswith("50 [") and constant["raw"].endswith("/ 92.38")
-    by_action = page["5. Per-action accuracy of xception"]
+    by_action = page["5. Per-action accuracy of xception, %"]
     assert [row_of(by_action, name)["raw"].split()[0] for name in ("nod", "reals")] == ["100", "0"]
 
 
@@ -165,13 +165,13 @@ def test_the_page_says_how_the_paper_and_how_this_dataset_was_split(tmp_path, pu
 
 
 def test_cross_quality_and_mixed_training(page):
-    title = "2. Cross-quality generalisation: balanced accuracy of resnet50, trained on (rows) × tested on"
+    title = "2. Cross-quality generalisation of resnet50: balanced accuracy, %, trained on rows, tested on columns"
     row = row_of(page[title], "raw")
     # One seed is correct on all, the other on half: of the two seeds that follow, nothing is known.
     assert re.fullmatch(r"75 \[0–100\] ± 35 / 85\.52", row["c23"])
-    mixed = row_of(page["3. Mixed-quality training: balanced accuracy"], "resnet50")
+    mixed = row_of(page["3. Mixed-quality training: balanced accuracy, %"], "resnet50")
     assert re.fullmatch(r"50 \[\d+–\d+\] / 90\.69", mixed["c23"])
-    assert "meso4" not in str(page["3. Mixed-quality training: balanced accuracy"])
+    assert "meso4" not in str(page["3. Mixed-quality training: balanced accuracy, %"])
 
 
 def test_single_action_training(page):
@@ -188,7 +188,7 @@ def test_the_heat_map_of_actions_shows_cells_at_and_below_chance(file):
 
 
 def test_each_action_has_a_row_with_the_papers_result(page):
-    table = page["5. Per-action accuracy of resnet50"]
+    table = page["5. Per-action accuracy of resnet50, %"]
     assert [row[0] for row in table[1:]] == [*ACTIONS, "reals"]
     assert row_of(table, "nod")["raw"] == "100 [71–100] ± 0 / ≈94.5"
     assert row_of(table, "smile")["raw"] == "– / ≈99.3"  # no fake of a smile was left to test
@@ -196,26 +196,26 @@ def test_each_action_has_a_row_with_the_papers_result(page):
 
 
 def test_seen_and_unseen_drivers(page):
-    table = page["6. Seen and unseen drivers by driving clip: balanced accuracy (video level)"]
+    table = page["6. Seen and unseen drivers by driving clip: balanced accuracy, % (video level)"]
     unseen = row_of(table, "resnet50", "raw-by-driver", "raw")
     assert unseen["unseen"].startswith("50 [")  # the blinks, all missed
     assert unseen["seen"] == "–"
     assert (unseen["videos"], unseen["people"]) == ("–, 24", "–, 12")  # of the two values, in their order
     seen = row_of(table, "resnet50", "mixed", "raw")  # it was trained on both
     assert (seen["seen"][:5], seen["unseen"]) == ("100 [", "–")
-    assert "6. Seen and unseen drivers by person in the driving clip: AUC (video level)" in page
+    assert "6. Seen and unseen drivers by person in the driving clip: AUC, % (video level)" in page
     # Of one action, its seen drivers differ from the unseen ones in action.
     assert not [row for row in table if "only" in row[1]]
 
 
 def test_training_on_other_drivers_stands_beside_training_on_all(page):
-    row = row_of(page["6. Training on other drivers: balanced accuracy"], "resnet50", "raw", "raw")
+    row = row_of(page["6. Training on other drivers: balanced accuracy, %"], "resnet50", "raw", "raw")
     assert row["all drivers"].startswith("100 [")
     assert row["test drivers unseen in training"].startswith("75 [")
 
 
 def test_splits_by_person_by_video_and_all_folds_stand_side_by_side(page):
-    table = page["11. Split by person, by video as in the paper, and by fold: balanced accuracy"]
+    table = page["11. Split by person, by video as in the paper, and by fold: balanced accuracy, %"]
     row = row_of(table, "resnet50", "c23", "c23")
     assert row["by person"] == "–"  # nothing was trained on c23 by person
     assert row["by video"].startswith("50 [") and row["by video"].endswith(" / 94.32")
@@ -225,35 +225,33 @@ def test_splits_by_person_by_video_and_all_folds_stand_side_by_side(page):
 
 
 def test_the_papers_protocols_have_tables_by_its_own_split(page):
-    within = row_of(page["1. Within-quality evaluation: balanced accuracy (split by video)"], "resnet50")
+    within = row_of(page["1. Within-quality evaluation: balanced accuracy, % (split by video)"], "resnet50")
     assert within["c23"].startswith("50 [") and within["c23"].endswith(" / 94.32")
     assert within["raw"] == "– / 96.58"
-    title = (
-        "2. Cross-quality generalisation: balanced accuracy of resnet50, trained on (rows) × tested on (split by video)"
-    )
-    assert [row[0] for row in page[title][1:]] == ["c23", "chance"]
+    title = "2. Cross-quality generalisation of resnet50: balanced accuracy, %, trained on rows, tested on columns"
+    assert [row[0] for row in page[f"{title} (split by video)"][1:]] == ["c23", "chance"]
     title = "4. Cross-action generalisation, trained on one action: resnet50 (split by video)"
-    assert row_of(page[title], "nod", "all")["balanced accuracy"].endswith(" / ≈80.4")
-    assert row_of(page["5. Per-action accuracy of resnet50 (split by video)"], "nod")["c23"].endswith(" / ≈93.0")
-    assert "3. Mixed-quality training: balanced accuracy (split by video)" not in page  # nothing was trained so
+    assert row_of(page[title], "nod", "all")["balanced accuracy %"].endswith(" / ≈80.4")
+    assert row_of(page["5. Per-action accuracy of resnet50, % (split by video)"], "nod")["c23"].endswith(" / ≈93.0")
+    assert "3. Mixed-quality training: balanced accuracy, % (split by video)" not in page  # nothing was trained so
 
 
 def test_folds_and_shares_of_people_are_in_no_table_of_groups(page):
     for title in (
-        "6. Seen and unseen drivers by driving clip: AUC (video level)",
-        "10. Subgroups by face size, terciles of the test sources: AUC (video level)",
+        "6. Seen and unseen drivers by driving clip: AUC, % (video level)",
+        "10. Subgroups by face size, terciles of the test sources: AUC, % (video level)",
     ):
         trained = {row[1] for row in page[title][1:]}
         assert "c23-split-paper" in trained and not any("fold" in name or "people" in name for name in trained)
 
 
 def test_training_set_size_has_a_column_per_share(page):
-    row = row_of(page["12. Training-set size: balanced accuracy"], "resnet50", "c23", "c23")
+    row = row_of(page["12. Training-set size: balanced accuracy, %"], "resnet50", "c23", "c23")
     assert list(row)[3:] == ["25 % of people"] and row["25 % of people"].startswith("75 [")
 
 
 def test_other_datasets_stand_beside_the_own_test_clips_of_the_same_quality(page):
-    table = page["7, 8. Cross-animator and cross-dataset generalisation: balanced accuracy"]
+    table = page["7, 8. Cross-animator and cross-dataset generalisation: balanced accuracy, %"]
     row = row_of(table, "resnet50", "raw", "c23")
     assert list(row)[3:] == ["own test clips", "mesh"]
     assert (row["own test clips"].split()[0], row["mesh"].split()[0]) == ("75", "50")
@@ -261,10 +259,10 @@ def test_other_datasets_stand_beside_the_own_test_clips_of_the_same_quality(page
 
 
 def test_perturbations_stand_mild_to_strong_beside_the_unperturbed_frames(page):
-    row = row_of(page["9. Robustness, JPEG: balanced accuracy"], "resnet50", "raw")
+    row = row_of(page["9. Robustness, JPEG: balanced accuracy, %"], "resnet50", "raw")
     assert list(row)[2:] == ["raw, unperturbed", *(f"quality {level}" for level in (90, 70, 50, 30, 10))]
     assert (row["raw, unperturbed"][:5], row["quality 90"], row["quality 10"][:4]) == ("100 [", "–", "50 [")
-    assert "9. Robustness, noise: balanced accuracy" not in page  # not asked for
+    assert "9. Robustness, noise: balanced accuracy, %" not in page  # not asked for
 
 
 def test_robustness_curves_start_at_the_unperturbed_frames(file):
@@ -279,12 +277,12 @@ def test_robustness_curves_start_at_the_unperturbed_frames(file):
 
 
 def test_subgroups_by_terciles_of_the_sources(page):
-    table = page["10. Subgroups by face size, terciles of the test sources: balanced accuracy (video level)"]
+    table = page["10. Subgroups by face size, terciles of the test sources: balanced accuracy, % (video level)"]
     row = row_of(table, "resnet50", "mixed", "c23")
     # People 0 to 5 are wrong.
     assert [row[value].split()[0] for value in ("low", "middle", "high")] == ["0", "50", "100"]
     assert row["low"] == "0 [4 people]"
-    assert "10. Subgroups by animator: balanced accuracy (video level)" in page
+    assert "10. Subgroups by animator: balanced accuracy, % (video level)" in page
 
 
 def test_twice_the_training_sets_take_twice_the_reads_of_rows():

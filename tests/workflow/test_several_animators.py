@@ -66,7 +66,7 @@ def test_every_fake_is_by_the_animator_that_its_source_was_dealt_to(project: Pro
 
 def test_the_page_says_which_fakes_a_detector_has_not_seen(project: Project) -> None:
     page = (project.folder / "results/report/protocols.html").read_text(encoding="utf-8")
-    assert "13. Unseen animators: AUC (video level)" in page
+    assert "13. Unseen animators: AUC, % (video level)" in page
     rows = re.findall(r"<tr>(.*?)</tr>", page, flags=re.S)
     unseen = {
         name: [cell.endswith("unseen") for cell in re.findall(r"<td[^>]*>(.*?)</td>", row, flags=re.S)[3:5]]

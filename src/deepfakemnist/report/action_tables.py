@@ -55,7 +55,7 @@ def action_accuracy(by_run: RowIndex, by_action: RowIndex) -> list[Table]:
             cells = [cell(one, metric, paper) for one, paper in zip(measured, papers, strict=True)]
             rows.append([name, *cells, *sizes(measured)])
         columns = ("clips", *(run["tested_on"] for run in runs), *SIZES)
-        tables.append(Table(f"5. Per-action accuracy of {detector}", columns, rows, _CONSTANT))
+        tables.append(Table(f"5. Per-action accuracy of {detector}, %", columns, rows, _CONSTANT))
     return tables or [Table("5. Per-action accuracy", ("clips",), [])]
 
 
@@ -88,7 +88,7 @@ def action_training(by_run: RowIndex, by_action: RowIndex) -> list[Part]:
                 rows.append([action, other, run["tested_on"], cell(found, "balanced_accuracy"), *sizes([found])])
                 if found:
                     measured.append(_measured({**where, "test action": other}, found))
-        columns = (title, "test action", "tested on", "balanced accuracy", *SIZES)
+        columns = (title, "test action", "tested on", "balanced accuracy %", *SIZES)
         for detector, rows in by_detector.items():
             name = f"4. Cross-action generalisation, {title}: {detector}"
             parts.append(Table(name, columns, [*rows, chance(3, 1)]))

@@ -42,8 +42,8 @@ PERTURBATIONS = {
     "noise": ("noise", "σ {:g} grey levels"),
     "h264": ("H.264", "crf {:g}"),
 }
-_MEASURES = (("frame", "balanced_accuracy", "balanced accuracy"), ("video", "auc", "video-level AUC"))
-_AT_VIDEO_LEVEL = (("balanced_accuracy", "balanced accuracy"), ("auc", "AUC"))
+_MEASURES = (("frame", "balanced_accuracy", "balanced accuracy, %"), ("video", "auc", "video-level AUC, %"))
+_AT_VIDEO_LEVEL = (("balanced_accuracy", "balanced accuracy, %"), ("auc", "AUC, %"))
 _LABELS = ("detector", "trained on", "tested on")
 
 

@@ -122,8 +122,8 @@ def _quality(results: Results) -> list[Table]:
     tables = []
     measures = (
         # Plain accuracy is on no page of comparisons: with more fakes than reals it flatters a constant answer.
-        ("balanced accuracy", "frame", "balanced_accuracy"),
-        ("video-level AUC", "video", "auc"),
+        ("balanced accuracy, %", "frame", "balanced_accuracy"),
+        ("video-level AUC, %", "video", "auc"),
     )
     for title, level, name in measures:
         rows = []
@@ -144,7 +144,7 @@ def _cross_quality(results: Results) -> list[Table]:
     """Cross-quality generalisation: training quality × test quality, one table per detector."""
     return [
         _grid(
-            f"2. Cross-quality generalisation: balanced accuracy of {detector}, trained on (rows) × tested on",
+            f"2. Cross-quality generalisation of {detector}: balanced accuracy, %, trained on rows, tested on columns",
             results,
             detector,
             qualities,
@@ -169,7 +169,7 @@ def _mixed(results: Results) -> list[Table]:
             rows.append([detector, *cells, *sizes(found.values())])
     if rows:
         rows.append(chance(1, len(qualities)))
-    return [Table("3. Mixed-quality training: balanced accuracy", ("detector", *qualities, *SIZES), rows)]
+    return [Table("3. Mixed-quality training: balanced accuracy, %", ("detector", *qualities, *SIZES), rows)]
 
 
 def _grid(title: str, results: Results, detector: str, qualities: Sequence[str]) -> Table:

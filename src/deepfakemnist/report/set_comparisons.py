@@ -18,7 +18,7 @@ Cells = dict[str, str]
 
 _LABELS = ("detector", "trained on", "tested on")
 #: Level and metric of the tables, and their names.
-_MEASURES = (("frame", "balanced_accuracy", "balanced accuracy"), ("video", "auc", "video-level AUC"))
+_MEASURES = (("frame", "balanced_accuracy", "balanced accuracy, %"), ("video", "auc", "video-level AUC, %"))
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def compare_drivers(whole: Sequence[Cells]) -> list[Comparison]:
     ]
     columns = (*_LABELS, "all drivers", "test drivers unseen in training")
     return (
-        [Comparison("6. Training on other drivers: balanced accuracy", columns, "balanced_accuracy", rows)]
+        [Comparison("6. Training on other drivers: balanced accuracy, %", columns, "balanced_accuracy", rows)]
         if rows
         else []
     )
