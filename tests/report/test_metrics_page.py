@@ -153,11 +153,12 @@ def test_the_chart_within_qualities_has_intervals_and_the_papers_accuracy(many, 
     assert 80 < resnet50["low"] < 90 < resnet50["high"] < 96 and resnet50["people"] == 80
 
 
-def test_without_measurements_the_page_has_no_chart(tmp_path):
+def test_without_measurements_the_page_says_why_it_has_no_chart(tmp_path):
     for name in ("metrics", "pairs"):
         (tmp_path / name).write_text("split\n")
     write_metrics_page(MetricsTables(tmp_path / "metrics", tmp_path / "pairs"), tmp_path / "page.html")
     assert charts(tmp_path / "page.html") == {}
+    assert "so that there is nothing to draw" in text(tmp_path / "page.html")
 
 
 def test_actions_are_told_from_reals_on_test_by_frame(few, tmp_path):

@@ -41,8 +41,15 @@ _SIZES = {
     "generalises_to": "interval for",
 }
 _MERGEABLE = ("level", "seeds", "seed", *_SIZES.values())
-_LEVELS = {"frame": "by frame", "video": "by video (mean P(fake) of its frames)"}
+#: Levels of the main tables; a video's score is the mean over its frames.
+_LEVELS = ("frame", "video")
 
+_ERRORS_NOTE = (
+    "ECE: expected calibration error. APCER: share of missed fakes of the worst action; BPCER: share of reals "
+    "classified as fake; ACER: their mean (ISO/IEC 30107-3). No interval is computed for these."
+)
+_JOINED_NOTE = "video_median: median P(fake) of a video's frames; video_top: mean of the highest few."
+_NO_CHART = "No detector was trained and tested on all test clips of one quality, so that there is nothing to draw."
 _LEAD = Lead(
     shows="How well each detector tells real from fake videos, by the quality it was trained on and the one it was "
     "tested on. Balanced accuracy is the mean of the shares of reals and of fakes classified correctly; AUC is the "
@@ -52,8 +59,6 @@ _LEAD = Lead(
     limits="The figures hold for people, animators and encoders like these, not for deepfakes at large; the paper's "
     "are frame accuracies on its own 20,000 videos, comparable only with a run of that size.",
 )
-
-
 _OTHER_PAGES = (
     ("actions.html", "By action", "accuracy on the fakes of each action, beside the paper's"),
     (
@@ -91,7 +96,7 @@ def write_metrics_page(tables: MetricsTables, path: Path, notices: Sequence[str]
     frames, videos = (list(of.get(("test", level), {}).values()) for level in _LEVELS)
     parts: list[Part] = [
         Block("", render("page_list.html.j2", pages=_OTHER_PAGES)),
-        *accuracy_chart(frames),
+        *_within_quality(frames),
         *cross_quality_chart(frames, videos),
         *curve_charts(read_tsv(tables.curves) if tables.curves else [], _people(videos)),
         *training_chart(tables.histories),
@@ -121,11 +126,9 @@ def write_metrics_page(tables: MetricsTables, path: Path, notices: Sequence[str]
     write_page(path, "Detectors", _LEAD, parts, [*notices, too_few_people(rows)])
 
 
-_ERRORS_NOTE = (
-    "ECE: expected calibration error. APCER: share of missed fakes of the worst action; BPCER: share of reals "
-    "classified as fake; ACER: their mean (ISO/IEC 30107-3). No interval is computed for these."
-)
-_JOINED_NOTE = "video_median: median P(fake) of a video's frames; video_top: mean of the highest few."
+def _within_quality(measurements: Sequence[Sequence[Cells]]) -> Sequence[Part]:
+    charts = accuracy_chart(measurements)
+    return charts if charts else [Table("Balanced accuracy at each quality", (), [], _NO_CHART)]
 
 
 def _main(title: str, measurements: Sequence[Sequence[Cells]]) -> Table:

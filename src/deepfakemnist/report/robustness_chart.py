@@ -44,6 +44,8 @@ def robustness_chart(title: str, whole: Sequence[Cells], others: Sequence[Cells]
                         labels |= {"tested on": quality, "setting": setting}
                         measured = figures("balanced accuracy %", percent(found, "balanced_accuracy"))
                         rows.append({**labels, "level": level, **measured, **counts(row)})
+    if not rows:
+        return []
     perturbations, trained, detectors = (
         list(dict.fromkeys(row[name] for row in rows)) for name in ("perturbation", "trained on", "detector")
     )
@@ -59,6 +61,7 @@ def robustness_chart(title: str, whole: Sequence[Cells], others: Sequence[Cells]
                 scale=alt.Scale(domain=detectors),
                 legend=alt.Legend(orient="bottom", columns=3, symbolOpacity=1),
             ),
+            detail="tested on:N",
             tooltip=tooltips(rows),
         )
     )
