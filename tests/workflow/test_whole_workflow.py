@@ -7,10 +7,13 @@ import signal
 import subprocess
 import time
 from collections import Counter
+from zipfile import ZipFile
 
 import pytest
 import report_pages
 import yaml
+from browser import accessibility, cut_off, opened
+from snakemake_report import SnakemakeReport
 from tiny_project import BAD, GOOD, ODD, ROOT, Project
 
 from deepfakemnist.media.decode import read_clip
@@ -136,12 +139,70 @@ def test_a_changed_source_runs_only_its_shard(finished, changed_source):
     assert "train_animator" not in planned and "extract_motion" not in planned
 
 
-def test_report_is_one_file_without_warnings(finished, tmp_path):
-    output = finished.run("--report", str(tmp_path / "report.html"))
-    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+@pytest.fixture(scope="module")
+def report(finished, tmp_path_factory):
+    """The report in one file, and what Snakemake said."""
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    return path, finished.run("--report", str(path))
+
+
+def test_report_is_one_small_file_without_warnings(report):
+    path, output = report
+    text = path.read_text(encoding="utf-8")
     assert "Docutils System Messages" not in text and "WARNING" not in output
     for label in ("gallery", "ledger", "metrics", "training of the animator"):
         assert label in text
+    assert path.stat().st_size < 15e6
+
+
+def test_every_page_of_the_report_opens_through_the_menu_and_has_no_fault(report, chromium):
+    """The window leaves a page its 1,000 pixels beside the menu."""
+    with opened(chromium, report[0], width=1340, scheme="dark") as found:
+        shown = SnakemakeReport(found)
+        shown.frame()
+        assert shown.path == "results/report/overview.html", "the overview does not open first"
+        reached, faults = set(), []
+        for path in shown.visit():
+            reached.add(path)
+            if shown.kinds[path] == "text/html":
+                frame = shown.frame()
+                faults += [f"{path}: {line}" for line in cut_off(frame) + accessibility(frame)]
+            faults += [f"{path}: {line}" for line in found.complaints]
+            found.complaints.clear()
+        assert not faults, "\n".join(faults)
+        assert reached == {path for path, kind in shown.kinds.items() if kind.startswith(("text/html", "image/"))}
+
+        rows = shown.search("protocols")
+        assert rows.count() == 1
+        shown.open(rows.first)
+        assert shown.path.endswith("protocols.html") and shown.frame().locator("h1").inner_text()
+        shown.home()
+        assert shown.path == "results/report/overview.html"
+
+
+def test_clips_of_the_gallery_play_together(report, chromium):
+    with opened(chromium, report[0]) as found:
+        shown = SnakemakeReport(found)
+        shown.open(shown.search("gallery").first)
+        gallery = shown.frame()
+        gallery.get_by_role("button", name="Play").first.click()
+        clips = "[...document.querySelectorAll('.group')[0].querySelectorAll('video')].map(clip => clip.currentTime)"
+        gallery.wait_for_function(f"Math.min(...{clips}) > 0.3")
+        times = gallery.evaluate(clips)
+        assert len(times) == 3 and max(times) - min(times) < 0.15
+
+
+def test_a_report_in_parts_can_be_read_on_a_phone(finished, chromium, tmp_path):
+    finished.run("--report", str(tmp_path / "report.zip"))
+    with ZipFile(tmp_path / "report.zip") as packed:
+        packed.extractall(tmp_path)
+    with opened(chromium, tmp_path / "report/report.html", width=420) as found:
+        shown = SnakemakeReport(found)
+        shown.frame()
+        assert shown.path == "results/report/overview.html"
+        wide = {path: cut_off(shown.frame(), tables=False) for path in shown.visit() if path.endswith(".html")}
+        assert len(wide) > 5
+        assert {path: lines for path, lines in wide.items() if lines} == {}
 
 
 def test_an_invalid_config_stops_before_any_job(project):
