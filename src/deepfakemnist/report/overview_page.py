@@ -11,7 +11,7 @@ import altair as alt
 from deepfakemnist.config.base import SPLITS
 from deepfakemnist.dataset.audit_statement import statements
 from deepfakemnist.dataset.identity_findings import count_findings
-from deepfakemnist.report.charts import ROWS
+from deepfakemnist.report.charts import COLOURS, ROWS
 from deepfakemnist.report.cost import RunCost, duration, size_text
 from deepfakemnist.report.cost_parts import cost_parts
 from deepfakemnist.report.measurement_cells import cell
@@ -21,7 +21,7 @@ from deepfakemnist.report.parts import Block, Chart, Column, Lead, Part, Table
 from deepfakemnist.tables.schemas import Row
 
 _KEPT, _REJECTED, _FAILED = "kept", "rejected", "failed"
-_FATE = alt.Scale(domain=[_KEPT, _REJECTED, _FAILED], range=["#0072B2", "#E69F00", "#D55E00"])
+_FATE = alt.Scale(domain=[_KEPT, _REJECTED, _FAILED], range=[COLOURS[2], COLOURS[1], COLOURS[3]])
 
 
 def write_overview(
