@@ -5,6 +5,7 @@ from report_pages import charts, tables, text
 
 from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.config.detectors import EvaluationSettings
+from deepfakemnist.evaluation.calibration import CALIBRATION_COLUMNS
 from deepfakemnist.evaluation.measured import UNSCORED_COLUMNS
 from deepfakemnist.evaluation.measurement import ACTIONS_COLUMNS, METRICS_COLUMNS
 from deepfakemnist.evaluation.stage import evaluate
@@ -196,3 +197,16 @@ def test_a_grid_of_hundreds_of_runs_has_an_actions_page_of_a_few_megabytes(few, 
     write_tsv(tmp_path / "actions.tsv", ACTIONS_COLUMNS, rows)
     write_actions_page(few["metrics"], tmp_path / "actions.tsv", tmp_path / "page.html")
     assert (tmp_path / "page.html").stat().st_size < 2e6
+
+
+@pytest.mark.parametrize(("people", "shown"), [(9, ["1.5", "25", "12"]), (12, ["1.5", "25.3", "12.3"])])
+def test_calibration_errors_of_few_people_are_whole_percents(few, tmp_path, people, shown):
+    row = {"detector": "resnet50", "trained_on": "raw", "seed": 0, "tested_on": "raw", "level": "frame"}
+    row |= {"temperature": 1.52, "calibration_error": 0.253, "calibration_error_scaled": 0.123, "n_people": people}
+    write_tsv(tmp_path / "c.tsv", CALIBRATION_COLUMNS, [{**dict.fromkeys(CALIBRATION_COLUMNS), **row}])
+    tables_of = MetricsTables(few["metrics"], few["pairs"], calibration=tmp_path / "c.tsv")
+    write_metrics_page(tables_of, tmp_path / "page.html")
+    header, cells = tables(tmp_path / "page.html")[
+        "Calibration on test, before and after scaling by a temperature chosen on val"
+    ]
+    assert cells[header.index("temperature") :][:3] == shown

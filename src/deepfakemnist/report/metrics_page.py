@@ -15,6 +15,7 @@ from deepfakemnist.report.metric_charts import accuracy_chart, cross_quality_cha
 from deepfakemnist.report.pages import render, write_page
 from deepfakemnist.report.paper import paper_accuracy
 from deepfakemnist.report.parts import Block, Lead, Part, Table
+from deepfakemnist.report.rounding import TOO_FEW, USUAL
 from deepfakemnist.report.training_charts import training_chart
 from deepfakemnist.tables.tsv import read_tsv
 
@@ -44,6 +45,8 @@ _MERGEABLE = ("level", "seeds", "seed", *_SIZES.values())
 #: Levels of the main tables; a video's score is the mean over its frames.
 _LEVELS = ("frame", "video")
 
+#: For an interval, see evaluation.clusters.MIN_CLUSTERS.
+_ENOUGH_PEOPLE = 10
 _ERRORS_NOTE = (
     "ECE: expected calibration error. APCER: share of missed fakes of the worst action; BPCER: share of reals "
     "classified as fake; ACER: their mean (ISO/IEC 30107-3). No interval is computed for these."
@@ -207,7 +210,7 @@ def _calibration(rows: Sequence[Cells]) -> Table:
         [
             *(row[name] for name in (*_KEYS, "level", "seed")),
             f"{float(row['temperature']):.2g}" if row["temperature"] else "–",
-            *(f"{100 * float(row[name]):.1f}" if row[name] else "–" for name in measures),
+            *(f"{100 * float(row[name]):.{_digits(row)}f}" if row[name] else "–" for name in measures),
             *(row[name] for name in sizes),
         ]
         for row in rows
@@ -215,6 +218,11 @@ def _calibration(rows: Sequence[Cells]) -> Table:
     columns = (*_KEYS.values(), "level", "seed", "temperature", *measures.values(), *sizes.values())
     title = "Calibration on test, before and after scaling by a temperature chosen on val"
     return compact(Table(title, columns, shown), ("level", "seed", *sizes.values()))
+
+
+def _digits(row: Cells) -> int:
+    """Return the decimals of a percentage without interval: none of so few people that intervals have none either."""
+    return TOO_FEW if int(row["n_people"]) < _ENOUGH_PEOPLE else USUAL
 
 
 def _unscored(clips: Sequence[Cells]) -> Table:
