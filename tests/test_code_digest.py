@@ -7,12 +7,13 @@ STAGE = "from deepfakemnist.media import encode\nfrom deepfakemnist.config.stage
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    (tmp_path / "media").mkdir()
+    (tmp_path / "media/templates").mkdir(parents=True)
     (tmp_path / "config").mkdir()
     files = {
         "stage.py": STAGE,
         "media/__init__.py": "",
         "media/encode.py": "import deepfakemnist.media.pixels\n",
+        "media/templates/page.html.j2": "<p>",
         "media/pixels.py": 'def hash():\n    """Old words."""\n    return 2\n',
         "config/__init__.py": "",
         "config/stages.py": "X = 1\n",
@@ -34,7 +35,7 @@ def package(tmp_path, monkeypatch):
 
 def clear():
     """Forget what another process would not know."""
-    for cached in (module.code_digest, module._module, module._file):
+    for cached in (module.code_digest, module._module, module._file, module._templates):
         cached.cache_clear()
 
 
@@ -54,6 +55,13 @@ def test_editing_an_indirect_import_changes_the_digest(package):
 def test_editing_docstrings_other_modules_or_settings_does_not(package, name, text):
     before = package()
     assert package(name, text) == before
+
+
+def test_editing_a_template_changes_the_digest_of_what_loads_it(package):
+    before = package()
+    assert package("media/templates/page.html.j2", "<b>") == before
+    loading = package("media/pixels.py", 'PAGES = PackageLoader("deepfakemnist.media", "templates")\n')
+    assert package("media/templates/page.html.j2", "<i>") != loading
 
 
 def test_an_unknown_module_is_an_error():

@@ -79,14 +79,15 @@ def keep_facts_in(path: Path) -> None:
 def code_digest(*modules: str) -> str:
     """Return the modules' names and 16 hex digits over their code and all package modules it imports, directly or not.
 
-    Comments, docstrings and formatting do not count: the digest is computed from the syntax tree.
+    Comments, docstrings and formatting do not count: the digest is computed from the syntax tree. Templates count for
+    the modules that load them.
     """
     wanted, seen = [f"{_PACKAGE}.{module}" for module in modules], dict[str, str]()
     while wanted:
         name = wanted.pop()
         if name not in seen and not _is_exempt(name):
             digest, imported = _module(name)
-            seen[name] = digest
+            seen[name] = digest + _templates(name)
             wanted.extend(other for other in imported if _file(other) is not None)
     _MEMORY.write()
     text = "".join(f"{name}\0{seen[name]}\0" for name in sorted(seen))
@@ -124,6 +125,19 @@ def _file(module: str) -> Path | None:
 @cache
 def _module(name: str) -> _Facts:
     return _MEMORY.facts(name)
+
+
+@cache
+def _templates(name: str) -> str:
+    """Return a digest of the templates that a module loads; an empty text for most, which load none."""
+    path = _file(name)
+    folder = path.with_name("templates") if path else None
+    if path is None or folder is None or not folder.is_dir() or b"PackageLoader(" not in path.read_bytes():
+        return ""
+    digest = hashlib.sha256()
+    for file in sorted(folder.iterdir()):
+        digest.update(f"{file.name}\0".encode() + file.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
 
 
 def _facts_of(source: bytes) -> _Facts:
