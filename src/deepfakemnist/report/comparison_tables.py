@@ -14,10 +14,10 @@ _METRICS = {"balanced_accuracy": "balanced accuracy", "auc": "AUC"}
 _SIGNIFICANT = 0.05
 _NOTE = (
     "Test split. Differences in points, paired by clip and pooled over seeds, with 95 % intervals; p adjusted by "
-    "Holm's method for all comparisons of this metric at the level. {said}"
+    "Holm's method for all comparisons of this metric at the level (unadjusted: pairs.tsv). {said}"
 )
 _COLUMNS = (
-    "higher", "lower", "trained on", "tested on", "level", "difference, points", "p", "p, adjusted", "shown to differ",
+    "higher", "lower", "trained on", "tested on", "level", "difference, points", "p, adjusted", "shown to differ",
     "seeds", "videos", "people", "interval for",
 )  # fmt: skip
 
@@ -51,11 +51,11 @@ def _compared(row: Cells, name: str) -> list[str]:
     if value < 0:
         names.reverse()
         value, low, high = -value, None if high is None else -high, None if low is None else -low
-    p, adjusted = row[f"{name}_p"], row[f"{name}_p_holm"]
+    adjusted = row[f"{name}_p_holm"]
     shown = "too few people" if not adjusted else "yes" if float(adjusted) < _SIGNIFICANT else "no"
     return [
         *names, row["trained_on"], row["tested_on"], row["level"],
         signed_with_interval(value, low, high, TOO_FEW if low is None else 1),
-        *(p_value(float(text)) if text else "–" for text in (p, adjusted)), shown,
+        p_value(float(adjusted)) if adjusted else "–", shown,
         row["seeds"].replace(",", ", "), row["n_videos"], row["n_people"], row["generalises_to"],
     ]  # fmt: skip

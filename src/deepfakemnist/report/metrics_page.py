@@ -25,6 +25,8 @@ _RATES = {
     "accuracy": "accuracy %",
     "eer": "EER %",
     "average_precision": "AP %",
+}
+_AT_FIXED_FPR = {
     "tpr_at_fpr_1": "TPR % at FPR 1 %",
     "tpr_at_fpr_5": "TPR % at FPR 5 %",
 }
@@ -106,7 +108,8 @@ def write_metrics_page(tables: MetricsTables, path: Path, notices: Sequence[str]
         _main("Test split, by frame: balanced accuracy and AUC", frames),
         _main("Test split, by video: balanced accuracy and AUC", videos),
         *comparison_tables(read_tsv(tables.pairs)),
-        _further("Test split: error rates", [*frames, *videos], _RATES),
+        _further("Test split: accuracy, equal error rate and average precision", [*frames, *videos], _RATES),
+        _further("Test split: true positive rate at a fixed false positive rate", [*frames, *videos], _AT_FIXED_FPR),
         _further(
             "Test split: calibration and presentation attack error rates", [*frames, *videos], _ERRORS, _ERRORS_NOTE
         ),
