@@ -194,7 +194,7 @@ def _line(name: str, scored: VideoScore) -> str:
 def _write_pictures(arguments: argparse.Namespace, checkpoint: Checkpoint, name: str, scored: VideoScore) -> None:
     if not scored.tracks or not (arguments.timeline or arguments.overlay or arguments.heat_map):
         return
-    # Matplotlib takes a second to import.
+    # Altair takes a second to import.
     from deepfakemnist.training.score_pictures import write_heat_map, write_overlay
     from deepfakemnist.training.timeline import write_timeline
 
