@@ -51,8 +51,11 @@ class SlurmProject(MeshProject):
 
     local = False
     patience_s = 900
-    #: Options of Snakemake beside the profile: seconds between questions after jobs, 40 by default.
-    options: tuple[str, ...] = ("--slurm-init-seconds-before-status-checks", "2", "--latency-wait", "10")
+    #: Options of Snakemake beside the profile: seconds between questions after jobs, 40 by default; rate of attempts.
+    options: tuple[str, ...] = (
+        "--slurm-init-seconds-before-status-checks", "2", "--max-status-checks-per-second", "10",
+        "--latency-wait", "10",
+    )  # fmt: skip
 
     @classmethod
     def of_vendor(cls, folder: Path, address: str, **sections: object) -> SlurmProject:

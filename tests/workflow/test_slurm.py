@@ -78,17 +78,22 @@ def test_a_run_with_rounds_gives_the_pixels_of_a_local_run(
     assert "Nothing to be done" in remote.run("-n", "--", *TARGETS)
 
 
+def put_before_squeue(line: str, folder: Path, slurm: OneNodeSlurm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have Snakemake's squeue run a line of shell first."""
+    folder.mkdir()
+    (folder / "squeue").write_text(f'#!/bin/sh\n{line}\nexec {shutil.which("squeue")} "$@"\n')
+    (folder / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{slurm.environment['PATH']}")
+
+
 @pytest.mark.extended
 def test_a_run_that_is_interrupted_while_it_asks_for_its_jobs_cancels_them(
     slurm: OneNodeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Jobs wait in the queue for ever.
     slurm.command("scontrol", "update", "nodename=node0", "state=drain", "reason=test")
-    asking, slow = tmp_path / "asking", tmp_path / "bin/squeue"
-    slow.parent.mkdir()
-    slow.write_text(f'#!/bin/sh\ntouch {asking}; sleep 2; exec {shutil.which("squeue")} "$@"\n')
-    slow.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{slow.parent}:{slurm.environment['PATH']}")
+    asking = tmp_path / "asking"
+    put_before_squeue(f"touch {asking}; sleep 2", tmp_path / "bin", slurm, monkeypatch)
     project = SlurmProject.make(tmp_path / "run")
     process = project.start("--", "results/crop/source/shard-0000.parquet")
     until = time.monotonic() + 120
@@ -99,3 +104,16 @@ def test_a_run_that_is_interrupted_while_it_asks_for_its_jobs_cancels_them(
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=120) != 0
     assert slurm.command("squeue", "--noheader").strip() == "", project.output.read_text()
+
+
+@pytest.mark.extended
+def test_a_run_goes_on_when_the_controller_has_been_away(
+    slurm: OneNodeSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = tmp_path / "calls"
+    away = f"echo >>{calls}; [ $(wc -l <{calls}) -gt 10 ] || exit 1"
+    put_before_squeue(away, tmp_path / "bin", slurm, monkeypatch)
+    project = SlurmProject.make(tmp_path / "run")
+    project.patience_s = 240
+    project.run("--", "results/crop/source/shard-0000.parquet")
+    assert len(calls.read_text()) > 10
