@@ -112,7 +112,7 @@ def _drawing(metric: Metric, actions: Sequence[str], labels: Sequence[str], is_m
         middle = base.mark_tick(thickness=2, size=9).encode(x="median:Q", color=alt.value("#ffffff"))
         return guide + lines + boxes + middle
     value = f"{metric.column}:Q"
-    points = base.mark_point(filled=True, size=45, opacity=0.6).encode(
+    points = base.mark_point(filled=True, size=45, opacity=0.8).encode(
         x=alt.X(value, title=metric.axis, scale=scale), tooltip=["video:N", "action:N", "animator:N", value]
     )
     middle = base.mark_tick(thickness=3, size=14).encode(x=alt.X(f"median({metric.column}):Q"))
