@@ -57,7 +57,7 @@ def test_metadata_of_a_fair_dataset_is_equal(tmp_path: Path, monkeypatch: pytest
     assert [row["facts"] for row in stored] == list(rows)
     page = report_pages.text(tmp_path / "audit.html")
     assert "LEAK" not in page
-    assert "No leak was found in 2 tests of what no picture can cause." in page
+    assert "No leak was found in 2 tests for differences that no picture can cause." in page
     points = report_pages.charts(tmp_path / "audit.html")["Separability by facts and quality"]
     assert {row["facts"]: (row["verdict"], row["AUC %"]) for row in points}["container"] == ("no difference", 50.0)
     said = statements(stored)
@@ -80,7 +80,7 @@ def test_a_different_crf_per_class_is_a_leak_and_its_sizes_a_difference(
     message = leak_message(list(rows.values()))
     assert "container at c23 (encoder's note, AUC 1.00, 1.00 within a person, 20 videos of 10 people)" in message
     page = report_pages.text(tmp_path / "audit.html")
-    assert "1 leak in 2 tests of what no picture can cause; a release is refused." in page
+    assert "1 leak in 2 tests for differences that no picture can cause; a release is refused." in page
     assert "LEAK: real and fake are told apart by what no picture can cause: container at c23" in page
     assert "reads coded streams could use that" in page
 

@@ -54,7 +54,7 @@ def test_without_a_leak_the_page_says_so_first_and_lists_all_findings(tmp_path: 
     findings = [{**finding, "video_id": f"a{n}", "other_video_id": f"b{n}"} for n in range(2500)]
     write_identity_page(findings, [tmp_path / "identities.parquet"], tmp_path / "page.html")
     text = report_pages.text(tmp_path / "page.html")
-    assert "No face and no clip was found in two splits." in text
+    assert "No face and no clip of a source is in two splits." in text
     tables = report_pages.tables(tmp_path / "page.html")
     assert len(tables["Findings"]) == 101
     assert len(tables["Further findings, without pictures"]) == 2401

@@ -122,7 +122,7 @@ def test_comparisons_without_a_p_value_are_no_table(few, tmp_path):
     with_two = [row_of(n, "raw", 0.1 * n, detector=name) for n in range(8) for name in ("meso4", "resnet50")]
     paths = evaluate_rows(tmp_path, with_two)
     write_metrics_page(MetricsTables(paths["metrics"], paths["pairs"]), tmp_path / "page.html")
-    assert "None of 2 comparisons on test has people enough for a p-value" in text(tmp_path / "page.html")
+    assert "None of 2 comparisons on test has enough people for a p-value" in text(tmp_path / "page.html")
 
 
 def test_clips_that_could_not_be_scored_are_listed(page):

@@ -223,6 +223,7 @@ def test_front_page_has_the_run_in_numbers_and_leads_to_all_pages(tmp_path: Path
         made_with=made_with(tmp_path / "videos.parquet", {"seed": 2021, "detectors": ["meso4", "resnet50"]}),
         pages=described_pages([str(tmp_path / "cost.html"), str(tmp_path / "sheet.png")]),
         actions=["blink", "yaw", "nod"],
+        config="seed: 2021\nsources: {sheet: <none>}",
         notices=["A demo.", None],  # type: ignore[list-item]
     )
     page = tmp_path / "overview.html"
@@ -230,9 +231,10 @@ def test_front_page_has_the_run_in_numbers_and_leads_to_all_pages(tmp_path: Path
     assert "A dataset of 12 real and 24 fake talking-head videos" in text
     assert text.index("A demo.") < text.index("Beware.") < text.index("Best and worst detector Of")
     assert "face crops: 1 lost (1 no_face)" in text
+    assert "sources: {sheet: <none>}" in text and "not shown to do better than chance" not in text
     assert tables["Best and worst detector"][1:] == [
-        ["best", "resnet50", "raw", "80.0 [55.0–95.0]", "80.0 [2 people]", "7", "2"],
-        ["worst", "meso4", "raw", "70.0 [2 people]", "70.0 [2 people]", "7", "2"],
+        ["best", "resnet50", "raw", "80 [55–95]", "80 [2 people]", "7", "2"],
+        ["worst", "meso4", "raw", "70 [2 people]", "70 [2 people]", "7", "2"],
     ]
     assert {"seed": "2021", "detectors": "meso4; resnet50", "ffmpeg version": "ffmpeg 8"}.items() <= {
         row[0]: row[1] for row in tables["Made with"][1:]
@@ -256,6 +258,18 @@ def test_a_front_page_is_written_of_a_run_without_detectors_or_fakes(tmp_path: P
     text = report_pages.text(tmp_path / "overview.html")
     assert "0 fake" in text and "No detector was evaluated on the test split." in text
     assert "No record of the jobs' time lies where this page was made" in text
+
+
+def test_the_best_detector_is_said_to_be_doubtful_unless_its_interval_excludes_chance(tmp_path: Path) -> None:
+    found = holding(folder=tmp_path)
+    for low, is_doubtful in (("", True), ("0.48", True), ("0.52", False)):
+        best = ranking([metric("meso4", "raw", 0.7, auc_low=low, auc_high=low and "0.9")])
+        write_overview(
+            tmp_path / "overview.html", contents=found, steps=[], ranked=best, warnings=[], audit=[], findings=[],
+            cost=run_cost(tmp_path / "none", tmp_path, {}), made_with=[], pages=[], actions=[],
+        )  # fmt: skip
+        text = report_pages.text(tmp_path / "overview.html")
+        assert ("Even the best one is not shown to do better than chance." in text) == is_doubtful
 
 
 def test_a_list_of_pages_refuses_html_that_is_no_page(tmp_path: Path) -> None:

@@ -65,6 +65,7 @@ rule overview:
             hasattr(provider, "base_url") for provider in PROVIDERS.values()
         ),
         gpus=unwatched(GPUS_OF_STAGES),
+        config=unwatched(CONFIG.model_dump(mode="json")),
         results=RESULTS,
         benchmarks=f"{RESULTS}/benchmarks",
         # Those of the time at which the page was made; another value alone makes no page again.

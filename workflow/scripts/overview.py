@@ -1,7 +1,7 @@
 from pathlib import Path
 
+from deepfakemnist.report import overview as run
 from deepfakemnist.report.cost import run_cost
-from deepfakemnist.report.overview import contents, described_pages, funnel, made_with, ranking, read_ledger, warnings
 from deepfakemnist.report.overview_page import write_overview
 from deepfakemnist.tables.tsv import read_tsv
 from deepfakemnist.workflow.script import stage_script
@@ -9,15 +9,14 @@ from deepfakemnist.workflow.script import stage_script
 with stage_script(snakemake):
     given, params = snakemake.input, snakemake.params
     videos, verdicts = Path(given.videos), [Path(path) for path in given.verdicts]
-    found, ledger = contents(videos), read_ledger(Path(given.ledger))
+    found, ledger = run.contents(videos), run.read_ledger(Path(given.ledger))
     audit, findings = read_tsv(Path(given.audit)), read_tsv(Path(given.identities))
-    cost = run_cost(Path(params.results), Path(params.benchmarks), params.gpus, verdicts)
     write_overview(
         Path(snakemake.output.overview),
         contents=found,
-        steps=funnel(ledger, params.released),
-        ranked=ranking(read_tsv(Path(given.metrics))),
-        warnings=warnings(
+        steps=run.funnel(ledger, params.released),
+        ranked=run.ranking(read_tsv(Path(given.metrics))),
+        warnings=run.warnings(
             contents=found,
             ledger=ledger,
             actions=params.actions,
@@ -29,10 +28,11 @@ with stage_script(snakemake):
         ),
         audit=audit,
         findings=findings,
-        cost=cost,
-        made_with=made_with(videos, params.run),
-        pages=described_pages(given.pages),
+        cost=run_cost(Path(params.results), Path(params.benchmarks), params.gpus, verdicts),
+        made_with=run.made_with(videos, params.run),
+        pages=run.described_pages(given.pages),
         actions=params.actions,
+        config=run.config_text(params.config),
         simulated=params.simulated,
         notices=[params.notice],
     )

@@ -224,8 +224,7 @@ class TrainingSettings(Settings):
 
 Protocol = Literal[
     "quality", "cross_quality", "mixed", "train_on_action", "per_action", "drivers", "datasets", "robustness",
-    "subgroups", "splits", "animators",
-    "training_size",
+    "subgroups", "splits", "training_size", "animators",
 ]  # fmt: skip
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 

@@ -50,9 +50,10 @@ def action_chart(measured: Sequence[Measured]) -> list[Chart]:
     )
     drawing = heat_map(base, "accuracy %", "%").add_params(chosen).properties(height=24 * len(classes))
     caption = (
-        f"Share of frames classified correctly: {sizes_of(own)} of test per cell; blank where no fake was left to "
-        "test. A detector that calls everything fake has 100 % in all actions and 0 % in reals, so read them "
-        "together. The paper's figures are read off its chart, of a model it does not name."
+        f"Share of frames classified correctly: {sizes_of(own)} of test per cell, which are the action's fakes and "
+        "all reals; blank where no fake was left to test. A detector that calls everything fake has 100 % in all "
+        "actions and 0 % in reals, so read them together. The paper's figures are read off its chart, of a model it "
+        "does not name."
     )
     worst = min((row for row in own if row["class"] != _REALS), key=lambda row: row["accuracy %"], default=None)
     alt_text = "Heat map of the accuracy on the fakes of each action and on reals, by quality, beside the paper's."

@@ -33,7 +33,7 @@ class Metric(NamedTuple):
 
 METRICS = (
     Metric("transfer", "Transfer", "amplitude ÷ the driver's", 1, "the driver's amplitude"),
-    Metric("identity_kept", "Identity kept", "identity kept", 0.7, "what frames of one real clip reach"),
+    Metric("identity_kept", "Identity kept", "identity kept", 0.7, "about what frames of one real clip reach"),
     Metric("sharpness_ratio", "Sharpness", "sharpness ÷ the source's", 1, "the source's sharpness"),
     Metric("tearing", "Tearing", "tearing, % of the eye distance", 2, "more than real clips and clean fakes reach"),
 )

@@ -29,8 +29,8 @@ _LEAD = Lead(
 _REENACTMENT = (
     "Every driver animated by itself from its first frame, against the clip: medians. L1: mean absolute difference, in "
     "levels of 255. AKD: average distance of landmarks, percent of the eye distance. AED: average distance of face "
-    "embeddings, of which 0.6 tells people apart. LPIPS (AlexNet): where reenact.lpips names its weights. FID and FVD "
-    "depend on the number of clips where they are this few, and are not measured."
+    "embeddings; 0.6 is the usual limit between one person and two. LPIPS (AlexNet): where reenact.lpips names its "
+    "weights. FID and FVD depend on the number of clips where they are this few, and are not measured."
 )
 _MEDIANS = {
     "transfer": "transfer",

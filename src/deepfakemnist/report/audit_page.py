@@ -31,8 +31,8 @@ _LEAD = Lead(
     "equal to the source, padding): nothing in a picture causes these, so a difference is a leak. Size, start, "
     "brightness and pictures follow from what is shown; there a difference is the baseline that a detector must beat. "
     "AUC: 50 % is chance, 100 % a perfect separation.",
-    "No difference is said only with the largest AUC that there may still be; cannot tell means too few videos, not "
-    "that there is none. What no fact measures, the audit does not see.",
+    "No difference is reported with an upper limit of the AUC; cannot tell means too few videos, not that there is no "
+    "difference. The audit detects only what it measures.",
 )
 _TABLE_NOTE = (
     "AUC: of the most telling fact, over all videos. At most: upper limit of the AUCs of all facts, with 95 % "
@@ -89,11 +89,11 @@ def _verdict(rows: Sequence[Row]) -> str:
     of = [row for row in rows if row["facts"] in LEAKING]
     if not of:
         return "Nothing was tested for leaks: there are no videos."
-    tests = f"{counted(len(of), 'test')} of what no picture can cause"
+    tests = f"{counted(len(of), 'test')} for differences that no picture can cause"
     if found := leaks(of):
         return f"{counted(len(found), 'leak')} in {tests}; a release is refused."
     unsure = sum(row["verdict"] == CANNOT_TELL for row in of)
-    return f"No leak was found in {tests}" + (f"; {unsure} could not tell, with too few videos." if unsure else ".")
+    return f"No leak was found in {tests}" + (f", of which {unsure} cannot tell: too few videos." if unsure else ".")
 
 
 def _chart(rows: Sequence[Row]) -> Chart | None:

@@ -35,7 +35,7 @@ def comparison_tables(pairs: Sequence[Cells]) -> list[Table]:
         shown = sum(row[_COLUMNS.index("shown to differ")] == "yes" for row in rows)
         title = f"Which detector is better: {what}"
         if rows and not any(row[f"{name}_p_holm"] for row in tested):
-            note = f"None of {len(rows)} comparisons on test has people enough for a p-value; all are in pairs.tsv."
+            note = f"None of {len(rows)} comparisons on test has enough people for a p-value; all are in pairs.tsv."
             tables.append(Table(title, _COLUMNS, [], note))
             continue
         said = f"{shown} of {len(rows)} comparisons show a difference (adjusted p below {_SIGNIFICANT})."

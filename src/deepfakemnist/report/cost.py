@@ -27,7 +27,7 @@ _FOLDERS = {
     "candidates": "draw_candidates",
     "detectors": "train",
     "evaluation": "evaluate",
-    ".": "files beside the folders",
+    ".": "other files",
 }
 
 

@@ -26,7 +26,7 @@ _LEAD = Lead(
     "ingest or crop, with the reason.",
     "A number in pixels is the median side of the face in its video: a crop of a small face is enlarged. What was left "
     "out is shown as the video has it, not cropped.",
-    "One frame says nothing on the others: a crop that looks good here may have been tracked badly.",
+    "One frame says nothing about the others: a crop that looks good here may have been tracked badly.",
 )
 _SIDE, _QUALITY = 128, 60
 #: Pictures at most, of sources, of drivers, and of what was left out.

@@ -182,7 +182,7 @@ def _reliability(curves: Sequence[Cells], people: str) -> list[Chart]:
     caption = (
         f"{_counts([_total(curves)], people)}, in tenths of P(fake), of all training seeds together; scaled: by the "
         "temperature chosen on val. On the diagonal, P(fake) is a probability; below it, the detector is too sure of "
-        "fakes. A tenth of few videos (small points) says little."
+        "fakes. Tenths with few videos (small points) say little."
     )
     alt_text = f"Reliability curves of {', '.join(detectors)}: share of fakes against mean P(fake)."
     return [Chart("Reliability: is P(fake) a probability?", drawing, rows, alt_text, caption, "reliability")]

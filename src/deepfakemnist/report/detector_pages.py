@@ -43,7 +43,7 @@ _LEAD = Lead(
 )
 _SPLIT_BY_PERSON = (
     "The paper split by video, so one person may be in its training and its test split; here the splits are by person, "
-    "but for training sets named split-paper."
+    "except for training sets named split-paper."
 )
 #: Groups of protocol 6; all others are subgroups.
 _DRIVER_GROUPS = frozenset({"driver", "driver_person"})
@@ -113,6 +113,8 @@ def write_protocols_page(
 def _compact(part: Part) -> Part:
     if not isinstance(part, Table):
         return part
+    if not part.rows:
+        return replace(part, note="Not part of this run, or no clip of test to measure it on.")
     return compact(part, footer=int(bool(part.rows) and part.rows[-1][0] == "chance"))
 
 
@@ -252,8 +254,8 @@ _PROTOCOLS: dict[str, Callable[[Results], Sequence[Part]]] = {
         "10. Subgroups", results.groups, {row["group"] for row in results.groups} - _DRIVER_GROUPS
     ),
     "splits": lambda results: _compared(compare_splits(results.whole)),
-    "animators": lambda results: animator_tables("13. Unseen animators", results.groups, _trained(results.whole)),
     "training_size": lambda results: _compared(compare_sizes(results.whole)),
+    "animators": lambda results: animator_tables("13. Unseen animators", results.groups, _trained(results.whole)),
 }
 
 

@@ -30,8 +30,8 @@ _READING = (
     "whose clips are further apart than other_face. A leak is in two splits, and stops a release."
 )
 _LIMITS = (
-    "An embedding errs, with relatives and poor pictures above all: the pictures decide. If they show one person, give "
-    "both the same person_id or exclude one; if they show two, add the pair to dataset.identities.accepted."
+    "Embeddings are least reliable for relatives and in poor pictures: look at the pictures. If they show one person, "
+    "give both the same person_id or exclude one; if they show two, add the pair to dataset.identities.accepted."
 )
 
 
@@ -80,7 +80,10 @@ def _verdict(findings: Sequence[Row]) -> list[str]:
     """Return what was found: leaks, what is to be looked at, what was accepted."""
     of = {name: [row for row in findings if row["verdict"] == name] for name in (LEAK, WARNING, ACCEPTED)}
     accepted = ", but for accepted pairs" if any(row["split"] != row["other_split"] for row in of[ACCEPTED]) else ""
-    nothing = f"No face and no clip was found in two splits{accepted}."
+    nothing = (
+        f"No face and no clip of a source is in two splits{accepted}. Drivers are not compared; protocol 6 tells those "
+        "seen in training from others."
+    )
     sentences = [f"LEAK. {leak_message(of[LEAK])}" if of[LEAK] else nothing]
     if of[WARNING]:
         sentences.append(f"To be looked at: {count_findings(of[WARNING])}.")

@@ -32,7 +32,7 @@ def write_ledger_page(ledger: Path, path: Path, notices: Sequence[str] = ()) -> 
         f"{counted(len(items), 'item')}: {len(items) - len(out):,} passed every stage, {len(out) - failed:,} rejected, "
         f"{failed:,} failed.",
         "Rejected: measured and found unsuitable, as intended. Failed: could not be processed.",
-        "A rejected item is no error, and a run without failures is not thereby a good dataset.",
+        "A rejected item is no error, and a run without failures is no proof of a good dataset.",
     )
     counts = Counter((row["kind"], row["stage"], row["status"], row["reason"]) for row in out)
     reasons = [

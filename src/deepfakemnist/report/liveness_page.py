@@ -20,7 +20,7 @@ from deepfakemnist.tables.files import read_rows
 from deepfakemnist.tables.schemas import OK, Row
 
 _LEAD = Lead(
-    "How many fakes pass liveness detection, the filter that the paper accepts fakes by.",
+    "How many fakes pass liveness detection, the paper's acceptance filter.",
     "A fake is accepted if every provider classifies it as live. All clips are attacks, so the share of live ones is "
     "the APCER of ISO/IEC 30107-3. A clip that a cheaper provider rejected is not sent to a more expensive one: rates "
     "of such providers are of the clips sent to them.",
@@ -108,7 +108,10 @@ def _rate_table(rates: Sequence[Row]) -> Table:
         for row in rates
     ]
     columns = ("provider", "action", "motion asked", "live", "verdicts", "live, % [95 % CI]", "not sent", "no verdict")
-    note = "Not sent: a cheaper provider had rejected the clip. No verdict: the provider failed."
+    note = (
+        "Motion asked: as the provider names it. Not sent: a cheaper provider had rejected the clip. No verdict: the "
+        "provider failed."
+    )
     return Table("Pass rates in numbers", columns, lines, note)
 
 

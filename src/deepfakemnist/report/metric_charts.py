@@ -60,8 +60,8 @@ def accuracy_chart(measurements: Sequence[Sequence[Cells]]) -> list[Chart]:
     best = max(rows, key=lambda row: row["balanced accuracy %"])
     caption = (
         f"Filled points: this run, {sizes_of(rows)} of test, with the 95 % interval where there is one; open "
-        "diamonds: the paper's accuracy on its own videos. Dashed: guessing, which an interval that crosses it does "
-        "not exclude."
+        "diamonds: the paper's accuracy on its own videos. Dashed: guessing; an interval that crosses it includes "
+        "chance."
     )
     alt_text = (
         f"Balanced accuracy by detector and quality; the highest is {best['balanced accuracy %']:.0f} % of "

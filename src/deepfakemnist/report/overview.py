@@ -14,6 +14,7 @@ from typing import Any
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import yaml
 
 from deepfakemnist.config.base import SPLITS
 from deepfakemnist.config.training_sets import TrainingSet, parse_training_set
@@ -269,6 +270,12 @@ def described_pages(paths: Iterable[str]) -> list[tuple[str, str, str]]:
         shows = " ".join(html.unescape(re.sub(r"<[^>]+>", "", lead[1])).split())
         found.append((path.name, html.unescape(title[1]), shows.removesuffix(".") + "."))
     return found
+
+
+def config_text(config: Mapping[str, Any]) -> str:
+    """Return the config as YAML, in its own order."""
+    text: str = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True, width=110)
+    return text
 
 
 def made_with(videos: Path, run: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -37,6 +37,7 @@ def write_overview(
     made_with: Sequence[tuple[str, str]],
     pages: Sequence[tuple[str, str, str]],
     actions: Sequence[str],
+    config: str = "",
     simulated: Sequence[str] = (),
     notices: Sequence[str] = (),
 ) -> None:
@@ -50,6 +51,7 @@ def write_overview(
         made_with: name and value of versions, seed, config and weights.
         pages: file name, title and content of each other page of the report.
         actions: actions of the config, in its order.
+        config: the whole config as text; it holds no keys, which come from the environment.
         simulated: liveness vendors whose answers a simulator gave.
         notices: sentences above everything.
     """
@@ -67,12 +69,15 @@ def write_overview(
         Block("Pages", render("page_list.html.j2", pages=pages)),
         Table("Made with", (Column("what", is_name=True), Column("value", is_name=True)), list(made_with)),
     ]
+    if config:
+        parts.append(Block("Config", render("config.html.j2", config=config)))
     lead = Lead(
         f"A dataset of {contents.count(0):,} real and {contents.count(1):,} fake talking-head videos, and detectors "
         "trained to tell them apart. Fakes are real faces animated by the motion of other people; nothing in them "
         "happened.",
-        "The chart shows how many videos each stage kept; the pages below hold every number with what it is of.",
-        "Fakes are for research on detection, and no evidence of anything about the people shown.",
+        "The chart shows how many videos each stage kept; the pages listed below give every number with what "
+        "it was measured on.",
+        "Fakes are for research on detection; they are not evidence of anything about the people shown.",
     )
     write_page(path, "Overview", lead, parts, notices)
 
@@ -84,7 +89,7 @@ def _tiles(contents: Contents, cost: RunCost, simulated: Sequence[str]) -> list[
     ratio = f"{fakes / contents.count(0):.1f} fakes per real" if contents.count(0) else "no reals"
     people = str(contents.people[""]) if contents.people else "not known"
     tiles = [
-        ("people", people, ", ".join(f"{split} {contents.people.get(split, 0)}" for split in SPLITS)),
+        ("people in the videos", people, ", ".join(f"{split} {contents.people.get(split, 0)}" for split in SPLITS)),
         ("videos", f"{contents.count(0) + fakes:,}", f"{contents.count(0):,} real, {fakes:,} fake; {ratio}"),
         ("length", f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.1f} min", "at one quality"),
         (
@@ -142,7 +147,7 @@ def _funnel_chart(steps: Sequence[Step]) -> Chart:
         rows,
         alt="Videos kept and lost at each stage: " + "; ".join(f"{step.name} {step.kept:,}" for step in steps) + ".",
         caption=f"{' and '.join(f'{step.kept:,} {step.name}' for step in ends)}. Left out: {lost or 'nothing'}. "
-        "Rejected: a rule of the data said no; failed: an error. The ledger names every one.",
+        "Rejected: excluded by a criterion; failed: an error. The ledger lists every one.",
         file="funnel",
     )
 
@@ -220,10 +225,16 @@ def _detectors(ranked: Sequence[Ranked]) -> Part:
     note = (
         f"Of {len(ranked)} pairs of detector and quality, the one with the highest and the one with the lowest AUC of "
         "whole videos on the test split. In brackets: the 95 % interval, clustered by person, or the number of people "
-        "where they are too few for one. Chance is 50 %. Picked for being extreme, so closer to the others than they "
-        "look."
+        "where they are too few for one. Chance is 50 %. Selected as extremes, so their difference is probably "
+        f"exaggerated.{_doubt(ranked[0])}"
     )
     return Table("Best and worst detector", columns, rows, note=note, file="best_and_worst")
+
+
+def _doubt(best: Ranked) -> str:
+    """Return a sentence where even the best detector is not shown to do better than chance; else an empty text."""
+    low = best.row.get("auc_low")
+    return "" if low and float(low) > 0.5 else " Even the best one is not shown to do better than chance."
 
 
 def _audit_sentences(audit: Sequence[Row], findings: Sequence[Row]) -> list[str]:

@@ -18,6 +18,8 @@ from deepfakemnist.tables.files import atomic_path
 
 #: Tables with more rows are unpacked in the browser, a page of rows at a time: a hundred thousand would take minutes.
 _MAX_STATIC_ROWS = 200
+#: The page that all others lead back to.
+FRONT = "overview.html"
 _ENVIRONMENT = Environment(
     loader=PackageLoader("deepfakemnist.report", "templates"), autoescape=True, undefined=StrictUndefined,
     trim_blocks=True, lstrip_blocks=True,
@@ -35,6 +37,7 @@ def write_page(path: Path, title: str, lead: str | Lead, parts: Sequence[Part], 
         notices: sentences that stand above all else, such as that the numbers of a demo mean nothing.
     """
     context = _context(title, lead if isinstance(lead, Lead) else Lead(lead), parts, notices)
+    context["is_front"] = path.name == FRONT
     text = _ENVIRONMENT.get_template("page.html.j2").render(context)
     with atomic_path(path) as part:
         part.write_text(text, encoding="utf-8")

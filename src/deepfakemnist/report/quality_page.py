@@ -18,9 +18,9 @@ from deepfakemnist.tables.schemas import FAILED, OK, REJECTED, Row
 from deepfakemnist.tables.tsv import write_tsv
 
 _READING = (
-    "Sharpness is the variance of the Laplacian, brightness the mean luma (0 to 255), face motion what is left of the "
-    "motion in a face when that of a photograph is taken away; ranges of yaw, pitch and roll span the 5th to 95th "
-    "percentile. Sources and drivers are counted apart."
+    "Sharpness is the variance of the Laplacian, brightness the mean luma (0 to 255), face motion the "
+    "motion within a face, beyond that of a photograph moved before the camera; ranges of yaw, pitch and roll span "
+    "the 5th to 95th percentile. Sources and drivers are counted apart."
 )
 _LIMITS = (
     "Crop statistics describe pictures, not people: they do not say whose face it is, or whether the clip is genuine."

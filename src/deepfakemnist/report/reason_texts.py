@@ -89,7 +89,7 @@ _TEXTS = {
     "size_changes": ("The frame size changes within the video.", _CONVERT),
     "source_changed": ("The source file was replaced during the run.", ""),
     "source_frame_missing": ("The clip is shorter than animator.source_frame.", "Set a smaller number, or best."),
-    "source_unusable": ("The source did not become a crop, so that its planned fakes could not be made.",
+    "source_unusable": ("No crop of the source was obtained, so its planned fakes could not be made.",
                         "See why the source was left out."),
     "still_face": ("The face does not move, as in a photograph.", _SETTINGS),
     "time_stamps": ("The time stamps of the frames are contradictory.", _CONVERT),

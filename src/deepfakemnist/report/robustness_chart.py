@@ -76,8 +76,8 @@ def robustness_chart(title: str, whole: Sequence[Cells], others: Sequence[Cells]
         .properties(height=320)
     )
     caption = (
-        f"{sizes_of(rows)} of test, by frame; bars: 95 % intervals where there are any. Dashed: guessing, which a bar "
-        "that crosses it does not exclude. Each perturbation from none, at the left, to its strongest."
+        f"{sizes_of(rows)} of test, by frame; bars: 95 % intervals where there are any. Dashed: guessing; an "
+        "interval that crosses it includes chance. Each perturbation from none, at the left, to its strongest."
     )
     alt_text = f"Balanced accuracy of each detector against the strength of {', '.join(perturbations)}."
     return [Chart(f"{title}: balanced accuracy by strength", drawing, rows, alt_text, caption, "robustness")]

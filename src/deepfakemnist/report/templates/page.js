@@ -1,5 +1,7 @@
 "use strict";
 
+document.documentElement.classList.toggle("framed", window.parent !== window);
+
 // Large texts are gzip streams in base64: a report of 15 MB would be 40 MB otherwise.
 async function unpack(element) {
   const bytes = Uint8Array.from(atob(element.textContent), character => character.charCodeAt(0));
