@@ -23,10 +23,7 @@ def test_what_could_not_be_told_is_no_finding_of_no_difference(tmp_path: Path) -
     rows = [audited("container", "no difference"), audited("traces", "cannot tell", videos=8, people=4)]
     write_audit_page(rows, tmp_path / "page.html", ["Demo."])
     text = report_pages.text(tmp_path / "page.html")
-    assert (
-        "No leak was found in 2 tests for differences that no picture can cause, of which 1 cannot tell: too few videos."
-        in text
-    )
+    assert "No leak was found in 2 tests for differences that no picture can cause, of which 1 cannot tell:" in text
     assert "no fact has an AUC above 0.71 (95 % confidence), 80 videos of 40 people." in text
     assert "Too few videos (8 of 4 people) to tell whether real and fake differ in traces" in text
     assert "Demo." in text

@@ -34,7 +34,7 @@ def dataset_page(folder: Path, **more: Any) -> Path:
     counts = {split: {"real": 0, "fake": 0, "people": 0} for split in ("train", "val", "test")}
     summary = {
         "outcomes": {}, "reasons": {}, "bytes": {"raw": 1_500_000, "c40": 6_000}, "frames": 99,
-        "actions": {"nod": {"ok": 1, "failed": 1}, "smile": {"rejected": 1}},
+        "actions": {"nod": {"ok": 1, "failed": 1}, "smile": {"rejected": 3}},
         "splits": {**counts, "train": {"real": 2, "fake": 1, "people": 2}},
     }  # fmt: skip
     (folder / "summary.json").write_text(json.dumps(summary))
@@ -47,6 +47,7 @@ def dataset_page(folder: Path, **more: Any) -> Path:
         item("fake", "a@nod", "frames", action="nod"),
         item("fake", "b@nod", "animate", "failed", "error", action="nod"),
         item("fake", "b@smile", "select", "rejected", "liveness", action="smile"),
+        *[item("fake", f"c@smile{n}", "plan", "rejected", "source_unusable", action="smile") for n in range(2)],
     ]
     write_table(ledger, folder / "ledger.parquet", LEDGER)
     clips = [("a", 0, 25), ("b", 0, 50), ("a@nod", 1, 25)]
@@ -70,6 +71,7 @@ def test_dataset_page_says_what_there_is_and_what_became_of_the_rest(tmp_path: P
         ["source", "frames", "2", "2", "0", "0"],
         ["driver", "crop", "2", "1", "1", "0"],
         ["driver", "extract_motion", "1", "1", "0", "0"],
+        ["fake", "plan", "5", "3", "2", "0"],
         ["fake", "animate", "3", "2", "0", "1"],
         ["fake", "select", "2", "1", "1", "0"],
         ["fake", "frames", "1", "1", "0", "0"],
@@ -81,8 +83,8 @@ def test_dataset_page_draws_fakes_by_action_against_the_quota_and_names_actions_
     charts, text = report_pages.charts(page), report_pages.text(page)
     of = {(row["action"], row["outcome"]): (row["fakes"], row["quota"]) for row in charts["Fakes by action"]}
     assert of["nod", "accepted"] == (1, 4), "the quotas of two animators add up"
-    assert (of["nod", "failed"], of["smile", "rejected"]) == ((1, 4), (1, None))
-    assert "smile: 0 accepted of 1; dropped: 1 at select (liveness)." in text
+    assert (of["nod", "failed"], of["smile", "rejected"], of["smile", "not made"]) == ((1, 4), (1, None), (2, None))
+    assert "smile: 0 accepted of 3; dropped: 2 at plan (source_unusable), 1 at select (liveness)." in text
     assert "blink: not planned, because all its drivers were dropped: 1 at crop (no_face)." in text
     assert "yaw: not planned, although there are drivers; see plan.actions." in text
     assert "up: not planned, and no driver performs it." in text

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from deepfakemnist.config.base import ACTIONS, SPLITS
-from deepfakemnist.report.charts import COLOURS, FAKE, REAL, ROWS
+from deepfakemnist.report.charts import COLOURS, FAKE, GUIDE, REAL, ROWS
 from deepfakemnist.report.pages import render, write_page
 from deepfakemnist.report.parts import Block, Chart, Lead, Part, Table
 from deepfakemnist.report.units import counted, duration, in_unit, size_unit
@@ -39,8 +39,10 @@ _STAGES = (
     "compress",
     "frames",
 )
-_OUTCOMES = {OK: "accepted", REJECTED: "rejected", FAILED: "failed"}
-_OUTCOME_COLOURS = [COLOURS[2], COLOURS[1], COLOURS[3]]
+#: Fakes whose source or driver is unusable were planned, and never rendered nor judged.
+_NOT_MADE = "not made"
+_OUTCOMES = {OK: "accepted", REJECTED: "rejected", FAILED: "failed", _NOT_MADE: _NOT_MADE}
+_OUTCOME_COLOURS = [COLOURS[2], COLOURS[1], COLOURS[3], GUIDE]
 _BINS = 24
 
 
@@ -70,7 +72,7 @@ def write_dataset_page(
     best = table.filter(pc.equal(table["quality"], qualities[0])) if qualities else table
     parts = [
         Block("", render("sentences.html.j2", sentences=_glance(data, best, table))),
-        _actions_chart(data["actions"], wanted),
+        _actions_chart(_outcomes_of_actions(items, data["actions"]), wanted),
         _missing_actions(items, data["actions"]),
         _splits(data["splits"], best),
         _sizes(qualities, table),
@@ -98,6 +100,18 @@ def _glance(data: Mapping[str, Any], best: pa.Table, table: pa.Table) -> list[st
 
 def _seconds(table: pa.Table) -> np.ndarray:
     return np.asarray(pc.divide(table["frames"].cast(pa.float64()), table["fps"]).to_numpy(), dtype=float)
+
+
+def _outcomes_of_actions(items: Sequence[Row], actions: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
+    """Return action → outcome → fakes, with those that were not made apart from rejected ones."""
+    unmade = Counter(
+        row["action"] for row in items if (row["kind"], row["stage"], row["status"]) == ("fake", "plan", REJECTED)
+    )
+    found = {}
+    for action, counts in actions.items():
+        found[action] = dict(counts) | {_NOT_MADE: unmade[action]}
+        found[action][REJECTED] = counts.get(REJECTED, 0) - unmade[action]
+    return found
 
 
 def _actions_chart(actions: Mapping[str, Mapping[str, int]], wanted: Mapping[str, int]) -> Part:
@@ -131,8 +145,9 @@ def _actions_chart(actions: Mapping[str, Mapping[str, int]], wanted: Mapping[str
         title,
         drawing.properties(height=18 * len(named)),
         rows,
-        f"Bars of accepted, rejected and failed fakes for each action: {made} of {total} planned fakes are accepted.",
-        f"{counted(total, 'planned fake')}, {made:,} of them accepted into the dataset.{quota}",
+        f"Bars of planned fakes by action and outcome: {made} of {total} planned fakes are accepted.",
+        f"{counted(total, 'planned fake')}, {made:,} of them accepted into the dataset. Not made: the source or the "
+        f"driver is unusable.{quota}",
         file="fakes_by_action",
     )
 
