@@ -35,9 +35,16 @@ class SnakemakeReport:
     def home(self) -> None:
         """Go back to the menu, which a narrow window hides while a page is shown, and to the page that opens first."""
         self._show_menu()
+        before = self._drawn()
         self.page.locator("nav nav a").first.click()
-        self.page.wait_for_function("app.state.content === 'html'")
+        self.page.wait_for_function(
+            "before => app.state.content === 'html' && app.state.renderTrigger !== before", arg=before
+        )
         self._show_menu()
+
+    def _drawn(self) -> float | None:
+        """Return a number that is another after each change of what is shown."""
+        return self.page.evaluate("app.state.renderTrigger ?? null")
 
     def _show_menu(self) -> None:
         if self.page.evaluate("app.state.hideNavbar"):
@@ -49,9 +56,17 @@ class SnakemakeReport:
         for category, parts in categories.items():
             for part in parts:
                 self.home()
+                before = self._drawn()
                 self._entry(category).click()
                 if len(parts) > 1:
                     self._entry(part).click()
+                self.page.wait_for_function(
+                    "before => app.state.navbarMode !== 'menu' || app.state.renderTrigger !== before", arg=before
+                )
+                if self._drawn() != before:
+                    # Its only page needs no list.
+                    yield self.path
+                    continue
                 for row in self.page.locator("nav tbody tr").all():
                     if self.open(row):
                         yield self.path
@@ -61,7 +76,9 @@ class SnakemakeReport:
         button = row.locator("td:last-child a").first
         if is_shown := button.get_attribute("download") is None:
             self._show_menu()
+            before = self._drawn()
             button.click()
+            self.page.wait_for_function("before => app.state.renderTrigger !== before", arg=before)
         return is_shown
 
     def search(self, term: str) -> Locator:
