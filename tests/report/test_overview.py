@@ -10,7 +10,7 @@ import pytest
 import report_pages
 
 from deepfakemnist.evaluation.measurement import METRICS_COLUMNS
-from deepfakemnist.report.cost import duration, run_cost, size_text
+from deepfakemnist.report.cost import run_cost
 from deepfakemnist.report.cost_parts import cost_parts
 from deepfakemnist.report.overview import (
     Contents,
@@ -24,6 +24,7 @@ from deepfakemnist.report.overview import (
 )
 from deepfakemnist.report.overview_page import write_overview
 from deepfakemnist.report.pages import write_page
+from deepfakemnist.report.units import duration, number, size_text
 from deepfakemnist.tables.dataset_schemas import LEDGER, VIDEOS
 from deepfakemnist.tables.files import write_table
 from deepfakemnist.tables.schemas import VERDICTS
@@ -49,12 +50,12 @@ ITEMS = [
 def videos(people: int = 12, splits: tuple[str, ...] = ("train", "val", "test")) -> list[dict[str, Any]]:
     """One real and two fakes of each person, at two qualities, 50 frames each."""
     rows = []
-    for number in range(people):
-        common = {"person_id": f"p{number}", "split": splits[number % len(splits)], "frames": 50, "fps": 25.0}
+    for one in range(people):
+        common = {"person_id": f"p{one}", "split": splits[one % len(splits)], "frames": 50, "fps": 25.0}
         for quality, size in (("raw", 1000), ("c23", 100)):
             for name, label, action in (("real", 0, ""), ("one", 1, "blink"), ("two", 1, "yaw")):
                 rows.append(
-                    {**common, "video_id": f"{name}{number}", "label": label, "quality": quality, "action": action,
+                    {**common, "video_id": f"{name}{one}", "label": label, "quality": quality, "action": action,
                      "animator": "mesh" if label else "", "bytes": size, "ffmpeg_version": "ffmpeg 8",
                      "encoder_version": "x264 164"}
                 )  # fmt: skip
@@ -190,7 +191,7 @@ def test_cost_sums_jobs_by_stage_and_counts_a_file_with_two_names_once(tmp_path:
     assert (crop.jobs, crop.wall_s, crop.cpu_s, crop.memory_mb, crop.gpu_s) == (2, 120, 30, 200, 0)
     assert (train.gpu_s, train.memory_mb) == (7200, 900)
     assert 100_000 <= crop.disk_bytes < 150_000
-    assert cost.gpu_hours == 2 and cost.cpu_hours == pytest.approx(7233 / 3600)
+    assert cost.gpu_s == 7200 and cost.cpu_s == 7233
     assert [(one.provider, one.answers, one.cost) for one in cost.paid] == [("baidu", 2, 1.0)]
 
 
@@ -278,11 +279,9 @@ def test_a_list_of_pages_refuses_html_that_is_no_page(tmp_path: Path) -> None:
         described_pages([str(tmp_path / "other.html")])
 
 
-@pytest.mark.parametrize(("size", "text"), [(999, "0.999 kB"), (1.5e6, "1.5 MB"), (294e9, "294 GB"), (2e12, "2 TB")])
-def test_sizes_read_in_the_unit_that_fits(size: float, text: str) -> None:
-    assert size_text(size) == text
-
-
-@pytest.mark.parametrize(("hours", "text"), [(0, "0"), (0.25, "15.0 min"), (1234.56, "1,234.6 h")])
-def test_durations_read_in_the_unit_that_fits(hours: float, text: str) -> None:
-    assert duration(hours) == text
+def test_sizes_times_and_numbers_read_in_the_unit_that_fits() -> None:
+    assert [size_text(size) for size in (999, 1_500_000, 294 * 10**9, 2 * 10**12)] == [
+        "0.999 kB", "1.5 MB", "294 GB", "2 TB",
+    ]  # fmt: skip
+    assert [duration(seconds) for seconds in (0, 12.3, 900, 4_444_416)] == ["0 s", "12.3 s", "15 min", "1,235 h"]
+    assert [number(value) for value in (-0.001, 1.234, None, float("nan"))] == ["0.00", "1.23", "–", "–"]

@@ -70,19 +70,19 @@ class RunCost:
     paid: list[PaidAnswers] = field(default_factory=list)
 
     @property
-    def cpu_hours(self) -> float:
-        """Processor time of all jobs, hours."""
-        return sum(one.cpu_s for one in self.stages) / 3600
+    def cpu_s(self) -> float:
+        """Processor time of all jobs, seconds."""
+        return sum(one.cpu_s for one in self.stages)
 
     @property
-    def job_hours(self) -> float:
-        """Wall time of all jobs, hours; jobs that ran side by side count each."""
-        return sum(one.wall_s for one in self.stages) / 3600
+    def job_s(self) -> float:
+        """Wall time of all jobs, seconds; jobs that ran side by side count each."""
+        return sum(one.wall_s for one in self.stages)
 
     @property
-    def gpu_hours(self) -> float:
-        """Hours for which jobs held GPUs."""
-        return sum(one.gpu_s for one in self.stages) / 3600
+    def gpu_s(self) -> float:
+        """Seconds for which jobs held GPUs, times the GPUs."""
+        return sum(one.gpu_s for one in self.stages)
 
     @property
     def disk_bytes(self) -> int:
@@ -162,16 +162,3 @@ def _paid(verdicts: Sequence[Path]) -> list[PaidAnswers]:
                 answers[row["provider"]] += 1
                 costs[row["provider"]] += row["cost"]
     return [PaidAnswers(name, answers[name], costs[name]) for name in sorted(answers)]
-
-
-def size_text(size: float) -> str:
-    """Return bytes as text in a unit that leaves at most three digits before the point."""
-    for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if size >= factor:
-            return f"{size / factor:.3g} {unit}"
-    return f"{size / 1e3:.3g} kB"
-
-
-def duration(hours: float) -> str:
-    """Return hours as text, in minutes below one."""
-    return f"{hours:,.1f} h" if hours >= 1 else f"{60 * hours:.1f} min" if hours > 0 else "0"

@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 import altair as alt
 
 from deepfakemnist.report.charts import ROWS
-from deepfakemnist.report.cost import RunCost, StageCost, duration, size_text
+from deepfakemnist.report.cost import RunCost, StageCost
 from deepfakemnist.report.pages import render
 from deepfakemnist.report.parts import Block, Chart, Part, Table
+from deepfakemnist.report.units import duration, size_text
 
 _REMARK = "simulated, nothing paid"
 
@@ -27,8 +28,8 @@ def cost_parts(cost: RunCost, simulated: Sequence[str] = ()) -> list[Part]:
         return [Block("Cost", render("sentences.html.j2", sentences=[nothing])), *_paid_answers(cost, simulated)]
     order = [one.stage for one in timed]
     summary = (
-        f"{sum(one.jobs for one in timed):,} jobs took {duration(cost.cpu_hours)} of processor time, "
-        f"{duration(cost.job_hours)} of job time and {duration(cost.gpu_hours)} of GPU time, and left "
+        f"{sum(one.jobs for one in timed):,} jobs took {duration(cost.cpu_s)} of processor time, "
+        f"{duration(cost.job_s)} of job time and {duration(cost.gpu_s)} of GPU time, and left "
         f"{size_text(cost.disk_bytes)} of files. Job time is the sum over jobs, which run side by side; GPU time is "
         "that for which a job held a GPU, loading included. Memory is the largest resident set of a job. A job that "
         "was stopped and run again counts as its last run, and the time of Snakemake itself is in no figure."

@@ -12,12 +12,13 @@ from deepfakemnist.config.base import SPLITS
 from deepfakemnist.dataset.audit_statement import statements
 from deepfakemnist.dataset.identity_findings import count_findings
 from deepfakemnist.report.charts import COLOURS, ROWS
-from deepfakemnist.report.cost import RunCost, duration, size_text
+from deepfakemnist.report.cost import RunCost
 from deepfakemnist.report.cost_parts import cost_parts
 from deepfakemnist.report.measurement_cells import cell
 from deepfakemnist.report.overview import Contents, Ranked, Step
 from deepfakemnist.report.pages import render, write_page
 from deepfakemnist.report.parts import Block, Chart, Column, Lead, Part, Table
+from deepfakemnist.report.units import duration, size_text
 from deepfakemnist.tables.schemas import Row
 
 _KEPT, _REJECTED, _FAILED = "kept", "rejected", "failed"
@@ -84,14 +85,14 @@ def write_overview(
 
 def _tiles(contents: Contents, cost: RunCost, simulated: Sequence[str]) -> list[tuple[str, str, str]]:
     """Return label, figure and remark of each tile."""
-    hours = sum(contents.hours.values())
+    seconds = 3600 * sum(contents.hours.values())
     fakes = contents.count(1)
     ratio = f"{fakes / contents.count(0):.1f} fakes per real" if contents.count(0) else "no reals"
     people = str(contents.people[""]) if contents.people else "not known"
     tiles = [
         ("people in the videos", people, ", ".join(f"{split} {contents.people.get(split, 0)}" for split in SPLITS)),
         ("videos", f"{contents.count(0) + fakes:,}", f"{contents.count(0):,} real, {fakes:,} fake; {ratio}"),
-        ("length", f"{hours:.1f} h" if hours >= 1 else f"{60 * hours:.1f} min", "at one quality"),
+        ("length", duration(seconds), "at one quality"),
         (
             "size of the videos",
             size_text(sum(contents.bytes_of.values())),
@@ -99,8 +100,8 @@ def _tiles(contents: Contents, cost: RunCost, simulated: Sequence[str]) -> list[
         ),
         (
             "processor time",
-            duration(cost.cpu_hours),
-            f"{duration(cost.job_hours)} of jobs; GPUs {duration(cost.gpu_hours)}",
+            duration(cost.cpu_s),
+            f"{duration(cost.job_s)} of jobs; GPUs {duration(cost.gpu_s)}",
         ),
         ("disk", size_text(cost.disk_bytes), "all results, intermediate clips included"),
     ]

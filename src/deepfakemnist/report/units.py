@@ -5,13 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-_SIZES = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+_SIZES = ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
 
 
 def size_unit(sizes: Sequence[int]) -> tuple[float, str]:
-    """Return bytes per unit and the name of the unit that suits the largest of some sizes in bytes: GB, MB or kB."""
+    """Return bytes per unit and the name of the unit that suits the largest of some sizes in bytes: TB to kB."""
     largest = max(sizes, default=0)
     return next(((factor, name) for factor, name in _SIZES if largest >= factor), _SIZES[-1])
+
+
+def size_text(size: int) -> str:
+    """Return bytes as text in the unit that suits them."""
+    factor, name = size_unit([size])
+    return f"{in_unit(size / factor)} {name}"
 
 
 def in_unit(value: float) -> str:
@@ -34,4 +40,7 @@ def counted(number: int, one: str, several: str = "") -> str:
 
 def number(value: float | None, digits: int = 2) -> str:
     """Return a number with some decimals; a dash for none."""
-    return "–" if value is None or not math.isfinite(value) else f"{value:.{digits}f}"
+    if value is None or not math.isfinite(value):
+        return "–"
+    # Adding zero makes -0.0 a plain one.
+    return f"{round(value, digits) + 0.0:.{digits}f}"
