@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import report_pages
 
+from deepfakemnist.errors import ConfigError
 from deepfakemnist.evaluation.measurement import METRICS_COLUMNS
 from deepfakemnist.report.cost import run_cost
 from deepfakemnist.report.cost_parts import cost_parts
@@ -271,11 +272,12 @@ def test_the_best_detector_is_said_to_be_doubtful_unless_its_interval_excludes_c
         )  # fmt: skip
         text = report_pages.text(tmp_path / "overview.html")
         assert ("Even the best one is not shown to do better than chance." in text) == is_doubtful
+        assert "The only pair of detector and quality" in text
 
 
 def test_a_list_of_pages_refuses_html_that_is_no_page(tmp_path: Path) -> None:
     (tmp_path / "other.html").write_text("<p>hello</p>")
-    with pytest.raises(ValueError, match="no page of the report"):
+    with pytest.raises(ConfigError, match="no page of this version's report: delete it"):
         described_pages([str(tmp_path / "other.html")])
 
 

@@ -20,6 +20,7 @@ from deepfakemnist.config.base import SPLITS
 from deepfakemnist.config.training_sets import TrainingSet, parse_training_set
 from deepfakemnist.dataset.audit_statement import leak_message as audit_leak
 from deepfakemnist.dataset.identity_findings import LEAK, leak_message
+from deepfakemnist.errors import ConfigError
 from deepfakemnist.evaluation.clusters import MIN_CLUSTERS
 from deepfakemnist.planning.rounds import FULL
 from deepfakemnist.tables.files import distinct_values, read_rows
@@ -258,7 +259,7 @@ def read_ledger(path: Path) -> list[Row]:
 def described_pages(paths: Iterable[str]) -> list[tuple[str, str, str]]:
     """Return file name, title and first sentence of each HTML page among the files of a report.
 
-    Raises: ValueError for HTML that is none of :func:`deepfakemnist.report.pages.write_page`.
+    Raises: ConfigError for HTML that is none of :func:`deepfakemnist.report.pages.write_page`.
     """
     found = []
     for path in (Path(one) for one in paths if one.endswith(".html")):
@@ -266,7 +267,7 @@ def described_pages(paths: Iterable[str]) -> list[tuple[str, str, str]]:
         title = re.search(r"<title>(.*?)</title>", text)
         lead = re.search(r'<p class="lead">(.*?)(?:[.:] |</p>)', text, re.DOTALL)
         if title is None or lead is None:
-            raise ValueError(f"{path} is no page of the report")
+            raise ConfigError(f"{path} is no page of this version's report: delete it, and run the same command again")
         shows = " ".join(html.unescape(re.sub(r"<[^>]+>", "", lead[1])).split())
         found.append((path.name, html.unescape(title[1]), shows.removesuffix(".") + "."))
     return found

@@ -212,7 +212,7 @@ def _detectors(ranked: Sequence[Ranked]) -> Part:
     chosen = [("best", ranked[0])] + ([("worst", ranked[-1])] if len(ranked) > 1 else [])
     rows = [
         (
-            which,
+            place,
             one.detector,
             one.quality,
             cell([one.row], "auc"),  # type: ignore[list-item]
@@ -220,14 +220,19 @@ def _detectors(ranked: Sequence[Ranked]) -> Part:
             one.row["n_videos"],
             one.row["n_people"],
         )
-        for which, one in chosen
+        for place, one in chosen
     ]
     columns = ("", "detector", "trained and tested on", "AUC %", "balanced accuracy %", "videos", "people")
+    measured = "AUC of whole videos on the test split"
+    which = (
+        f"Of {len(ranked)} pairs of detector and quality, the one with the highest and the one with the lowest "
+        f"{measured}. Selected as extremes, so their difference is probably exaggerated."
+        if len(ranked) > 1
+        else f"The only pair of detector and quality, with its {measured}."
+    )
     note = (
-        f"Of {len(ranked)} pairs of detector and quality, the one with the highest and the one with the lowest AUC of "
-        "whole videos on the test split. In brackets: the 95 % interval, clustered by person, or the number of people "
-        "where they are too few for one. Chance is 50 %. Selected as extremes, so their difference is probably "
-        f"exaggerated.{_doubt(ranked[0])}"
+        f"{which} In brackets: the 95 % interval, clustered by person, or the number of people where they are too few "
+        f"for one. Chance is 50 %.{_doubt(ranked[0])}"
     )
     return Table("Best and worst detector", columns, rows, note=note, file="best_and_worst")
 
