@@ -42,4 +42,5 @@ def test_columns_with_one_value_become_a_sentence_and_empty_ones_go():
     table = compact(Table("T", ("name", "videos", "people", "interval for"), rows, "A note."), footer=1)
     assert list(table.columns) == ["name", "videos"]
     assert table.rows == [["a", "7"], ["b", "9"], ["c", "9"], ["chance", ""]]
-    assert table.note == "A note. All rows: people: 2."
+    assert table.note == "A note. Where measured: people: 2."
+    assert compact(Table("T", ("name", "people"), [["a", "2"], ["b", "2"]])).note == "All rows: people: 2."

@@ -66,7 +66,7 @@ rule overview:
         ),
         gpus=unwatched(GPUS_OF_STAGES),
         config=unwatched(CONFIG.model_dump(mode="json")),
-        results=RESULTS,
+        results=lambda wildcards, input: str(Path(input.videos).parents[1]),
         benchmarks=f"{RESULTS}/benchmarks",
         # Those of the time at which the page was made; another value alone makes no page again.
         run=unwatched(

@@ -31,8 +31,13 @@ def compact(table: Table, mergeable: Collection[str] = SIZES, footer: int = 0) -
         if title in mergeable
     }
     gone = {place: [*found] for place, found in values.items() if len(found) < 2}
-    said = [f"{titles[place]}: {found[0]}" for place, found in gone.items() if found]
-    note = " ".join(text for text in (table.note, f"All rows: {'; '.join(said)}." if said else "") if text)
+    said: dict[str, list[str]] = {"All rows": [], "Where measured": []}
+    for place, found in gone.items():
+        if found:
+            lacks = any(row[place] in _EMPTY for row in rows)
+            said["Where measured" if lacks else "All rows"].append(f"{titles[place]}: {found[0]}")
+    sentences = [f"{where}: {'; '.join(texts)}." for where, texts in said.items() if texts]
+    note = " ".join(text for text in (table.note, *sentences) if text)
     return replace(
         table, columns=_without(table.columns, gone), rows=[_without(row, gone) for row in table.rows], note=note
     )

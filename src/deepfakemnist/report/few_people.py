@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from deepfakemnist.evaluation.clusters import MIN_CLUSTERS
 from deepfakemnist.report.measurement_cells import Cells
 
 _OF_CLASS = re.compile(r"too few people with (reals|fakes) \((\d+)\)")
@@ -24,9 +25,9 @@ def too_few_people(metrics: Sequence[Cells]) -> str:
     if found := _OF_CLASS.search(largest["generalises_to"]):
         what += f", {found[1]} of {_counted(found[2], 'person')}"
     return (
-        f"These numbers mean nothing beyond this run: the test split has {what}. With fewer than 10 people in a class "
-        "there is no interval and no p-value, so they show neither which detector is better nor whether any is better "
-        "than guessing (50 %)."
+        f"These numbers mean nothing beyond this run: the test split has {what}. With fewer than {MIN_CLUSTERS} people "
+        "in a class there is no interval and no p-value, so they show neither which detector is better nor "
+        "whether any is better than guessing (50 %)."
     )
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from deepfakemnist.evaluation.clusters import MIN_CLUSTERS
 from deepfakemnist.report.compact_tables import compact
 from deepfakemnist.report.comparison_tables import comparison_tables
 from deepfakemnist.report.curve_charts import curve_charts
@@ -46,9 +47,6 @@ _SIZES = {
 _MERGEABLE = ("level", "seeds", "seed", *_SIZES.values())
 #: Levels of the main tables; a video's score is the mean over its frames.
 _LEVELS = ("frame", "video")
-
-#: For an interval, see evaluation.clusters.MIN_CLUSTERS.
-_ENOUGH_PEOPLE = 10
 _ERRORS_NOTE = (
     "ECE: expected calibration error. APCER: share of missed fakes of the worst action; BPCER: share of reals "
     "classified as fake; ACER: their mean (ISO/IEC 30107-3). No interval is computed for these."
@@ -225,7 +223,7 @@ def _calibration(rows: Sequence[Cells]) -> Table:
 
 def _digits(row: Cells) -> int:
     """Return the decimals of a percentage without interval: none of so few people that intervals have none either."""
-    return TOO_FEW if int(row["n_people"]) < _ENOUGH_PEOPLE else USUAL
+    return TOO_FEW if int(row["n_people"]) < MIN_CLUSTERS else USUAL
 
 
 def _unscored(clips: Sequence[Cells]) -> Table:
