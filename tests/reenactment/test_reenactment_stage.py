@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import report_pages
 
 from deepfakemnist.actors import Actor, Framing, load_bank, perform
 from deepfakemnist.animate.stages import extract_motion_shard
@@ -85,6 +86,8 @@ def test_a_changed_motion_is_a_row_and_a_dropped_driver_is_none(reenacted: tuple
 
 def test_the_page_shows_medians_and_refusals(reenacted: tuple) -> None:
     rows, _, page = reenacted
-    text = page.read_text()
-    assert "Self-reenactment: medians by action" in text
-    assert f"{255 * rows['turning']['l1']:.2f}" in text and f"{100 * rows['turning']['akd']:.2f}" in text
+    medians = report_pages.tables(page)["Self-reenactment"]
+    row = dict(zip(medians[0], medians[-1], strict=True))
+    assert (row["action"], row["drivers"], row["refused"]) == ("all", "1", "1")
+    assert row["L1, levels"] == f"{255 * rows['turning']['l1']:.2f}"
+    assert row["AKD, %"] == f"{100 * rows['turning']['akd']:.2f}"

@@ -224,7 +224,8 @@ class TrainingSettings(Settings):
 
 Protocol = Literal[
     "quality", "cross_quality", "mixed", "train_on_action", "per_action", "drivers", "datasets", "robustness",
-    "subgroups", "splits", "training_size", "animators",
+    "subgroups", "splits", "training_size",
+    "animators",
 ]  # fmt: skip
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
 
