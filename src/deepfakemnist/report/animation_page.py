@@ -76,9 +76,13 @@ def write_animation_page(
 
 
 def _by_animator(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    """Return label → rows."""
-    labels = sorted({row.get("animator") or "" for row in rows})
-    return {label: [row for row in rows if (row.get("animator") or "") == label] for label in labels}
+    """Return label → rows. Rows that failed before their animator was known are the only one's, if there is one."""
+    known = sorted({row["animator"] for row in rows if row.get("animator")})
+    only = known[0] if len(known) == 1 else ""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.get("animator") or only, []).append(row)
+    return dict(sorted(groups.items()))
 
 
 def _medians(rows: Sequence[Row]) -> Table:
