@@ -113,7 +113,7 @@ def test_contents_are_counted_at_one_quality_and_sizes_at_each(tmp_path: Path) -
     assert (found.count(0), found.count(1)) == (12, 24)
     assert found.videos["test", 1] == 8 and found.people == {"train": 4, "val": 4, "test": 4, "": 12}
     assert found.actions == {("mesh", "blink"): 12, ("mesh", "yaw"): 12}
-    assert found.hours[1] == pytest.approx(24 * 2 / 3600)
+    assert found.seconds[1] == pytest.approx(24 * 2)
     assert found.bytes_of == {"raw": 36_000, "c23": 3_600}
 
 

@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from deepfakemnist.config.base import ACTIONS, SPLITS
 from deepfakemnist.report.charts import COLOURS, FAKE, GUIDE, REAL, ROWS
+from deepfakemnist.report.losses import losses_by_action
 from deepfakemnist.report.pages import render, write_page
 from deepfakemnist.report.parts import Block, Chart, Lead, Part, Table
 from deepfakemnist.report.units import counted, duration, in_unit, size_unit
@@ -155,15 +156,12 @@ def _actions_chart(actions: Mapping[str, Mapping[str, int]], wanted: Mapping[str
 def _missing_actions(items: Sequence[Row], actions: Mapping[str, Mapping[str, int]]) -> Part | None:
     """Return which actions have no fake in the dataset, and why."""
     sentences = []
+    losses = losses_by_action(items)
     for action in ACTIONS:
         counts = actions.get(action, {})
         if counts and not counts.get(OK):
-            why = Counter(
-                f"{row['stage']} ({row['reason']})"
-                for row in items
-                if row["kind"] == "fake" and row["action"] == action
-            )
-            named = ", ".join(f"{count} at {where}" for where, count in why.most_common())
+            why = losses[action].most_common()
+            named = ", ".join(f"{count} at {stage} ({reason})" for (stage, reason), count in why)
             sentences.append(f"{action}: 0 accepted of {sum(counts.values())}; dropped: {named}.")
     sentences += [f"{action}: {_why_not_planned(items, action)}." for action in ACTIONS if action not in actions]
     if not sentences:

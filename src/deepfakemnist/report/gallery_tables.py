@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from deepfakemnist.config.base import ACTIONS
 from deepfakemnist.liveness.examples import first_rejected
 from deepfakemnist.report.gallery import Fake
+from deepfakemnist.report.losses import losses_by_action
 from deepfakemnist.report.reason_texts import what_happened
 from deepfakemnist.tables.files import column_names, read_table
 from deepfakemnist.tables.schemas import OK, Row
@@ -124,10 +124,9 @@ def without_fake(ledger: Path, accepted: Iterable[Fake], planned: Sequence[str] 
     """
     made = {fake.action for fake in accepted}
     lacking = [action for action in ACTIONS if action not in made]
-    counts: dict[str, Counter[tuple[str, str]]] = defaultdict(Counter)
-    if lacking:
-        for row in _rows([ledger], ("action", "stage", "reason"), [("kind", "==", "fake"), ("status", "!=", OK)]):
-            counts[row["action"]][row["stage"], row["reason"]] += 1
+    columns = ("kind", "action", "stage", "status", "reason")
+    lost = [("kind", "==", "fake"), ("status", "!=", OK)]
+    counts = losses_by_action(_rows([ledger], columns, lost) if lacking else ())
     found: list[tuple[str, str]] = []
     for action in lacking:
         if planned is not None and action not in planned:

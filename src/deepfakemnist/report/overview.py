@@ -23,6 +23,7 @@ from deepfakemnist.dataset.identity_findings import LEAK, leak_message
 from deepfakemnist.errors import ConfigError
 from deepfakemnist.evaluation.clusters import MIN_CLUSTERS
 from deepfakemnist.planning.rounds import FULL
+from deepfakemnist.report.losses import losses_by_action
 from deepfakemnist.tables.files import distinct_values, read_rows
 from deepfakemnist.tables.schemas import OK, Row
 
@@ -102,7 +103,7 @@ class Contents:
         people: split → people; "" → all.
         class_people: (split, label) → people.
         actions: (animator, action) → fakes.
-        hours: label → hours of video.
+        seconds: label → length of all videos together.
         bytes_of: quality → bytes of all videos, in the manifest's order of qualities.
     """
 
@@ -110,7 +111,7 @@ class Contents:
     people: Mapping[str, int]
     class_people: Mapping[tuple[str, int], int]
     actions: Mapping[tuple[str, str], int]
-    hours: Mapping[int, float]
+    seconds: Mapping[int, float]
     bytes_of: Mapping[str, int]
 
     def count(self, label: int) -> int:
@@ -147,7 +148,7 @@ def contents(videos: Path) -> Contents:
         {name: len(found) for name, found in people.items()},
         {key: len(found) for key, found in class_people.items()},
         actions,
-        {label: value / 3600 for label, value in seconds.items()},
+        seconds,
         sizes,
     )
 
@@ -227,12 +228,11 @@ def warnings(
         said.append(
             "Quota not met: " + ", ".join(f"{row['action']} {row['kept']} of {row['wanted']}" for row in short) + "."
         )
+    losses = losses_by_action(ledger)
     for action in actions:
         if not sum(count for (_, one), count in contents.actions.items() if one == action):
-            ended = Counter(
-                (row["stage"], row["reason"]) for row in ledger if (row["kind"], row["action"]) == ("fake", action)
-            )
-            why = ", ".join(f"{count} {stage}: {reason}" for (stage, reason), count in ended.most_common())
+            ended = losses[action].most_common()
+            why = ", ".join(f"{count} {stage}: {reason}" for (stage, reason), count in ended)
             said.append(f"No fake of the action {action} is in the dataset ({why or 'none was planned'}).")
     if simulated:
         said.append(

@@ -85,14 +85,13 @@ def write_overview(
 
 def _tiles(contents: Contents, cost: RunCost, simulated: Sequence[str]) -> list[tuple[str, str, str]]:
     """Return label, figure and remark of each tile."""
-    seconds = 3600 * sum(contents.hours.values())
     fakes = contents.count(1)
     ratio = f"{fakes / contents.count(0):.1f} fakes per real" if contents.count(0) else "no reals"
     people = str(contents.people[""]) if contents.people else "not known"
     tiles = [
         ("people in the videos", people, ", ".join(f"{split} {contents.people.get(split, 0)}" for split in SPLITS)),
         ("videos", f"{contents.count(0) + fakes:,}", f"{contents.count(0):,} real, {fakes:,} fake; {ratio}"),
-        ("length", duration(seconds), "at one quality"),
+        ("length", duration(sum(contents.seconds.values())), "at one quality"),
         (
             "size of the videos",
             size_text(sum(contents.bytes_of.values())),
